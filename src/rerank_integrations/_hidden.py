@@ -1,0 +1,30 @@
+"""A box for what must be seen by nobody: its repr tells the kind and size of the content only."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Generic, TypeVar
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Hidden(Generic[T_co]):
+    """Holds headers or a body, so that a traceback with local variables shows neither."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: T_co) -> None:
+        self._content = content
+
+    def reveal(self) -> T_co:
+        """The content; use it in an expression, do not keep it in a local variable."""
+        return self._content
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hidden) and bool(self._content == other._content)
+
+    __hash__ = None  # type: ignore[assignment]  # the content may be a dict
+
+    def __repr__(self) -> str:
+        size = f", {len(self._content)}" if isinstance(self._content, Sized) else ""
+        return f"<hidden {type(self._content).__name__}{size}>"

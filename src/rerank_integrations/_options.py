@@ -1,0 +1,205 @@
+"""What can be set on a client and overridden for one call, checked when it is set."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
+
+from rerank_integrations._arguments import refuse_unknown
+from rerank_integrations._hidden import Hidden
+from rerank_integrations.errors import ConfigurationError, InvalidRequestError
+from rerank_integrations.providers import known_names, provider_class
+from rerank_integrations.providers._settings import check_header
+from rerank_integrations.providers.base import Provider
+
+OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
+_PHASES = ("connect", "read", "write", "pool")
+
+
+@runtime_checkable
+class PhasedTimeout(Protocol):
+    """An `httpx.Timeout`, or what looks like one."""
+
+    def as_dict(self) -> dict[str, float | None]:
+        """The seconds for connect, read, write and pool."""
+
+
+Timeout: TypeAlias = float | PhasedTimeout | Literal["default"] | None
+"""Seconds for each phase of a request; "default" is that of the HTTP client in use."""
+
+
+class CallOptions(TypedDict, total=False):
+    """What one call may override; an absent key leaves the client's value."""
+
+    model: str
+    top_n: int | None
+    rank_fields: Sequence[str] | None
+    timeout: Timeout
+    deadline: float | None
+    max_retries: int
+    extra_headers: Mapping[str, str] | None
+    extra_body: Mapping[str, Any] | None
+
+
+class ClientOptions(CallOptions, total=False):
+    """What `with_options` may change."""
+
+    provider: Provider | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """A full set of options, checked.
+
+    Raises:
+        ConfigurationError: something that only the client's setup can cure.
+        InvalidRequestError: `top_n` or `rank_fields` out of range.
+    """
+
+    provider: Provider
+    model: str
+    top_n: int | None = None
+    rank_fields: Sequence[str] | None = None
+    timeout: Timeout = "default"
+    deadline: float | None = None
+    max_retries: int = 2
+    extra_headers: Any = None
+    extra_body: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.provider.check(self.model)
+        self._set("top_n", _checked_top_n(self.top_n))
+        self._set("rank_fields", _checked_rank_fields(self.rank_fields))
+        self._set("max_retries", _checked_retries(self.max_retries))
+        self._set("extra_headers", _checked_headers(self.extra_headers))
+        self._set("extra_body", _checked_body(self.extra_body))
+        _check_timeout(self.timeout)
+        if self.deadline is not None:
+            _check_seconds("deadline", self.deadline)
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def but(self, owner: str, changes: Mapping[str, Any]) -> Options:
+        """These options with some of them changed; headers and body keys are added."""
+        if not changes:
+            return self
+        refuse_unknown(owner, changes, [field.name for field in dataclasses.fields(self)])
+        changed = dict(changes)
+        if "extra_headers" in changed:
+            added = _checked_headers(changed["extra_headers"])
+            changed["extra_headers"] = self.extra_headers.reveal() | added.reveal()
+        if "extra_body" in changed:
+            changed["extra_body"] = {**(self.extra_body or {}), **(changed["extra_body"] or {})}
+        if changed.get("provider", self.provider) is None:
+            changed["model"], changed["provider"] = resolved(changed.get("model"), None)
+        return dataclasses.replace(self, **changed)
+
+    def phases(self) -> dict[str, float | None] | None:
+        """The seconds for each phase of a request; None: the HTTP client's own."""
+        if self.timeout == "default":
+            return None
+        if isinstance(self.timeout, PhasedTimeout):
+            return self.timeout.as_dict()
+        return dict.fromkeys(_PHASES, self.timeout)
+
+
+def resolved(model: object, provider: object) -> tuple[str, Provider]:
+    """The model and the provider; without one, the model is "provider:model".
+
+    Raises:
+        ConfigurationError: an unknown provider, no model, or a wrong type.
+    """
+    if not isinstance(model, str) or not model.strip():
+        raise ConfigurationError(
+            "model must be a str, 'provider:model' such as 'openrouter:cohere/rerank-v3.5', "
+            "or the model alone with provider="
+        )
+    if isinstance(provider, Provider):
+        return model, provider
+    if provider is not None:
+        raise ConfigurationError(
+            "provider must be a provider such as OpenRouter(api_key=...), "
+            f"not {type(provider).__name__}"
+        )
+    name, colon, rest = model.partition(":")
+    if not colon:
+        raise ConfigurationError(
+            f"{model!r} names no provider; write 'provider:model' with one of "
+            f"{', '.join(known_names())}, or pass provider="
+        )
+    found = provider_class(name)()
+    if not rest.strip():
+        raise ConfigurationError(f"{model!r} names no model; write '{name}:model'")
+    return rest, found
+
+
+def _checked_top_n(top_n: Any) -> int | None:
+    if top_n is None:
+        return None
+    number = _whole(top_n)
+    if number is None or number < 1:
+        raise InvalidRequestError(
+            f"top_n must be an int of at least 1, or None for all documents, not {top_n!r}"
+        )
+    return number
+
+
+def _checked_retries(max_retries: Any) -> int:
+    number = _whole(max_retries)
+    if number is None or number < 0:
+        raise ConfigurationError(f"max_retries must be an int of at least 0, not {max_retries!r}")
+    return number
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def _checked_rank_fields(rank_fields: Any) -> tuple[str, ...] | None:
+    if rank_fields is None:
+        return None
+    if isinstance(rank_fields, str) or not isinstance(rank_fields, Sequence):
+        raise InvalidRequestError("rank_fields must be a list of names, such as ['title', 'text']")
+    names = tuple(dict.fromkeys(rank_fields))
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise InvalidRequestError("rank_fields must hold at least one name, and only names")
+    return names
+
+
+def _checked_headers(headers: Any) -> Hidden[dict[str, str]]:
+    given = headers.reveal() if isinstance(headers, Hidden) else headers or {}
+    if not isinstance(given, Mapping):
+        raise ConfigurationError("extra_headers must be a mapping of names to values")
+    for name, value in given.items():
+        check_header(name, value)
+    return Hidden(dict(given))
+
+
+def _checked_body(body: Any) -> dict[str, Any] | None:
+    if body is None:
+        return None
+    if not isinstance(body, Mapping):
+        raise ConfigurationError("extra_body must be a mapping of names to values")
+    for name in OWN_KEYS:
+        if name in body:
+            raise ConfigurationError(f"extra_body must not hold {name!r}; pass it as an argument")
+    return dict(body)
+
+
+def _check_timeout(timeout: Any) -> None:
+    if timeout not in (None, "default") and not isinstance(timeout, PhasedTimeout):
+        _check_seconds("timeout", timeout)
+
+
+def _check_seconds(name: str, value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise ConfigurationError(f"{name} must be a number of seconds above 0, or None")

@@ -1,0 +1,180 @@
+"""Everything that can go wrong, as one family of exceptions.
+
+RerankError
+├── ConfigurationError         the client was set up wrongly; the message holds the cure
+├── InvalidRequestError        refused here, before anything was sent
+│   └── UnsupportedDocumentError   a document that this endpoint cannot take
+├── TransportError             no complete answer came
+│   └── RerankTimeoutError         in time
+├── ResponseError              a 2xx answer that cannot be trusted
+└── StatusError                the far side answered with an error status
+    ├── BadRequestError            400, 422
+    │   └── ImageError                 `code` is the vendor's image error type
+    ├── AuthenticationError        401
+    ├── PaymentRequiredError       402
+    ├── PermissionDeniedError      403
+    ├── NotFoundError              404
+    ├── PayloadTooLargeError       413
+    ├── RateLimitError             429
+    └── ServerError                5xx
+        ├── BadGatewayError            502
+        ├── ServiceUnavailableError    503
+        ├── ProviderTimeoutError       408, 504, 524
+        └── OverloadedError            529
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rerank_integrations.models import Attempt
+
+
+class RerankError(Exception):
+    """The base of every error of this package.
+
+    `is_retryable` says whether the same call may succeed later. `attempts` lists the requests
+    that were sent before the call failed, oldest first; empty when nothing was sent.
+    """
+
+    is_retryable: bool = False
+    attempts: tuple[Attempt, ...] = ()
+
+
+class ConfigurationError(RerankError, ValueError):
+    """The client or provider was set up wrongly; the message says what to set."""
+
+
+class InvalidRequestError(RerankError, ValueError):
+    """The call was refused here; nothing was sent."""
+
+
+class UnsupportedDocumentError(InvalidRequestError):
+    """A document that this endpoint cannot take, or that is no document at all."""
+
+
+class TransportError(RerankError):
+    """No complete answer came: refused, dropped, unreachable; `__cause__` says more."""
+
+    def __init__(self, message: str = "", *, is_retryable: bool = True) -> None:
+        super().__init__(message)
+        self.is_retryable = is_retryable
+
+
+class RerankTimeoutError(TransportError, TimeoutError):
+    """No complete answer came within `timeout` or `deadline`."""
+
+
+class ResponseError(RerankError):
+    """A 2xx answer that cannot be trusted: not JSON, an error inside, a wrong index or score."""
+
+
+class StatusError(RerankError):
+    """The far side answered with an error status.
+
+    Attributes:
+        status_code: the HTTP status.
+        provider: the name of our provider, such as "openrouter".
+        message: the far side's own words, without keys and image data, shortened.
+        code: the vendor's own error code, as text, where there is one.
+        request_id: the vendor's id of this request, where there is one.
+        retry_after: seconds that the far side asked us to wait, where it did.
+        is_retryable: whether the same request may succeed later.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        text: str = "",
+        *,
+        status_code: int = 0,
+        provider: str = "",
+        message: str = "",
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        is_retryable: bool = False,
+    ) -> None:
+        super().__init__(text)
+        self.status_code = status_code
+        self.provider = provider
+        self.message = message
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.is_retryable = is_retryable
+
+
+class BadRequestError(StatusError):
+    """400 or 422: the far side did not understand the request."""
+
+
+class ImageError(BadRequestError):
+    """The far side could not use an image; `code` is its error type, such as `image_too_large`."""
+
+
+class AuthenticationError(StatusError):
+    """401: the key is missing or wrong."""
+
+
+class PaymentRequiredError(StatusError):
+    """402: no credit left, or a budget is used up."""
+
+
+class PermissionDeniedError(StatusError):
+    """403: the key may not do this, or a guardrail refused it."""
+
+
+class NotFoundError(StatusError):
+    """404: no such model, endpoint or path."""
+
+
+class PayloadTooLargeError(StatusError):
+    """413: the request is larger than the far side takes."""
+
+
+class RateLimitError(StatusError):
+    """429: too many requests."""
+
+
+class ServerError(StatusError):
+    """5xx: the far side failed."""
+
+
+class BadGatewayError(ServerError):
+    """502: the gateway got no good answer from the model's host."""
+
+
+class ServiceUnavailableError(ServerError):
+    """503: overloaded or down for now."""
+
+
+class ProviderTimeoutError(ServerError):
+    """408, 504 or 524: the far side ran out of time."""
+
+
+class OverloadedError(ServerError):
+    """529: the model's host is overloaded."""
+
+
+_BY_STATUS: dict[int, type[StatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: PaymentRequiredError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    408: ProviderTimeoutError,
+    413: PayloadTooLargeError,
+    422: BadRequestError,
+    429: RateLimitError,
+    502: BadGatewayError,
+    503: ServiceUnavailableError,
+    504: ProviderTimeoutError,
+    524: ProviderTimeoutError,
+    529: OverloadedError,
+}
+
+
+def error_class(status_code: int) -> type[StatusError]:
+    """The class for a status; `StatusError` itself for one that nobody documents."""
+    return _BY_STATUS.get(status_code) or (ServerError if status_code >= 500 else StatusError)

@@ -1,0 +1,110 @@
+"""Documents as named fields: what a caller's object holds, and the text that is ranked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, time
+from typing import Any, NamedTuple
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
+from rerank_integrations.images import wire_image
+from rerank_integrations.models import RerankDocument
+
+TEXT = "text"
+IMAGE = "image"
+
+
+class Parts(NamedTuple):
+    """One document taken apart: its text fields by name, in order, and its image for the wire."""
+
+    fields: Mapping[str, str]
+    image: str | None = None
+
+
+def parts_of(document: object, rank_fields: Sequence[str] | None) -> Parts:
+    """The fields of a document that count for the ranking, as text, and its image.
+
+    Without `rank_fields` these are all fields, in the document's own order. Fields that are
+    missing, None or empty are left out, so a document without text has no fields.
+
+    Raises:
+        UnsupportedDocumentError: not a document, or an image of a kind that cannot be sent.
+        InvalidRequestError: a field that has no text form.
+    """
+    match document:
+        case str():
+            whole: Mapping[str, Any] = {TEXT: document}
+        case RerankDocument():
+            attributes = {TEXT: document.text, IMAGE: document.image}
+            own = {name: value for name, value in attributes.items() if value is not None}
+            whole = own | {k: v for k, v in (document.fields or {}).items() if k not in own}
+        case Mapping():
+            whole = document
+        case _:
+            raise UnsupportedDocumentError(
+                "a document is a str, a mapping of fields or a RerankDocument, "
+                f"not {type(document).__name__}"
+            )
+    image = whole.get(IMAGE)
+    names = whole if rank_fields is None else rank_fields
+    fields = {}
+    for name in names:
+        if name == IMAGE:
+            continue
+        text = _text_of(name, _looked_up(whole, name))
+        if text and not text.isspace():
+            fields[name] = text
+    return Parts(fields, None if image is None else wire_image(image))
+
+
+def rendered(fields: Mapping[str, str]) -> str:
+    """Fields as one text: `name: value` a line; a single field as its bare value."""
+    if len(fields) == 1:
+        return next(iter(fields.values()))
+    return "\n".join(f"{name}: {value}" for name, value in fields.items())
+
+
+def _looked_up(whole: Mapping[str, Any], name: str) -> object:
+    """The value under `name`; where there is no such key, `a.b` is key `b` of mapping `a`."""
+    if name in whole:
+        return whole[name]
+    value: object = whole
+    for key in name.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return None
+        value = value[key]
+    return value
+
+
+def _text_of(name: str, value: object) -> str:
+    match value:
+        case str():
+            return value
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return str(value)
+        case date() | time():  # a datetime is a date
+            return value.isoformat()
+        case bytes() | bytearray() | memoryview():
+            raise InvalidRequestError(f"field {name!r} holds bytes; decode them to str first")
+        case list() | tuple() if all(isinstance(item, str) for item in value):
+            return ", ".join(value)
+        case AbstractSet():  # a set has no order of its own
+            return ", ".join(sorted(map(str, value)))
+        case Mapping() | list() | tuple():
+            return _as_json(name, value)
+        case _:
+            return str(value)
+
+
+def _as_json(name: str, value: object) -> str:
+    try:
+        return to_json(value, fallback=str).decode()
+    except PydanticSerializationError as cause:
+        raise InvalidRequestError(f"field {name!r} cannot be written as text: {cause}") from cause

@@ -1,0 +1,197 @@
+"""What goes in and what comes out: documents, results, the response and its usage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from rerank_integrations.errors import UnsupportedDocumentError
+
+_SHOWN = 60  # characters of a text or a URL that a repr shows
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RerankDocument:
+    """A document of text, an image, further fields, or several of these.
+
+    Args:
+        text: the document's own text; in `rank_fields` it is called `"text"`.
+        image: an http(s) URL, a `data:image/...;base64,` URI, or the bytes of a PNG, JPEG, WebP
+            or GIF. A local file only through `from_file`.
+        fields: further named values to rank by, such as a title. `text` and `image` win over
+            fields of the same name.
+
+    Raises:
+        UnsupportedDocumentError: nothing was given, or something of the wrong type.
+    """
+
+    text: str | None = None
+    image: str | bytes | None = None
+    fields: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.text is None and self.image is None and self.fields is None:
+            raise UnsupportedDocumentError("a RerankDocument needs text, image or fields")
+        if not isinstance(self.text, str | None):
+            raise UnsupportedDocumentError(f"text is a str, not {type(self.text).__name__}")
+        if not isinstance(self.fields, Mapping | None):
+            raise UnsupportedDocumentError(
+                f"fields is a mapping of names to values, not {type(self.fields).__name__}"
+            )
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | PathLike[str],
+        *,
+        text: str | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> RerankDocument:
+        """A document with the image in a local file, which is read now.
+
+        Raises:
+            UnsupportedDocumentError: the file cannot be read.
+        """
+        try:
+            return cls(text=text, image=Path(path).read_bytes(), fields=fields)
+        except OSError as cause:
+            raise UnsupportedDocumentError(
+                f"cannot read the image file {str(path)!r}: {cause.strerror}"
+            ) from cause
+
+    def __repr__(self) -> str:
+        parts = []
+        if self.text is not None:
+            parts.append(f"text={_shortened(self.text)!r}")
+        if self.image is not None:
+            parts.append(f"image={_outline(self.image)}")
+        if self.fields is not None:
+            parts.append(f"fields={_outline(self.fields)}")
+        return f"RerankDocument({', '.join(parts)})"
+
+
+DocumentInput: TypeAlias = str | Mapping[str, Any] | RerankDocument
+"""What a caller may pass as a document."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RerankResult:
+    """One ranked document.
+
+    Attributes:
+        index: its position in the list that the caller passed.
+        relevance_score: the provider's number, never rescaled; its scale differs per model.
+        document: the very object that the caller passed.
+    """
+
+    index: int
+    relevance_score: float
+    document: Any
+
+    def __repr__(self) -> str:
+        return (
+            f"RerankResult(index={self.index}, relevance_score={self.relevance_score}, "
+            f"document={_outline(self.document)})"
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Usage:
+    """What a call cost, in the provider's own units; each is None where it does not say.
+
+    Attributes:
+        search_units: Cohere's billing unit. Portkey also puts the tokens of Voyage and Jina and
+            the rerank units of Pinecone here, so its meaning depends on who served the call.
+        total_tokens, prompt_tokens, completion_tokens: counts of tokens.
+        cost: in the gateway's credits (OpenRouter: 1 credit is 1 US dollar).
+        raw: the provider's whole usage object.
+    """
+
+    search_units: float | None = None
+    total_tokens: float | None = None
+    prompt_tokens: float | None = None
+    completion_tokens: float | None = None
+    cost: float | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        said = (f"{name}={getattr(self, name)}" for name in self.counts())
+        return f"Usage({', '.join(said)})"
+
+    def counts(self) -> dict[str, float]:
+        """What the provider said, by name, without `raw`."""
+        names = ("search_units", "total_tokens", "prompt_tokens", "completion_tokens", "cost")
+        found = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Attempt(NamedTuple):
+    """One request that was sent for a call: to whom, and why it failed (None: it did not)."""
+
+    provider: str
+    model: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RerankResponse:
+    """The ranked documents, best first, and what the provider said about the call.
+
+    Iterating, `len()` and `[i]` go over `results`.
+
+    Attributes:
+        results: best first, at most `top_n`.
+        model: the model that the provider says it used, else the one asked for.
+        provider: who served the call, as the gateway names it, else the name of our provider.
+        id: the provider's id of the answer.
+        request_id: the id to quote to the provider's support.
+        usage: what the call cost.
+        skipped: indexes of blank documents, which were not sent.
+        warnings: what the caller should know although the call succeeded.
+        attempts: every request that was sent, oldest first; more than one means retries.
+    """
+
+    results: tuple[RerankResult, ...]
+    model: str
+    provider: str
+    id: str | None = None
+    request_id: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    skipped: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+
+    def __iter__(self) -> Iterator[RerankResult]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __getitem__(self, position: int) -> RerankResult:
+        return self.results[position]
+
+
+def _outline(value: object) -> str:
+    """A repr that shows no image data, no signature of a URL, and no long text."""
+    match value:
+        case bytes():
+            return f"<{len(value)} bytes>"
+        case str() if value.startswith("data:"):
+            return f"<data URI of {len(value)} characters>"
+        case str() if value.startswith(("http://", "https://")):
+            return repr(_shortened(value.partition("?")[0]))
+        case str():
+            return repr(_shortened(value))
+        case Mapping():
+            return f"<mapping of {', '.join(map(str, value))}>"
+        case RerankDocument():
+            return repr(value)
+        case _:
+            return f"<{type(value).__name__}>"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -1,0 +1,80 @@
+"""Keys, addresses and header values, checked before they are used."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from rerank_integrations.errors import ConfigurationError
+
+_LINE_BREAKS = re.compile(r"[\r\n\0]")
+
+
+def secret(value: Any) -> SecretStr | None:
+    """A str or SecretStr as a SecretStr without surrounding spaces; None for an empty one.
+
+    Raises:
+        ConfigurationError: any other type.
+    """
+    if value is not None and not isinstance(value, str | SecretStr):
+        raise ConfigurationError(f"a key is a str or a SecretStr, not {type(value).__name__}")
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+    return SecretStr(text.strip()) if text.strip() else None
+
+
+def bearer(key: Any) -> dict[str, str]:
+    """An Authorization header for the key, or none."""
+    found = secret(key)
+    return {"Authorization": f"Bearer {found.get_secret_value()}"} if found else {}
+
+
+def check_header(name: object, value: object) -> None:
+    """Refuse a header that HTTP cannot carry; the message never holds the value.
+
+    Raises:
+        ConfigurationError: a line break, a character outside ASCII, or not a str.
+    """
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise ConfigurationError(f"header {name!r} needs a str, not {type(value).__name__}")
+    if _LINE_BREAKS.search(name + value):
+        raise ConfigurationError(f"header {name!r} has a line break; remove it")
+    if not (name + value).isascii():
+        raise ConfigurationError(f"header {name!r} has a character outside ASCII; replace it")
+
+
+def web_address(value: object, what: str) -> str:
+    """The value, if it is an http(s) address without user, query or fragment.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    try:
+        parts = urlsplit(str(value))
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket left open
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            f"{what} must be an address with http:// or https:// and a host, "
+            "such as https://host/v1"
+        )
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"{what} must have no user, password, query or fragment; "
+            "keys go into api_key= or extra_headers="
+        )
+    return str(value)
+
+
+def normalised_base_url(given: str | None, default: str) -> str:
+    """The address without a trailing `/` or `/rerank`; without a path it gets the default's."""
+    if given is None:
+        return default
+    parts = urlsplit(web_address(given, "base_url"))
+    origin = f"{parts.scheme}://{parts.netloc}"
+    if parts.path in ("", "/"):
+        return origin + urlsplit(default).path
+    return origin + parts.path.rstrip("/").removesuffix("/rerank").rstrip("/")

@@ -1,0 +1,172 @@
+"""What every provider answers: where to send, who asks, and what differs from the common body."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Self
+
+from pydantic import SecretStr
+
+from rerank_integrations._arguments import refuse_unknown
+from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.providers._settings import (
+    bearer,
+    check_header,
+    normalised_base_url,
+    secret,
+)
+
+
+class Answer(NamedTuple):
+    """What came back over HTTP; `headers` has lower-case names."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def __repr__(self) -> str:  # an answer may echo images
+        return f"<answer {self.status_code}, {len(self.content)} bytes>"
+
+
+class Failure(NamedTuple):
+    """An error status as it was read, before a provider adds what only it knows.
+
+    `error` is the error object of the body, `{}` where there is none.
+    """
+
+    status_code: int
+    headers: Mapping[str, str]
+    error: Mapping[str, Any]
+    message: str
+    code: str | None
+    retry_after: float | None
+    is_retryable: bool
+
+    def __repr__(self) -> str:
+        return f"<failure {self.status_code}>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """A rerank endpoint that speaks the common dialect.
+
+    A subclass overrides what differs; nothing outside asks for its name.
+
+    Raises:
+        ConfigurationError: an unknown argument, or a header that HTTP cannot carry.
+    """
+
+    name: ClassVar[str]
+    takes_images: ClassVar[bool] = False
+    request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
+    image_codes: ClassVar[frozenset[str]] = frozenset()
+
+    def __new__(cls, *_: object, **given: object) -> Self:
+        """Refuse unknown arguments with a message that names the known ones."""
+        refuse_unknown(cls.__name__, given, [f.name for f in dataclasses.fields(cls)])
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers().items():
+            check_header(name, value)
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)  # the class is frozen
+
+    @property
+    def url(self) -> str:
+        """The address that every request is posted to."""
+        raise NotImplementedError
+
+    @property
+    def key_hint(self) -> str:
+        """Where the key came from or should come from, for a message about a refused one."""
+        return "the key"
+
+    @property
+    def handler(self) -> Callable[[bytes], Answer] | None:
+        """Answers a body in-process; None for an endpoint that is reached over the network."""
+        return None
+
+    def headers(self) -> dict[str, str]:
+        """The headers that say who asks; they hold secrets."""
+        return {}
+
+    def body(self) -> dict[str, Any]:
+        """The keys that this provider adds to the common body; None values are left out."""
+        return {}
+
+    def check(self, model: str) -> None:
+        """Raise ConfigurationError where this provider, as set up, cannot serve the model."""
+
+    def ranks_fields(self, model: str) -> bool:
+        """Whether the endpoint takes objects and `rank_fields` itself for this model."""
+        del model
+        return False
+
+    def document(self, fields: Mapping[str, str], text: str) -> Mapping[str, str]:
+        """A document for an endpoint that ranks fields; `text` is all of them as one text."""
+        del text
+        return fields
+
+    def explain(self, failure: Failure) -> Failure:
+        """The failure with what only this provider's documentation knows about it."""
+        return failure
+
+    def warnings(self, answer: Answer) -> tuple[str, ...]:
+        """What the caller should know although the answer is a success."""
+        del answer
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteProvider(Provider):
+    """A provider that is reached over the network with a key.
+
+    Args:
+        api_key: the key; from the provider's environment variable when None.
+        base_url: another address. Without a path it gets the vendor's prefix; with one it is
+            taken as it is; a trailing `/` or `/rerank` is cut.
+
+    Raises:
+        ConfigurationError: no key, or an address that is none.
+    """
+
+    api_key_env: ClassVar[str]
+    base_url_env: ClassVar[str | None] = None
+    default_base_url: ClassVar[str]
+
+    api_key: SecretStr | str | None = field(default=None, repr=False)
+    base_url: str | None = None
+
+    def __post_init__(self) -> None:
+        address = self.base_url or (self.base_url_env and os.environ.get(self.base_url_env)) or None
+        self._set("base_url", normalised_base_url(address, self.default_base_url))
+        self._set("api_key", secret(self.api_key) or secret(os.environ.get(self.api_key_env)))
+        if self.api_key is None and self._needs_key():
+            own = type(self).__name__
+            raise ConfigurationError(
+                f"{own} has no key: set the environment variable {self.api_key_env} "
+                f"or pass provider={own}(api_key=...)"
+            )
+        super().__post_init__()
+
+    def _needs_key(self) -> bool:
+        return True
+
+    @property
+    def key_hint(self) -> str:
+        """The argument and the environment variable."""
+        return f"api_key= or the environment variable {self.api_key_env}"
+
+    @property
+    def url(self) -> str:
+        """The address that every request is posted to."""
+        return f"{self.base_url}/rerank"
+
+    def headers(self) -> dict[str, str]:
+        """The key as a bearer token."""
+        return bearer(self.api_key)

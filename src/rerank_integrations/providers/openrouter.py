@@ -1,0 +1,216 @@
+"""OpenRouter: many vendors' rerank models behind one key, images included."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.providers.base import Failure, RemoteProvider
+
+Sort = Literal["price", "throughput", "latency", "exacto"]
+Quantization = Literal[
+    "int4", "int8", "fp4", "mxfp4", "nvfp4", "fp6", "fp8", "mxfp8", "fp16", "bf16", "fp32",
+    "unknown",
+]  # fmt: skip
+_CATEGORY = re.compile(r"[a-z0-9-]{1,30}")
+_MOST_CATEGORIES = 2
+_LONGEST_SESSION_ID = 256
+_MILLISECONDS_FROM = 1e10  # an epoch above this is in milliseconds
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SortConfig(_Strict):
+    """How to sort endpoints, and whether each model is sorted by itself."""
+
+    by: Sort | None = None
+    partition: Literal["model", "none"] | None = None
+
+
+class MaxPrice(_Strict):
+    """The most to pay, in US dollars, each as a string of digits such as "0.5"."""
+
+    prompt: str | None = None
+    completion: str | None = None
+    request: str | None = None
+    image: str | None = None
+    audio: str | None = None
+
+
+class Percentiles(_Strict):
+    """A limit for each percentile."""
+
+    p50: float | None = None
+    p75: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+
+
+class ProviderPreferences(_Strict):
+    """Which of OpenRouter's hosts may serve the call, as its API spells it.
+
+    https://openrouter.ai/docs/features/provider-routing. Latency is in seconds, throughput in
+    tokens per second, prices in US dollars. Unknown keys are refused.
+    """
+
+    allow_fallbacks: bool | None = None
+    require_parameters: bool | None = None
+    data_collection: Literal["allow", "deny"] | None = None
+    zdr: bool | None = None
+    enforce_distillable_text: bool | None = None
+    order: list[str] | None = None
+    only: list[str] | None = None
+    ignore: list[str] | None = None
+    quantizations: list[Quantization] | None = None
+    sort: Sort | SortConfig | None = None
+    max_price: MaxPrice | None = None
+    preferred_max_latency: float | Percentiles | None = None
+    preferred_min_throughput: float | Percentiles | None = None
+    options: dict[str, dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRouter(RemoteProvider):
+    """https://openrouter.ai/docs/api/api-reference/rerank/create-rerank.
+
+    Args:
+        api_key: the key; from `OPENROUTER_API_KEY` when None.
+        base_url: another address; `https://openrouter.ai/api/v1` when None.
+        http_referer: your app's URL, for attribution. (SDK: `http_referer`.)
+        title: your app's name. (SDK: `x_open_router_title`.)
+        categories: at most two of OpenRouter's app categories. (SDK: `x_open_router_categories`.)
+        provider_preferences: which hosts may serve the call; a mapping or `ProviderPreferences`.
+            (SDK: `provider`.)
+        session_id: groups calls on OpenRouter's pages, at most 256 characters.
+        user: your user's id; stays at OpenRouter.
+        trace: ids and names for broadcast traces, such as `trace_id`; further keys pass.
+
+    Raises:
+        ConfigurationError: no key, or an argument that OpenRouter would refuse or drop.
+    """
+
+    name: ClassVar[str] = "openrouter"
+    api_key_env: ClassVar[str] = "OPENROUTER_API_KEY"
+    default_base_url: ClassVar[str] = "https://openrouter.ai/api/v1"
+    takes_images: ClassVar[bool] = True
+    request_id_headers: ClassVar[tuple[str, ...]] = ("x-generation-id", "x-request-id")
+    image_codes: ClassVar[frozenset[str]] = frozenset(
+        {
+            "invalid_image",
+            "image_too_large",
+            "image_too_small",
+            "unsupported_image_format",
+            "image_not_found",
+            "image_download_failed",
+        }
+    )
+
+    http_referer: str | None = None
+    title: str | None = None
+    categories: str | Sequence[str] | None = None
+    provider_preferences: ProviderPreferences | Mapping[str, Any] | None = None
+    session_id: str | None = None
+    user: str | None = None
+    trace: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self._set("categories", _checked_categories(self.categories))
+        self._set("provider_preferences", _checked_preferences(self.provider_preferences))
+        if self.session_id is not None and len(self.session_id) > _LONGEST_SESSION_ID:
+            raise ConfigurationError(f"session_id has more than {_LONGEST_SESSION_ID} characters")
+        super().__post_init__()
+
+    def headers(self) -> dict[str, str]:
+        """The key and what says which app asks."""
+        optional = {
+            "HTTP-Referer": self.http_referer,
+            "X-OpenRouter-Title": self.title,
+            "X-OpenRouter-Categories": ",".join(self.categories or ()) or None,
+        }
+        given = {name: value for name, value in optional.items() if value is not None}
+        return super().headers() | given
+
+    def body(self) -> dict[str, Any]:
+        """Routing preferences and what groups calls."""
+        preferences = self.provider_preferences
+        return {
+            "provider": preferences.model_dump(exclude_unset=True)
+            if isinstance(preferences, ProviderPreferences)
+            else None,
+            "session_id": self.session_id,
+            "trace": self.trace,
+            "user": self.user,
+        }
+
+    def explain(self, failure: Failure) -> Failure:
+        """Read OpenRouter's error types, its `availability`, and its rate-limit reset.
+
+        https://openrouter.ai/docs/api/reference/errors-and-debugging
+        """
+        metadata = _mapping(failure.error.get("metadata"))
+        availability = _mapping(failure.error.get("availability"))
+        kind = metadata.get("error_type") or failure.error.get("error_type")
+        code = kind or availability.get("code")
+        if isinstance(code, str):
+            failure = failure._replace(code=code)
+        if isinstance(availability.get("retryable"), bool):
+            failure = failure._replace(is_retryable=availability["retryable"])
+        if failure.retry_after is None:
+            failure = failure._replace(retry_after=_wait(failure.headers, availability))
+        if failure.status_code == 402:  # only the budget of calls in flight frees itself
+            in_flight = metadata.get("limit_source") == "openrouter_in_flight_budget"
+            failure = failure._replace(is_retryable=in_flight and failure.retry_after is not None)
+        return failure
+
+
+def _checked_categories(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    parts = given.split(",") if isinstance(given, str) else given or ()
+    names = tuple(part.strip() for part in parts)
+    if len(names) > _MOST_CATEGORIES or not all(map(_CATEGORY.fullmatch, names)):
+        raise ConfigurationError(
+            f"categories are at most {_MOST_CATEGORIES} names of lower-case letters, digits and "
+            "hyphens, at most 30 characters each, such as 'cli-agent'"
+        )
+    return names
+
+
+def _checked_preferences(
+    given: ProviderPreferences | Mapping[str, Any] | None,
+) -> ProviderPreferences | None:
+    if given is None or isinstance(given, ProviderPreferences):
+        return given
+    try:
+        return ProviderPreferences.model_validate(given)
+    except ValidationError as cause:
+        problems = "; ".join(
+            f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in cause.errors()
+        )
+        raise ConfigurationError(
+            f"provider_preferences: {problems}. Known keys: "
+            f"{', '.join(ProviderPreferences.model_fields)}"
+        ) from None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _wait(headers: Mapping[str, str], availability: Mapping[str, Any]) -> float | None:
+    """Seconds until the limit resets; `X-RateLimit-Reset` is an epoch, in seconds or ms."""
+    asked = availability.get("retry_after")
+    if isinstance(asked, int | float) and not isinstance(asked, bool):
+        return max(0.0, float(asked))
+    try:
+        reset = float(headers.get("x-ratelimit-reset", ""))
+    except ValueError:
+        return None
+    seconds = reset / 1000 if reset > _MILLISECONDS_FROM else reset
+    return max(0.0, seconds - time.time())

@@ -1,0 +1,189 @@
+"""Portkey: one gateway to Cohere, Voyage, Jina, Pinecone, Bedrock, Azure AI and Vertex."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.providers._settings import bearer, secret, web_address
+from rerank_integrations.providers.base import Answer, Failure, RemoteProvider
+
+_LONGEST_METADATA = 128
+_GUARDRAIL_FAILED = 246
+_PINECONE_MODELS = ("bge-reranker-v2-m3", "pinecone-rerank-v0", "cohere-rerank-3.5")
+# hosts that authorise with several headers of their own, which come in extra_headers
+_OWN_CREDENTIALS = ("bedrock", "vertex-ai", "azure-ai")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portkey(RemoteProvider):
+    """https://portkey.ai/docs/api-reference.
+
+    Who serves the call is said in one of these ways: `virtual_key`; `provider="@slug"`, or a
+    model `"@slug/model"`; `provider` and `authorization`; those two and `custom_host`; `config`.
+
+    Args:
+        api_key: the key; from `PORTKEY_API_KEY` when None. A gateway of your own needs none.
+        base_url: another address, such as your own gateway's; `https://api.portkey.ai/v1` when
+            None.
+        virtual_key: the older way to name stored credentials.
+        provider: a name such as `"cohere"`, or an `"@slug"` of the model catalog.
+        authorization: the key of the host behind Portkey, sent as a bearer token.
+        config: a saved config's id, or a config as a mapping; it may hold keys.
+        custom_host: the base address of a host of your own behind Portkey.
+        trace_id, span_id, parent_span_id, span_name: how the call appears in Portkey's logs.
+        metadata: strings of at most 128 characters; `_user` and the like have a meaning there.
+        return_documents: ask for an echo (Voyage, Jina, Pinecone); results hold yours without it.
+        max_tokens_per_doc: where Cohere cuts a document.
+        priority: Cohere's priority hint.
+        truncation: whether Voyage cuts what is too long.
+        parameters: further parameters for Pinecone.
+        native_rank_fields: whether the host ranks fields itself. None: Pinecone does, known by
+            `provider` or by the model's name; for others the fields are written as text here.
+
+    Raises:
+        ConfigurationError: no key, nothing that says who serves, or an argument out of range.
+    """
+
+    name: ClassVar[str] = "portkey"
+    api_key_env: ClassVar[str] = "PORTKEY_API_KEY"
+    default_base_url: ClassVar[str] = "https://api.portkey.ai/v1"
+    request_id_headers: ClassVar[tuple[str, ...]] = ("x-portkey-trace-id", "x-request-id")
+
+    virtual_key: SecretStr | str | None = field(default=None, repr=False)
+    provider: str | None = None
+    authorization: SecretStr | str | None = field(default=None, repr=False)
+    config: str | Mapping[str, Any] | None = field(default=None, repr=False)
+    custom_host: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    parent_span_id: str | None = None
+    span_name: str | None = None
+    metadata: Mapping[str, str] | None = None
+    return_documents: bool | None = None
+    max_tokens_per_doc: int | None = None
+    priority: float | None = None
+    truncation: bool | None = None
+    parameters: Mapping[str, Any] | None = None
+    native_rank_fields: bool | None = None
+
+    def __post_init__(self) -> None:
+        self._set("virtual_key", secret(self.virtual_key))
+        self._set("authorization", secret(self.authorization))
+        if self.config is not None:
+            self._set("config", _config_text(self.config))
+        if self.custom_host is not None:
+            web_address(self.custom_host, "custom_host")
+            if not self.provider:
+                raise ConfigurationError("custom_host needs provider=, whose dialect it speaks")
+        if self.max_tokens_per_doc is not None and self.max_tokens_per_doc < 1:
+            raise ConfigurationError("max_tokens_per_doc must be at least 1")
+        _check_metadata(self.metadata)
+        super().__post_init__()
+
+    def _needs_key(self) -> bool:
+        cloud = urlsplit(self.default_base_url).hostname
+        return urlsplit(self.base_url or "").hostname == cloud
+
+    def check(self, model: str) -> None:
+        """Refuse a setup that says nobody who could serve the model."""
+        if self.virtual_key or self.config or model.startswith("@"):
+            return
+        if not self.provider:
+            raise ConfigurationError(
+                "Portkey must be told who serves: pass provider='@slug' of your model catalog, "
+                "a model '@slug/model', virtual_key=, config=, or provider= with authorization="
+            )
+        with_key = self.provider.startswith("@") or self.provider in _OWN_CREDENTIALS
+        if not (with_key or self.authorization or self.custom_host):
+            raise ConfigurationError(
+                f"provider={self.provider!r} needs authorization=, the key of that host; "
+                "a slug of your model catalog begins with '@'"
+            )
+
+    def headers(self) -> dict[str, str]:
+        """The keys, who serves, and how the call appears in Portkey's logs."""
+        optional = {
+            "x-portkey-api-key": _revealed(self.api_key),
+            "x-portkey-virtual-key": _revealed(self.virtual_key),
+            "x-portkey-provider": self.provider,
+            "x-portkey-config": _revealed(self.config),
+            "x-portkey-custom-host": self.custom_host,
+            "x-portkey-trace-id": self.trace_id,
+            "x-portkey-span-id": self.span_id,
+            "x-portkey-parent-span-id": self.parent_span_id,
+            "x-portkey-span-name": self.span_name,
+            "x-portkey-metadata": json.dumps(dict(self.metadata)) if self.metadata else None,
+        }
+        given = {name: value for name, value in optional.items() if value is not None}
+        return bearer(self.authorization) | given
+
+    def body(self) -> dict[str, Any]:
+        """What Portkey hands to the host that knows it."""
+        return {
+            "return_documents": self.return_documents,
+            "max_tokens_per_doc": self.max_tokens_per_doc,
+            "priority": self.priority,
+            "truncation": self.truncation,
+            "parameters": self.parameters,
+        }
+
+    def ranks_fields(self, model: str) -> bool:
+        """Whether Pinecone serves, which alone gets `rank_fields` through Portkey."""
+        if self.native_rank_fields is not None:
+            return self.native_rank_fields
+        slug, _, rest = model.partition("/") if model.startswith("@") else ("", "", model)
+        served_by = f"{self.provider or ''} {slug}"
+        return "pinecone" in served_by or rest in _PINECONE_MODELS
+
+    def document(self, fields: Mapping[str, str], text: str) -> Mapping[str, str]:
+        """An object with a `text`: without one Portkey sends null to the host."""
+        return {"text": text, **fields}
+
+    def explain(self, failure: Failure) -> Failure:
+        """Do not repeat what the gateway calls permanent, or has repeated itself.
+
+        A gateway exception wears status 500 but is a wrong setup; a retry count of -1 says that
+        the gateway's own retries are used up.
+        """
+        permanent = failure.headers.get("x-portkey-gateway-exception") == "true"
+        repeated = failure.headers.get("x-portkey-retry-attempt-count") == "-1"
+        return failure._replace(is_retryable=False) if permanent or repeated else failure
+
+    def warnings(self, answer: Answer) -> tuple[str, ...]:
+        """Say that a guardrail failed although the answer was let through."""
+        if answer.status_code == _GUARDRAIL_FAILED:
+            return ("a Portkey guardrail failed on this call but let it through",)
+        return ()
+
+
+def _revealed(value: object) -> str | None:
+    return value.get_secret_value() if isinstance(value, SecretStr) else None
+
+
+def _config_text(config: Any) -> SecretStr:
+    if isinstance(config, str | SecretStr):
+        text = secret(config)
+        if text is None:
+            raise ConfigurationError("config is empty; pass a config's id or a mapping")
+        return text
+    try:
+        return SecretStr(json.dumps(dict(config), separators=(",", ":")))
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            "config must be a config's id or a mapping of JSON values"
+        ) from None
+
+
+def _check_metadata(metadata: Mapping[str, str] | None) -> None:
+    for name, value in (metadata or {}).items():
+        if not isinstance(value, str) or len(value) > _LONGEST_METADATA:
+            raise ConfigurationError(
+                f"metadata[{name!r}] must be a str of at most {_LONGEST_METADATA} characters"
+            )

@@ -1,0 +1,64 @@
+"""Together AI: rerank models on dedicated endpoints, with fields ranked by the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rerank_integrations.providers.base import Failure, RemoteProvider
+
+_DEDICATED = (
+    "Together serves this model on a dedicated endpoint only: start one and pass its name as the "
+    "model (https://docs.together.ai/docs/inference/embeddings/rerank)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Together(RemoteProvider):
+    """https://docs.together.ai/docs/inference/embeddings/rerank.
+
+    Documents go out as strings, or, for a model that ranks fields, all as objects with an
+    explicit `rank_fields`: its specification and its guide name different defaults.
+
+    Args:
+        api_key: the key; from `TOGETHER_API_KEY` when None.
+        base_url: another address, with or without `/v1`; from `TOGETHER_BASE_URL`, else
+            `https://api.together.ai/v1`.
+        return_documents: ask for an echo of the documents; results hold yours without it.
+        native_rank_fields: whether the model takes objects and `rank_fields` itself. None: the
+            Llama-Rank family does; for others the fields are written as text here.
+    """
+
+    name: ClassVar[str] = "together"
+    api_key_env: ClassVar[str] = "TOGETHER_API_KEY"
+    base_url_env: ClassVar[str | None] = "TOGETHER_BASE_URL"
+    default_base_url: ClassVar[str] = "https://api.together.ai/v1"
+
+    return_documents: bool | None = None
+    native_rank_fields: bool | None = None
+
+    def body(self) -> dict[str, Any]:
+        """Whether to echo; the schema allows no further keys."""
+        return {"return_documents": self.return_documents}
+
+    def ranks_fields(self, model: str) -> bool:
+        """Whether the model takes objects: the Llama-Rank family, or as the caller says."""
+        if self.native_rank_fields is not None:
+            return self.native_rank_fields
+        return "llama-rank" in model.lower()
+
+    def explain(self, failure: Failure) -> Failure:
+        """Say what a model that is not serverless needs, and read the rate-limit reset.
+
+        `x-ratelimit-reset` is a duration in seconds here
+        (https://docs.together.ai/docs/rate-limits).
+        """
+        if failure.code == "model_not_available":
+            return failure._replace(message=f"{failure.message}. {_DEDICATED}")
+        if failure.status_code == 429 and failure.retry_after is None:
+            try:
+                seconds = float(failure.headers.get("x-ratelimit-reset", ""))
+            except ValueError:
+                return failure
+            return failure._replace(retry_after=max(0.0, seconds))
+        return failure
