@@ -1,0 +1,264 @@
+"""RerankClient: one client for every provider, sync and async."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Never, Self, Unpack
+
+from rerank_integrations._arguments import refuse_unknown
+from rerank_integrations._flow import rerank_flow
+from rerank_integrations._options import CallOptions, ClientOptions, Options, Timeout, resolved
+from rerank_integrations._wire import prepare
+from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.models import DocumentInput, RerankResponse
+from rerank_integrations.providers.base import Answer, Provider
+
+if TYPE_CHECKING:
+    from rerank_integrations._http import Connections
+
+_DEADLINE = 60.0
+
+
+class RerankClient:
+    """Ranks documents by their relevance to a query.
+
+    One client serves threads and event loops, several at once or one after another. Copies and
+    pickles leave live connections behind; a pickle holds the key in clear text.
+
+    Args:
+        model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"` or `"local:bm25"`;
+            with `provider` given, the model alone.
+        provider: a provider object, for more than a key from the environment.
+        top_n: how many results to return; None for all.
+        rank_fields: names of the fields to rank by, in order; `"text"` is a document's own text,
+            `"a.b"` is field b of field a. None ranks by all of a document's fields.
+        timeout: seconds for each phase of a request, or an `httpx.Timeout`; None waits for ever.
+            By default 5 s to connect and 30 s for the rest, or what your `http_client` has.
+        deadline: seconds for the whole call, retries and pauses included; None for no limit.
+        max_retries: how often a request is sent again after a failure that may pass. A request
+            whose answer was lost may be billed again.
+        http_client: an `httpx.Client` of yours; used as it is, never closed, never pickled.
+        async_http_client: an `httpx.AsyncClient` of yours, for one event loop; likewise.
+        extra_headers: headers to add to every request.
+        extra_body: keys to add to the body, for what the provider does not offer.
+
+    Raises:
+        ConfigurationError: the message says what to set.
+        InvalidRequestError: `top_n` or `rank_fields` out of range.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        model: str,
+        *,
+        provider: Provider | None = None,
+        top_n: int | None = None,
+        rank_fields: Sequence[str] | None = None,
+        timeout: Timeout = "default",
+        deadline: float | None = _DEADLINE,
+        max_retries: int = 2,
+        http_client: Any = None,
+        async_http_client: Any = None,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        **unknown: Never,
+    ) -> None:
+        refuse_unknown("RerankClient", unknown, list(inspect.signature(type(self)).parameters)[:-1])
+        model, provider = resolved(model, provider)
+        _check_clients(provider, http_client, async_http_client)
+        self._options = Options(
+            provider=provider,
+            model=model,
+            top_n=top_n,
+            rank_fields=rank_fields,
+            timeout=timeout,
+            deadline=deadline,
+            max_retries=max_retries,
+            extra_headers=extra_headers,
+            extra_body=extra_body,
+        )
+        self._shared = _Shared(provider.handler, http_client, async_http_client)
+
+    @property
+    def model(self) -> str:
+        """The model, as the provider spells it."""
+        return self._options.model
+
+    @property
+    def provider(self) -> Provider:
+        """The provider, with its key hidden."""
+        return self._options.provider
+
+    @property
+    def top_n(self) -> int | None:
+        """How many results a call returns; None for all."""
+        return self._options.top_n
+
+    @property
+    def rank_fields(self) -> Sequence[str] | None:
+        """The fields that a call ranks by; None for all."""
+        return self._options.rank_fields
+
+    def rerank(
+        self, query: str, documents: Iterable[DocumentInput], **options: Unpack[CallOptions]
+    ) -> RerankResponse:
+        """Rank documents by their relevance to the query, best first.
+
+        Args:
+            query: the text to rank by.
+            documents: strings, mappings of fields or `RerankDocument`s; none of them is changed.
+                An empty list gives an empty response and sends nothing.
+            **options: `top_n`, `rank_fields`, `model`, `timeout`, `deadline`, `max_retries`,
+                `extra_headers`, `extra_body`, each for this call instead of the client's.
+
+        Raises:
+            InvalidRequestError: refused here; nothing was sent.
+            TransportError: no complete answer came.
+            ResponseError: an answer came that cannot be trusted.
+            StatusError: the provider answered with an error.
+        """
+        call = prepare(self._options.but("rerank", options), query, documents)
+        return self._shared.connections().run(rerank_flow(call))
+
+    async def arerank(
+        self, query: str, documents: Iterable[DocumentInput], **options: Unpack[CallOptions]
+    ) -> RerankResponse:
+        """The same as `rerank`, without blocking the event loop."""
+        call = prepare(self._options.but("arerank", options), query, documents)
+        return await self._shared.connections().arun(rerank_flow(call))
+
+    def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
+        """A copy with other options, headers and body keys added to those in force.
+
+        It shares this client's connections, so closing either closes both, unless `provider`
+        changes between an engine in this process and a remote one.
+
+        Args:
+            **changes: `provider`, `model` and every option of `rerank`. Without a new `provider`
+                the model stays with the one in force.
+        """
+        options = self._options.but("with_options", changes)
+        handler = options.provider.handler
+        shared = self._shared if handler == self._shared.handler else _Shared(handler)
+        return self._alike(options, shared)
+
+    def close(self) -> None:
+        """Close the connections; a call afterwards is an error.
+
+        Those of an event loop close when the loop ends, or with `aclose()` on it.
+        """
+        self._shared.connections().close()
+
+    async def aclose(self) -> None:
+        """Close the connections, those of the running event loop included."""
+        await self._shared.connections().aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __copy__(self) -> Self:
+        return self._alike(self._options, self._shared.unopened())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.__copy__()  # the options never change, so they can be shared
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"options": self._options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._options = state["options"]
+        self._shared = _Shared(self.provider.handler)
+
+    def __repr__(self) -> str:
+        return f"RerankClient({self.model!r}, provider={self.provider!r}, top_n={self.top_n})"
+
+    def _alike(self, options: Options, shared: _Shared) -> Self:
+        other = object.__new__(type(self))
+        other._options = options
+        other._shared = shared
+        return other
+
+
+def client_for(model: str | None, client: RerankClient | None) -> RerankClient:
+    """The client of an adapter that was given a model name or a client.
+
+    Raises:
+        ConfigurationError: neither or both were given, or no RerankClient.
+    """
+    if (model is None) == (client is None):
+        raise ConfigurationError(
+            "pass either model='provider:model', such as 'openrouter:cohere/rerank-v3.5', "
+            "or client=RerankClient(...)"
+        )
+    if model is not None:
+        return RerankClient(model)
+    if not isinstance(client, RerankClient):
+        raise ConfigurationError(f"client must be a RerankClient, not {type(client).__name__}")
+    return client
+
+
+class _Shared:
+    """The connections that a client and its `with_options` copies share.
+
+    They are made at the first call: loading the HTTP library takes longer than all else here.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[bytes], Answer] | None,
+        http_client: Any = None,
+        async_http_client: Any = None,
+    ) -> None:
+        self.handler = handler
+        self._given = (http_client, async_http_client)
+        self._made: Connections | None = None
+        self._lock = threading.Lock()
+
+    def connections(self) -> Connections:
+        if self._made is None:
+            from rerank_integrations._http import Connections  # noqa: PLC0415
+
+            with self._lock:
+                self._made = self._made or Connections(self.handler, *self._given)
+        return self._made
+
+    def unopened(self) -> _Shared:
+        return _Shared(self.handler, *self._given)
+
+
+def _check_clients(provider: Provider, http_client: Any, async_http_client: Any) -> None:
+    pairs = (("http_client", http_client, False), ("async_http_client", async_http_client, True))
+    for name, client, is_async in pairs:
+        if client is None:
+            continue
+        if provider.handler is not None:
+            raise ConfigurationError(
+                f"{name} has no use with {provider.name}, which sends nothing over the network"
+            )
+        send = getattr(client, "send", None)
+        fits = callable(getattr(client, "build_request", None)) and callable(send)
+        if not fits or inspect.iscoroutinefunction(send) is not is_async:
+            kind = "httpx.AsyncClient" if is_async else "httpx.Client"
+            raise ConfigurationError(f"{name} must be an {kind}, not {type(client).__name__}")
