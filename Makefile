@@ -1,0 +1,45 @@
+# Each target sets up what it needs; `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export QUESTION
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types format bare clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+# made anew when pyproject.toml changes; the version in __init__.py is read from the source
+$(READY): pyproject.toml
+	@echo "setting up .venv (once, a minute or two)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]' --group dev
+	@touch $@
+
+demo: $(READY) ## rerank what LangChain and LlamaIndex retrieve from Python's own documentation
+	@$(BIN)/python examples/demo.py
+
+test: $(READY) ## run every test
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --cov --cov-report term
+
+lint: $(READY) ## check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY) ## check types
+	$(BIN)/mypy
+
+format: $(READY) ## put code into form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bare: ## check that the package works without any extra
+	@$(PYTHON) -m venv --clear .venv/bare
+	@.venv/bare/bin/python -m pip install --quiet --disable-pip-version-check .
+	@.venv/bare/bin/python tests/bare.py
+
+clean: ## remove the environment and the caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .coverage dist

@@ -1,0 +1,159 @@
+"""The rooms of the house, and which way the imports run."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rerank_integrations
+
+PACKAGE = "rerank_integrations"
+ROOT = Path(rerank_integrations.__file__).parent
+# a module may import from the rows above its own, and from its own row where it is a package
+ROWS = [
+    {"errors", "_hidden"},
+    {"_arguments", "models"},
+    {"images"},
+    {"fields"},
+    {"providers"},
+    {"_options", "_failures"},
+    {"_wire"},
+    {"_flow"},
+    {"_http"},
+    {"client"},
+    {"langchain", "llama_index"},
+]
+ADAPTERS = ROWS[-1]
+FOR_ADAPTERS = {"client", "models", "errors"}
+
+
+def modules() -> dict[str, Path]:
+    """Every source file by its dotted name inside the package."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in ROOT.rglob("*.py")
+        if path != ROOT / "__init__.py"
+    }
+
+
+def imports(path: Path, *, at_run_time: bool = False) -> set[str]:
+    """The absolute names that a file imports; at run time without those for type checkers."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped: set[ast.AST] = set()
+    if at_run_time:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                skipped.update(ast.walk(node))
+    found = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} has a relative import"
+            found.add(node.module or "")
+            if node.module == PACKAGE:
+                found.update(f"{PACKAGE}.{alias.name}" for alias in node.names)
+    return found
+
+
+def rooms(path: Path) -> set[str]:
+    """The rooms of the package that a file reads from when it is imported."""
+    inside = {
+        name.split(".")[1]
+        for name in imports(path, at_run_time=True)
+        if name.startswith(f"{PACKAGE}.")
+    }
+    return inside - {"__version__"}
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_run_one_way(name: str) -> None:
+    """A module imports only from rows above its own."""
+    room = name.split(".", maxsplit=1)[0]
+    row = next(number for number, names in enumerate(ROWS) if room in names)
+    allowed = set().union(*ROWS[:row]) | ({room} if room == "providers" else set())
+
+    assert rooms(modules()[name]) <= allowed
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS))
+def test_an_adapter_knows_the_client_the_models_and_the_errors_only(name: str) -> None:
+    """An adapter translates between its framework and the client, and needs no other room."""
+    assert rooms(modules()[name]) <= FOR_ADAPTERS
+
+
+def test_one_file_names_the_http_library() -> None:
+    """The HTTP library is imported in one file, so that it can be exchanged there."""
+    users = {
+        name
+        for name, path in modules().items()
+        if any(found.split(".")[0] in ("httpx", "httpx2", "httpcore") for found in imports(path))
+    }
+
+    assert users == {"_http"}
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_a_framework_is_named_by_its_adapter_only(name: str) -> None:
+    """No file but its own adapter imports a framework."""
+    frameworks = {"langchain": "langchain_core", "llama_index": "llama_index"}
+    named = {found.split(".")[0] for found in imports(modules()[name])}
+
+    assert named & {"langchain_core", "llama_index"} <= {frameworks.get(name)}
+
+
+def test_no_code_asks_for_a_providers_name() -> None:
+    """Shared code asks a provider what it can do, and never compares its name."""
+    names = {path.stem for path in (ROOT / "providers").glob("[a-z]*.py")} - {"base"}
+    for name, path in modules().items():
+        if name.startswith("providers."):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Compare | ast.MatchValue):
+                literals = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)}
+                assert not literals & names, f"{name}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import rerank_integrations",
+        "from rerank_integrations import RerankClient; RerankClient('local:bm25')",
+    ],
+)
+def test_an_import_loads_nothing_that_was_not_asked_for(statement: str) -> None:
+    """Importing the package and making a client load no framework and no HTTP library."""
+    heavy = ["langchain_core", "llama_index", "httpx", "bm25s", "numpy"]
+    code = f"{statement}; import sys; print([m for m in {heavy} if m in sys.modules])"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert shown.strip() == "[]"
+
+
+def test_every_public_name_can_be_had() -> None:
+    """Every name in `__all__` is an attribute of the package, and `dir()` lists it."""
+    for name in rerank_integrations.__all__:
+        assert getattr(rerank_integrations, name) is not None
+    assert set(rerank_integrations.__all__) <= set(dir(rerank_integrations))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """The lazy loading of names keeps the usual error for a name that is not there."""
+    with pytest.raises(AttributeError, match="no attribute 'Reranker'"):
+        _ = rerank_integrations.Reranker  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_each_file_opens_with_one_sentence(name: str) -> None:
+    """Each file's docstring opens with one sentence that says its subject."""
+    docstring = ast.get_docstring(ast.parse(modules()[name].read_text(encoding="utf-8"))) or ""
+
+    assert docstring.splitlines()[0].endswith(".")

@@ -1,0 +1,148 @@
+"""RerankPostprocessor inside the real LlamaIndex."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from llama_index.core import VectorStoreIndex
+from llama_index.core.embeddings import MockEmbedding
+from llama_index.core.llms import MockLLM
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+from pydantic import ValidationError
+
+from rerank_integrations import InvalidRequestError, Local, RerankClient
+from rerank_integrations.llama_index import RerankPostprocessor
+
+Rerank = Callable[[RerankPostprocessor, list[NodeWithScore], str], list[NodeWithScore]]
+
+
+@pytest.fixture(params=["sync", "async"])
+def rerank(request: pytest.FixtureRequest) -> Rerank:
+    """Calls a postprocessor, synchronously or on an event loop."""
+    if request.param == "sync":
+        return lambda reranker, nodes, query: reranker.postprocess_nodes(nodes, query_str=query)
+    return lambda reranker, nodes, query: asyncio.run(
+        reranker.apostprocess_nodes(nodes, query_str=query)
+    )
+
+
+@pytest.fixture
+def nodes() -> list[NodeWithScore]:
+    """Three nodes, one of which fits the question."""
+    texts = {"car": "a blue car", "bicycle": "a red bicycle", "van": "a red van"}
+    return [
+        NodeWithScore(node=TextNode(text=text, id_=title, metadata={"title": title}), score=0.5)
+        for title, text in texts.items()
+    ]
+
+
+def listening(seen: list[str]) -> RerankClient:
+    """A client that notes the texts it is asked to rank."""
+
+    def scorer(query: str, texts: Sequence[str]) -> list[float]:
+        seen.extend(texts)
+        return [0.0] * len(texts)
+
+    return RerankClient("mine", provider=Local(scorer=scorer))
+
+
+def test_the_best_come_first_with_their_score(rerank: Rerank, nodes: list[NodeWithScore]) -> None:
+    """The result is best first, at most top_n, each with a float as its score."""
+    kept = rerank(RerankPostprocessor(model="local:bm25", top_n=2), nodes, "red bicycle")
+
+    assert [found.node.node_id for found in kept] == ["bicycle", "van"]
+    assert all(type(found.score) is float for found in kept)
+
+
+def test_nodes_keep_their_identity_and_wrappers_their_score(
+    rerank: Rerank, nodes: list[NodeWithScore]
+) -> None:
+    """The same node comes back in a new wrapper, and the old wrapper keeps its score."""
+    kept = rerank(RerankPostprocessor(model="local:bm25"), nodes, "red bicycle")
+
+    assert {id(found.node) for found in kept} == {id(found.node) for found in nodes}
+    assert [found.score for found in nodes] == [0.5, 0.5, 0.5]
+
+
+def test_no_nodes_no_request(rerank: Rerank) -> None:
+    """An empty list comes back empty, and the scorer is not called."""
+    seen: list[str] = []
+
+    assert rerank(RerankPostprocessor(client=listening(seen)), [], "red") == []
+    assert seen == []
+
+
+def test_the_embed_content_is_ranked_without_fields(
+    rerank: Rerank, nodes: list[NodeWithScore]
+) -> None:
+    """Without rank_fields a node is ranked by its EMBED content."""
+    seen: list[str] = []
+
+    rerank(RerankPostprocessor(client=listening(seen)), nodes, "red")
+
+    assert seen[0] == "title: car\n\na blue car"
+
+
+def test_fields_are_ranked_in_the_order_that_was_named(
+    rerank: Rerank, nodes: list[NodeWithScore]
+) -> None:
+    """rank_fields maps the node's own text, called text, and metadata to what is ranked."""
+    seen: list[str] = []
+
+    rerank(RerankPostprocessor(client=listening(seen), rank_fields=["text", "title"]), nodes, "red")
+
+    assert seen[0] == "text: a blue car\ntitle: car"
+
+
+def test_it_drops_into_a_query_engine(nodes: list[NodeWithScore]) -> None:
+    """A query engine accepts it, and its source nodes are the reranked ones, on both paths."""
+    index = VectorStoreIndex(
+        [found.node for found in nodes], embed_model=MockEmbedding(embed_dim=2)
+    )
+    engine = index.as_query_engine(
+        llm=MockLLM(),
+        similarity_top_k=3,
+        node_postprocessors=[RerankPostprocessor(model="local:bm25", top_n=1)],
+    )
+
+    answers = [engine.query("red bicycle"), asyncio.run(engine.aquery("red bicycle"))]
+
+    assert [[n.node_id for n in answer.source_nodes] for answer in answers] == [["bicycle"]] * 2
+
+
+def test_a_query_is_needed_to_rank_nodes(nodes: list[NodeWithScore]) -> None:
+    """Nodes without a query are refused with the cure; no nodes need no query."""
+    reranker = RerankPostprocessor(model="local:bm25")
+
+    assert reranker.postprocess_nodes([]) == []
+    with pytest.raises(InvalidRequestError, match="query_str="):
+        reranker.postprocess_nodes(nodes)
+
+
+def test_a_query_may_come_as_a_bundle_or_a_plain_string(nodes: list[NodeWithScore]) -> None:
+    """The second positional argument is a QueryBundle, and a str there works as well."""
+    reranker = RerankPostprocessor(model="local:bm25", top_n=1)
+
+    [by_bundle] = reranker.postprocess_nodes(nodes, QueryBundle("red bicycle"))
+    [by_text] = reranker.postprocess_nodes(nodes, "red bicycle")  # type: ignore[arg-type]
+
+    assert by_bundle == by_text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cure"),
+    [
+        ({}, "either model="),
+        ({"model": "local:bm25", "topn": 1}, "topn"),
+        ({"model": "local:bm25", "top_n": 0}, "greater than or equal to 1"),
+        ({"model": "together:x"}, "TOGETHER_API_KEY"),
+        ({"client": "local:bm25"}, "RerankClient"),
+    ],
+)
+def test_a_wrong_setup_is_refused_at_once(arguments: dict[str, Any], cure: str) -> None:
+    """Construction refuses what could not work, and says the cure."""
+    with pytest.raises(ValidationError, match=cure):
+        RerankPostprocessor(**arguments)
