@@ -18,5 +18,5 @@ def test_each_example_runs_and_shows_what_it_says(
     """Every Python block of the README runs, and prints what its comments promise."""
     exec(compile(block, "README.md", "exec"), {})  # noqa: S102
 
-    promised = [comment for comment in re.findall(r"print\(error\) +# (.*)", block)]
+    promised = re.findall(r"print\(error\) +# (.*)", block)
     assert promised == capsys.readouterr().out.splitlines()[: len(promised)]

@@ -86,8 +86,8 @@ class Connections:
 
     def _send(self, step: Send) -> Answer | RerankError:
         ends = None if step.seconds is None else time.monotonic() + step.seconds
+        client = self._client()
         try:
-            client = self._client()
             response = client.send(_built(client, step), stream=True)
             try:
                 body = _Body(step, ends)
@@ -100,9 +100,9 @@ class Connections:
             return _translated(cause, step)
 
     async def _asend(self, step: Send) -> Answer | RerankError:
+        client = await self._async_client()
         try:
             async with asyncio.timeout(step.seconds):
-                client = await self._async_client()
                 response = await client.send(_built(client, step), stream=True)
                 try:
                     body = _Body(step, None)

@@ -6,14 +6,14 @@ import dataclasses
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 from rerank_integrations._arguments import refuse_unknown
 from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError
 from rerank_integrations.providers import known_names, provider_class
-from rerank_integrations.providers._settings import check_header
+from rerank_integrations.providers._settings import header_problem
 from rerank_integrations.providers.base import Provider
 
 OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
@@ -67,7 +67,7 @@ class Options:
     timeout: Timeout = "default"
     deadline: float | None = None
     max_retries: int = 2
-    extra_headers: Any = None
+    extra_headers: Hidden[Any] = field(default_factory=lambda: Hidden(None))
     extra_body: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -84,15 +84,24 @@ class Options:
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
-    def but(self, owner: str, changes: Mapping[str, Any]) -> Options:
-        """These options with some of them changed; headers and body keys are added."""
+    def but(self, owner: str, known: type, changes: Any) -> Options:
+        """These options with some of them changed; headers and body keys are added.
+
+        Headers are hidden in `changes` itself: no frame that raises may hold them in clear.
+
+        Args:
+            owner: the method that was called, for the message about an unknown argument.
+            known: the TypedDict of the arguments that it takes.
+            changes: the arguments, as a dict.
+        """
         if not changes:
             return self
-        refuse_unknown(owner, changes, [field.name for field in dataclasses.fields(self)])
+        if "extra_headers" in changes:
+            changes["extra_headers"] = Hidden(changes["extra_headers"])
+        refuse_unknown(owner, changes, list(known.__annotations__))
         changed = dict(changes)
         if "extra_headers" in changed:
-            added = _checked_headers(changed["extra_headers"])
-            changed["extra_headers"] = self.extra_headers.reveal() | added.reveal()
+            changed["extra_headers"] = _joined(self.extra_headers, changed["extra_headers"])
         if "extra_body" in changed:
             changed["extra_body"] = {**(self.extra_body or {}), **(changed["extra_body"] or {})}
         if changed.get("provider", self.provider) is None:
@@ -174,13 +183,17 @@ def _checked_rank_fields(rank_fields: Any) -> tuple[str, ...] | None:
     return names
 
 
-def _checked_headers(headers: Any) -> Hidden[dict[str, str]]:
-    given = headers.reveal() if isinstance(headers, Hidden) else headers or {}
-    if not isinstance(given, Mapping):
+def _checked_headers(headers: Hidden[Any]) -> Hidden[dict[str, str]]:
+    if not isinstance(headers.reveal(), Mapping | None):
         raise ConfigurationError("extra_headers must be a mapping of names to values")
-    for name, value in given.items():
-        check_header(name, value)
-    return Hidden(dict(given))
+    problem = header_problem(headers.reveal() or {})
+    if problem:
+        raise ConfigurationError(problem)
+    return Hidden(dict(headers.reveal() or {}))
+
+
+def _joined(old: Hidden[dict[str, str]], new: Hidden[Any]) -> Hidden[dict[str, str]]:
+    return Hidden(old.reveal() | _checked_headers(new).reveal())
 
 
 def _checked_body(body: Any) -> dict[str, Any] | None:

@@ -95,8 +95,7 @@ def prepare(options: Options, query: object, documents: object) -> Call:
     }
     body = {name: value for name, value in body.items() if value is not None}
     body |= options.extra_body or {}
-    headers = _COMMON_HEADERS | provider.headers() | options.extra_headers.reveal()
-    request = Request(provider.url, Hidden(headers), Hidden(_encoded(body)))
+    request = Request(provider.url, _headers(options), Hidden(_encoded(body)))
     return Call(options, given, sent, skipped, request)
 
 
@@ -136,6 +135,10 @@ def nothing_sent(call: Call) -> RerankResponse:
     """The response of a call without a document to send."""
     options = call.options
     return RerankResponse((), options.model, options.provider.name, skipped=call.skipped)
+
+
+def _headers(options: Options) -> Hidden[dict[str, str]]:
+    return Hidden(_COMMON_HEADERS | options.provider.headers() | options.extra_headers.reveal())
 
 
 def _listed(documents: object) -> Sequence[Any]:

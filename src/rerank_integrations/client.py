@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
 from rerank_integrations._arguments import refuse_unknown
 from rerank_integrations._flow import rerank_flow
+from rerank_integrations._hidden import Hidden
 from rerank_integrations._options import CallOptions, ClientOptions, Options, Timeout, resolved
 from rerank_integrations._wire import prepare
 from rerank_integrations.errors import ConfigurationError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rerank_integrations._http import Connections
 
 _DEADLINE = 60.0
+_ARGUMENTS = (*ClientOptions.__annotations__, "http_client", "async_http_client")
 
 
 class RerankClient:
@@ -66,7 +68,8 @@ class RerankClient:
         extra_body: Mapping[str, Any] | None = None,
         **unknown: Never,
     ) -> None:
-        refuse_unknown("RerankClient", unknown, list(inspect.signature(type(self)).parameters)[:-1])
+        headers, extra_headers = Hidden(extra_headers), None  # in no frame that raises
+        refuse_unknown("RerankClient", unknown, _ARGUMENTS)
         model, provider = resolved(model, provider)
         _check_clients(provider, http_client, async_http_client)
         self._options = Options(
@@ -77,7 +80,7 @@ class RerankClient:
             timeout=timeout,
             deadline=deadline,
             max_retries=max_retries,
-            extra_headers=extra_headers,
+            extra_headers=headers,
             extra_body=extra_body,
         )
         self._shared = _Shared(provider.handler, http_client, async_http_client)
@@ -120,14 +123,14 @@ class RerankClient:
             ResponseError: an answer came that cannot be trusted.
             StatusError: the provider answered with an error.
         """
-        call = prepare(self._options.but("rerank", options), query, documents)
+        call = prepare(self._options.but("rerank", CallOptions, options), query, documents)
         return self._shared.connections().run(rerank_flow(call))
 
     async def arerank(
         self, query: str, documents: Iterable[DocumentInput], **options: Unpack[CallOptions]
     ) -> RerankResponse:
         """The same as `rerank`, without blocking the event loop."""
-        call = prepare(self._options.but("arerank", options), query, documents)
+        call = prepare(self._options.but("arerank", CallOptions, options), query, documents)
         return await self._shared.connections().arun(rerank_flow(call))
 
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
@@ -140,7 +143,7 @@ class RerankClient:
             **changes: `provider`, `model` and every option of `rerank`. Without a new `provider`
                 the model stays with the one in force.
         """
-        options = self._options.but("with_options", changes)
+        options = self._options.but("with_options", ClientOptions, changes)
         handler = options.provider.handler
         shared = self._shared if handler == self._shared.handler else _Shared(handler)
         return self._alike(options, shared)
@@ -192,6 +195,8 @@ class RerankClient:
         self._shared = _Shared(self.provider.handler)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_options"):  # shown in a traceback out of __init__
+            return "RerankClient(...)"
         return f"RerankClient({self.model!r}, provider={self.provider!r}, top_n={self.top_n})"
 
     def _alike(self, options: Options, shared: _Shared) -> Self:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import ConfigurationError
 
 _LINE_BREAKS = re.compile(r"[\r\n\0]")
@@ -19,8 +21,12 @@ def secret(value: Any) -> SecretStr | None:
     Raises:
         ConfigurationError: any other type.
     """
+    if isinstance(value, Hidden):
+        value = value.reveal()
     if value is not None and not isinstance(value, str | SecretStr):
-        raise ConfigurationError(f"a key is a str or a SecretStr, not {type(value).__name__}")
+        kind = type(value).__name__
+        del value  # this frame must not hold a key when it raises
+        raise ConfigurationError(f"a key is a str or a SecretStr, not {kind}")
     text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
     return SecretStr(text.strip()) if text.strip() else None
 
@@ -31,18 +37,19 @@ def bearer(key: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {found.get_secret_value()}"} if found else {}
 
 
-def check_header(name: object, value: object) -> None:
-    """Refuse a header that HTTP cannot carry; the message never holds the value.
+def header_problem(headers: Mapping[Any, Any]) -> str | None:
+    """What is wrong with the first header that HTTP cannot carry; it never holds the value.
 
-    Raises:
-        ConfigurationError: a line break, a character outside ASCII, or not a str.
+    It is returned, not raised: a traceback would keep the values in this frame.
     """
-    if not isinstance(name, str) or not isinstance(value, str):
-        raise ConfigurationError(f"header {name!r} needs a str, not {type(value).__name__}")
-    if _LINE_BREAKS.search(name + value):
-        raise ConfigurationError(f"header {name!r} has a line break; remove it")
-    if not (name + value).isascii():
-        raise ConfigurationError(f"header {name!r} has a character outside ASCII; replace it")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            return f"header {name!r} needs a str, not {type(value).__name__}"
+        if _LINE_BREAKS.search(name + value):
+            return f"header {name!r} has a line break; remove it"
+        if not (name + value).isascii():
+            return f"header {name!r} has a character outside ASCII; replace it"
+    return None
 
 
 def web_address(value: object, what: str) -> str:

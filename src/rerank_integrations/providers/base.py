@@ -6,18 +6,21 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import SecretStr
 
 from rerank_integrations._arguments import refuse_unknown
+from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._settings import (
     bearer,
-    check_header,
+    header_problem,
     normalised_base_url,
     secret,
 )
+
+P = TypeVar("P", bound="Provider")
 
 
 class Answer(NamedTuple):
@@ -49,8 +52,20 @@ class Failure(NamedTuple):
         return f"<failure {self.status_code}>"
 
 
+class _Hiding(type):
+    """Refuses unknown arguments, and hides secret ones before any frame holds them in clear."""
+
+    def __call__(cls: type[P], *args: Any, **given: Any) -> P:  # type: ignore[misc]
+        given = {
+            name: Hidden(value) if name in cls.secret_arguments else value
+            for name, value in given.items()
+        }
+        refuse_unknown(cls.__name__, given, [field.name for field in dataclasses.fields(cls)])
+        return super().__call__(*args, **given)  # type: ignore[misc,no-any-return]
+
+
 @dataclass(frozen=True, kw_only=True)
-class Provider:
+class Provider(metaclass=_Hiding):
     """A rerank endpoint that speaks the common dialect.
 
     A subclass overrides what differs; nothing outside asks for its name.
@@ -63,15 +78,12 @@ class Provider:
     takes_images: ClassVar[bool] = False
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
     image_codes: ClassVar[frozenset[str]] = frozenset()
-
-    def __new__(cls, *_: object, **given: object) -> Self:
-        """Refuse unknown arguments with a message that names the known ones."""
-        refuse_unknown(cls.__name__, given, [f.name for f in dataclasses.fields(cls)])
-        return super().__new__(cls)
+    secret_arguments: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        for name, value in self.headers().items():
-            check_header(name, value)
+        problem = header_problem(self.headers())
+        if problem:
+            raise ConfigurationError(problem)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # the class is frozen
@@ -138,6 +150,7 @@ class RemoteProvider(Provider):
     api_key_env: ClassVar[str]
     base_url_env: ClassVar[str | None] = None
     default_base_url: ClassVar[str]
+    secret_arguments: ClassVar[frozenset[str]] = frozenset({"api_key"})
 
     api_key: SecretStr | str | None = field(default=None, repr=False)
     base_url: str | None = None

@@ -164,7 +164,7 @@ class OpenRouter(RemoteProvider):
         if isinstance(availability.get("retryable"), bool):
             failure = failure._replace(is_retryable=availability["retryable"])
         if failure.retry_after is None:
-            failure = failure._replace(retry_after=_wait(failure.headers, availability))
+            failure = failure._replace(retry_after=_wait(failure, availability))
         if failure.status_code == 402:  # only the budget of calls in flight frees itself
             in_flight = metadata.get("limit_source") == "openrouter_in_flight_budget"
             failure = failure._replace(is_retryable=in_flight and failure.retry_after is not None)
@@ -203,13 +203,15 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _wait(headers: Mapping[str, str], availability: Mapping[str, Any]) -> float | None:
-    """Seconds until the limit resets; `X-RateLimit-Reset` is an epoch, in seconds or ms."""
+def _wait(failure: Failure, availability: Mapping[str, Any]) -> float | None:
+    """Seconds to wait: as asked, or on a 429 to an epoch that comes in seconds or ms."""
     asked = availability.get("retry_after")
     if isinstance(asked, int | float) and not isinstance(asked, bool):
         return max(0.0, float(asked))
+    if failure.status_code != 429:
+        return None
     try:
-        reset = float(headers.get("x-ratelimit-reset", ""))
+        reset = float(failure.headers.get("x-ratelimit-reset", ""))
     except ValueError:
         return None
     seconds = reset / 1000 if reset > _MILLISECONDS_FROM else reset

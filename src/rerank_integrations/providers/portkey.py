@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._settings import bearer, secret, web_address
 from rerank_integrations.providers.base import Answer, Failure, RemoteProvider
@@ -55,6 +56,9 @@ class Portkey(RemoteProvider):
     api_key_env: ClassVar[str] = "PORTKEY_API_KEY"
     default_base_url: ClassVar[str] = "https://api.portkey.ai/v1"
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-portkey-trace-id", "x-request-id")
+    secret_arguments: ClassVar[frozenset[str]] = frozenset(
+        {"api_key", "virtual_key", "authorization", "config"}
+    )
 
     virtual_key: SecretStr | str | None = field(default=None, repr=False)
     provider: str | None = None
@@ -76,8 +80,7 @@ class Portkey(RemoteProvider):
     def __post_init__(self) -> None:
         self._set("virtual_key", secret(self.virtual_key))
         self._set("authorization", secret(self.authorization))
-        if self.config is not None:
-            self._set("config", _config_text(self.config))
+        self._set("config", _config_text(self.config))
         if self.custom_host is not None:
             web_address(self.custom_host, "custom_host")
             if not self.provider:
@@ -167,18 +170,26 @@ def _revealed(value: object) -> str | None:
     return value.get_secret_value() if isinstance(value, SecretStr) else None
 
 
-def _config_text(config: Any) -> SecretStr:
-    if isinstance(config, str | SecretStr):
-        text = secret(config)
-        if text is None:
-            raise ConfigurationError("config is empty; pass a config's id or a mapping")
-        return text
+def _config_text(config: Any) -> SecretStr | None:
+    """A config's id, or a config as JSON; both hidden, for a config may hold keys."""
+    text = _json_of(config.reveal() if isinstance(config, Hidden) else config)
+    if text == "":
+        raise ConfigurationError("config must be a config's id or a mapping of JSON values")
+    return None if text is None else SecretStr(text)
+
+
+def _json_of(config: Any) -> str | None:
+    """The text of a config; "" for what is none: raised here, a traceback would keep it."""
+    if config is None:
+        return None
+    if isinstance(config, SecretStr):
+        return config.get_secret_value().strip()
+    if isinstance(config, str):
+        return config.strip()
     try:
-        return SecretStr(json.dumps(dict(config), separators=(",", ":")))
+        return json.dumps(dict(config), separators=(",", ":"))
     except (TypeError, ValueError):
-        raise ConfigurationError(
-            "config must be a config's id or a mapping of JSON values"
-        ) from None
+        return ""
 
 
 def _check_metadata(metadata: Mapping[str, str] | None) -> None:
