@@ -12,7 +12,8 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str]) -> No
     """Raise ConfigurationError for the first of `given` that is not among `known`."""
     for name in given:
         if name not in known:
-            meant = get_close_matches(name, known, n=1)
+            # a vendor's SDK may spell a name with a prefix: x_open_router_title
+            meant = get_close_matches(name, known, n=1) or [k for k in known if name.endswith(k)]
             hint = f"did you mean {meant[0]!r}? " if meant else ""
             raise ConfigurationError(
                 f"{owner} has no argument {name!r}; {hint}it takes {', '.join(known)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -12,12 +11,13 @@ from typing import Any
 from pydantic_core import from_json
 
 from rerank_integrations.errors import AuthenticationError, ImageError, StatusError, error_class
+from rerank_integrations.providers._numbers import seconds_in
 from rerank_integrations.providers.base import Answer, Failure, Provider
 
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
 _LONGEST = 500  # characters of the far side's words that an error repeats
 _SHORTEST_SECRET = 6  # a shorter header value is too common a word to cut out
-_DATA_URI = re.compile(r"data:[\w.+/-]*;base64,[\w+/=-]*")
+_DATA_URI = re.compile(r"data:[^\s\"'<>]*;base64,[\w+/=-]*", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 
@@ -57,7 +57,7 @@ def status_error(provider: Provider, answer: Answer, secrets: Iterable[str]) -> 
     if request_id:
         text += f" [request {request_id}]"
     return kind(
-        text,
+        without_secrets(text, secrets),
         status_code=failure.status_code,
         provider=provider.name,
         message=message,
@@ -151,12 +151,9 @@ def _plain_text(answer: Answer) -> str:
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds to wait, from `retry-after-ms` or `Retry-After` in seconds or as a date."""
     for name, factor in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) * factor
-        except ValueError:
-            continue
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
+        seconds = seconds_in(headers.get(name))
+        if seconds is not None:
+            return seconds * factor
     try:
         return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - now)
     except (ValueError, OverflowError):

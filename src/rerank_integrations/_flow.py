@@ -79,6 +79,7 @@ def _attempt(options: Options, error: str | None = None) -> Attempt:
 
 def _pause(error: RerankError, jitter: float) -> float:
     """Seconds before the next attempt: longer each time, and never less than was asked for."""
-    usual = min(_FIRST_PAUSE * 2.0 ** (len(error.attempts) - 1), _LONGEST_PAUSE)
+    doublings = min(len(error.attempts) - 1, 10)
+    usual = min(_FIRST_PAUSE * 2.0**doublings, _LONGEST_PAUSE)
     asked = (error.retry_after or 0.0) if isinstance(error, StatusError) else 0.0
     return max(usual * (0.5 + jitter / 2), asked)

@@ -59,66 +59,39 @@ class Connections:
         self._of_loop: dict[asyncio.AbstractEventLoop, _LoopClient] = {}
         self._lock = threading.Lock()
         self._closed = False
+        weakref.finalize(self, _forget_ended, self._of_loop)
 
     def run(self, flow: Flow) -> RerankResponse:
         """Take a flow through its steps, in this thread."""
-        started = time.monotonic()
         try:
             step = next(flow)
+            client = self._client()
+            started = time.monotonic()  # opening the first client does not count
             while True:
                 if step.pause:
                     time.sleep(step.pause)
-                step = flow.send(Heard(self._send(step), time.monotonic() - started))
+                step = flow.send(Heard(_sent(client, step), time.monotonic() - started))
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
 
     async def arun(self, flow: Flow) -> RerankResponse:
         """Take a flow through its steps, on the running event loop."""
-        started = time.monotonic()
         try:
             step = next(flow)
+            client = await self._async_client()
+            started = time.monotonic()
             while True:
                 if step.pause:
                     await asyncio.sleep(step.pause)
-                step = flow.send(Heard(await self._asend(step), time.monotonic() - started))
+                step = flow.send(Heard(await _asent(client, step), time.monotonic() - started))
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
 
-    def _send(self, step: Send) -> Answer | RerankError:
-        ends = None if step.seconds is None else time.monotonic() + step.seconds
-        client = self._client()
-        try:
-            response = client.send(_built(client, step), stream=True)
-            try:
-                body = _Body(step, ends)
-                for chunk in response.iter_bytes():
-                    body.add(chunk)
-                return body.answer(response)
-            finally:
-                response.close()
-        except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
-            return _translated(cause, step)
-
-    async def _asend(self, step: Send) -> Answer | RerankError:
-        client = await self._async_client()
-        try:
-            async with asyncio.timeout(step.seconds):
-                response = await client.send(_built(client, step), stream=True)
-                try:
-                    body = _Body(step, None)
-                    async for chunk in response.aiter_bytes():
-                        body.add(chunk)
-                    return body.answer(response)
-                finally:
-                    await response.aclose()
-        except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
-            return _translated(cause, step)
-
     def _client(self) -> Any:
-        if self._given is not None:
-            return self._given
         with self._lock:
             self._check_open()
+            if self._given is not None:
+                return self._given
             if self._own is None:
                 self._own = httpx.Client(**self._settings())
                 # an object that is dropped without close() leaves no open socket behind
@@ -126,14 +99,14 @@ class Connections:
             return self._own
 
     async def _async_client(self) -> Any:
-        if self._given_async is not None:
-            return self._given_async
         loop = asyncio.get_running_loop()
         with self._lock:
             self._check_open()
+            if self._given_async is not None:
+                return self._given_async
             entry = self._of_loop.get(loop)
             if entry is None:
-                self._forget_ended_loops()
+                _forget_ended(self._of_loop)
                 entry = self._of_loop[loop] = _LoopClient(httpx.AsyncClient(**self._settings()))
         await entry.tie_to_loop()
         return entry.client
@@ -147,20 +120,12 @@ class Connections:
         if self._closed:
             raise ConfigurationError("this client is closed; make a new RerankClient")
 
-    def _forget_ended_loops(self) -> None:
-        ended = [loop for loop in self._of_loop if loop.is_closed()]
-        if any(self._of_loop.pop(loop).is_open() for loop in ended):
-            # a loop that was closed without shutdown_asyncgens(): nothing can close its sockets
-            # in order any more, so they are collected, and quietly
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)
-                gc.collect()
-
     def close(self) -> None:
         """Close the connections of all threads; those of event loops close with their loop."""
         with self._lock:
             self._closed = True
             own, self._own = self._own, None
+            _forget_ended(self._of_loop)
         if own is not None:
             own.close()
 
@@ -171,10 +136,19 @@ class Connections:
         if entry is not None:
             await entry.aclose()
 
-    def again(self, *, with_given: bool) -> Connections:
-        """Unused connections to the same place, for a copy of a client."""
-        given = (self._given, self._given_async) if with_given else ()
-        return Connections(self._handler, *given)
+
+def _forget_ended(of_loop: dict[asyncio.AbstractEventLoop, _LoopClient]) -> None:
+    """Drop the clients of loops that have ended.
+
+    Nothing can close the sockets of a loop in order that was closed without
+    `shutdown_asyncgens()`, so they are collected, and quietly.
+    """
+    ended = [loop for loop in of_loop if loop.is_closed()]
+    left_open = sum(of_loop.pop(loop).is_open() for loop in ended)
+    if left_open:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 class _LoopClient:
@@ -241,6 +215,36 @@ class _Body:
     def answer(self, response: httpx.Response) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, headers, b"".join(self._chunks))
+
+
+def _sent(client: Any, step: Send) -> Answer | RerankError:
+    ends = None if step.seconds is None else time.monotonic() + step.seconds
+    try:
+        response = client.send(_built(client, step), stream=True, follow_redirects=False)
+        try:
+            body = _Body(step, ends)
+            for chunk in response.iter_bytes():
+                body.add(chunk)
+            return body.answer(response)
+        finally:
+            response.close()
+    except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
+        return _translated(cause, step)
+
+
+async def _asent(client: Any, step: Send) -> Answer | RerankError:
+    try:
+        async with asyncio.timeout(step.seconds):
+            response = await client.send(_built(client, step), stream=True, follow_redirects=False)
+            try:
+                body = _Body(step, None)
+                async for chunk in response.aiter_bytes():
+                    body.add(chunk)
+                return body.answer(response)
+            finally:
+                await response.aclose()
+    except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
+        return _translated(cause, step)
 
 
 @cache

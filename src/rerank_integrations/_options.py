@@ -13,7 +13,7 @@ from rerank_integrations._arguments import refuse_unknown
 from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError
 from rerank_integrations.providers import known_names, provider_class
-from rerank_integrations.providers._settings import header_problem
+from rerank_integrations.providers._settings import header_problem, json_problem
 from rerank_integrations.providers.base import Provider
 
 OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
@@ -71,6 +71,8 @@ class Options:
     extra_body: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not self.model.strip():
+            raise ConfigurationError("model must be the name of a model, and not be empty")
         self.provider.check(self.model)
         self._set("top_n", _checked_top_n(self.top_n))
         self._set("rank_fields", _checked_rank_fields(self.rank_fields))
@@ -103,7 +105,8 @@ class Options:
         if "extra_headers" in changed:
             changed["extra_headers"] = _joined(self.extra_headers, changed["extra_headers"])
         if "extra_body" in changed:
-            changed["extra_body"] = {**(self.extra_body or {}), **(changed["extra_body"] or {})}
+            added = _checked_body(changed["extra_body"]) or {}
+            changed["extra_body"] = {**(self.extra_body or {}), **added}
         if changed.get("provider", self.provider) is None:
             changed["model"], changed["provider"] = resolved(changed.get("model"), None)
         return dataclasses.replace(self, **changed)
@@ -177,10 +180,9 @@ def _checked_rank_fields(rank_fields: Any) -> tuple[str, ...] | None:
         return None
     if isinstance(rank_fields, str) or not isinstance(rank_fields, Sequence):
         raise InvalidRequestError("rank_fields must be a list of names, such as ['title', 'text']")
-    names = tuple(dict.fromkeys(rank_fields))
-    if not names or not all(isinstance(name, str) and name for name in names):
+    if not rank_fields or not all(isinstance(name, str) and name for name in rank_fields):
         raise InvalidRequestError("rank_fields must hold at least one name, and only names")
-    return names
+    return tuple(dict.fromkeys(rank_fields))
 
 
 def _checked_headers(headers: Hidden[Any]) -> Hidden[dict[str, str]]:
@@ -189,7 +191,7 @@ def _checked_headers(headers: Hidden[Any]) -> Hidden[dict[str, str]]:
     problem = header_problem(headers.reveal() or {})
     if problem:
         raise ConfigurationError(problem)
-    return Hidden(dict(headers.reveal() or {}))
+    return Hidden({name.lower(): value for name, value in (headers.reveal() or {}).items()})
 
 
 def _joined(old: Hidden[dict[str, str]], new: Hidden[Any]) -> Hidden[dict[str, str]]:
@@ -204,6 +206,9 @@ def _checked_body(body: Any) -> dict[str, Any] | None:
     for name in OWN_KEYS:
         if name in body:
             raise ConfigurationError(f"extra_body must not hold {name!r}; pass it as an argument")
+    problem = json_problem(dict(body))
+    if problem:
+        raise InvalidRequestError(f"extra_body {problem}")
     return dict(body)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,14 +31,16 @@ from rerank_integrations.models import (
     RerankResult,
     Usage,
 )
+from rerank_integrations.providers._numbers import finite
 from rerank_integrations.providers.base import Answer
 
 _COMMON_HEADERS = {
     # OpenRouter's specification also lists an event stream for this endpoint
-    "Accept": "application/json",
-    "Content-Type": "application/json",
-    "User-Agent": f"rerank-integrations/{__version__}",
+    "accept": "application/json",
+    "content-type": "application/json",
+    "user-agent": f"rerank-integrations/{__version__}",
 }
+_NOT_JSON: Any = object()
 _USAGE_COUNTS = ("search_units", "total_tokens", "prompt_tokens", "completion_tokens", "cost")
 
 
@@ -138,7 +140,8 @@ def nothing_sent(call: Call) -> RerankResponse:
 
 
 def _headers(options: Options) -> Hidden[dict[str, str]]:
-    return Hidden(_COMMON_HEADERS | options.provider.headers() | options.extra_headers.reveal())
+    own = {name.lower(): value for name, value in options.provider.headers().items()}
+    return Hidden(_COMMON_HEADERS | own | options.extra_headers.reveal())
 
 
 def _listed(documents: object) -> Sequence[Any]:
@@ -200,7 +203,8 @@ def _parts(options: Options, index: int, document: object) -> Parts:
                 "leave the image out, or choose a provider that takes images"
             )
     except InvalidRequestError as error:
-        raise type(error)(f"document {index}: {error}") from None
+        error.args = (f"document {index}: {error}",)
+        raise
     return part
 
 
@@ -212,47 +216,39 @@ def _as_text(part: Parts) -> str | dict[str, str]:
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:
-    try:
+    with suppress(PydanticSerializationError):  # its words hold the text
         return to_json(body)
-    except PydanticSerializationError as cause:
-        # its words hold the value, which may be a key or a document
-        raise InvalidRequestError(
-            "the query or a document holds half a surrogate pair, which is no character; "
-            "clean it with text.encode('utf-8', 'replace').decode()"
-            if "surrogates" in str(cause)
-            else "extra_body or a provider's argument holds a value that JSON cannot carry"
-        ) from None
+    raise InvalidRequestError(
+        "the query or a document holds half a surrogate pair, which is no character; "
+        "clean it with text.encode('utf-8', 'replace').decode()"
+    )
 
 
 def _secrets(call: Call) -> list[str]:
-    """Header values that an answer might repeat."""
-    if call.request is None:
-        return []
-    headers = call.request.headers.reveal()
-    return [
-        value.removeprefix("Bearer ")
-        for name, value in headers.items()
-        if name not in _COMMON_HEADERS
-    ]
+    """What an answer might repeat: keys, and headers that the caller added, whole and in words."""
+    added = call.options.extra_headers.reveal().values()
+    return [*call.options.provider.secrets(), *added, *" ".join(added).split()]
 
 
 def _untrusted(call: Call, why: str) -> ResponseError:
-    return ResponseError(f"the answer of {call.options.provider.name} cannot be used: {why}")
+    words = without_secrets(why, _secrets(call))
+    return ResponseError(f"the answer of {call.options.provider.name} cannot be used: {words}")
 
 
 def _payload(call: Call, answer: Answer) -> Mapping[str, Any]:
-    try:
+    payload = _NOT_JSON
+    with suppress(ValueError):
         payload = from_json(answer.content)
-    except ValueError:
+    if payload is _NOT_JSON:
         kind = answer.headers.get("content-type", "no content type")
         what = f"not JSON ({kind})" if answer.content else "empty"
-        raise _untrusted(call, f"its body is {what}") from None
+        raise _untrusted(call, f"its body is {what}")
     if isinstance(payload, list):  # text-embeddings-inference and SGLang answer a bare list
         return {"results": payload}
     if not isinstance(payload, Mapping):
         raise _untrusted(call, "its body is not an object")
     if payload.get("error"):
-        message = without_secrets(message_in(payload) or "no message", _secrets(call))
+        message = message_in(payload) or "no message"
         raise _untrusted(call, f"status {answer.status_code} with an error inside: {message}")
     return payload
 
@@ -262,14 +258,13 @@ def _result(call: Call, item: object) -> RerankResult:
         raise _untrusted(call, "a result is not an object")
     index = item.get("index")
     if type(index) is not int or not 0 <= index < len(call.sent):
-        raise _untrusted(
-            call, f"it ranks a document {index!r}, and {len(call.sent)} were sent"[:200]
-        )
-    score = item.get("relevance_score", item.get("score"))
-    if isinstance(score, bool) or not isinstance(score, float | int) or not math.isfinite(score):
-        raise _untrusted(call, f"the score of document {index} is {score!r}, no number"[:200])
+        raise _untrusted(call, f"it ranks document {index!r}, and {len(call.sent)} were sent")
+    said = item.get("relevance_score", item.get("score"))
+    score = finite(said)
+    if score is None:
+        raise _untrusted(call, f"the score of document {index} is no number: {said!r}")
     position = call.sent[index]
-    return RerankResult(position, float(score), call.documents[position])
+    return RerankResult(position, score, call.documents[position])
 
 
 def _ordered(results: list[RerankResult]) -> list[RerankResult]:
@@ -287,5 +282,5 @@ def _usage(payload: Mapping[str, Any]) -> Usage:
         raw = payload["meta"].get("billed_units")
     if not isinstance(raw, dict):
         return Usage()
-    counts = {name: raw[name] for name in _USAGE_COUNTS if type(raw.get(name)) in (int, float)}
+    counts = {name: raw[name] for name in _USAGE_COUNTS if finite(raw.get(name)) is not None}
     return Usage(**counts, raw=raw)

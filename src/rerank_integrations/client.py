@@ -13,7 +13,7 @@ from rerank_integrations._flow import rerank_flow
 from rerank_integrations._hidden import Hidden
 from rerank_integrations._options import CallOptions, ClientOptions, Options, Timeout, resolved
 from rerank_integrations._wire import prepare
-from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.errors import ConfigurationError, RerankError
 from rerank_integrations.models import DocumentInput, RerankResponse
 from rerank_integrations.providers.base import Answer, Provider
 
@@ -42,7 +42,8 @@ class RerankClient:
         deadline: seconds for the whole call, retries and pauses included; None for no limit.
         max_retries: how often a request is sent again after a failure that may pass. A request
             whose answer was lost may be billed again.
-        http_client: an `httpx.Client` of yours; used as it is, never closed, never pickled.
+        http_client: an `httpx.Client` of yours; used as it is, never closed, never
+            pickled; redirects are not followed all the same.
         async_http_client: an `httpx.AsyncClient` of yours, for one event loop; likewise.
         extra_headers: headers to add to every request.
         extra_body: keys to add to the body, for what the provider does not offer.
@@ -123,15 +124,26 @@ class RerankClient:
             ResponseError: an answer came that cannot be trusted.
             StatusError: the provider answered with an error.
         """
-        call = prepare(self._options.but("rerank", CallOptions, options), query, documents)
-        return self._shared.connections().run(rerank_flow(call))
+        given, documents = Hidden(documents), ()
+        try:
+            call = prepare(self._options.but("rerank", CallOptions, options), query, given.reveal())
+            return self._shared.connections().run(rerank_flow(call))
+        except RerankError as error:
+            # its frames hold documents and answers, which error trackers would store
+            raise error.with_traceback(None)  # noqa: B904
 
     async def arerank(
         self, query: str, documents: Iterable[DocumentInput], **options: Unpack[CallOptions]
     ) -> RerankResponse:
         """The same as `rerank`, without blocking the event loop."""
-        call = prepare(self._options.but("arerank", CallOptions, options), query, documents)
-        return await self._shared.connections().arun(rerank_flow(call))
+        given, documents = Hidden(documents), ()
+        try:
+            call = prepare(
+                self._options.but("arerank", CallOptions, options), query, given.reveal()
+            )
+            return await self._shared.connections().arun(rerank_flow(call))
+        except RerankError as error:
+            raise error.with_traceback(None)  # noqa: B904
 
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """A copy with other options, headers and body keys added to those in force.
@@ -264,6 +276,6 @@ def _check_clients(provider: Provider, http_client: Any, async_http_client: Any)
             )
         send = getattr(client, "send", None)
         fits = callable(getattr(client, "build_request", None)) and callable(send)
-        if not fits or inspect.iscoroutinefunction(send) is not is_async:
+        if not fits or inspect.isclass(client) or inspect.iscoroutinefunction(send) is not is_async:
             kind = "httpx.AsyncClient" if is_async else "httpx.Client"
             raise ConfigurationError(f"{name} must be an {kind}, not {type(client).__name__}")

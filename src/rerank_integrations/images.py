@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from contextlib import suppress
 from os import PathLike
 
 from rerank_integrations.errors import UnsupportedDocumentError
@@ -70,10 +71,7 @@ def _checked_data_uri(uri: str) -> str:
         raise UnsupportedDocumentError(
             "an image's data URI has the form data:image/png;base64,iVBORw0..."
         )
-    try:
+    with suppress(ValueError):  # binascii.Error, or a character that is not ASCII
         binascii.a2b_base64(payload, strict_mode=True)
-    except ValueError as cause:  # binascii.Error, or a character that is not ASCII
-        raise UnsupportedDocumentError(
-            f"the image's data URI is not valid base64: {cause}"
-        ) from None
-    return uri
+        return uri
+    raise UnsupportedDocumentError("the image's data URI is not valid base64")

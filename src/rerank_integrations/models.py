@@ -179,7 +179,7 @@ def _outline(value: object) -> str:
     match value:
         case bytes():
             return f"<{len(value)} bytes>"
-        case str() if value.startswith("data:"):
+        case str() if value[:5].lower() == "data:":
             return f"<data URI of {len(value)} characters>"
         case str() if value.startswith(("http://", "https://")):
             return repr(_shortened(value.partition("?")[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +16,18 @@ from rerank_integrations.errors import ConfigurationError
 _LINE_BREAKS = re.compile(r"[\r\n\0]")
 
 
+def shown(value: Any) -> Any:
+    """What a Hidden argument holds; any other value as it is."""
+    return value.reveal() if isinstance(value, Hidden) else value
+
+
 def secret(value: Any) -> SecretStr | None:
     """A str or SecretStr as a SecretStr without surrounding spaces; None for an empty one.
 
     Raises:
         ConfigurationError: any other type.
     """
-    if isinstance(value, Hidden):
-        value = value.reveal()
+    value = shown(value)
     if value is not None and not isinstance(value, str | SecretStr):
         kind = type(value).__name__
         del value  # this frame must not hold a key when it raises
@@ -52,36 +57,38 @@ def header_problem(headers: Mapping[Any, Any]) -> str | None:
     return None
 
 
-def web_address(value: object, what: str) -> str:
-    """The value, if it is an http(s) address without user, query or fragment.
-
-    Raises:
-        ConfigurationError: it is not.
-    """
+def address_problem(value: object) -> str | None:
+    """Why the value is no usable http(s) address; it may hold a password, so none is repeated."""
     try:
         parts = urlsplit(str(value))
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number, a bracket left open
         usable = False
     if not usable:
-        raise ConfigurationError(
-            f"{what} must be an address with http:// or https:// and a host, "
-            "such as https://host/v1"
-        )
+        return "must be an address with http:// or https:// and a host, such as https://host/v1"
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError(
-            f"{what} must have no user, password, query or fragment; "
+        return (
+            "must have no user, password, query or fragment; "
             "keys go into api_key= or extra_headers="
         )
-    return str(value)
+    return None
 
 
-def normalised_base_url(given: str | None, default: str) -> str:
+def normalised_base_url(given: str, default: str) -> str:
     """The address without a trailing `/` or `/rerank`; without a path it gets the default's."""
-    if given is None:
-        return default
-    parts = urlsplit(web_address(given, "base_url"))
+    parts = urlsplit(given)
     origin = f"{parts.scheme}://{parts.netloc}"
     if parts.path in ("", "/"):
         return origin + urlsplit(default).path
     return origin + parts.path.rstrip("/").removesuffix("/rerank").rstrip("/")
+
+
+def json_problem(value: object) -> str | None:
+    """Why JSON cannot carry the value; returned, as in `header_problem`."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):  # an object of its own kind; NaN, infinity or a circle
+        return "holds a value that JSON cannot carry"
+    except RecursionError:
+        return "is nested too deeply for JSON"
+    return None

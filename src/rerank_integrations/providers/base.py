@@ -14,10 +14,13 @@ from rerank_integrations._arguments import refuse_unknown
 from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._settings import (
+    address_problem,
     bearer,
     header_problem,
+    json_problem,
     normalised_base_url,
     secret,
+    shown,
 )
 
 P = TypeVar("P", bound="Provider")
@@ -81,9 +84,9 @@ class Provider(metaclass=_Hiding):
     secret_arguments: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        problem = header_problem(self.headers())
+        problem = header_problem(self.headers()) or json_problem(self.body())
         if problem:
-            raise ConfigurationError(problem)
+            raise ConfigurationError(f"{type(self).__name__}: {problem}")
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # the class is frozen
@@ -106,6 +109,11 @@ class Provider(metaclass=_Hiding):
     def headers(self) -> dict[str, str]:
         """The headers that say who asks; they hold secrets."""
         return {}
+
+    def secrets(self) -> list[str]:
+        """What must not appear in a message, although the far side may repeat it."""
+        values = (getattr(self, name) for name in self.secret_arguments)
+        return [v.get_secret_value() for v in values if isinstance(v, SecretStr)]
 
     def body(self) -> dict[str, Any]:
         """The keys that this provider adds to the common body; None values are left out."""
@@ -150,14 +158,13 @@ class RemoteProvider(Provider):
     api_key_env: ClassVar[str]
     base_url_env: ClassVar[str | None] = None
     default_base_url: ClassVar[str]
-    secret_arguments: ClassVar[frozenset[str]] = frozenset({"api_key"})
+    secret_arguments: ClassVar[frozenset[str]] = frozenset({"api_key", "base_url"})
 
     api_key: SecretStr | str | None = field(default=None, repr=False)
     base_url: str | None = None
 
     def __post_init__(self) -> None:
-        address = self.base_url or (self.base_url_env and os.environ.get(self.base_url_env)) or None
-        self._set("base_url", normalised_base_url(address, self.default_base_url))
+        self._set("base_url", self._found_base_url())
         self._set("api_key", secret(self.api_key) or secret(os.environ.get(self.api_key_env)))
         if self.api_key is None and self._needs_key():
             own = type(self).__name__
@@ -166,6 +173,14 @@ class RemoteProvider(Provider):
                 f"or pass provider={own}(api_key=...)"
             )
         super().__post_init__()
+
+    def _found_base_url(self) -> str:
+        env = os.environ.get(self.base_url_env) if self.base_url_env else None
+        given: Hidden[str] = Hidden(shown(self.base_url) or env or self.default_base_url)
+        problem = address_problem(given.reveal())
+        if problem:
+            raise ConfigurationError(f"base_url {problem}")
+        return normalised_base_url(given.reveal(), self.default_base_url)
 
     def _needs_key(self) -> bool:
         return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
@@ -17,8 +19,8 @@ Scorer: TypeAlias = Callable[[str, Sequence[str]], Iterable[float]]
 """Takes the query and the texts; returns one score a text, higher is better."""
 
 _MODEL = "bm25"
-# a word, or one character of a script that is written without spaces
-_WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|\w+")
+# scripts that are written without spaces: each character counts as a word
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 
 def bm25(query: str, texts: Sequence[str]) -> list[float]:
@@ -42,8 +44,26 @@ def bm25(query: str, texts: Sequence[str]) -> list[float]:
     return [float(score) for score in index.get_scores(asked)]
 
 
+class _Separated(dict[int, str]):
+    """What `str.translate` puts for a character, so that `split()` finds the words."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if _UNSPACED.match(character):
+            put = f" {character} "
+        elif character.isalnum() or unicodedata.category(character).startswith("M"):
+            put = character  # a vowel sign or accent is part of its word
+        else:
+            put = " "
+        self[code] = put
+        return put
+
+
+_SEPARATED = _Separated()
+
+
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
+    return text.casefold().translate(_SEPARATED).split()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +134,7 @@ class Local(Provider):
 
     def _call(self, query: str, texts: list[str]) -> Iterable[Any]:
         predict = getattr(self.scorer, "predict", None)
-        if predict is None and getattr(self.scorer, "__name__", "") == "predict":
+        if inspect.ismethod(self.scorer) and self.scorer.__name__ == "predict":
             predict = self.scorer
         if predict is not None:
             return predict([(query, text) for text in texts])  # type: ignore[no-any-return]

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.providers._numbers import finite, seconds_in
 from rerank_integrations.providers.base import Failure, RemoteProvider
 
 Sort = Literal["price", "throughput", "latency", "exacto"]
@@ -142,7 +143,7 @@ class OpenRouter(RemoteProvider):
         """Routing preferences and what groups calls."""
         preferences = self.provider_preferences
         return {
-            "provider": preferences.model_dump(exclude_unset=True)
+            "provider": preferences.model_dump(exclude_none=True)
             if isinstance(preferences, ProviderPreferences)
             else None,
             "session_id": self.session_id,
@@ -205,14 +206,11 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _wait(failure: Failure, availability: Mapping[str, Any]) -> float | None:
     """Seconds to wait: as asked, or on a 429 to an epoch that comes in seconds or ms."""
-    asked = availability.get("retry_after")
-    if isinstance(asked, int | float) and not isinstance(asked, bool):
-        return max(0.0, float(asked))
-    if failure.status_code != 429:
-        return None
-    try:
-        reset = float(failure.headers.get("x-ratelimit-reset", ""))
-    except ValueError:
+    asked = finite(availability.get("retry_after"))
+    if asked is not None:
+        return max(0.0, asked)
+    reset = seconds_in(failure.headers.get("x-ratelimit-reset"))
+    if failure.status_code != 429 or reset is None:
         return None
     seconds = reset / 1000 if reset > _MILLISECONDS_FROM else reset
     return max(0.0, seconds - time.time())

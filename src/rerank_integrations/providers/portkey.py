@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -10,13 +11,13 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers._settings import bearer, secret, web_address
+from rerank_integrations.providers._settings import address_problem, bearer, secret, shown
 from rerank_integrations.providers.base import Answer, Failure, RemoteProvider
 
 _LONGEST_METADATA = 128
 _GUARDRAIL_FAILED = 246
+_SECRET_NAME = re.compile("key|token|secret|auth|password|credential", re.IGNORECASE)
 _PINECONE_MODELS = ("bge-reranker-v2-m3", "pinecone-rerank-v0", "cohere-rerank-3.5")
 # hosts that authorise with several headers of their own, which come in extra_headers
 _OWN_CREDENTIALS = ("bedrock", "vertex-ai", "azure-ai")
@@ -57,7 +58,7 @@ class Portkey(RemoteProvider):
     default_base_url: ClassVar[str] = "https://api.portkey.ai/v1"
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-portkey-trace-id", "x-request-id")
     secret_arguments: ClassVar[frozenset[str]] = frozenset(
-        {"api_key", "virtual_key", "authorization", "config"}
+        {"api_key", "base_url", "virtual_key", "authorization", "config", "custom_host"}
     )
 
     virtual_key: SecretStr | str | None = field(default=None, repr=False)
@@ -82,7 +83,10 @@ class Portkey(RemoteProvider):
         self._set("authorization", secret(self.authorization))
         self._set("config", _config_text(self.config))
         if self.custom_host is not None:
-            web_address(self.custom_host, "custom_host")
+            problem = address_problem(shown(self.custom_host))
+            if problem:
+                raise ConfigurationError(f"custom_host {problem}")
+            self._set("custom_host", shown(self.custom_host))
             if not self.provider:
                 raise ConfigurationError("custom_host needs provider=, whose dialect it speaks")
         if self.max_tokens_per_doc is not None and self.max_tokens_per_doc < 1:
@@ -126,6 +130,10 @@ class Portkey(RemoteProvider):
         }
         given = {name: value for name, value in optional.items() if value is not None}
         return bearer(self.authorization) | given
+
+    def secrets(self) -> list[str]:
+        """The keys, those inside a config too."""
+        return super().secrets() + _keys_in(_revealed(self.config))
 
     def body(self) -> dict[str, Any]:
         """What Portkey hands to the host that knows it."""
@@ -172,7 +180,7 @@ def _revealed(value: object) -> str | None:
 
 def _config_text(config: Any) -> SecretStr | None:
     """A config's id, or a config as JSON; both hidden, for a config may hold keys."""
-    text = _json_of(config.reveal() if isinstance(config, Hidden) else config)
+    text = _json_of(shown(config))
     if text == "":
         raise ConfigurationError("config must be a config's id or a mapping of JSON values")
     return None if text is None else SecretStr(text)
@@ -190,6 +198,20 @@ def _json_of(config: Any) -> str | None:
         return json.dumps(dict(config), separators=(",", ":"))
     except (TypeError, ValueError):
         return ""
+
+
+def _keys_in(config: str | None) -> list[str]:
+    """The values in a JSON config whose names say that they are secret."""
+    found: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        found.extend(v for k, v in pairs if isinstance(v, str) and _SECRET_NAME.search(k))
+
+    try:
+        json.loads(config or "", object_pairs_hook=note)
+    except ValueError:  # a saved config's id
+        return []
+    return found
 
 
 def _check_metadata(metadata: Mapping[str, str] | None) -> None:

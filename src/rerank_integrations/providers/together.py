@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rerank_integrations.providers._numbers import seconds_in
 from rerank_integrations.providers.base import Failure, RemoteProvider
 
 _DEDICATED = (
@@ -56,9 +57,7 @@ class Together(RemoteProvider):
         if failure.code == "model_not_available":
             return failure._replace(message=f"{failure.message}. {_DEDICATED}")
         if failure.status_code == 429 and failure.retry_after is None:
-            try:
-                seconds = float(failure.headers.get("x-ratelimit-reset", ""))
-            except ValueError:
-                return failure
-            return failure._replace(retry_after=max(0.0, seconds))
+            return failure._replace(
+                retry_after=seconds_in(failure.headers.get("x-ratelimit-reset"))
+            )
         return failure

@@ -1,0 +1,208 @@
+"""Tests of what holds for every provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, dataclass
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import SecretStr
+
+from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.providers import known_names, provider_class
+from rerank_integrations.providers.base import Answer, Failure, Provider, RemoteProvider
+from rerank_integrations.providers.local import Local
+from rerank_integrations.providers.openrouter import OpenRouter
+from rerank_integrations.providers.portkey import Portkey
+from rerank_integrations.providers.together import Together
+from support import KEY, body_of, call, openrouter, portkey, together
+
+REMOTE = [OpenRouter, Together, Portkey]
+FAILURE = Failure(500, {"x-secret": KEY}, {"key": KEY}, KEY, None, None, is_retryable=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(Provider):
+    """A provider of a user's own, with as little as it needs."""
+
+    name: ClassVar[str] = "own"
+
+    @property
+    def url(self) -> str:
+        """Some address."""
+        return "https://own.example/rerank"
+
+
+def test_known_names() -> None:
+    """The known providers are the modules of the folder, without its private ones."""
+    assert known_names() == ["local", "openrouter", "portkey", "together"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("local", Local), ("openrouter", OpenRouter), ("portkey", Portkey), ("together", Together)],
+)
+def test_class_of_a_name(name: str, kind: type[Provider]) -> None:
+    """A name finds the class that bears it."""
+    assert provider_class(name) is kind
+
+
+@pytest.mark.parametrize("name", ["cohere", "base", "_settings", "", "OpenRouter", "os"])
+def test_unknown_name(name: str) -> None:
+    """An unknown name is refused with the known ones."""
+    with pytest.raises(ConfigurationError, match="one of local, openrouter, portkey, together"):
+        provider_class(name)
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_key_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider]
+) -> None:
+    """Without api_key the key comes from the provider's environment variable."""
+    monkeypatch.setenv(kind.api_key_env, f" {KEY}\n")
+    assert kind().api_key == SecretStr(KEY)
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_given_key_wins(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider]) -> None:
+    """A given key wins over the environment."""
+    monkeypatch.setenv(kind.api_key_env, "another")
+    assert kind(api_key=KEY).api_key == SecretStr(KEY)
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_empty_key(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider]) -> None:
+    """An empty key counts as none, so the environment's is taken."""
+    monkeypatch.setenv(kind.api_key_env, KEY)
+    assert kind(api_key="").api_key == SecretStr(KEY)
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+@pytest.mark.parametrize("key", ["", " "])
+def test_no_key(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider], key: str) -> None:
+    """Without a key the message names the variable and the argument."""
+    monkeypatch.setenv(kind.api_key_env, key)
+    with pytest.raises(ConfigurationError) as caught:
+        kind()
+    assert str(caught.value) == (
+        f"{kind.__name__} has no key: set the environment variable {kind.api_key_env} "
+        f"or pass provider={kind.__name__}(api_key=...)"
+    )
+
+
+@pytest.mark.parametrize("key", [KEY, SecretStr(KEY), f" {KEY}\n"])
+@pytest.mark.parametrize("kind", [OpenRouter, Together])
+def test_bearer_token(kind: type[RemoteProvider], key: str | SecretStr) -> None:
+    """The key goes out as a bearer token, without spaces around it."""
+    assert kind(api_key=key).headers()["Authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("provider", [openrouter, together, portkey])
+@pytest.mark.parametrize("form", [repr, str, "{}".format])
+def test_key_is_never_shown(provider: Callable[[], Provider], form: Callable[..., str]) -> None:
+    """No form of a provider as text shows its key."""
+    assert KEY not in form(provider())
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_key_with_a_line_break(kind: type[RemoteProvider]) -> None:
+    """A key with a line break inside is refused, and the message does not repeat it."""
+    with pytest.raises(ConfigurationError, match="has a line break") as caught:
+        kind(api_key=f"{KEY}\n{KEY}")
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_key_of_another_type(kind: type[RemoteProvider]) -> None:
+    """A key that is no text is refused."""
+    key: Any = KEY.encode()
+    with pytest.raises(ConfigurationError, match="a key is a str or a SecretStr, not bytes"):
+        kind(api_key=key)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "meant"),
+    [
+        (OpenRouter, "api_kye", "api_key"),
+        (OpenRouter, "preferences", "provider_preferences"),
+        (Together, "return_document", "return_documents"),
+        (Portkey, "virtualkey", "virtual_key"),
+        (Local, "score", "scorer"),
+    ],
+)
+def test_unknown_argument(kind: type[Provider], given: str, meant: str) -> None:
+    """An unknown argument is refused with the one that was probably meant."""
+    arguments: dict[str, Any] = {given: KEY}
+    message = f"{kind.__name__} has no argument '{given}'; did you mean '{meant}'"
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        kind(**arguments)
+    assert KEY not in str(caught.value)
+
+
+def test_unknown_argument_like_no_other() -> None:
+    """An argument that resembles none is refused with the list of all."""
+    arguments: dict[str, Any] = {"zzz": 1}
+    with pytest.raises(ConfigurationError, match=r"no argument 'zzz'; it takes scorer$"):
+        Local(**arguments)
+
+
+@pytest.mark.parametrize("provider", [openrouter(), together(), portkey(), Local()])
+def test_provider_does_not_change(provider: Provider) -> None:
+    """A provider cannot be changed."""
+    with pytest.raises(FrozenInstanceError):
+        provider.base_url = "https://elsewhere.example"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_own_address(kind: type[RemoteProvider]) -> None:
+    """An address without a path gets the vendor's own path."""
+    path = kind.default_base_url.partition("://")[2].partition("/")[2]
+    url = kind(api_key=KEY, base_url="http://localhost:8080/").url
+    assert url == f"http://localhost:8080/{path}/rerank"
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_wrong_address(kind: type[RemoteProvider]) -> None:
+    """An address that is none is refused when the provider is made."""
+    with pytest.raises(ConfigurationError, match="base_url must be an address"):
+        kind(api_key=KEY, base_url="localhost:8080")
+
+
+def test_own_provider() -> None:
+    """A provider of a user's own needs a name and an address, and speaks the common dialect."""
+    prepared = call("a", {"title": "t", "text": "x"}, provider=Own())
+    assert body_of(prepared)["documents"] == ["a", "title: t\ntext: x"]
+
+
+def test_own_provider_defaults() -> None:
+    """A provider of a user's own has no headers, no engine, no warnings and no key to name."""
+    own = Own()
+    answer = Answer(200, {}, b"")
+    assert (own.headers(), own.handler, own.warnings(answer), own.key_hint) == (
+        {},
+        None,
+        (),
+        "the key",
+    )
+
+
+def test_own_provider_explains_nothing() -> None:
+    """A provider without documentation of its errors leaves a failure as it was read."""
+    assert Own().explain(FAILURE) is FAILURE
+
+
+def test_own_provider_with_fields() -> None:
+    """An endpoint that ranks fields is sent them as they are."""
+    assert Own().document({"title": "t"}, "t") == {"title": "t"}
+
+
+def test_provider_without_address() -> None:
+    """A provider must say where it is."""
+    with pytest.raises(NotImplementedError):
+        _ = Provider().url
+
+
+def test_repr_of_a_failure() -> None:
+    """A failure's repr shows its status only."""
+    assert repr(FAILURE) == "<failure 500>"

@@ -1,0 +1,93 @@
+"""What the tests of the pure modules share: providers, options, calls and answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from traceback import walk_tb
+from typing import Any
+
+from rerank_integrations._failures import status_error
+from rerank_integrations._hidden import Hidden
+from rerank_integrations._options import Options
+from rerank_integrations._wire import Call, Request, prepare
+from rerank_integrations.errors import StatusError
+from rerank_integrations.providers.base import Answer, Provider
+from rerank_integrations.providers.openrouter import OpenRouter
+from rerank_integrations.providers.portkey import Portkey
+from rerank_integrations.providers.together import Together
+
+KEY = "sk-test-0123456789"
+PNG = b"\x89PNG\r\n\x1a\n rest"
+PIXELS = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
+DATA_URI = f"data:image/png;base64,{PIXELS}"
+OVERLOADED = {"error": {"message": "busy", "type": "overloaded", "param": None, "code": None}}
+
+
+def openrouter(**arguments: Any) -> OpenRouter:
+    """An OpenRouter with a key."""
+    return OpenRouter(**{"api_key": KEY, **arguments})
+
+
+def together(**arguments: Any) -> Together:
+    """A Together with a key."""
+    return Together(**{"api_key": KEY, **arguments})
+
+
+def portkey(**arguments: Any) -> Portkey:
+    """A Portkey with a key and a host."""
+    return Portkey(**{"api_key": KEY, "provider": "@cohere-prod", **arguments})
+
+
+def options(provider: Provider | None = None, **given: Any) -> Options:
+    """Options for a provider; OpenRouter and some model where it does not matter."""
+    if "extra_headers" in given:
+        given["extra_headers"] = Hidden(given["extra_headers"])
+    return Options(provider=provider or openrouter(), **{"model": "some/model", **given})
+
+
+def call(*documents: object, provider: Provider | None = None, **given: Any) -> Call:
+    """A prepared call that ranks the documents."""
+    return prepare(options(provider, **given), "a query", documents)
+
+
+def request_of(prepared: Call) -> Request:
+    """The request of a call that has one."""
+    assert prepared.request is not None
+    return prepared.request
+
+
+def body_of(prepared: Call) -> dict[str, Any]:
+    """The decoded body of a call's request."""
+    body: dict[str, Any] = json.loads(request_of(prepared).content.reveal())
+    return body
+
+
+def answer(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    """An answer with a body that is bytes, or else is written as JSON."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(status, headers or {}, content)
+
+
+def failed(
+    body: object,
+    status: int = 400,
+    headers: Mapping[str, str] | None = None,
+    provider: Provider | None = None,
+    secrets: tuple[str, ...] = (),
+) -> StatusError:
+    """The error for an answer, of Together where it does not matter."""
+    return status_error(provider or together(), answer(body, status, headers), secrets)
+
+
+def ranking(*pairs: tuple[int, float]) -> dict[str, Any]:
+    """The body of an answer that ranks indexes with scores."""
+    results = [{"index": index, "relevance_score": score} for index, score in pairs]
+    return {"results": results}
+
+
+def local_variables(error: BaseException) -> str:
+    """The local variables of the package's frames that raised the error, as a tracker sees them."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    own = [f for f in frames if f.f_globals["__name__"].startswith("rerank_integrations")]
+    return "\n".join(repr(frame.f_locals) for frame in own)

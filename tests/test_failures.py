@@ -1,0 +1,235 @@
+"""Tests of error answers: in whatever shape they come, they become one exception."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rerank_integrations._failures import _retry_after
+from rerank_integrations.images import wire_image
+from support import KEY, OVERLOADED, PIXELS, PNG, failed, openrouter, portkey, together
+
+HTML = b"<!DOCTYPE html><html><title> 502: Bad gateway </title><body>...</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "retryable"),
+    [
+        (400, "BadRequestError", False),
+        (401, "AuthenticationError", False),
+        (402, "PaymentRequiredError", False),
+        (403, "PermissionDeniedError", False),
+        (404, "NotFoundError", False),
+        (408, "ProviderTimeoutError", True),
+        (409, "StatusError", True),
+        (412, "StatusError", False),
+        (413, "PayloadTooLargeError", False),
+        (422, "BadRequestError", False),
+        (429, "RateLimitError", True),
+        (446, "StatusError", False),
+        (500, "ServerError", True),
+        (502, "BadGatewayError", True),
+        (503, "ServiceUnavailableError", True),
+        (504, "ProviderTimeoutError", True),
+        (522, "ServerError", True),
+        (524, "ProviderTimeoutError", True),
+        (529, "OverloadedError", True),
+    ],
+)
+@pytest.mark.parametrize("provider", [openrouter, together, portkey])
+def test_status(provider: Any, status: int, name: str, retryable: bool) -> None:  # noqa: FBT001
+    """A status decides the class, and whether another attempt may help, at every gateway."""
+    error = failed({"error": {"message": "words"}}, status, provider=provider())
+    assert (type(error).__name__, error.is_retryable, error.status_code) == (
+        name,
+        retryable,
+        status,
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "code"),
+    [
+        ({"error": {"message": "words", "code": 400}}, "words", "400"),
+        ({"error": {"message": "words", "code": "500"}}, "words", "500"),
+        (
+            {"error": {"message": "words", "type": "overloaded", "code": None}},
+            "words",
+            "overloaded",
+        ),
+        ({"error": {"message": "words", "code": {"a": 1}}}, "words", None),
+        ({"error": {"detail": "words"}}, "words", None),
+        ({"error": "words", "error_type": "Validation"}, "words", None),
+        ({"error": None, "message": "words"}, "words", None),
+        ({"message": "words"}, "words", None),
+        ({"message": ["one", "two"]}, "one; two", None),
+        ({"detail": "words"}, "words", None),
+        ({"detail": ["one", "two"]}, "one; two", None),
+        (
+            {
+                "detail": [
+                    {"loc": ["body", "top_n"], "msg": "must be > 0", "input": "private"},
+                    {"loc": [], "msg": "bad"},
+                    {"msg": "worse"},
+                ]
+            },
+            "body.top_n: must be > 0; bad; worse",
+            None,
+        ),
+        ({"type": "about:blank", "title": "Busy", "detail": "wait"}, "wait", None),
+        ({"type": "about:blank", "title": "Busy", "status": 429}, "Busy", None),
+        ({"code": "x"}, '{"code": "x"}', None),
+        (["words"], '["words"]', None),
+        ("words", '"words"', None),
+        (HTML, "an HTML page, '502: Bad gateway'", None),
+        (b" <html><body>words</body></html>", "an HTML page", None),
+        (b"  upstream connect error \n", "upstream connect error", None),
+        (b"\xff words", "\ufffd words", None),
+        (b"", "no message", None),
+        (b" \n", "no message", None),
+    ],
+)
+def test_message_and_code(body: object, message: str, code: str | None) -> None:
+    """The far side's words and code are found in whatever shape they come."""
+    error = failed(body)
+    assert (error.message, error.code) == (message, code)
+
+
+def test_text() -> None:
+    """The text says who answered what, with the code and the id to quote to support."""
+    body = {"error": {"message": "words", "code": "why"}}
+    error = failed(body, 404, {"x-request-id": "r-1"})
+    assert str(error) == "together answered 404: words (why) [request r-1]"
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"),
+    [
+        (openrouter, "OPENROUTER_API_KEY"),
+        (together, "TOGETHER_API_KEY"),
+        (portkey, "PORTKEY_API_KEY"),
+    ],
+)
+def test_refused_key(provider: Any, name: str) -> None:
+    """The text about a refused key says where the key comes from."""
+    assert f"check api_key= or the environment variable {name}" in str(
+        failed({"message": "no"}, 401, provider=provider())
+    )
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirect(status: int) -> None:
+    """A redirect is an error that says which setting to change."""
+    error = failed(b"", status, {"location": "https://elsewhere.example"})
+    assert "set base_url to the final address" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("provider", "headers", "expected"),
+    [
+        (openrouter, {"x-generation-id": "g-1", "x-request-id": "r-1"}, "g-1"),
+        (openrouter, {"x-request-id": "r-1"}, "r-1"),
+        (together, {"x-request-id": "r-1"}, "r-1"),
+        (portkey, {"x-portkey-trace-id": "t-1", "x-request-id": "r-1"}, "t-1"),
+        (portkey, {}, "body-1"),
+        (together, {"x-request-id": ""}, "body-1"),
+    ],
+)
+def test_request_id(provider: Any, headers: dict[str, str], expected: str) -> None:
+    """The id for support is the provider's own header, else the id of the body."""
+    body = {"id": "body-1", "message": "no"}
+    assert failed(body, 400, headers, provider()).request_id == expected
+
+
+@pytest.mark.parametrize("body", [{"id": 5}, {"message": "no"}, b""])
+def test_no_request_id(body: object) -> None:
+    """Where nobody gives an id there is none."""
+    assert failed(body).request_id is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"retry-after": "30"}, 30.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": " 2 "}, 2.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "1"}, 1.0),
+        ({"retry-after-ms": "-1", "retry-after": "1"}, 1.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 60.0),
+        ({"retry-after": "Wed, 21 Oct 2015 09:28:00 +0200"}, 60.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:26:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Wed, 99 Oct 2015 07:28:00 GMT"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "1e999"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after(headers: dict[str, str], expected: float | None) -> None:
+    """The time to wait comes in ms, in seconds or as a date, and nonsense counts as none."""
+    now = 1445412420.0  # 07:27:00 of that day
+    assert _retry_after(headers, now) == expected
+
+
+def test_retry_after_reaches_the_error() -> None:
+    """The time to wait stands on the error."""
+    assert failed(OVERLOADED, 503, {"retry-after": "7"}).retry_after == 7.0
+
+
+def test_retry_after_in_the_past() -> None:
+    """A date that has passed means not to wait."""
+    headers = {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    assert failed(OVERLOADED, 503, headers).retry_after == 0.0
+
+
+def test_secrets_are_cut_out() -> None:
+    """A secret that the far side repeats is in neither the message nor the text."""
+    error = failed({"message": f"bad key {KEY}, yes {KEY}"}, 401, secrets=(KEY, ""))
+    assert error.message == "bad key ***, yes ***"
+    assert KEY not in str(error)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"data:image/png;base64,{PIXELS}",
+        f"data:image/svg+xml;base64,{PIXELS}==",
+        f"DATA:image/png;base64,{PIXELS}",
+        f"data:image/png;name=cat.png;base64,{PIXELS}",
+        f"data:image/svg+xml;charset=utf-8;base64,{PIXELS}",
+        wire_image(PNG * 1000),
+    ],
+)
+def test_images_are_cut_out(uri: str) -> None:
+    """Every data URI that may be sent as an image is cut out of a message."""
+    wire_image(uri)
+    data = uri.partition(";base64,")[2][:12]
+    assert data not in str(failed({"message": f"cannot load {uri}, sorry"}))
+
+
+def test_image_is_cut_out_of_plain_text() -> None:
+    """An image is cut out of a body that is no JSON, even where the body is read in part."""
+    text = f"cannot load data:image/png;base64,{PIXELS * 500}"
+    assert failed(text.encode()).message == "cannot load <image data>"
+
+
+def test_long_message() -> None:
+    """A message is shortened to 500 characters."""
+    assert failed({"message": "x" * 501}).message == "x" * 499 + "…"
+
+
+def test_message_of_the_longest_length() -> None:
+    """A message of 500 characters is kept whole."""
+    assert failed({"message": "x" * 500}).message == "x" * 500
+
+
+def test_nested_words() -> None:
+    """A message that is itself an object is told as text."""
+    assert failed({"message": {"top_n": "too small"}}).message == "{'top_n': 'too small'}"

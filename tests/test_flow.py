@@ -1,0 +1,265 @@
+"""Tests of the order of steps in one call: no clock runs, the test says how late it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from rerank_integrations._flow import Heard, Send, rerank_flow
+from rerank_integrations.errors import (
+    BadRequestError,
+    RateLimitError,
+    RerankError,
+    RerankTimeoutError,
+    ResponseError,
+    ServiceUnavailableError,
+    StatusError,
+    TransportError,
+)
+from rerank_integrations.models import Attempt, RerankResponse
+from rerank_integrations.providers.base import Answer
+from support import answer, call, ranking, request_of
+
+GOOD = answer(ranking((0, 0.9)))
+BUSY = answer({"message": "busy"}, 503)
+
+
+def busy(**headers: str) -> Answer:
+    """A 503 with headers."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return answer({"message": "busy"}, 503, named)
+
+
+def driven(
+    outcomes: Iterable[Answer | RerankError],
+    *,
+    elapsed: float = 0.0,
+    jitter: float = 1.0,
+    **given: Any,
+) -> tuple[list[Send], RerankResponse | RerankError]:
+    """What was to be sent, and how the call ended; each outcome is heard at `elapsed`."""
+    flow = rerank_flow(call("a", "b", **given), lambda: jitter)
+    sends: list[Send] = []
+    try:
+        sends.append(next(flow))
+        for outcome in outcomes:
+            step = flow.send(Heard(outcome, elapsed))
+            sends.append(step)
+    except StopIteration as stop:
+        response: RerankResponse = stop.value
+        return sends, response
+    except RerankError as error:
+        return sends, error
+    raise AssertionError("the flow asks for more than the test has")
+
+
+def waits(outcomes: Iterable[Answer | RerankError], **given: Any) -> list[float]:
+    """The pauses before the requests."""
+    return [send.pause for send in driven(outcomes, **given)[0]]
+
+
+def raised(outcomes: Iterable[Answer | RerankError], **given: Any) -> RerankError:
+    """The error that the call ended with."""
+    ended = driven(outcomes, **given)[1]
+    assert isinstance(ended, RerankError)
+    return ended
+
+
+def test_success_at_once() -> None:
+    """A good first answer is the response, and one request was sent."""
+    sends, response = driven([GOOD])
+    assert isinstance(response, RerankResponse)
+    assert (len(sends), response[0].document) == (1, "a")
+
+
+def test_first_step() -> None:
+    """The first request goes out without a pause, with the timeouts and the whole deadline."""
+    prepared = call("a", deadline=9.0, timeout=2.0)
+    phases: dict[str, float | None] = {"connect": 2.0, "read": 2.0, "write": 2.0, "pool": 2.0}
+    assert next(rerank_flow(prepared)) == Send(0.0, request_of(prepared), phases, 9.0)
+
+
+def test_without_limits() -> None:
+    """Without timeout and deadline the HTTP client's own limits hold."""
+    send = next(rerank_flow(call("a", deadline=None)))
+    assert (send.phases, send.seconds) == (None, None)
+
+
+@pytest.mark.parametrize("documents", [(), (" ", "")])
+def test_nothing_to_send(documents: tuple[str, ...]) -> None:
+    """Without a document to send the call ends before the first step."""
+    with pytest.raises(StopIteration) as stop:
+        next(rerank_flow(call(*documents)))
+    response: RerankResponse = stop.value.value
+    assert (len(response), response.skipped) == (0, tuple(range(len(documents))))
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 2, 5])
+def test_number_of_retries(max_retries: int) -> None:
+    """A request is sent once and then max_retries times more, and not again."""
+    sends, error = driven([BUSY] * 9, max_retries=max_retries)
+    assert (len(sends), type(error)) == (1 + max_retries, ServiceUnavailableError)
+
+
+def test_every_step_sends_the_same() -> None:
+    """Every attempt sends the same request with the same timeouts."""
+    sends, _ = driven([BUSY, BUSY, GOOD], timeout=3.0)
+    assert len({(id(send.request), str(send.phases)) for send in sends}) == 1
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 524, 529])
+def test_passing_status(status: int) -> None:
+    """After a status that may pass the request is sent again."""
+    _, response = driven([answer({"message": "no"}, status), GOOD])
+    assert isinstance(response, RerankResponse)
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 402, 403, 404, 413, 422, 446])
+def test_lasting_status(status: int) -> None:
+    """After a status that lasts nothing is sent again."""
+    assert len(driven([answer({"message": "no"}, status), GOOD])[0]) == 1
+
+
+@pytest.mark.parametrize("error", [TransportError("dropped"), RerankTimeoutError("late")])
+def test_lost_answer(error: RerankError) -> None:
+    """After a lost answer the request is sent again."""
+    assert isinstance(driven([error, GOOD])[1], RerankResponse)
+
+
+@pytest.mark.parametrize(
+    "error", [TransportError("no host", is_retryable=False), ResponseError("too large")]
+)
+def test_lasting_error(error: RerankError) -> None:
+    """After an error that lasts nothing is sent again, and it comes out as it is."""
+    assert raised([error, GOOD]) is error
+
+
+def test_untrusted_answer() -> None:
+    """An answer that cannot be trusted is not asked for again."""
+    assert isinstance(raised([answer({}), GOOD]), ResponseError)
+
+
+@pytest.mark.parametrize(
+    ("jitter", "expected"),
+    [
+        (0.0, [0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 4.0]),
+        (1.0, [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0]),
+        (0.5, [0.0, 0.375, 0.75, 1.5, 3.0, 6.0, 6.0]),
+    ],
+)
+def test_pauses(jitter: float, expected: list[float]) -> None:
+    """Pauses double from half a second to eight, and chance takes off at most a half."""
+    assert waits([BUSY] * 6 + [GOOD], jitter=jitter, max_retries=6) == expected
+
+
+def test_pause_after_a_lost_answer() -> None:
+    """A lost answer, which asks for nothing, is followed by the usual pause."""
+    assert waits([TransportError("dropped"), GOOD]) == [0.0, 0.5]
+
+
+def test_chance_by_default() -> None:
+    """The pause is left to chance where nobody says otherwise."""
+    flow = rerank_flow(call("a"))
+    next(flow)
+    assert 0.25 <= flow.send(Heard(BUSY, 0.0)).pause <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "expected"), [("3", 3.0), ("0.1", 0.5), ("0", 0.5), ("60", 60.0)]
+)
+def test_retry_after(retry_after: str, expected: float) -> None:
+    """The pause is as long as the far side asks for, and never shorter than usual."""
+    assert waits([busy(retry_after=retry_after), GOOD]) == [0.0, expected]
+
+
+@pytest.mark.parametrize("retry_after", ["60.1", "3600"])
+def test_retry_after_too_long(retry_after: str) -> None:
+    """More than a minute is not waited for: the error comes at once, with the time."""
+    sends, error = driven([busy(retry_after=retry_after), GOOD], deadline=None)
+    assert isinstance(error, StatusError)
+    assert (len(sends), error.retry_after) == (1, float(retry_after))
+
+
+@pytest.mark.parametrize(
+    ("deadline", "sent"), [(10.0, 1), (12.0, 1), (12.9, 1), (13.1, 2), (None, 2)]
+)
+def test_retry_after_beyond_the_deadline(deadline: float | None, sent: int) -> None:
+    """A pause that would end at the deadline or later raises at once."""
+    sends, _ = driven([busy(retry_after="8"), GOOD], elapsed=5.0, deadline=deadline)
+    assert len(sends) == sent
+
+
+def test_what_is_left_of_the_deadline() -> None:
+    """A retry may take what is left of the deadline after its pause."""
+    sends, _ = driven([busy(retry_after="3"), GOOD], elapsed=2.0, deadline=10.0)
+    assert [send.seconds for send in sends] == [10.0, 5.0]
+
+
+def test_deadline_counts_from_the_start() -> None:
+    """What is left counts from the start of the call, not from the last attempt."""
+    flow = rerank_flow(call("a", deadline=10.0, max_retries=9), lambda: 1.0)
+    next(flow)
+    left = [flow.send(Heard(BUSY, elapsed)).seconds for elapsed in (1.0, 3.0, 5.0)]
+    assert left == [8.5, 6.0, 3.0]
+
+
+@pytest.mark.parametrize("elapsed", [10.0, 11.0])
+def test_deadline_passed(elapsed: float) -> None:
+    """After the deadline nothing is sent again, and the last error comes out."""
+    assert isinstance(raised([BUSY, GOOD], elapsed=elapsed, deadline=10.0), ServiceUnavailableError)
+
+
+def test_late_success() -> None:
+    """An answer that came is used, however late."""
+    assert isinstance(driven([GOOD], elapsed=99.0, deadline=10.0)[1], RerankResponse)
+
+
+def test_attempts_of_a_response() -> None:
+    """A response lists every request, oldest first, and only the last without an error."""
+    _, response = driven([BUSY, TransportError("dropped"), GOOD])
+    assert isinstance(response, RerankResponse)
+    assert response.attempts == (
+        Attempt(
+            "openrouter",
+            "some/model",
+            "ServiceUnavailableError: openrouter answered 503: busy",
+        ),
+        Attempt("openrouter", "some/model", "TransportError: dropped"),
+        Attempt("openrouter", "some/model"),
+    )
+
+
+def test_attempts_of_an_error() -> None:
+    """An error lists every request, its own last."""
+    error = raised([BUSY, answer({"message": "slow"}, 429), answer({"message": "bad"}, 400)])
+    words = [attempt.error for attempt in error.attempts]
+    assert words == [
+        "ServiceUnavailableError: openrouter answered 503: busy",
+        "RateLimitError: openrouter answered 429: slow",
+        "BadRequestError: openrouter answered 400: bad",
+    ]
+
+
+def test_last_error_is_raised() -> None:
+    """The error of the last attempt comes out, not that of the first."""
+    assert type(raised([BUSY, answer({"message": "slow"}, 429)], max_retries=1)) is RateLimitError
+
+
+def test_error_after_a_retry() -> None:
+    """An error that lasts ends the call also after a retry."""
+    assert type(raised([BUSY, answer({"message": "bad"}, 400), GOOD])) is BadRequestError
+
+
+def test_cause_is_kept() -> None:
+    """A transport error comes out as the object that went in, with its cause."""
+    error = TransportError("dropped")
+    error.__cause__ = OSError("reset")
+    assert raised([error], max_retries=0).__cause__ is error.__cause__
+
+
+def test_very_many_attempts() -> None:
+    """The pause stays bounded however many attempts there are."""
+    pauses = waits([BUSY] * 1100 + [GOOD], max_retries=2000)
+    assert (len(pauses), pauses[-1]) == (1101, 8.0)
