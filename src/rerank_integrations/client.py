@@ -101,11 +101,6 @@ class RerankClient:
         """How many results a call returns; None for all."""
         return self._options.top_n
 
-    @property
-    def rank_fields(self) -> Sequence[str] | None:
-        """The fields that a call ranks by; None for all."""
-        return self._options.rank_fields
-
     def rerank(
         self, query: str, documents: Iterable[DocumentInput], **options: Unpack[CallOptions]
     ) -> RerankResponse:
