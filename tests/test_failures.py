@@ -235,3 +235,10 @@ def test_message_of_the_longest_length() -> None:
 def test_nested_words() -> None:
     """A message that is itself an object is told as text."""
     assert failed({"message": {"top_n": "too small"}}).message == "{'top_n': 'too small'}"
+
+
+def test_a_date_without_a_zone_is_universal_time() -> None:
+    """A Retry-After date with zone -0000 counts as UTC, whatever the machine's own zone is."""
+    error = failed({}, 429, {"retry-after": "Fri, 01 Jan 2100 00:00:00 -0000"})
+    same = failed({}, 429, {"retry-after": "Fri, 01 Jan 2100 00:00:00 GMT"})
+    assert error.retry_after == pytest.approx(same.retry_after, abs=60)

@@ -57,9 +57,9 @@ class RerankDocument:
         """
         try:
             return cls(text=text, image=Path(path).read_bytes(), fields=fields)
-        except OSError as cause:
+        except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
             raise UnsupportedDocumentError(
-                f"cannot read the image file {str(path)!r}: {cause.strerror}"
+                f"cannot read the image file {str(path)!r}: {cause}"
             ) from cause
 
     def __repr__(self) -> str:

@@ -77,7 +77,7 @@ def test_wrong_categories(categories: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["http_referer", "title"])
-@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "naïve", 5])
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "naïve"])
 def test_wrong_header(name: str, value: object) -> None:
     """A header that HTTP cannot carry is refused when the provider is made."""
     with pytest.raises(ConfigurationError, match="header"):
@@ -177,8 +177,6 @@ def test_unknown_preference(preferences: dict[str, object], place: str) -> None:
         ({"order": "cohere"}, "order"),
         ({"zdr": "perhaps"}, "zdr"),
         ({"options": {"cohere": 1}}, "options.cohere"),
-        ("cohere", "provider_preferences"),
-        (["cohere"], "provider_preferences"),
     ],
 )
 def test_wrong_preference(preferences: object, place: str) -> None:

@@ -206,3 +206,28 @@ def test_provider_without_address() -> None:
 def test_repr_of_a_failure() -> None:
     """A failure's repr shows its status only."""
     assert repr(FAILURE) == "<failure 500>"
+
+
+@pytest.mark.parametrize(
+    ("provider", "name", "value", "wanted"),
+    [
+        (OpenRouter, "session_id", 5, "str"),
+        (OpenRouter, "categories", 5, "Sequence"),
+        (OpenRouter, "trace", "t", "Mapping"),
+        (OpenRouter, "provider_preferences", ["cohere"], "Mapping"),
+        (Together, "return_documents", "yes", "bool"),
+        (Portkey, "metadata", "x", "Mapping"),
+        (Portkey, "max_tokens_per_doc", "9", "int"),
+        (Portkey, "max_tokens_per_doc", True, "int"),
+        (Portkey, "priority", "high", "float"),
+    ],
+)
+def test_wrong_type(provider: type[Provider], name: str, value: object, wanted: str) -> None:
+    """An argument of the wrong type is refused with the types that it takes."""
+    with pytest.raises(ConfigurationError, match=rf"{name} must be .*{wanted}.*, not "):
+        provider(**{"api_key": "key-123456", name: value})
+
+
+def test_a_whole_number_is_a_number() -> None:
+    """An int is taken where a float is asked for."""
+    assert Portkey(api_key="key-123456", priority=3).priority == 3

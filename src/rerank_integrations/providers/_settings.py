@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -40,6 +41,23 @@ def bearer(key: Any) -> dict[str, str]:
     """An Authorization header for the key, or none."""
     found = secret(key)
     return {"Authorization": f"Bearer {found.get_secret_value()}"} if found else {}
+
+
+def type_problem(owner: type, given: Mapping[str, Any]) -> str | None:
+    """Which argument is not of the type that its field is annotated with."""
+    hints = get_type_hints(owner)
+    for name, value in given.items():
+        union = isinstance(hints[name], UnionType) or get_origin(hints[name]) is Union
+        wanted = get_args(hints[name]) if union else (hints[name],)
+        kinds = [get_origin(kind) or kind for kind in wanted]
+        if Any in kinds or isinstance(value, Hidden):
+            continue
+        also = (int,) if float in kinds else ()
+        is_flag = isinstance(value, bool) and bool not in kinds  # a bool is an int in Python
+        if is_flag or not isinstance(value, (*kinds, *also)):
+            names = " or ".join("None" if k is NoneType else k.__name__ for k in kinds)
+            return f"{name} must be {names}, not {type(value).__name__}"
+    return None
 
 
 def header_problem(headers: Mapping[Any, Any]) -> str | None:

@@ -21,6 +21,7 @@ from rerank_integrations.providers._settings import (
     normalised_base_url,
     secret,
     shown,
+    type_problem,
 )
 
 P = TypeVar("P", bound="Provider")
@@ -64,6 +65,9 @@ class _Hiding(type):
             for name, value in given.items()
         }
         refuse_unknown(cls.__name__, given, [field.name for field in dataclasses.fields(cls)])
+        problem = type_problem(cls, given)
+        if problem:
+            raise ConfigurationError(f"{cls.__name__}: {problem}")
         return super().__call__(*args, **given)  # type: ignore[misc,no-any-return]
 
 

@@ -174,7 +174,7 @@ class OpenRouter(RemoteProvider):
 
 def _checked_categories(given: str | Sequence[str] | None) -> tuple[str, ...]:
     parts = given.split(",") if isinstance(given, str) else given or ()
-    names = tuple(part.strip() for part in parts)
+    names = tuple(str(part).strip() for part in parts)
     if len(names) > _MOST_CATEGORIES or not all(map(_CATEGORY.fullmatch, names)):
         raise ConfigurationError(
             f"categories are at most {_MOST_CATEGORIES} names of lower-case letters, digits and "
