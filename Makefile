@@ -5,7 +5,12 @@ READY := .venv/.ready
 export QUESTION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format bare clean
+.PHONY: help demo test lint types format bare lowest clean
+
+# the oldest frameworks that the extras allow, with a pydantic of their time
+LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 'pydantic==2.11.*'
+LOWEST_READY := .venv/lowest/.ready
+PIP_QUIET := -m pip install --quiet --disable-pip-version-check
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -15,8 +20,8 @@ $(READY): pyproject.toml
 	@echo "setting up .venv (once, a minute or two)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]' --group dev
+	@$(BIN)/python $(PIP_QUIET) --upgrade 'pip>=25.1'
+	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev
 	@touch $@
 
 demo: $(READY) ## rerank what LangChain and LlamaIndex retrieve from Python's own documentation
@@ -38,8 +43,17 @@ format: $(READY) ## put code into form
 
 bare: ## check that the package works without any extra
 	@$(PYTHON) -m venv --clear .venv/bare
-	@.venv/bare/bin/python -m pip install --quiet --disable-pip-version-check .
+	@.venv/bare/bin/python $(PIP_QUIET) .
 	@.venv/bare/bin/python tests/bare.py
+
+$(LOWEST_READY): pyproject.toml Makefile
+	@$(PYTHON) -m venv .venv/lowest
+	@.venv/lowest/bin/python $(PIP_QUIET) --upgrade 'pip>=25.1'
+	@.venv/lowest/bin/python $(PIP_QUIET) --editable '.[all]' --group dev $(LOWEST)
+	@touch $@
+
+lowest: $(LOWEST_READY) ## test the adapters with the oldest frameworks that they support
+	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_conformance.py
 
 clean: ## remove the environment and the caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .coverage dist

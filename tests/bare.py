@@ -26,7 +26,12 @@ for public in rerank_integrations.__all__:
 response = RerankClient("longest", provider=Local(scorer=lengths)).rerank("q", ["a", "aaa", "aa"])
 assert [result.index for result in response] == [1, 2, 0], response
 
-for name, extra in (("langchain", "langchain"), ("llama_index", "llama-index")):
+ADAPTERS = {
+    "langchain": "langchain",
+    "llama_index": "llama-index",
+    "testing.compressors": "langchain",
+}
+for name, extra in ADAPTERS.items():
     assert f"rerank-integrations[{extra}]" in refusal(name), refusal(name)
 try:
     RerankClient("local:bm25").rerank("q", ["a"])

@@ -202,7 +202,7 @@ def test_secrets_are_cut_out() -> None:
     "uri",
     [
         f"data:image/png;base64,{PIXELS}",
-        f"data:image/svg+xml;base64,{PIXELS}==",
+        f"data:image/svg+xml;base64,{PIXELS[:-2]}==",
         f"DATA:image/png;base64,{PIXELS}",
         f"data:image/png;name=cat.png;base64,{PIXELS}",
         f"data:image/svg+xml;charset=utf-8;base64,{PIXELS}",

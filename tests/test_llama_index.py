@@ -13,7 +13,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from pydantic import ValidationError
 
-from rerank_integrations import InvalidRequestError, Local, RerankClient
+from rerank_integrations import InvalidRequestError, Local, RerankClient, ServerError
 from rerank_integrations.llama_index import RerankPostprocessor
 
 Rerank = Callable[[RerankPostprocessor, list[NodeWithScore], str], list[NodeWithScore]]
@@ -130,6 +130,58 @@ def test_a_query_may_come_as_a_bundle_or_a_plain_string(nodes: list[NodeWithScor
     [by_text] = reranker.postprocess_nodes(nodes, "red bicycle")  # type: ignore[arg-type]
 
     assert by_bundle == by_text
+
+
+def test_only_what_reaches_the_threshold_is_kept(
+    rerank: Rerank, nodes: list[NodeWithScore]
+) -> None:
+    """score_threshold keeps the nodes whose score is at least that."""
+    scores = {"a blue car": 0.2, "a red bicycle": 0.7, "a red van": 0.5}
+    client = RerankClient(
+        "mine", provider=Local(scorer=lambda query, texts: [scores[t] for t in texts])
+    )
+    reranker = RerankPostprocessor(client=client, score_threshold=0.5, rank_fields=["text"])
+
+    assert [found.score for found in rerank(reranker, nodes, "red")] == [0.7, 0.5]
+
+
+def test_a_failing_provider_can_be_passed_by(
+    rerank: Rerank, nodes: list[NodeWithScore], caplog: pytest.LogCaptureFixture
+) -> None:
+    """on_error="passthrough" gives the first top_n nodes as they were, with a logged warning."""
+
+    def failing(query: str, texts: Sequence[str]) -> list[float]:
+        raise RuntimeError("no memory")
+
+    client = RerankClient("mine", provider=Local(scorer=failing))
+    with pytest.raises(ServerError, match="no memory"):
+        rerank(RerankPostprocessor(client=client), nodes, "red")
+
+    kept = rerank(RerankPostprocessor(client=client, on_error="passthrough", top_n=2), nodes, "red")
+
+    assert kept == nodes[:2]
+    assert "no memory" in caplog.text
+
+
+def test_a_mistake_on_this_side_is_never_passed_by(
+    rerank: Rerank, nodes: list[NodeWithScore]
+) -> None:
+    """on_error="passthrough" does not hide a request that was refused before it was sent."""
+    reranker = RerankPostprocessor(model="local:bm25", on_error="passthrough")
+
+    with pytest.raises(InvalidRequestError, match="query is empty"):
+        rerank(reranker, nodes, " ")
+
+
+def test_no_key_is_shown() -> None:
+    """A key appears in no repr and no dump, and the dump makes the same postprocessor again."""
+    reranker = RerankPostprocessor(model="openrouter:m", api_key="sk-secret-1")  # type: ignore[arg-type]
+    shown = f"{reranker!r} {reranker} {reranker.to_dict()} {reranker.to_json()}"
+
+    assert "sk-secret-1" not in shown
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OPENROUTER_API_KEY", "sk-secret-2")
+        assert RerankPostprocessor.from_dict(reranker.to_dict()).model == "openrouter:m"
 
 
 @pytest.mark.parametrize(

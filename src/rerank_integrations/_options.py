@@ -120,8 +120,10 @@ class Options:
         return dict.fromkeys(_PHASES, self.timeout)
 
 
-def resolved(model: object, provider: object) -> tuple[str, Provider]:
+def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Provider]:
     """The model and the provider; without one, the model is "provider:model".
+
+    `arguments` go to the provider that is made then.
 
     Raises:
         ConfigurationError: an unknown provider, no model, or a wrong type.
@@ -144,7 +146,7 @@ def resolved(model: object, provider: object) -> tuple[str, Provider]:
             f"{model!r} names no provider; write 'provider:model' with one of "
             f"{', '.join(known_names())}, or pass provider="
         )
-    found = provider_class(name)()
+    found = provider_class(name)(**arguments)
     if not rest.strip():
         raise ConfigurationError(f"{model!r} names no model; write '{name}:model'")
     return rest, found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -26,10 +26,10 @@ from rerank_integrations.errors import (
 from rerank_integrations.fields import IMAGE, TEXT, Parts, parts_of, rendered
 from rerank_integrations.models import (
     Attempt,
-    RerankDocument,
     RerankResponse,
     RerankResult,
     Usage,
+    listed,
 )
 from rerank_integrations.providers._numbers import finite
 from rerank_integrations.providers.base import Answer
@@ -77,7 +77,7 @@ def prepare(options: Options, query: object, documents: object) -> Call:
     Raises:
         InvalidRequestError: an empty query, no list of documents, a document that cannot be sent.
     """
-    given = _listed(documents)
+    given = listed(documents)
     if not given:
         return Call(options, given, (), (), None)
     _check_query(query)
@@ -142,19 +142,6 @@ def nothing_sent(call: Call) -> RerankResponse:
 def _headers(options: Options) -> Hidden[dict[str, str]]:
     own = {name.lower(): value for name, value in options.provider.headers().items()}
     return Hidden(_COMMON_HEADERS | own | options.extra_headers.reveal())
-
-
-def _listed(documents: object) -> Sequence[Any]:
-    if isinstance(documents, str | bytes | Mapping | RerankDocument):
-        raise InvalidRequestError(
-            f"documents must be a list of documents, not one {type(documents).__name__}; "
-            "put it into a list"
-        )
-    if not isinstance(documents, Iterable):
-        raise InvalidRequestError(
-            f"documents must be a list of documents, not {type(documents).__name__}"
-        )
-    return tuple(documents)
 
 
 def _check_query(query: object) -> None:

@@ -20,6 +20,8 @@ from rerank_integrations.providers.base import Answer, Provider
 if TYPE_CHECKING:
     from rerank_integrations._http import Connections
 
+__all__ = ["CallOptions", "RerankClient"]
+
 _DEADLINE = 60.0
 _ARGUMENTS = (*ClientOptions.__annotations__, "http_client", "async_http_client")
 
@@ -100,6 +102,11 @@ class RerankClient:
     def top_n(self) -> int | None:
         """How many results a call returns; None for all."""
         return self._options.top_n
+
+    @property
+    def rank_fields(self) -> Sequence[str] | None:
+        """The fields that a call ranks by; None for all of a document's."""
+        return self._options.rank_fields
 
     def rerank(
         self, query: str, documents: Iterable[DocumentInput], **options: Unpack[CallOptions]
@@ -211,24 +218,6 @@ class RerankClient:
         other._options = options
         other._shared = shared
         return other
-
-
-def client_for(model: str | None, client: RerankClient | None) -> RerankClient:
-    """The client of an adapter that was given a model name or a client.
-
-    Raises:
-        ConfigurationError: neither or both were given, or no RerankClient.
-    """
-    if (model is None) == (client is None):
-        raise ConfigurationError(
-            "pass either model='provider:model', such as 'openrouter:cohere/rerank-v3.5', "
-            "or client=RerankClient(...)"
-        )
-    if model is not None:
-        return RerankClient(model)
-    if not isinstance(client, RerankClient):
-        raise ConfigurationError(f"client must be a RerankClient, not {type(client).__name__}")
-    return client
 
 
 class _Shared:

@@ -2,93 +2,339 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Unpack, overload
 
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import Field
 
-from rerank_integrations.client import RerankClient, client_for
-from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse
+from rerank_integrations._adapter import Adapter, answered, failed
+from rerank_integrations.client import CallOptions
+from rerank_integrations.errors import InvalidRequestError, RerankError
+from rerank_integrations.models import (
+    DocumentInput,
+    RerankDocument,
+    RerankResponse,
+    listed,
+    without_image_data,
+)
 
 try:
-    from langchain_core.callbacks import Callbacks
+    from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
     from langchain_core.documents import BaseDocumentCompressor, Document
+    from langchain_core.load.serializable import (
+        Serializable,
+        SerializedConstructor,
+        SerializedNotImplemented,
+    )
+    from langchain_core.runnables import (
+        Runnable,
+        RunnableConfig,
+        RunnableParallel,
+        RunnablePassthrough,
+        RunnableSerializable,
+        ensure_config,
+    )
+
+    from rerank_integrations._langchain_errors import errors_of_both_families
 except ImportError as cause:
     raise ImportError(
         "rerank_integrations.langchain needs the extra 'langchain': "
         "pip install 'rerank-integrations[langchain]'"
     ) from cause
 
-SCORE_KEY = "relevance_score"
+_TAGS = ["rerank"]
+_PASSTHROUGH = "rerank_passthrough"
 
 
-class RerankCompressor(BaseDocumentCompressor):
+class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     """Keeps the documents that a rerank model finds most relevant, best first.
 
-    Each is a copy with the score in `metadata["relevance_score"]`; blank ones are left out.
+    Each is a copy with the score added to its metadata; blank ones are left out. Every call is
+    a run of its own in the trace, with provider, model, usage and request id in its metadata.
+    A pickle holds the key in clear text; `dumps` gives it by reference.
 
     Args:
         model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"`.
-        client: a RerankClient instead of a model.
+        client: a RerankClient instead of a model, for all that a name cannot say.
+        api_key: the key for `model`; from the provider's environment variable when None.
+        base_url: another address for `model`.
         top_n: how many to keep; where not given, as the client says.
         rank_fields: names of metadata fields to rank by, in order; `"text"` is `page_content`,
-            which is ranked alone where no fields are given.
+            `"a.b"` a nested value. Without it `page_content` is ranked alone.
+        score_threshold: the least score to keep; scales differ per model.
+        on_error: "raise", or "passthrough": when the provider fails, the first `top_n` documents
+            come back as they are, without a score, with a logged warning and an event in the
+            trace. Mistakes made on this side are raised all the same.
+        score_key: the metadata key for the score.
+        image_key: the metadata key of a document's image: an http(s) URL, a `data:` URI, bytes,
+            or a list of which the first counts. None sends no images.
+        document_to_input: makes what is ranked out of a document, instead of all of the above.
 
     Raises:
         pydantic.ValidationError: an unknown argument, no key, neither or both of model and client.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
+    model_config = Adapter.model_config  # Serializable would ignore unknown arguments
+
+    score_key: str = "relevance_score"
+    image_key: str | None = "image"
+    document_to_input: Callable[[Document], DocumentInput] | None = Field(
+        default=None, exclude=True, repr=False
     )
-
-    model: str | None = None
-    client: RerankClient | None = Field(default=None, exclude=True, repr=False)
-    top_n: int | None = Field(default=None, ge=1)
-    rank_fields: Sequence[str] | None = None
-
-    _ranker: RerankClient = PrivateAttr()
-
-    @model_validator(mode="after")
-    def _find_client(self) -> Self:
-        self._ranker = client_for(self.model, self.client)
-        return self
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """The most relevant documents, best first."""
-        del callbacks
-        found = list(documents)
-        response = self._ranker.rerank(query, self._inputs(found), **self._options())
-        return _ranked(found, response)
+        """The most relevant documents, best first.
+
+        Raises:
+            RerankError: also of LangChain's own type, such as `ModelRateLimitError`.
+        """
+        found = _documents(documents)
+        if not found:
+            return []
+        manager = CallbackManager.configure(**self._traced(callbacks, len(found)))
+        run = manager.on_retriever_start(None, query, name=type(self).__name__)
+        try:
+            response = self.rerank(found, query)
+        except RerankError as error:
+            run.metadata.update(failed(error))
+            run.on_retriever_error(error)
+            if not self._passes(error):
+                raise
+            manager.on_custom_event(_PASSTHROUGH, {"error": str(error)}, run_id=run.run_id)
+            return list(found[: self._top_n()])
+        except BaseException as error:
+            run.on_retriever_error(error)
+            raise
+        kept = self._with_scores(response)
+        run.metadata.update(answered(response))
+        run.on_retriever_end(list(map(_shown, kept)))
+        return kept
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """The same, without blocking the event loop."""
-        del callbacks
-        found = list(documents)
-        response = await self._ranker.arerank(query, self._inputs(found), **self._options())
-        return _ranked(found, response)
+        found = _documents(documents)
+        if not found:
+            return []
+        manager = AsyncCallbackManager.configure(**self._traced(callbacks, len(found)))
+        run = await manager.on_retriever_start(None, query, name=type(self).__name__)
+        try:
+            response = await self.arerank(found, query)
+        except RerankError as error:
+            run.metadata.update(failed(error))
+            await run.on_retriever_error(error)
+            if not self._passes(error):
+                raise
+            await manager.on_custom_event(_PASSTHROUGH, {"error": str(error)}, run_id=run.run_id)
+            return list(found[: self._top_n()])
+        except BaseException as error:
+            await run.on_retriever_error(error)
+            raise
+        kept = self._with_scores(response)
+        run.metadata.update(answered(response))
+        await run.on_retriever_end(list(map(_shown, kept)))
+        return kept
 
-    def _inputs(self, documents: Sequence[Document]) -> list[DocumentInput]:
-        if self.rank_fields is None:
-            return [document.page_content for document in documents]
+    def rerank(
+        self,
+        documents: Sequence[Document | DocumentInput],
+        query: str,
+        **options: Unpack[CallOptions],
+    ) -> RerankResponse:
+        """The provider's whole answer: scores, usage, request id; documents come first here.
+
+        Args:
+            documents: LangChain documents, or whatever `RerankClient.rerank` takes.
+            query: the text to rank by.
+            **options: those of `RerankClient.rerank`, for this call.
+        """
+        own = self._options() | dict(options)
+        with errors_of_both_families():
+            found = _listed(documents)
+            response = self._ranker().rerank(query, self._inputs(found, own), **own)
+        return _about(found, response)
+
+    async def arerank(
+        self,
+        documents: Sequence[Document | DocumentInput],
+        query: str,
+        **options: Unpack[CallOptions],
+    ) -> RerankResponse:
+        """The same as `rerank`, without blocking the event loop."""
+        own = self._options() | dict(options)
+        with errors_of_both_families():
+            found = _listed(documents)
+            response = await self._ranker().arerank(query, self._inputs(found, own), **own)
+        return _about(found, response)
+
+    @overload
+    def as_runnable(self, retriever: None = None) -> RerankRunnable: ...
+    @overload
+    def as_runnable(self, retriever: Runnable[str, Any]) -> Runnable[str, list[Document]]: ...
+    def as_runnable(self, retriever: Runnable[str, Any] | None = None) -> Runnable[Any, Any]:
+        """The compressor as a step of a chain.
+
+        Args:
+            retriever: what to take documents from. With it the step takes a query; without it,
+                a mapping `{"query": ..., "documents": ...}`.
+
+        Returns:
+            A Runnable. Its `model`, `top_n` and `rank_fields` can be made configurable:
+            `as_runnable().configurable_fields(top_n=ConfigurableField(id="top_n"))`.
+        """
+        step = RerankRunnable(compressor=self, top_n=self._top_n())
+        if retriever is None:
+            return step
+        return RunnableParallel(query=RunnablePassthrough(), documents=retriever) | step
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """LangChain's `dumps` can write it."""
+        return True
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Which argument `dumps` replaces by the name of which environment variable."""
+        name = self._ranker().provider.api_key_env
+        return {"api_key": name} if name else {}
+
+    def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
+        """What `dumps` writes; an object that holds a client or a function cannot be loaded."""
+        if self.client is not None or self.document_to_input is not None:
+            return self.to_json_not_implemented()
+        written = super().to_json()
+        if written["type"] == "constructor":  # what was not set is left to the client
+            given = self.model_fields_set - {"client", "document_to_input"}
+            written["kwargs"] = {name: written["kwargs"].get(name) for name in sorted(given)}
+        return written
+
+    def _inputs(
+        self, documents: Sequence[Document | DocumentInput], options: Mapping[str, Any]
+    ) -> list[DocumentInput]:
+        by_fields = options.get("rank_fields", self._ranker().rank_fields) is not None
         return [
-            RerankDocument(text=document.page_content, fields=document.metadata)
+            self._input(document, by_fields=by_fields)
+            if isinstance(document, Document)
+            else document
             for document in documents
         ]
 
-    def _options(self) -> dict[str, Any]:
-        names = ("top_n", "rank_fields")
-        return {name: getattr(self, name) for name in names if name in self.model_fields_set}
+    def _input(self, document: Document, *, by_fields: bool) -> DocumentInput:
+        if self.document_to_input is not None:
+            return self.document_to_input(document)
+        image = document.metadata.get(self.image_key) if self.image_key else None
+        if isinstance(image, list | tuple):
+            image = image[0] if image else None
+        if not by_fields and not image:
+            return document.page_content
+        fields = {k: v for k, v in document.metadata.items() if k != "image"} if by_fields else None
+        return RerankDocument(text=document.page_content, image=image or None, fields=fields)
+
+    def _with_scores(self, response: RerankResponse) -> list[Document]:
+        return [
+            (document := result.document).model_copy(
+                update={"metadata": {**document.metadata, self.score_key: result.relevance_score}}
+            )
+            for result in self._kept(response)
+        ]
+
+    def _traced(self, callbacks: Callbacks | None, count: int) -> dict[str, Any]:
+        """Where the run nests: under the given callbacks, else under the Runnable around us."""
+        return {
+            "inheritable_callbacks": callbacks or ensure_config().get("callbacks"),
+            "local_tags": _TAGS,
+            "local_metadata": self._asked(count),
+        }
 
 
-def _ranked(documents: Sequence[Document], response: RerankResponse) -> list[Document]:
-    return [
-        (document := documents[result.index]).model_copy(
-            update={"metadata": {**document.metadata, SCORE_KEY: result.relevance_score}}
+class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
+    """A compressor as a step: `{"query": ..., "documents": ...}` in, documents out.
+
+    `model`, `top_n` and `rank_fields` are there to be made configurable. A model or fields of
+    None are the compressor's; a `top_n` of None keeps all.
+    """
+
+    compressor: RerankCompressor
+    model: str | None = None
+    top_n: int | None = None
+    rank_fields: Sequence[str] | None = None
+
+    def invoke(
+        self,
+        input: Mapping[str, Any],  # noqa: A002  # the name is LangChain's
+        config: RunnableConfig | None = None,
+        **_: Any,
+    ) -> list[Document]:
+        """Rerank the documents in `input`."""
+
+        def step(given: Mapping[str, Any], run_manager: Any) -> list[Document]:
+            documents, query = _of_input(given)
+            child = run_manager.get_child()
+            return list(self._compressor().compress_documents(documents, query, callbacks=child))
+
+        return self._call_with_config(step, input, config)
+
+    async def ainvoke(
+        self,
+        input: Mapping[str, Any],  # noqa: A002  # the name is LangChain's
+        config: RunnableConfig | None = None,
+        **_: Any,
+    ) -> list[Document]:
+        """The same, without blocking the event loop."""
+
+        async def step(given: Mapping[str, Any], run_manager: Any) -> list[Document]:
+            documents, query = _of_input(given)
+            child = run_manager.get_child()
+            kept = await self._compressor().acompress_documents(documents, query, callbacks=child)
+            return list(kept)
+
+        return await self._acall_with_config(step, input, config)
+
+    def _compressor(self) -> RerankCompressor:
+        update: dict[str, Any] = {"top_n": self.top_n}
+        if self.model is not None:
+            update |= {"model": self.model, "client": None}
+        if self.rank_fields is not None:
+            update["rank_fields"] = self.rank_fields
+        return self.compressor.model_copy(update=update)
+
+
+def _of_input(given: object) -> tuple[Sequence[Document], str]:
+    if not isinstance(given, Mapping) or not {"query", "documents"} <= given.keys():
+        raise InvalidRequestError("the step takes {'query': ..., 'documents': [...]}")
+    return _documents(given["documents"]), given["query"]
+
+
+def _listed(documents: object) -> Sequence[Any]:
+    if isinstance(documents, str | Document):  # which can be iterated over too
+        raise InvalidRequestError(
+            f"documents must be a list of documents, not one {type(documents).__name__}; "
+            "they come first, then the query"
         )
-        for result in response
-    ]
+    return listed(documents)
+
+
+def _documents(documents: object) -> Sequence[Document]:
+    found = _listed(documents)
+    for document in found:
+        if not isinstance(document, Document):
+            raise InvalidRequestError(
+                f"documents must be LangChain documents, not {type(document).__name__}; "
+                "rerank() takes strings and mappings as well"
+            )
+    return found
+
+
+def _about(documents: Sequence[Any], response: RerankResponse) -> RerankResponse:
+    """The response with the objects that the caller passed, not what was made of them."""
+    results = (replace(result, document=documents[result.index]) for result in response)
+    return replace(response, results=tuple(results))
+
+
+def _shown(document: Document) -> Document:
+    """The document as a trace may hold it."""
+    return document.model_copy(update={"metadata": without_image_data(document.metadata)})

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
 
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import Field, SecretStr
 
-from rerank_integrations.client import RerankClient, client_for
-from rerank_integrations.errors import InvalidRequestError
+from rerank_integrations._adapter import Adapter
+from rerank_integrations.errors import InvalidRequestError, RerankError
 from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse
 
 try:
@@ -24,37 +23,28 @@ except ImportError as cause:
 dispatcher = get_dispatcher(__name__)
 
 
-class RerankPostprocessor(BaseNodePostprocessor):
+class RerankPostprocessor(Adapter, BaseNodePostprocessor):
     """Keeps the nodes that a rerank model finds most relevant, best first.
 
     Each comes in a new `NodeWithScore` around the same node; blank ones are left out.
 
     Args:
         model: "provider:model", such as `"together:Salesforce/Llama-Rank-V1"`.
-        client: a RerankClient instead of a model.
+        client: a RerankClient instead of a model, for all that a name cannot say.
+        api_key: the key for `model`; from the provider's environment variable when None.
+        base_url: another address for `model`.
         top_n: how many to keep; where not given, as the client says.
         rank_fields: names of metadata fields to rank by, in order; `"text"` is the node's own
             text. Without it the node is ranked by its EMBED content.
+        score_threshold: the least score to keep; scales differ per model.
+        on_error: "raise", or "passthrough": when the provider fails, the first `top_n` nodes come
+            back as they are, with a logged warning. Mistakes made on this side are raised.
 
     Raises:
         pydantic.ValidationError: an unknown argument, no key, neither or both of model and client.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
-    )
-
-    model: str | None = None
-    client: RerankClient | None = Field(default=None, exclude=True, repr=False)
-    top_n: int | None = Field(default=None, ge=1)
-    rank_fields: Sequence[str] | None = None
-
-    _ranker: RerankClient = PrivateAttr()
-
-    @model_validator(mode="after")
-    def _find_client(self) -> Self:
-        self._ranker = client_for(self.model, self.client)
-        return self
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
 
     @classmethod
     def class_name(cls) -> str:
@@ -66,8 +56,14 @@ class RerankPostprocessor(BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         if not nodes:
             return []
-        query = _query_text(query_bundle)
-        return _ranked(nodes, self._ranker.rerank(query, self._inputs(nodes), **self._options()))
+        query, inputs = _query_text(query_bundle), self._inputs(nodes)
+        try:
+            response = self._ranker().rerank(query, inputs, **self._options())
+        except RerankError as error:
+            if self._passes(error):
+                return nodes[: self._top_n()]
+            raise
+        return self._ranked(nodes, response)
 
     @dispatcher.span
     async def _apostprocess_nodes(
@@ -75,12 +71,17 @@ class RerankPostprocessor(BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         if not nodes:
             return []
-        query = _query_text(query_bundle)
-        response = await self._ranker.arerank(query, self._inputs(nodes), **self._options())
-        return _ranked(nodes, response)
+        query, inputs = _query_text(query_bundle), self._inputs(nodes)
+        try:
+            response = await self._ranker().arerank(query, inputs, **self._options())
+        except RerankError as error:
+            if self._passes(error):
+                return nodes[: self._top_n()]
+            raise
+        return self._ranked(nodes, response)
 
     def _inputs(self, nodes: Sequence[NodeWithScore]) -> list[DocumentInput]:
-        if self.rank_fields is None:
+        if self._options().get("rank_fields", self._ranker().rank_fields) is None:
             return [found.node.get_content(metadata_mode=MetadataMode.EMBED) for found in nodes]
         return [
             RerankDocument(
@@ -90,9 +91,13 @@ class RerankPostprocessor(BaseNodePostprocessor):
             for found in nodes
         ]
 
-    def _options(self) -> dict[str, Any]:
-        names = ("top_n", "rank_fields")
-        return {name: getattr(self, name) for name in names if name in self.model_fields_set}
+    def _ranked(
+        self, nodes: Sequence[NodeWithScore], response: RerankResponse
+    ) -> list[NodeWithScore]:
+        return [
+            nodes[result.index].model_copy(update={"score": result.relevance_score})
+            for result in self._kept(response)
+        ]
 
 
 def _query_text(query_bundle: QueryBundle | None) -> str:
@@ -101,10 +106,3 @@ def _query_text(query_bundle: QueryBundle | None) -> str:
     if query_bundle is None:
         raise InvalidRequestError("nodes are reranked by a query: pass query_str= or query_bundle=")
     return query_bundle.query_str
-
-
-def _ranked(nodes: Sequence[NodeWithScore], response: RerankResponse) -> list[NodeWithScore]:
-    return [
-        nodes[result.index].model_copy(update={"score": result.relevance_score})
-        for result in response
-    ]

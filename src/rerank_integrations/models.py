@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from rerank_integrations.errors import UnsupportedDocumentError
+from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
 
+_DEEPEST = 20  # levels of nested values that a trace shows
 _SHOWN = 60  # characters of a text or a URL that a repr shows
 
 
@@ -172,6 +173,40 @@ class RerankResponse:
 
     def __getitem__(self, position: int) -> RerankResult:
         return self.results[position]
+
+
+def listed(documents: object) -> Sequence[Any]:
+    """The documents, read once.
+
+    Raises:
+        InvalidRequestError: one document, or what is no list at all.
+    """
+    single = isinstance(documents, str | bytes | Mapping | RerankDocument)
+    if single or not isinstance(documents, Iterable):
+        raise InvalidRequestError(
+            f"documents must be a list of documents, not one {type(documents).__name__}; "
+            "put it into a list"
+            if single
+            else f"documents must be a list of documents, not {type(documents).__name__}"
+        )
+    return tuple(documents)
+
+
+def without_image_data(value: Any, depth: int = 0) -> Any:
+    """The value with an outline in the place of each image in it, for a log or a trace."""
+    match value:
+        case bytes() | bytearray():
+            return _outline(bytes(value))
+        case str() if value[:5].lower() == "data:":
+            return _outline(value)
+        case dict() | list() | tuple() if depth == _DEEPEST:  # it may hold itself
+            return f"<{type(value).__name__}>"
+        case dict():
+            return {key: without_image_data(item, depth + 1) for key, item in value.items()}
+        case list() | tuple():
+            return [without_image_data(item, depth + 1) for item in value]
+        case _:
+            return value
 
 
 def _outline(value: object) -> str:

@@ -86,6 +86,7 @@ class Provider(metaclass=_Hiding):
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
     image_codes: ClassVar[frozenset[str]] = frozenset()
     secret_arguments: ClassVar[frozenset[str]] = frozenset()
+    api_key_env: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
         problem = header_problem(self.headers()) or json_problem(self.body())
@@ -169,7 +170,7 @@ class RemoteProvider(Provider):
 
     def __post_init__(self) -> None:
         self._set("base_url", self._found_base_url())
-        self._set("api_key", secret(self.api_key) or secret(os.environ.get(self.api_key_env)))
+        self._set("api_key", secret(self.api_key) or secret(_environment(self.api_key_env)))
         if self.api_key is None and self._needs_key():
             own = type(self).__name__
             raise ConfigurationError(
@@ -179,7 +180,7 @@ class RemoteProvider(Provider):
         super().__post_init__()
 
     def _found_base_url(self) -> str:
-        env = os.environ.get(self.base_url_env) if self.base_url_env else None
+        env = _environment(self.base_url_env)
         given: Hidden[str] = Hidden(shown(self.base_url) or env or self.default_base_url)
         problem = address_problem(given.reveal())
         if problem:
@@ -202,3 +203,7 @@ class RemoteProvider(Provider):
     def headers(self) -> dict[str, str]:
         """The key as a bearer token."""
         return bearer(self.api_key)
+
+
+def _environment(name: str | None) -> str | None:
+    return os.environ.get(name) if name else None

@@ -1,0 +1,117 @@
+"""What all adapters can be set to and say about a call: the same words in every framework."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+
+from rerank_integrations._options import resolved
+from rerank_integrations.client import RerankClient
+from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
+from rerank_integrations.models import RerankResponse, RerankResult
+
+log = logging.getLogger("rerank_integrations")
+
+
+class Adapter(BaseModel):
+    """The settings that adapters share, and the client that they lead to."""
+
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
+
+    model: str | None = None
+    client: RerankClient | None = Field(default=None, exclude=True, repr=False)
+    api_key: SecretStr | None = Field(default=None, repr=False)
+    base_url: str | None = None
+    top_n: int | None = Field(default=None, ge=1, strict=True)
+    rank_fields: Sequence[str] | None = Field(default=None, min_length=1)
+    score_threshold: float | None = Field(default=None, allow_inf_nan=False)
+    on_error: Literal["raise", "passthrough"] = "raise"
+
+    _made: tuple[object, RerankClient] | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _check_client(self) -> Self:
+        self._ranker().with_options(**self._options())  # checks them now, not at the first call
+        return self
+
+    def _ranker(self) -> RerankClient:
+        """The client, made anew where `model_copy` has changed what it was made from."""
+        source = (self.model, self.client, self.api_key, self.base_url)
+        if self._made is None or self._made[0] != source:
+            self._made = (source, _client_of(*source))
+        return self._made[1]
+
+    def _options(self) -> dict[str, Any]:
+        """What a call overrides: only what was set here, so that the client's options hold."""
+        names = ("top_n", "rank_fields")
+        return {name: getattr(self, name) for name in names if name in self.model_fields_set}
+
+    def _top_n(self) -> int | None:
+        return self.top_n if "top_n" in self.model_fields_set else self._ranker().top_n
+
+    def _kept(self, response: RerankResponse) -> list[RerankResult]:
+        """The results that reach the threshold."""
+        least = self.score_threshold
+        return [r for r in response if least is None or r.relevance_score >= least]
+
+    def _passes(self, error: RerankError) -> bool:
+        """Whether to go on without scores: never for a mistake that was made on this side."""
+        own_mistake = isinstance(error, ConfigurationError | InvalidRequestError)
+        if self.on_error == "raise" or own_mistake:
+            return False
+        log.warning("reranking failed, the documents keep their order: %s", error)
+        return True
+
+    def _asked(self, count: int) -> dict[str, Any]:
+        """What a trace says of a call when it begins."""
+        ranker = self._ranker()
+        return {
+            "rerank_provider": ranker.provider.name,
+            "rerank_model": ranker.model,
+            "rerank_documents": count,
+            "rerank_top_n": self._top_n(),
+        }
+
+
+def answered(response: RerankResponse) -> dict[str, Any]:
+    """What a trace says of a call when it has succeeded."""
+    usage = {f"rerank_{name}": value for name, value in response.usage.counts().items()}
+    return {
+        "rerank_served_by": response.provider,
+        "rerank_request_id": response.request_id,
+        "rerank_retries": max(0, len(response.attempts) - 1),
+        **usage,
+    }
+
+
+def failed(error: RerankError) -> dict[str, Any]:
+    """What a trace says of a call when it has failed."""
+    return {
+        "rerank_request_id": getattr(error, "request_id", None),
+        "rerank_retries": max(0, len(error.attempts) - 1),
+    }
+
+
+def _client_of(
+    model: str | None, client: RerankClient | None, api_key: SecretStr | None, base_url: str | None
+) -> RerankClient:
+    given = {"api_key": api_key, "base_url": base_url}
+    arguments = {name: value for name, value in given.items() if value is not None}
+    if (model is None) == (client is None):
+        raise ConfigurationError(
+            "pass either model='provider:model', such as 'openrouter:cohere/rerank-v3.5', "
+            "or client=RerankClient(...)"
+        )
+    if client is not None:
+        if arguments:
+            raise ConfigurationError(
+                f"{' and '.join(arguments)} must be given to the client's provider, not beside it"
+            )
+        return client
+    model, provider = resolved(model, None, **arguments)
+    return RerankClient(model, provider=provider)
