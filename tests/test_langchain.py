@@ -1,34 +1,29 @@
-"""RerankCompressor inside the real LangChain."""
+"""RerankCompressor with LangChain's documents: order, scores, copies, and what is kept."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pytest
-from langchain_classic.retrievers import ContextualCompressionRetriever
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
-from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
-from pydantic import ValidationError
+from langchain_core.documents import BaseDocumentCompressor, Document
 
+from langchain_support import (  # noqa: F401
+    KEY,
+    QUERY,
+    Way,
+    ids,
+    local,
+    openrouter,
+    scoring,
+    three,
+    way_fixture,
+)
 from rerank_integrations import Local, RerankClient
 from rerank_integrations.langchain import RerankCompressor
-
-Compress = Callable[[RerankCompressor, Sequence[Document], str], Sequence[Document]]
-
-
-class Candidates(BaseRetriever):
-    """A first stage that always finds the same documents."""
-
-    found: list[Document]
-
-    def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
-    ) -> list[Document]:
-        return self.found
+from server import Reply, Server, ranking, server_fixture  # noqa: F401
 
 
 class Page(Document):
@@ -37,159 +32,226 @@ class Page(Document):
     number: int = 0
 
 
-@pytest.fixture(params=["sync", "async"])
-def compress(request: pytest.FixtureRequest) -> Compress:
-    """Calls a compressor, synchronously or on an event loop."""
-    if request.param == "sync":
-        return lambda compressor, documents, query: compressor.compress_documents(documents, query)
-    return lambda compressor, documents, query: asyncio.run(_awaited(compressor, documents, query))
+class Opaque:
+    """An object that no copy can be made of, and that equals nothing."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Opaque:
+        raise TypeError
+
+    __copy__ = __reduce__ = __deepcopy__  # type: ignore[assignment]
 
 
-async def _awaited(
-    compressor: RerankCompressor, documents: Sequence[Document], query: str
-) -> Sequence[Document]:
-    return await compressor.acompress_documents(documents, query)
+def test_it_is_a_compressor_of_langchains() -> None:
+    """The class is a real BaseDocumentCompressor, which retrievers insist on."""
+    assert issubclass(RerankCompressor, BaseDocumentCompressor)
 
 
-@pytest.fixture
-def documents() -> list[Document]:
-    """Three documents, one of which fits the question."""
-    return [
-        Document("a blue car", id="1", metadata={"title": "car"}),
-        Document("a red bicycle", id="2", metadata={"title": "bicycle"}),
-        Document("a red car", id="3", metadata={"title": "car"}),
+def test_the_best_come_first_with_their_score(way: Way) -> None:
+    """The result is best first, at most top_n, each with its score."""
+    kept = way.compress(RerankCompressor(client=scoring(0.1, 0.9, 0.5), top_n=2), three())
+
+    assert [(document.id, document.metadata["relevance_score"]) for document in kept] == [
+        ("2", 0.9),
+        ("3", 0.5),
     ]
 
 
-def test_the_best_come_first_with_their_score(
-    compress: Compress, documents: list[Document]
-) -> None:
-    """The result is best first, at most top_n, each with a float under relevance_score."""
-    kept = compress(RerankCompressor(model="local:bm25", top_n=2), documents, "red bicycle")
+def test_a_score_is_a_plain_float(way: Way, server: Server) -> None:
+    """A score that came as an integer is a float all the same."""
+    server.plays(ranking(0, 2, 1))
 
-    assert [document.id for document in kept] == ["2", "3"]
-    assert all(type(document.metadata["relevance_score"]) is float for document in kept)
+    kept = way.compress(openrouter(server), three())
 
-
-def test_the_callers_documents_are_never_touched(
-    compress: Compress, documents: list[Document]
-) -> None:
-    """The input documents and their metadata stay as they were."""
-    before = [document.model_copy(deep=True) for document in documents]
-
-    compress(RerankCompressor(model="local:bm25"), documents, "red")
-
-    assert before == documents
+    scores = [document.metadata["relevance_score"] for document in kept]
+    assert scores == [2.0, 1.0, 0.0]
+    assert {type(score) for score in scores} == {float}
 
 
-def test_subclass_id_and_odd_metadata_are_kept(compress: Compress) -> None:
-    """A document keeps its class, id, fields and metadata objects that cannot be copied."""
-    lock = threading.Lock()
-    page = Page(page_content="red", id="p", number=7, metadata={"lock": lock})
+def test_a_negative_score_is_kept(way: Way) -> None:
+    """Scores are never rescaled, whatever their scale is."""
+    kept = way.compress(RerankCompressor(client=scoring(-11.5, 40, -2)), three())
 
-    [kept] = compress(RerankCompressor(model="local:bm25"), [page], "red")
-
-    assert isinstance(kept, Page)
-    assert (kept.id, kept.number) == ("p", 7)
-    assert kept.metadata["lock"] is lock
+    assert [document.metadata["relevance_score"] for document in kept] == [40.0, -2.0, -11.5]
 
 
-def test_no_documents_no_request(compress: Compress) -> None:
-    """An empty list comes back empty, and the scorer is not called."""
+def test_the_score_goes_where_it_is_wanted(way: Way) -> None:
+    """score_key names the metadata key, and no other key is added."""
+    compressor = RerankCompressor(client=scoring(0.1, 0.9, 0.5), score_key="rerank")
 
-    def scorer(query: str, texts: Sequence[str]) -> list[float]:
-        raise AssertionError("called")
+    kept = way.compress(compressor, three())
 
-    client = RerankClient("mine", provider=Local(scorer=scorer))
-
-    assert list(compress(RerankCompressor(client=client), [], "red")) == []
+    assert kept[0].metadata == {"title": "bicycle", "rerank": 0.9}
 
 
-def test_fields_are_ranked_in_the_order_that_was_named(
-    compress: Compress, documents: list[Document]
-) -> None:
-    """rank_fields maps page_content, called text, and metadata to what is ranked."""
-    seen: list[str] = []
+def test_an_older_score_is_replaced_in_the_copy_only(way: Way) -> None:
+    """A score of an earlier stage gives way to the new one, and stays in the input."""
+    document = Document("red", metadata={"relevance_score": "old"})
 
-    def scorer(query: str, texts: Sequence[str]) -> list[float]:
-        seen.extend(texts)
-        return [0.0] * len(texts)
+    (kept,) = way.compress(RerankCompressor(client=scoring(0.5)), [document])
 
-    client = RerankClient("mine", provider=Local(scorer=scorer))
-    compress(RerankCompressor(client=client, rank_fields=["title", "text"]), documents, "red")
-
-    assert seen[0] == "title: car\ntext: a blue car"
+    assert kept.metadata["relevance_score"] == 0.5
+    assert document.metadata["relevance_score"] == "old"
 
 
-def test_only_the_text_is_ranked_without_fields(
-    compress: Compress, documents: list[Document]
-) -> None:
-    """Without rank_fields page_content is sent alone, and no metadata leaves the process."""
-    seen: list[str] = []
-
-    def scorer(query: str, texts: Sequence[str]) -> list[float]:
-        seen.extend(texts)
-        return [0.0] * len(texts)
-
-    compress(
-        RerankCompressor(client=RerankClient("mine", provider=Local(scorer=scorer))),
-        documents,
-        "red",
-    )
-
-    assert seen == [document.page_content for document in documents]
+@pytest.mark.parametrize(("scores", "order"), [((1, 1, 1), "123"), ((1, 2, 1), "213")])
+def test_ties_stay_in_order(way: Way, scores: Sequence[float], order: str) -> None:
+    """Documents with the same score keep the order in which they were given."""
+    assert ids(way.compress(RerankCompressor(client=scoring(*scores)), three())) == list(order)
 
 
-def test_duplicates_are_told_apart(compress: Compress) -> None:
-    """Equal documents are ranked and returned once each."""
+def test_the_providers_order_is_kept(way: Way, server: Server) -> None:
+    """Where the answer's scores descend, its order stands, ties included."""
+    found = [{"index": index, "relevance_score": 0.5} for index in (2, 0, 1)]
+    server.plays(Reply({"results": found}))
+
+    assert ids(way.compress(openrouter(server), three())) == ["3", "1", "2"]
+
+
+def test_the_callers_documents_are_never_touched(way: Way) -> None:
+    """The input list, its documents and their metadata stay as they were."""
+    documents = three()
+    metadata = [document.metadata for document in documents]
+
+    way.compress(local(), documents)
+
+    assert documents == three()
+    assert all(d.metadata is m for d, m in zip(documents, metadata, strict=True))
+
+
+def test_a_result_is_a_copy(way: Way) -> None:
+    """A result shares no metadata dict with its input, so a second query leaves the first alone."""
+    documents = three()
+    compressor = RerankCompressor(client=scoring(0.1, 0.9, 0.5))
+    first = way.compress(compressor, documents)
+    second = way.compress(compressor, documents)
+
+    first[0].metadata["relevance_score"] = None
+
+    assert second[0].metadata["relevance_score"] == 0.9
+    assert "relevance_score" not in documents[1].metadata
+
+
+def test_a_document_is_kept_whole(way: Way) -> None:
+    """A document keeps its class, id, own fields and metadata objects that cannot be copied."""
+    odd = {"lock": threading.Lock(), "opaque": Opaque(), "view": MappingProxyType({"a": 1})}
+    page = Page(page_content="red", id="p", number=7, metadata=odd)
+
+    (kept,) = way.compress(local(), [page])
+
+    assert type(kept) is Page
+    assert (kept.page_content, kept.id, kept.number) == ("red", "p", 7)
+    assert all(kept.metadata[name] is value for name, value in odd.items())
+
+
+def test_metadata_that_holds_itself_is_kept(way: Way) -> None:
+    """Metadata with a cycle comes back as it is."""
+    metadata: dict[str, Any] = {}
+    metadata["self"] = metadata
+    document = Document("red")
+    document.metadata = metadata
+
+    (kept,) = way.compress(local(), [document])
+
+    assert kept.metadata["self"] is metadata
+
+
+def test_duplicates_are_told_apart(way: Way) -> None:
+    """Equal documents, and one given twice, are ranked and returned once for each place."""
     twin = Document("red", id="same")
+    documents = [twin, twin, Document("red", id="same")]
 
-    assert len(compress(RerankCompressor(model="local:bm25"), [twin, twin], "red")) == 2
+    kept = way.compress(RerankCompressor(client=scoring(0.1, 0.2, 0.3)), documents)
 
-
-def test_it_drops_into_a_retriever(documents: list[Document]) -> None:
-    """ContextualCompressionRetriever accepts it and returns the reranked documents."""
-    retriever = ContextualCompressionRetriever(
-        base_retriever=Candidates(found=documents),
-        base_compressor=RerankCompressor(model="local:bm25", top_n=1),
-    )
-
-    assert [document.id for document in retriever.invoke("red bicycle")] == ["2"]
-    assert [document.id for document in asyncio.run(retriever.ainvoke("red bicycle"))] == ["2"]
+    assert [document.metadata["relevance_score"] for document in kept] == [0.3, 0.2, 0.1]
+    assert len({id(document) for document in kept}) == 3
 
 
-def test_top_n_of_the_client_holds_where_the_adapter_has_none(documents: list[Document]) -> None:
-    """An option that the adapter was not given stays as the client has it."""
-    client = RerankClient("local:bm25", top_n=1)
-
-    assert len(RerankCompressor(client=client).compress_documents(documents, "red")) == 1
-    assert (
-        len(RerankCompressor(client=client, top_n=None).compress_documents(documents, "red")) == 3
-    )
+def test_no_documents_no_request(way: Way, server: Server) -> None:
+    """An empty list comes back empty, whatever the query, and nothing is sent."""
+    assert list(way.compress(openrouter(server), [])) == []
+    assert list(way.compress(openrouter(server), [], "")) == []
+    assert not server.received
 
 
-def test_a_copy_with_another_top_n_works(documents: list[Document]) -> None:
-    """model_copy(update={"top_n": 1}) is a cheap override."""
-    compressor = RerankCompressor(model="local:bm25")
+def test_any_sequence_will_do(way: Way) -> None:
+    """Documents may come in a tuple."""
+    assert ids(way.compress(local(top_n=1), tuple(three()))) == ["2"]
 
-    copy = compressor.model_copy(update={"top_n": 1})
 
-    assert len(copy.compress_documents(documents, "red")) == 1
-    assert len(compressor.compress_documents(documents, "red")) == 3
+def test_more_than_there_are_is_all(way: Way, server: Server) -> None:
+    """A top_n above the number of documents asks for all of them."""
+    assert len(way.compress(openrouter(server, top_n=50), three())) == 3
+    assert server.received[0].body["top_n"] == 3
 
 
 @pytest.mark.parametrize(
-    ("arguments", "cure"),
-    [
-        ({}, "either model="),
-        ({"model": "local:bm25", "client": RerankClient("local:bm25")}, "either model="),
-        ({"model": "local:bm25", "topn": 1}, "topn"),
-        ({"model": "local:bm25", "top_n": 0}, "greater than or equal to 1"),
-        ({"model": "openrouter:x"}, "OPENROUTER_API_KEY"),
-        ({"client": "local:bm25"}, "RerankClient"),
-    ],
+    ("arguments", "expected"), [({}, 1), ({"top_n": None}, 3), ({"top_n": 2}, 2)]
 )
-def test_a_wrong_setup_is_refused_at_once(arguments: dict[str, Any], cure: str) -> None:
-    """Construction refuses what could not work, and says the cure."""
-    with pytest.raises(ValidationError, match=cure):
-        RerankCompressor(**arguments)
+def test_options_of_the_client_hold_until_they_are_given(
+    way: Way, arguments: dict[str, Any], expected: int
+) -> None:
+    """An option that the adapter was not given stays as the client has it; None is given."""
+    client = RerankClient("local:bm25", top_n=1)
+
+    assert len(way.compress(RerankCompressor(client=client, **arguments), three())) == expected
+
+
+def test_a_copy_with_another_top_n(way: Way, server: Server) -> None:
+    """model_copy(update={"top_n": 1}) is a cheap override that shares the connections."""
+    compressor = openrouter(server)
+    copy = compressor.model_copy(update={"top_n": 1})
+
+    assert [len(way.compress(each, three())) for each in (copy, compressor, copy)] == [1, 3, 1]
+    assert server.connections == 1
+
+
+def test_a_copy_with_another_model(way: Way, server: Server) -> None:
+    """A copy with another model asks that one, also after use, and the original does not."""
+    compressor = openrouter(server)
+    way.compress(compressor, three())
+    copy = compressor.model_copy(update={"model": "openrouter:other"})
+
+    way.compress(copy, three())
+    way.compress(compressor, three())
+
+    assert [received.body["model"] for received in server.received] == ["m", "other", "m"]
+    keys = {received.headers["authorization"] for received in server.received}
+    assert keys == {f"Bearer {KEY}"}
+
+
+def test_a_copy_with_another_score_key(way: Way) -> None:
+    """A copy with another score_key writes there alone."""
+    copy = local(top_n=1).model_copy(update={"score_key": "score"})
+
+    (kept,) = way.compress(copy, three())
+
+    assert kept.metadata.keys() == {"title", "score"}
+
+
+def test_a_copy_with_another_client(way: Way) -> None:
+    """A copy with another client asks that one, also after use."""
+    compressor = RerankCompressor(client=scoring(1, 2, 3), top_n=1)
+    way.compress(compressor, three())
+    copy = compressor.model_copy(update={"client": scoring(3, 2, 1)})
+
+    assert ids([*way.compress(copy, three()), *way.compress(compressor, three())]) == ["1", "3"]
+
+
+def test_async_is_not_the_thread_pool() -> None:
+    """The async method is its own, not the one that LangChain runs in threads."""
+    own = RerankCompressor.acompress_documents
+    assert own is not BaseDocumentCompressor.acompress_documents
+
+
+def test_the_query_reaches_the_scorer_as_it_is(way: Way) -> None:
+    """The query is handed on unchanged."""
+    asked: list[str] = []
+
+    def scorer(query: str, texts: Sequence[str]) -> list[float]:
+        asked.append(query)
+        return [0.0] * len(texts)
+
+    client = RerankClient("mine", provider=Local(scorer=scorer))
+    way.compress(RerankCompressor(client=client), three(), f"  {QUERY}?\n")
+
+    assert asked == [f"  {QUERY}?\n"]
