@@ -15,7 +15,7 @@ PACKAGE = "rerank_integrations"
 ROOT = Path(rerank_integrations.__file__).parent
 # a module may import from the rows above its own, and from its own row where it is a package
 ROWS = [
-    {"errors", "_hidden"},
+    {"errors", "_hidden", "_lazy"},
     {"_arguments", "models"},
     {"images"},
     {"fields"},
@@ -156,6 +156,20 @@ def test_every_public_name_can_be_had() -> None:
     for name in rerank_integrations.__all__:
         assert getattr(rerank_integrations, name) is not None
     assert set(rerank_integrations.__all__) <= set(dir(rerank_integrations))
+
+
+def test_type_checkers_see_every_public_name() -> None:
+    """The imports for type checkers name what is loaded at run time, no more and no less."""
+    source = (ROOT / "__init__.py").read_text(encoding="utf-8")
+    guarded = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.If)]
+    named = {
+        alias.asname
+        for node in ast.walk(guarded[0])
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+    assert named == set(rerank_integrations.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -156,10 +156,13 @@ def test_an_image_is_sent(way: Way, server: Server, image: object, expected: str
     assert b"secret" not in server.received[0].content
 
 
+@pytest.mark.parametrize("rank_fields", [None, ["text"]])
 @pytest.mark.parametrize("image", [None, "", b"", [], (), [None], [""]])
-def test_no_image_is_no_image(way: Way, server: Server, image: object) -> None:
+def test_no_image_is_no_image(
+    way: Way, server: Server, image: object, rank_fields: list[str] | None
+) -> None:
     """None, an empty value and an empty list are no image."""
-    way.compress(openrouter(server), [paper(image=image)])
+    way.compress(openrouter(server, rank_fields=rank_fields), [paper(image=image)])
 
     assert sent(server) == ["the text"]
 

@@ -6,138 +6,74 @@ The adapters live in `rerank_integrations.langchain` and `rerank_integrations.ll
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from rerank_integrations._lazy import loaded_when_used
 
 __version__ = "0.1.0"
 
+# for type checkers; a test holds that both lists name the same
 if TYPE_CHECKING:
-    from rerank_integrations.client import RerankClient
+    from rerank_integrations.client import RerankClient as RerankClient
     from rerank_integrations.errors import (
-        AuthenticationError,
-        BadGatewayError,
-        BadRequestError,
-        ConfigurationError,
-        ImageError,
-        InvalidRequestError,
-        NotFoundError,
-        OverloadedError,
-        PayloadTooLargeError,
-        PaymentRequiredError,
-        PermissionDeniedError,
-        ProviderTimeoutError,
-        RateLimitError,
-        RerankError,
-        RerankTimeoutError,
-        ResponseError,
-        ServerError,
-        ServiceUnavailableError,
-        StatusError,
-        TransportError,
-        UnsupportedDocumentError,
+        AuthenticationError as AuthenticationError,
+        BadGatewayError as BadGatewayError,
+        BadRequestError as BadRequestError,
+        ConfigurationError as ConfigurationError,
+        ImageError as ImageError,
+        InvalidRequestError as InvalidRequestError,
+        NotFoundError as NotFoundError,
+        OverloadedError as OverloadedError,
+        PayloadTooLargeError as PayloadTooLargeError,
+        PaymentRequiredError as PaymentRequiredError,
+        PermissionDeniedError as PermissionDeniedError,
+        ProviderTimeoutError as ProviderTimeoutError,
+        RateLimitError as RateLimitError,
+        RerankError as RerankError,
+        RerankTimeoutError as RerankTimeoutError,
+        ResponseError as ResponseError,
+        ServerError as ServerError,
+        ServiceUnavailableError as ServiceUnavailableError,
+        StatusError as StatusError,
+        TransportError as TransportError,
+        UnsupportedDocumentError as UnsupportedDocumentError,
     )
     from rerank_integrations.models import (
-        Attempt,
-        DocumentInput,
-        RerankDocument,
-        RerankResponse,
-        RerankResult,
-        Usage,
+        Attempt as Attempt,
+        DocumentInput as DocumentInput,
+        RerankDocument as RerankDocument,
+        RerankResponse as RerankResponse,
+        RerankResult as RerankResult,
+        Usage as Usage,
     )
-    from rerank_integrations.providers.base import Provider, RemoteProvider
-    from rerank_integrations.providers.local import Local
-    from rerank_integrations.providers.openrouter import OpenRouter, ProviderPreferences
-    from rerank_integrations.providers.portkey import Portkey
-    from rerank_integrations.providers.together import Together
+    from rerank_integrations.providers.base import (
+        Provider as Provider,
+        RemoteProvider as RemoteProvider,
+    )
+    from rerank_integrations.providers.local import Local as Local
+    from rerank_integrations.providers.openrouter import (
+        OpenRouter as OpenRouter,
+        ProviderPreferences as ProviderPreferences,
+    )
+    from rerank_integrations.providers.portkey import Portkey as Portkey
+    from rerank_integrations.providers.together import Together as Together
 
-_HOMES = {
-    "client": ("RerankClient",),
-    "errors": (
-        "AuthenticationError",
-        "BadGatewayError",
-        "BadRequestError",
-        "ConfigurationError",
-        "ImageError",
-        "InvalidRequestError",
-        "NotFoundError",
-        "OverloadedError",
-        "PayloadTooLargeError",
-        "PaymentRequiredError",
-        "PermissionDeniedError",
-        "ProviderTimeoutError",
-        "RateLimitError",
-        "RerankError",
-        "RerankTimeoutError",
-        "ResponseError",
-        "ServerError",
-        "ServiceUnavailableError",
-        "StatusError",
-        "TransportError",
-        "UnsupportedDocumentError",
-    ),
-    "models": (
-        "Attempt",
-        "DocumentInput",
-        "RerankDocument",
-        "RerankResponse",
-        "RerankResult",
-        "Usage",
-    ),
-    "providers.base": ("Provider", "RemoteProvider"),
-    "providers.local": ("Local",),
-    "providers.openrouter": ("OpenRouter", "ProviderPreferences"),
-    "providers.portkey": ("Portkey",),
-    "providers.together": ("Together",),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-__all__ = [
-    "Attempt",
-    "AuthenticationError",
-    "BadGatewayError",
-    "BadRequestError",
-    "ConfigurationError",
-    "DocumentInput",
-    "ImageError",
-    "InvalidRequestError",
-    "Local",
-    "NotFoundError",
-    "OpenRouter",
-    "OverloadedError",
-    "PayloadTooLargeError",
-    "PaymentRequiredError",
-    "PermissionDeniedError",
-    "Portkey",
-    "Provider",
-    "ProviderPreferences",
-    "ProviderTimeoutError",
-    "RateLimitError",
-    "RemoteProvider",
-    "RerankClient",
-    "RerankDocument",
-    "RerankError",
-    "RerankResponse",
-    "RerankResult",
-    "RerankTimeoutError",
-    "ResponseError",
-    "ServerError",
-    "ServiceUnavailableError",
-    "StatusError",
-    "Together",
-    "TransportError",
-    "UnsupportedDocumentError",
-    "Usage",
-    "__version__",
-]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = loaded_when_used(
+    __name__,
+    {
+        "client": "RerankClient",
+        "errors": """
+            AuthenticationError BadGatewayError BadRequestError ConfigurationError ImageError
+            InvalidRequestError NotFoundError OverloadedError PayloadTooLargeError
+            PaymentRequiredError PermissionDeniedError ProviderTimeoutError RateLimitError
+            RerankError RerankTimeoutError ResponseError ServerError ServiceUnavailableError
+            StatusError TransportError UnsupportedDocumentError
+        """,
+        "models": "Attempt DocumentInput RerankDocument RerankResponse RerankResult Usage",
+        "providers.base": "Provider RemoteProvider",
+        "providers.local": "Local",
+        "providers.openrouter": "OpenRouter ProviderPreferences",
+        "providers.portkey": "Portkey",
+        "providers.together": "Together",
+    },
+)
