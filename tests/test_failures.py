@@ -101,8 +101,8 @@ def test_message_and_code(body: object, message: str, code: str | None) -> None:
 def test_text() -> None:
     """The text says who answered what, with the code and the id to quote to support."""
     body = {"error": {"message": "words", "code": "why"}}
-    error = failed(body, 404, {"x-request-id": "r-1"})
-    assert str(error) == "together answered 404: words (why) [request r-1]"
+    error = failed(body, 400, {"x-request-id": "r-1"})
+    assert str(error) == "together answered 400: words (why) [request r-1]"
 
 
 @pytest.mark.parametrize(
@@ -242,3 +242,9 @@ def test_a_date_without_a_zone_is_universal_time() -> None:
     error = failed({}, 429, {"retry-after": "Fri, 01 Jan 2100 00:00:00 -0000"})
     same = failed({}, 429, {"retry-after": "Fri, 01 Jan 2100 00:00:00 GMT"})
     assert error.retry_after == pytest.approx(same.retry_after, abs=60)
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_wrong_path_is_named(status: int) -> None:
+    """Where nothing was found, the error names the address that was asked."""
+    assert "https://api.together.ai/v1/rerank" in str(failed({}, status))

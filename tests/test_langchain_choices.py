@@ -451,11 +451,13 @@ def test_an_error_is_of_both_families(way: Way, server: Server, nobody: str, cas
 @with_their_types
 @pytest.mark.parametrize(
     ("query", "document"),
-    [("", Document("text")), (QUERY, Document("text", metadata={"image": "no url"}))],
+    [
+        ("", Document("text")),
+        (QUERY, Document("text", metadata={"image": "no url"})),
+        (QUERY, "no document of LangChain's"),
+    ],
 )
-def test_what_is_refused_here_is_an_invalid_request(
-    way: Way, query: str, document: Document
-) -> None:
+def test_what_is_refused_here_is_an_invalid_request(way: Way, query: str, document: Any) -> None:
     """A request that is refused before it is sent is LangChain's error for that, not retryable."""
     with pytest.raises(InvalidRequestError) as caught:
         way.compress(local(), [document], query)

@@ -83,6 +83,15 @@ def test_what_was_loaded_works(way: Way, server: Server) -> None:
     assert server.received[0].headers["authorization"] == "Bearer another-key"
 
 
+@loading
+@pytest.mark.parametrize("given", [{}, {"top_n": None}, {"score_key": "relevance_score"}])
+def test_what_was_not_set_stays_unset(given: dict[str, Any]) -> None:
+    """A dump holds what was given, None and defaults included, and leaves the rest unset."""
+    again = loaded(dumps(RerankCompressor(model="local:bm25", **given)))
+
+    assert again.model_fields_set == {"model", *given}
+
+
 @pytest.mark.parametrize(("gateway", "variable"), KEYS.items())
 def test_a_dump_names_the_key(gateway: str, variable: str) -> None:
     """In a dump stands the name of the provider's environment variable instead of the key."""
@@ -114,7 +123,7 @@ def test_a_dump_without_a_key_has_no_secret() -> None:
     compressor = RerankCompressor(model="local:bm25")
 
     assert compressor.lc_secrets == {}
-    assert "secret" not in dumps(compressor)
+    assert json.loads(dumps(compressor))["kwargs"] == {"model": "local:bm25"}
 
 
 @pytest.mark.parametrize(
@@ -347,6 +356,7 @@ def test_what_holds_it_can_be_copied(way: Way, server: Server, copied: Callable[
         ({"model": "openrouter:m", "api_key": KEY, "base_url": "host"}, "base_url"),
         ({"model": "local:bm25", "top_n": 0}, "greater than or equal to 1"),
         ({"model": "local:bm25", "top_n": -1}, "greater than or equal to 1"),
+        ({"model": "local:bm25", "top_n": True}, "top_n"),
         ({"model": "local:bm25", "top_n": "many"}, "integer"),
         ({"model": "local:bm25", "top_n": 1.5}, "integer"),
         ({"model": "local:bm25", "rank_fields": []}, "at least 1 item"),

@@ -35,7 +35,7 @@ from langchain_support import (  # noqa: F401
     three,
     way_fixture,
 )
-from rerank_integrations import RerankClient, RerankError, ServerError
+from rerank_integrations import RerankClient, RerankDocument, RerankError, ServerError
 from rerank_integrations.langchain import RerankCompressor
 from server import (  # noqa: F401
     Fault,
@@ -436,6 +436,19 @@ def test_no_image_enters_a_trace(way: Way, server: Server, image: Any, key: str)
     assert shown.metadata.keys() == {key, "title", "relevance_score"}
     assert shown.metadata["title"] == "t"
     assert kept.metadata[key] is image
+
+
+def test_no_image_in_the_text_enters_a_trace(way: Way, server: Server) -> None:
+    """A data URI that stands in page_content, as some stores put it, is not shown either."""
+    tracer = Tracer()
+    compressor = openrouter(
+        server, document_to_input=lambda document: RerankDocument(image=document.page_content)
+    )
+
+    (kept,) = way.compress(compressor, [Document(DATA_URI)], callbacks=[tracer])
+
+    assert silent(tracer.run())
+    assert kept.page_content == DATA_URI
 
 
 def test_a_link_may_enter_a_trace(way: Way, server: Server) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
-from rerank_integrations._options import resolved
+from rerank_integrations._options import hide_headers, resolved
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
 from rerank_integrations.models import RerankResponse, RerankResult
@@ -39,6 +39,32 @@ class Adapter(BaseModel):
         self._ranker().with_options(**self._options())  # checks them now, not at the first call
         return self
 
+    def with_options(self, **changes: Any) -> Self:
+        """A copy with other settings, checked; it shares the connections where they still fit."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        checked = type(self)(**{**given, **changes})
+        return self.model_copy(update={name: getattr(checked, name) for name in changes})
+
+    def close(self) -> None:
+        """Close the client's connections, those of copies that share them included."""
+        self._ranker().close()
+
+    async def aclose(self) -> None:
+        """The same, and those of the running event loop."""
+        await self._ranker().aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
     def _ranker(self) -> RerankClient:
         """The client, made anew where `model_copy` has changed what it was made from."""
         source = (self.model, self.client, self.api_key, self.base_url)
@@ -50,6 +76,11 @@ class Adapter(BaseModel):
         """What a call overrides: only what was set here, so that the client's options hold."""
         names = ("top_n", "rank_fields")
         return {name: getattr(self, name) for name in names if name in self.model_fields_set}
+
+    def _call_options(self, given: Any) -> dict[str, Any]:
+        """What a call overrides: what was set here, then what was given for the call."""
+        hide_headers(given)
+        return {**self._options(), **given}
 
     def _top_n(self) -> int | None:
         return self.top_n if "top_n" in self.model_fields_set else self._ranker().top_n

@@ -12,13 +12,13 @@ from typing import Any
 from pydantic_core import from_json
 
 from rerank_integrations.errors import AuthenticationError, ImageError, StatusError, error_class
+from rerank_integrations.models import without_image_data
 from rerank_integrations.providers._numbers import seconds_in
 from rerank_integrations.providers.base import Answer, Failure, Provider
 
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
 _LONGEST = 500  # characters of the far side's words that an error repeats
 _SHORTEST_SECRET = 6  # a shorter header value is too common a word to cut out
-_DATA_URI = re.compile(r"data:[^\s\"'<>]*;base64,[\w+/=-]*", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 
@@ -53,6 +53,8 @@ def status_error(provider: Provider, answer: Answer, secrets: Iterable[str]) -> 
         text += "; redirects are not followed: set base_url to the final address"
     if failure.code:
         text += f" ({failure.code})"
+    if failure.status_code in (404, 405):  # often a base_url with a wrong path
+        text += f"; the request went to {provider.url}"
     if issubclass(kind, AuthenticationError):
         text += f"; check {provider.key_hint}"
     if request_id:
@@ -104,7 +106,7 @@ def json_object(content: bytes) -> Mapping[str, Any]:
 
 def without_secrets(text: str, secrets: Iterable[str]) -> str:
     """The text, shortened, without image data and without any of `secrets`."""
-    text = _DATA_URI.sub("<image data>", text)
+    text = without_image_data(text)
     for secret in secrets:
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")

@@ -89,8 +89,6 @@ class Options:
     def but(self, owner: str, known: type, changes: Any) -> Options:
         """These options with some of them changed; headers and body keys are added.
 
-        Headers are hidden in `changes` itself: no frame that raises may hold them in clear.
-
         Args:
             owner: the method that was called, for the message about an unknown argument.
             known: the TypedDict of the arguments that it takes.
@@ -98,8 +96,7 @@ class Options:
         """
         if not changes:
             return self
-        if "extra_headers" in changes:
-            changes["extra_headers"] = Hidden(changes["extra_headers"])
+        hide_headers(changes)
         refuse_unknown(owner, changes, list(known.__annotations__))
         changed = dict(changes)
         if "extra_headers" in changed:
@@ -118,6 +115,13 @@ class Options:
         if isinstance(self.timeout, PhasedTimeout):
             return self.timeout.as_dict()
         return dict.fromkeys(_PHASES, self.timeout)
+
+
+def hide_headers(options: Any) -> None:
+    """Hide the headers in a dict of options itself: no frame that raises may hold them."""
+    headers = options.get("extra_headers")
+    if headers is not None and not isinstance(headers, Hidden):
+        options["extra_headers"] = Hidden(headers)
 
 
 def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Provider]:
@@ -187,7 +191,8 @@ def _checked_rank_fields(rank_fields: Any) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(rank_fields))
 
 
-def _checked_headers(headers: Hidden[Any]) -> Hidden[dict[str, str]]:
+def _checked_headers(given: Hidden[Any] | None) -> Hidden[dict[str, str]]:
+    headers = given or Hidden(None)
     if not isinstance(headers.reveal(), Mapping | None):
         raise ConfigurationError("extra_headers must be a mapping of names to values")
     problem = header_problem(headers.reveal() or {})
@@ -196,7 +201,7 @@ def _checked_headers(headers: Hidden[Any]) -> Hidden[dict[str, str]]:
     return Hidden({name.lower(): value for name, value in (headers.reveal() or {}).items()})
 
 
-def _joined(old: Hidden[dict[str, str]], new: Hidden[Any]) -> Hidden[dict[str, str]]:
+def _joined(old: Hidden[dict[str, str]], new: Hidden[Any] | None) -> Hidden[dict[str, str]]:
     return Hidden(old.reveal() | _checked_headers(new).reveal())
 
 

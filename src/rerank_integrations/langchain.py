@@ -77,8 +77,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
 
     model_config = Adapter.model_config  # Serializable would ignore unknown arguments
 
-    score_key: str = "relevance_score"
-    image_key: str | None = "image"
+    score_key: str = Field(default="relevance_score", min_length=1)
+    image_key: str | None = Field(default="image", min_length=1)
     document_to_input: Callable[[Document], DocumentInput] | None = Field(
         default=None, exclude=True, repr=False
     )
@@ -152,7 +152,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             query: the text to rank by.
             **options: those of `RerankClient.rerank`, for this call.
         """
-        own = self._options() | dict(options)
+        own = self._call_options(options)
         with errors_of_both_families():
             found = _listed(documents)
             response = self._ranker().rerank(query, self._inputs(found, own), **own)
@@ -165,7 +165,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         **options: Unpack[CallOptions],
     ) -> RerankResponse:
         """The same as `rerank`, without blocking the event loop."""
-        own = self._options() | dict(options)
+        own = self._call_options(options)
         with errors_of_both_families():
             found = _listed(documents)
             response = await self._ranker().arerank(query, self._inputs(found, own), **own)
@@ -183,8 +183,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
                 a mapping `{"query": ..., "documents": ...}`.
 
         Returns:
-            A Runnable. Its `model`, `top_n` and `rank_fields` can be made configurable:
-            `as_runnable().configurable_fields(top_n=ConfigurableField(id="top_n"))`.
+            A Runnable. Without a retriever its `model`, `top_n` and `rank_fields` can be made
+            configurable: `as_runnable().configurable_fields(top_n=ConfigurableField("top_n"))`.
         """
         step = RerankRunnable(compressor=self, top_n=self._top_n())
         if retriever is None:
@@ -255,7 +255,8 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
     """A compressor as a step: `{"query": ..., "documents": ...}` in, documents out.
 
     `model`, `top_n` and `rank_fields` are there to be made configurable. A model or fields of
-    None are the compressor's; a `top_n` of None keeps all.
+    None are the compressor's; a `top_n` of None keeps all. Where the compressor holds a client,
+    the model is one of the client's provider.
     """
 
     compressor: RerankCompressor
@@ -296,13 +297,16 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
 
     def _compressor(self) -> RerankCompressor:
         update: dict[str, Any] = {"top_n": self.top_n}
-        if self.model is not None:
-            update |= {"model": self.model, "client": None}
+        if self.model is not None and self.compressor.client is not None:
+            update["client"] = self.compressor.client.with_options(model=self.model)
+        elif self.model is not None:
+            update["model"] = self.model
         if self.rank_fields is not None:
             update["rank_fields"] = self.rank_fields
         return self.compressor.model_copy(update=update)
 
 
+@errors_of_both_families()
 def _of_input(given: object) -> tuple[Sequence[Document], str]:
     if not isinstance(given, Mapping) or not {"query", "documents"} <= given.keys():
         raise InvalidRequestError("the step takes {'query': ..., 'documents': [...]}")
@@ -318,6 +322,7 @@ def _listed(documents: object) -> Sequence[Any]:
     return listed(documents)
 
 
+@errors_of_both_families()
 def _documents(documents: object) -> Sequence[Document]:
     found = _listed(documents)
     for document in found:
@@ -336,5 +341,6 @@ def _about(documents: Sequence[Any], response: RerankResponse) -> RerankResponse
 
 
 def _shown(document: Document) -> Document:
-    """The document as a trace may hold it."""
-    return document.model_copy(update={"metadata": without_image_data(document.metadata)})
+    """The document as a trace may hold it: a plain one, for a subclass may hold images."""
+    text, metadata = without_image_data((document.page_content, document.metadata))
+    return Document(text, id=document.id, metadata=metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
 
+_BASE64 = ";base64,"
+_DATA_URI = re.compile(r"data:[^\s\"'<>]*;base64,[\w+/=-]*", re.IGNORECASE)
 _DEEPEST = 20  # levels of nested values that a trace shows
 _SHOWN = 60  # characters of a text or a URL that a repr shows
 
@@ -193,18 +196,20 @@ def listed(documents: object) -> Sequence[Any]:
 
 
 def without_image_data(value: Any, depth: int = 0) -> Any:
-    """The value with an outline in the place of each image in it, for a log or a trace."""
+    """The value with a placeholder for each image in it, for a message, a log or a trace."""
+    if depth == _DEEPEST:  # it may hold itself
+        return f"<{type(value).__name__}>"
     match value:
-        case bytes() | bytearray():
-            return _outline(bytes(value))
-        case str() if value[:5].lower() == "data:":
-            return _outline(value)
-        case dict() | list() | tuple() if depth == _DEEPEST:  # it may hold itself
-            return f"<{type(value).__name__}>"
-        case dict():
+        case str():
+            return _DATA_URI.sub("<image data>", value) if _BASE64 in value.lower() else value
+        case bytes() | bytearray() | memoryview():
+            return f"<{len(value)} bytes>"
+        case Mapping():
             return {key: without_image_data(item, depth + 1) for key, item in value.items()}
-        case list() | tuple():
+        case list() | tuple() | set() | frozenset():
             return [without_image_data(item, depth + 1) for item in value]
+        case _ if hasattr(value, "model_dump"):  # a pydantic model
+            return without_image_data(value.model_dump(), depth + 1)
         case _:
             return value
 

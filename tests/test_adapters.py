@@ -1,0 +1,117 @@
+"""What both adapters share: settings, copies and connections."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from llama_index.core.schema import NodeWithScore, TextNode
+from pydantic import ValidationError
+
+from rerank_integrations import ConfigurationError, RateLimitError, RerankClient
+from rerank_integrations._adapter import Adapter
+from rerank_integrations.langchain import RerankCompressor
+from rerank_integrations.llama_index import RerankPostprocessor
+from server import TEXTS, Reply, Server, server_fixture  # noqa: F401
+
+Rank = Callable[[Any], int]
+
+
+def _compress(adapter: RerankCompressor) -> int:
+    return len(adapter.compress_documents([Document(text) for text in TEXTS], "q"))
+
+
+def _postprocess(adapter: RerankPostprocessor) -> int:
+    nodes = [NodeWithScore(node=TextNode(text=text)) for text in TEXTS]
+    return len(adapter.postprocess_nodes(nodes, query_str="q"))
+
+
+adapters = pytest.mark.parametrize(
+    ("kind", "rank"), [(RerankCompressor, _compress), (RerankPostprocessor, _postprocess)]
+)
+
+
+def made(kind: type[Adapter], server: Server, **settings: Any) -> Any:
+    """An adapter of that kind that asks the server."""
+    return kind(model="openrouter:m", api_key="the-key", base_url=server.url, **settings)  # type: ignore[arg-type]
+
+
+@adapters
+def test_other_options_share_the_connections(
+    kind: type[Adapter], rank: Rank, server: Server
+) -> None:
+    """with_options gives a checked copy on the same connections, and leaves the original."""
+    with made(kind, server, top_n=2) as adapter:
+        assert [rank(adapter), rank(adapter.with_options(top_n=1)), rank(adapter)] == [2, 1, 2]
+    assert server.connections == 1
+
+
+@adapters
+def test_another_model_goes_to_another_client(
+    kind: type[Adapter], rank: Rank, server: Server
+) -> None:
+    """with_options(model=...) asks for that model, with the same key."""
+    with made(kind, server) as adapter, adapter.with_options(model="together:other") as other:
+        rank(other)
+    assert server.received[0].body["model"] == "other"
+    assert server.received[0].headers["authorization"] == "Bearer the-key"
+
+
+@adapters
+def test_other_options_are_checked(kind: type[Adapter], rank: Rank) -> None:
+    """with_options refuses what the constructor refuses."""
+    adapter = kind(model="local:bm25")
+    for changes in ({"top_n": 0}, {"topn": 1}, {"on_error": "ignore"}, {"rank_fields": "title"}):
+        with pytest.raises(ValidationError):
+            adapter.with_options(**changes)
+
+
+@adapters
+def test_a_closed_adapter_says_so(kind: type[Adapter], rank: Rank, server: Server) -> None:
+    """Leaving the with block closes the connections, and a call afterwards is a clear error."""
+    with made(kind, server) as adapter:
+        rank(adapter)
+    with pytest.raises(ConfigurationError, match="closed"):
+        rank(adapter)
+
+
+@adapters
+def test_an_adapter_closes_on_its_event_loop(
+    kind: type[Adapter], rank: Rank, server: Server
+) -> None:
+    """`async with` closes the connections of the running event loop too."""
+
+    async def use() -> Any:
+        async with made(kind, server) as adapter:
+            await asyncio.to_thread(rank, adapter)
+            return adapter
+
+    with pytest.raises(ConfigurationError, match="closed"):
+        rank(asyncio.run(use()))
+
+
+def test_a_configured_model_stays_with_the_client(server: Server) -> None:
+    """A step whose compressor holds a client asks that client's provider for another model."""
+    provider = made(RerankCompressor, server)._ranker().provider
+    with RerankClient("m", provider=provider) as client:
+        step = RerankCompressor(client=client).as_runnable()
+        step.model = "other"
+        step.invoke({"query": "q", "documents": [Document(text) for text in TEXTS]})
+    assert server.received[0].body["model"] == "other"
+
+
+def test_headers_of_a_call_are_in_no_frame(server: Server) -> None:
+    """Headers given to the compressor's rerank() are in no frame of ours that raises."""
+    server.plays(Reply({"error": {"message": "slow down", "code": 429}}, 429))
+    with made(RerankCompressor, server) as adapter:
+        with pytest.raises(RateLimitError) as caught:
+            adapter.rerank(TEXTS, "q", extra_headers={"x-team": "team-secret"}, max_retries=0)
+    error = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [frame for frame in error.stack if "rerank_integrations" in frame.filename]
+
+    assert ours
+    assert not any("team-secret" in str(frame.locals) for frame in ours)
