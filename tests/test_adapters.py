@@ -107,9 +107,8 @@ def test_a_configured_model_stays_with_the_client(server: Server) -> None:
 def test_headers_of_a_call_are_in_no_frame(server: Server) -> None:
     """Headers given to the compressor's rerank() are in no frame of ours that raises."""
     server.plays(Reply({"error": {"message": "slow down", "code": 429}}, 429))
-    with made(RerankCompressor, server) as adapter:
-        with pytest.raises(RateLimitError) as caught:
-            adapter.rerank(TEXTS, "q", extra_headers={"x-team": "team-secret"}, max_retries=0)
+    with made(RerankCompressor, server) as adapter, pytest.raises(RateLimitError) as caught:
+        adapter.rerank(TEXTS, "q", extra_headers={"x-team": "team-secret"}, max_retries=0)
     error = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     ours = [frame for frame in error.stack if "rerank_integrations" in frame.filename]
 
