@@ -114,3 +114,16 @@ def test_headers_of_a_call_are_in_no_frame(server: Server) -> None:
 
     assert ours
     assert not any("team-secret" in str(frame.locals) for frame in ours)
+
+
+@adapters
+def test_a_refused_setup_keeps_no_key(kind: type[Adapter], rank: Rank) -> None:
+    """The error of a wrong setup holds the key in no form: text, errors, JSON or frames."""
+    settings = {"model": "openrouter:m", "api_key": "sk-secret-1", "base_url": "host"}
+    with pytest.raises(ValidationError) as caught:
+        kind(**settings)  # type: ignore[arg-type]
+    trace = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [str(frame.locals) for frame in trace.stack if "rerank_integrations" in frame.filename]
+    error = caught.value
+
+    assert "sk-secret-1" not in f"{error} {error!r} {error.errors()} {error.json()} {ours}"

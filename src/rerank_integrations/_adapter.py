@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
@@ -33,6 +33,14 @@ class Adapter(BaseModel):
     on_error: Literal["raise", "passthrough"] = "raise"
 
     _made: tuple[object, RerankClient] | None = PrivateAttr(default=None)
+
+    if not TYPE_CHECKING:  # type checkers read the fields
+
+        def __init__(self, **settings: Any) -> None:
+            # a ValidationError keeps its input, and so do frames that raise
+            if isinstance(settings.get("api_key"), str):
+                settings["api_key"] = SecretStr(settings["api_key"])
+            super().__init__(**settings)
 
     @model_validator(mode="after")
     def _check_client(self) -> Self:
