@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from llama_index.core import VectorStoreIndex
+from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
+from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.embeddings import MockEmbedding
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events import BaseEvent
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.llms import MockLLM
-from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
 from pydantic import ValidationError
 
 from rerank_integrations import InvalidRequestError, Local, RerankClient, ServerError
@@ -171,6 +177,79 @@ def test_a_mistake_on_this_side_is_never_passed_by(
 
     with pytest.raises(InvalidRequestError, match="query is empty"):
         rerank(reranker, nodes, " ")
+
+
+class Heard(BaseEventHandler):
+    """Notes the events of the instrumentation channel."""
+
+    events: list[Any]
+
+    def handle(self, event: BaseEvent, **_: Any) -> None:
+        """Note an event."""
+        self.events.append(event)
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Any]]:
+    """The events of the instrumentation channel while a test runs."""
+    handler, root = Heard(events=[]), get_dispatcher()
+    root.add_event_handler(handler)
+    yield handler.events
+    root.event_handlers.remove(handler)
+
+
+def test_both_event_channels_hear_of_a_call(
+    rerank: Rerank, nodes: list[NodeWithScore], heard: list[Any]
+) -> None:
+    """A call is told to both channels, on both paths, in a span, with what it cost in the tags."""
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    reranker = RerankPostprocessor(model="local:bm25", callback_manager=CallbackManager([debug]))
+
+    kept = rerank(reranker, nodes, "red bicycle")
+
+    [start] = (event for event in heard if isinstance(event, ReRankStartEvent))
+    [end] = (event for event in heard if isinstance(event, ReRankEndEvent))
+    assert (start.top_n, start.model_name, start.span_id is None) == (3, "bm25", False)
+    assert start.tags["rerank_provider"] == "local"
+    assert end.tags["rerank_retries"] == 0
+    assert [n.node.node_id for n in end.nodes] == [n.node.node_id for n in kept]
+    [(begun, ended)] = debug.get_event_pairs(CBEventType.RERANKING)
+    assert begun.payload is not None
+    assert begun.payload[EventPayload.TOP_K] == 3
+    assert ended.payload is not None
+    assert len(ended.payload[EventPayload.NODES]) == 3
+
+
+def test_events_hold_copies(rerank: Rerank, nodes: list[NodeWithScore], heard: list[Any]) -> None:
+    """What a caller does to the result does not change what the events hold."""
+    kept = rerank(RerankPostprocessor(model="local:bm25"), nodes, "red bicycle")
+    kept[0].score = -1.0
+    nodes[0].score = -1.0
+
+    assert all(n.score != -1.0 for e in heard for n in getattr(e, "nodes", []))
+
+
+def test_the_retrieval_score_is_kept_on_request(rerank: Rerank, nodes: list[NodeWithScore]) -> None:
+    """keep_retrieval_score notes the first score in a copied node, out of any model's sight."""
+    reranker = RerankPostprocessor(model="local:bm25", keep_retrieval_score=True)
+
+    best = rerank(reranker, nodes, "red bicycle")[0].node
+
+    assert best.metadata["retrieval_score"] == 0.5
+    for mode in (MetadataMode.LLM, MetadataMode.EMBED):
+        assert "retrieval_score" not in best.get_content(metadata_mode=mode)
+    assert all("retrieval_score" not in found.node.metadata for found in nodes)
+
+
+def test_the_metadata_mode_says_what_is_ranked(rerank: Rerank, nodes: list[NodeWithScore]) -> None:
+    """metadata_mode chooses the metadata in the content that is ranked."""
+    seen: list[str] = []
+
+    rerank(
+        RerankPostprocessor(client=listening(seen), metadata_mode=MetadataMode.NONE), nodes, "red"
+    )
+
+    assert seen == ["a blue car", "a red bicycle", "a red van"]
 
 
 def test_no_key_is_shown() -> None:
