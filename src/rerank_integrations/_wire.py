@@ -25,6 +25,7 @@ from rerank_integrations.errors import (
 )
 from rerank_integrations.fields import IMAGE, TEXT, Parts, parts_of, rendered
 from rerank_integrations.models import (
+    USAGE_COUNTS,
     Attempt,
     RerankResponse,
     RerankResult,
@@ -41,7 +42,6 @@ _COMMON_HEADERS = {
     "user-agent": f"rerank-integrations/{__version__}",
 }
 _NOT_JSON: Any = object()
-_USAGE_COUNTS = ("search_units", "total_tokens", "prompt_tokens", "completion_tokens", "cost")
 
 
 class Request(NamedTuple):
@@ -269,5 +269,5 @@ def _usage(payload: Mapping[str, Any]) -> Usage:
         raw = payload["meta"].get("billed_units")
     if not isinstance(raw, dict):
         return Usage()
-    counts = {name: raw[name] for name in _USAGE_COUNTS if finite(raw.get(name)) is not None}
+    counts = {name: raw[name] for name in USAGE_COUNTS if finite(raw.get(name)) is not None}
     return Usage(**counts, raw=raw)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
 
+USAGE_COUNTS = ("search_units", "total_tokens", "prompt_tokens", "completion_tokens", "cost")
 _BASE64 = ";base64,"
 _DATA_URI = re.compile(r"data:[^\s\"'<>]*;base64,[\w+/=-]*", re.IGNORECASE)
 _DEEPEST = 20  # levels of nested values that a trace shows
@@ -127,8 +128,7 @@ class Usage:
 
     def counts(self) -> dict[str, float]:
         """What the provider said, by name, without `raw`."""
-        names = ("search_units", "total_tokens", "prompt_tokens", "completion_tokens", "cost")
-        found = {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in USAGE_COUNTS}
         return {name: value for name, value in found.items() if value is not None}
 
 
