@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import tomllib
 import traceback
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.documents import Document
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, TextNode
 from pydantic import ValidationError
 
@@ -127,3 +131,13 @@ def test_a_refused_setup_keeps_no_key(kind: type[Adapter], rank: Rank) -> None:
     error = caught.value
 
     assert "sk-secret-1" not in f"{error} {error!r} {error.errors()} {error.json()} {ours}"
+
+
+def test_the_listing_is_true() -> None:
+    """The metadata for LlamaHub names the module and the class that are there."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    listing = project["tool"]["llamahub"]
+    module = import_module(listing["import_path"])
+
+    for name in listing["class_authors"]:
+        assert issubclass(getattr(module, name), BaseNodePostprocessor)

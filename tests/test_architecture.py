@@ -16,8 +16,8 @@ ROOT = Path(rerank_integrations.__file__).parent
 # a module may import from the rows above its own, and from its own row where it is a package
 ROWS = [
     {"errors", "_hidden", "_lazy"},
-    {"_arguments", "models"},
-    {"images"},
+    {"_arguments", "images"},
+    {"models"},
     {"fields"},
     {"providers"},
     {"_options", "_failures"},

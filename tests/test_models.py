@@ -157,3 +157,23 @@ def test_empty_response() -> None:
 def test_attempt_without_error() -> None:
     """An attempt without an error is one that succeeded."""
     assert Attempt("openrouter", "some/model").error is None
+
+
+def test_from_base64() -> None:
+    """from_base64 takes base64 text or bytes, also in lines, and tells the format."""
+    for encoded in (PIXELS, PIXELS.encode(), f"{PIXELS[:8]}\n{PIXELS[8:]}\n"):
+        document = RerankDocument.from_base64(encoded, text="a cat", fields={"title": "t"})
+        assert document == RerankDocument(text="a cat", image=DATA_URI, fields={"title": "t"})
+
+
+@pytest.mark.parametrize("encoded", ["no base64!", "é", b"\xff", "JVBERi0xLjc=", ""])
+def test_from_base64_of_no_image(encoded: str | bytes) -> None:
+    """What is no base64, or none of an image, is refused at once."""
+    with pytest.raises(UnsupportedDocumentError, match=r"base64|takes|no bytes"):
+        RerankDocument.from_base64(encoded)
+
+
+def test_from_file_that_never_ends() -> None:
+    """A device is not read."""
+    with pytest.raises(UnsupportedDocumentError, match="not a plain file"):
+        RerankDocument.from_file("/dev/zero")

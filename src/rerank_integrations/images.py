@@ -12,6 +12,7 @@ from rerank_integrations.errors import UnsupportedDocumentError
 FORMATS = "PNG, JPEG, WebP, GIF"
 _DATA_URI = "data:image/"
 _BASE64 = ";base64,"
+_BEGINNING = 64  # characters of base64 that show an image's format; a multiple of four
 
 
 def wire_image(image: object) -> str:
@@ -47,6 +48,23 @@ def wire_image(image: object) -> str:
                 "an image is an http(s) URL, a data:image/ URI or bytes, "
                 f"not {type(image).__name__}"
             )
+
+
+def data_uri(encoded: str | bytes) -> str:
+    """A data URI of an image that is base64 text; what it holds is told from its beginning.
+
+    Raises:
+        UnsupportedDocumentError: not base64, or not an image that an endpoint takes.
+    """
+    try:
+        text = encoded.decode("ascii") if isinstance(encoded, bytes) else encoded
+        text = "".join(text.split())  # MIME breaks its lines
+        beginning = binascii.a2b_base64(text[:_BEGINNING], strict_mode=True)
+        if beginning.lower().startswith(_DATA_URI.encode()):  # LlamaIndex encodes data URIs too
+            return binascii.a2b_base64(text, strict_mode=True).decode("ascii")
+    except ValueError as cause:
+        raise UnsupportedDocumentError("the image is not valid base64") from cause
+    return f"{_DATA_URI}{_format_of(beginning)}{_BASE64}{text}"
 
 
 def _format_of(content: bytes) -> str:

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, SecretStr
+from pydantic import Field, PlainSerializer, SecretStr, StrictBool
 
 from rerank_integrations._adapter import Adapter, answered, failed
-from rerank_integrations.errors import InvalidRequestError, RerankError
-from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse
+from rerank_integrations.errors import (
+    InvalidRequestError,
+    RerankError,
+    UnsupportedDocumentError,
+)
+from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse, listed
 
 try:
     from llama_index.core.callbacks.schema import CBEventType, EventPayload
     from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
     from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
-    from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+    from llama_index.core.schema import (
+        BaseNode,
+        ImageNode,
+        MediaResource,
+        MetadataMode,
+        Node,
+        NodeWithScore,
+        QueryBundle,
+    )
 except ImportError as cause:
     raise ImportError(
         "rerank_integrations.llama_index needs the extra 'llama-index': "
@@ -25,6 +39,8 @@ except ImportError as cause:
     ) from cause
 
 RETRIEVAL_SCORE = "retrieval_score"
+FILE_PATH = "file_path"  # where the framework's readers note the file that a node is from
+_SCHEMES = ("data:", "http://", "https://")
 dispatcher = get_dispatcher(__name__)
 
 End = Callable[[list[NodeWithScore], dict[str, Any]], list[NodeWithScore]]
@@ -34,8 +50,10 @@ End = Callable[[list[NodeWithScore], dict[str, Any]], list[NodeWithScore]]
 class RerankPostprocessor(Adapter, BaseNodePostprocessor):
     """Keeps the nodes that a rerank model finds most relevant, best first.
 
-    Each comes in a new `NodeWithScore` around the same node; blank ones are left out. Every call
-    is told to both event channels, with provider, usage and request id in the events' tags.
+    Each comes in a new `NodeWithScore` around the same node; blank ones are left out. A node's
+    image, as base64, URL or file, is ranked together with its text. Every call is told to both
+    event channels, with provider, usage and request id in the events' tags. A pickle holds the
+    key in clear text; no other dump holds it.
 
     Args:
         model: "provider:model", such as `"together:Salesforce/Llama-Rank-V1"`.
@@ -46,6 +64,9 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         rank_fields: names of metadata fields to rank by, in order; `"text"` is the node's own
             text. Without it the node is ranked by its content in `metadata_mode`.
         metadata_mode: which metadata stands in the content that is ranked without `rank_fields`.
+            EMBED leaves out a `file_path` that is absolute: it tells of your disk. ALL sends it.
+        allow_local_images: read images that are local files: True, or a directory that they must
+            be in. A `file:` URL and a path in the metadata are never read.
         keep_retrieval_score: keep the score of the first stage in the metadata of a copy of the
             node, as `retrieval_score`, where neither a language model nor an embedding sees it.
         score_threshold: the least score to keep; scales differ per model.
@@ -60,6 +81,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
 
     metadata_mode: MetadataMode = MetadataMode.EMBED
     keep_retrieval_score: bool = False
+    allow_local_images: StrictBool | Annotated[Path, PlainSerializer(str)] = False
 
     @classmethod
     def class_name(cls) -> str:
@@ -69,34 +91,36 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        if not nodes:
+        found = _checked(nodes)
+        if not found:
             return []
         query = _query_text(query_bundle)
-        with self._told(nodes, query) as end:
+        with self._told(found, query) as end:
             try:
-                response = self._ranker().rerank(query, self._inputs(nodes), **self._options())
+                response = self._ranker().rerank(query, self._inputs(found), **self._options())
             except RerankError as error:
                 if not self._passes(error):
                     raise
-                return end(nodes[: self._top_n()], failed(error))
-            return end(self._ranked(nodes, response), answered(response))
+                return end(found[: self._top_n()], failed(error))
+            return end(self._ranked(found, response), answered(response))
 
     @dispatcher.span
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        if not nodes:
+        found = _checked(nodes)
+        if not found:
             return []
         query = _query_text(query_bundle)
-        with self._told(nodes, query) as end:
+        with self._told(found, query) as end:
             try:
-                inputs = self._inputs(nodes)
+                inputs = await self._ainputs(found)
                 response = await self._ranker().arerank(query, inputs, **self._options())
             except RerankError as error:
                 if not self._passes(error):
                     raise
-                return end(nodes[: self._top_n()], failed(error))
-            return end(self._ranked(nodes, response), answered(response))
+                return end(found[: self._top_n()], failed(error))
+            return end(self._ranked(found, response), answered(response))
 
     @contextmanager
     def _told(self, nodes: Sequence[NodeWithScore], query: str) -> Iterator[End]:
@@ -125,16 +149,77 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
 
             yield end
 
+    async def _ainputs(self, nodes: Sequence[NodeWithScore]) -> list[DocumentInput]:
+        """The same; a thread reads the files."""
+        if self.allow_local_images is False:
+            return self._inputs(nodes)
+        return await asyncio.to_thread(self._inputs, nodes)
+
     def _inputs(self, nodes: Sequence[NodeWithScore]) -> list[DocumentInput]:
-        if self._options().get("rank_fields", self._ranker().rank_fields) is None:
-            return [found.node.get_content(metadata_mode=self.metadata_mode) for found in nodes]
+        by_fields = self._options().get("rank_fields", self._ranker().rank_fields) is not None
         return [
-            RerankDocument(
-                text=found.node.get_content(metadata_mode=MetadataMode.NONE),
-                fields={k: v for k, v in found.node.metadata.items() if k != "image"},
-            )
-            for found in nodes
+            self._input(index, found.node, by_fields=by_fields) for index, found in enumerate(nodes)
         ]
+
+    def _input(self, index: int, node: BaseNode, *, by_fields: bool) -> DocumentInput:
+        image = _image(node)
+        if image is None and not by_fields:
+            return self._content(node)
+        text = node.get_content(metadata_mode=MetadataMode.NONE)
+        fields = None
+        if by_fields:
+            fields = {k: v for k, v in node.metadata.items() if k != "image"}
+        elif text:  # an image's metadata alone, such as the name of its file, is no caption
+            text = self._content(node)
+        if image is None:
+            return RerankDocument(text=text, fields=fields)
+        try:
+            return self._with_image(image, text=text, fields=fields)
+        except UnsupportedDocumentError as error:
+            error.args = (f"document {index} (node {node.node_id}): {error}",)
+            raise
+
+    def _content(self, node: BaseNode) -> str:
+        hides = self.metadata_mode is MetadataMode.EMBED and FILE_PATH in node.metadata
+        if hides and Path(str(node.metadata[FILE_PATH])).is_absolute():
+            hidden = [*node.excluded_embed_metadata_keys, FILE_PATH]
+            node = node.model_copy(update={"excluded_embed_metadata_keys": hidden})
+        return node.get_content(metadata_mode=self.metadata_mode)
+
+    def _with_image(self, image: _Image, **parts: Any) -> RerankDocument:
+        if image.held and image.held.startswith(_SCHEMES):
+            return RerankDocument(image=image.held, **parts)
+        if image.held:
+            return RerankDocument.from_base64(image.held, **parts)
+        if image.path and (self.allow_local_images is not False or not image.url):
+            return RerankDocument.from_file(self._allowed(Path(image.path)), **parts)
+        if image.url.lower().startswith("file:"):
+            raise UnsupportedDocumentError(
+                "its image is a file: URL, and these are never read; give the node an image_path, "
+                "and the postprocessor allow_local_images=True"
+            )
+        return RerankDocument(image=image.url, **parts)
+
+    def _allowed(self, path: Path) -> Path:
+        """Where the file really is, if it may be read."""
+        if self.allow_local_images is False:
+            raise UnsupportedDocumentError(
+                "its image is a local file, and these are read only with allow_local_images=True "
+                "or allow_local_images=<the directory that they are in>"
+            )
+        try:
+            real = path.resolve()
+            inside = self.allow_local_images is True or real.is_relative_to(
+                self.allow_local_images.resolve()
+            )
+        except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
+            raise UnsupportedDocumentError(f"the path of its image is none: {cause}") from cause
+        if not inside:
+            raise UnsupportedDocumentError(
+                f"its image is a local file outside of {str(self.allow_local_images)!r}, which "
+                "is all that allow_local_images allows"
+            )
+        return real
 
     def _ranked(
         self, nodes: Sequence[NodeWithScore], response: RerankResponse
@@ -158,6 +243,38 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         return node.model_copy(update=update)
 
 
+class _Image(NamedTuple):
+    """Where a node's image may be: in the node, in a file, at a URL; "" where it is not."""
+
+    held: str = ""
+    path: str = ""
+    url: str = ""
+
+
+def _image(node: BaseNode) -> _Image | None:
+    """The image of any kind of node."""
+    match node:
+        case ImageNode():
+            image = _Image(node.image or "", node.image_path or "", str(node.image_url or ""))
+        case Node(image_resource=MediaResource() as resource):
+            held = (resource.data or b"").decode("ascii", "replace")
+            image = _Image(held, str(resource.path or ""), str(resource.url or ""))
+        case _:
+            return None
+    return image if any(image) else None
+
+
+def _checked(nodes: object) -> list[NodeWithScore]:
+    found = [nodes] if isinstance(nodes, BaseNode | NodeWithScore) else listed(nodes)
+    for item in found:
+        if not isinstance(item, NodeWithScore) or item is nodes:
+            raise InvalidRequestError(
+                "nodes must be a list of NodeWithScore, as retrievers return it, not "
+                f"{'one' if item is nodes else 'of'} {type(item).__name__}"
+            )
+    return list(found)
+
+
 def _copies(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
     return [found.model_copy() for found in nodes]
 
@@ -167,4 +284,9 @@ def _query_text(query_bundle: QueryBundle | None) -> str:
         return query_bundle
     if query_bundle is None:
         raise InvalidRequestError("nodes are reranked by a query: pass query_str= or query_bundle=")
+    if query_bundle.image_path:
+        raise InvalidRequestError(
+            "the query has an image_path, and rerank endpoints take the query as text only; "
+            "describe the image in query_str, and leave image_path out"
+        )
     return query_bundle.query_str

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
+from rerank_integrations.images import data_uri
 
 USAGE_COUNTS = ("search_units", "total_tokens", "prompt_tokens", "completion_tokens", "cost")
 _BASE64 = ";base64,"
@@ -25,7 +26,7 @@ class RerankDocument:
     Args:
         text: the document's own text; in `rank_fields` it is called `"text"`.
         image: an http(s) URL, a `data:image/...;base64,` URI, or the bytes of a PNG, JPEG, WebP
-            or GIF. A local file only through `from_file`.
+            or GIF. A local file only through `from_file`, base64 text through `from_base64`.
         fields: further named values to rank by, such as a title. `text` and `image` win over
             fields of the same name.
 
@@ -58,14 +59,29 @@ class RerankDocument:
         """A document with the image in a local file, which is read now.
 
         Raises:
-            UnsupportedDocumentError: the file cannot be read.
+            UnsupportedDocumentError: no such file, no plain file, or not readable.
         """
         try:
-            return cls(text=text, image=Path(path).read_bytes(), fields=fields)
+            return cls(text=text, image=_content(Path(path)), fields=fields)
         except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
             raise UnsupportedDocumentError(
                 f"cannot read the image file {str(path)!r}: {cause}"
             ) from cause
+
+    @classmethod
+    def from_base64(
+        cls,
+        encoded: str | bytes,
+        *,
+        text: str | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> RerankDocument:
+        """A document with an image that is base64 text, as vector stores hold it.
+
+        Raises:
+            UnsupportedDocumentError: not base64, or not an image that an endpoint takes.
+        """
+        return cls(text=text, image=data_uri(encoded), fields=fields)
 
     def __repr__(self) -> str:
         parts = []
@@ -176,6 +192,12 @@ class RerankResponse:
 
     def __getitem__(self, position: int) -> RerankResult:
         return self.results[position]
+
+
+def _content(file: Path) -> bytes:
+    if file.exists() and not file.is_file():  # a pipe or a device may never end
+        raise OSError("it is not a plain file")
+    return file.read_bytes()
 
 
 def listed(documents: object) -> Sequence[Any]:
