@@ -53,7 +53,7 @@ $(LOWEST_READY): pyproject.toml Makefile
 	@touch $@
 
 lowest: $(LOWEST_READY) ## test the adapters with the oldest frameworks that they support
-	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_conformance.py
+	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_conformance*.py
 
 clean: ## remove the environment and the caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .coverage dist

@@ -30,6 +30,7 @@ ADAPTERS = {
     "langchain": "langchain",
     "llama_index": "llama-index",
     "testing.compressors": "langchain",
+    "testing.postprocessors": "llama-index",
 }
 for name, extra in ADAPTERS.items():
     assert f"rerank-integrations[{extra}]" in refusal(name), refusal(name)

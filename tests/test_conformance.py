@@ -1,15 +1,8 @@
-"""The conformance test for compressors: ours pass it, and each of its rules catches a bug."""
+"""The conformance test for compressors: ours pass it, and each wrong one breaks its rules."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-import re
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest import SkipTest
 
@@ -18,14 +11,11 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import Field, SecretStr
 
 import wrong_compressors as wrong
-from rerank_integrations import testing
+from conformance_support import SECRET, check_bug, suite_of
 from rerank_integrations.langchain import RerankCompressor
-from rerank_integrations.testing import CompressorConformance, compressors
+from rerank_integrations.testing import CompressorConformance
 from server import Server, server_fixture  # noqa: F401
-from wrong_compressors import SECRET, Correct
-
-RULES = {name for name in dir(CompressorConformance) if name.startswith("test_")}
-DOCS = Path(__file__).parents[1] / "docs" / "conformance.md"
+from wrong_compressors import Correct
 
 # what each bug breaks, and nothing else; its own rule stands first
 BUGS: dict[type[Correct], tuple[str, ...]] = {
@@ -58,6 +48,7 @@ BUGS: dict[type[Correct], tuple[str, ...]] = {
     wrong.RepeatsAnIndex: (
         "every_result_is_an_input",
         "equal_documents_come_back_each_once",
+        "top_n_may_be_none",
         "top_n_may_exceed_the_list",
     ),
     wrong.MapsById: (
@@ -81,6 +72,7 @@ BUGS: dict[type[Correct], tuple[str, ...]] = {
     wrong.CutsThenRanks: ("top_n_keeps_the_best",),
     wrong.IgnoresTopN: ("top_n_keeps_the_best", "a_copy_with_another_top_n_works"),
     wrong.LargeTopN: ("top_n_may_exceed_the_list",),
+    wrong.NoneAsLimit: ("top_n_may_be_none",),
     wrong.EmptyList: ("an_empty_list_gives_an_empty_list",),
     wrong.ListsOnly: ("a_tuple_of_documents_works",),
     wrong.ReusesResults: ("a_later_call_leaves_earlier_results_alone",),
@@ -96,6 +88,7 @@ BUGS: dict[type[Correct], tuple[str, ...]] = {
         "model_copies_work",
         "pickles_work",
     ),
+    wrong.RunsALoop: ("sync_works_inside_a_running_loop",),
     wrong.InheritedAsync: ("async_is_native",),
     wrong.AsyncInThread: ("async_is_native",),
     wrong.AsyncBlocks: ("async_is_native",),
@@ -209,63 +202,10 @@ class TestInThread(CompressorConformance):
         return wrong.InheritedAsync(**arguments)
 
 
-def suite_of(build: Callable[..., BaseDocumentCompressor], **settings: Any) -> Any:
-    """The conformance test for what `build` makes."""
-
-    class Suite(CompressorConformance):
-        def make(self, **arguments: Any) -> BaseDocumentCompressor:
-            return build(**arguments)
-
-    for name, value in settings.items():
-        setattr(Suite, name, value)
-    return Suite()
-
-
-def broken(suite: Any) -> dict[str, Exception]:
-    """The errors by the rules that raised them."""
-    found: dict[str, Exception] = {}
-    for rule in sorted(RULES):
-        try:
-            getattr(suite, rule)()
-        except SkipTest:
-            continue
-        except Exception as error:  # noqa: BLE001  # a wrong compressor raises what it likes
-            found[rule.removeprefix("test_")] = error
-    return found
-
-
 @pytest.mark.parametrize("kind", BUGS, ids=lambda kind: kind.__name__)
 def test_a_bug_breaks_its_own_rules_and_no_other(kind: type[Correct]) -> None:
     """Each wrong compressor fails the rules about its bug, and passes all others."""
-    errors = broken(suite_of(kind, secrets=(SECRET,)))
-
-    assert errors.keys() == set(BUGS[kind])
-    first = errors[BUGS[kind][0]]
-    assert isinstance(first, AssertionError)
-    assert re.search(r": .+", str(first)), "the message says what is wrong, and after it the cure"
-    assert SECRET not in str(first)
-
-
-def test_every_rule_catches_a_bug() -> None:
-    """No rule is there that could not fail."""
-    caught = {rule for rules in BUGS.values() for rule in rules}
-
-    assert {f"test_{rule}" for rule in caught} == RULES
-
-
-def test_every_wrong_compressor_is_tried() -> None:
-    """Each wrong compressor of the file is in the table."""
-    kinds = {kind for kind in vars(wrong).values() if inspect.isclass(kind)}
-
-    assert {kind for kind in kinds if issubclass(kind, Correct)} == {Correct, *BUGS}
-
-
-@pytest.mark.parametrize("rule", sorted(RULES))
-def test_a_rule_is_one_sentence(rule: str) -> None:
-    """The docstring of each rule is the rule, in one sentence."""
-    docstring = getattr(CompressorConformance, rule).__doc__
-
-    assert re.fullmatch(r"[A-Z].*\.", docstring)
+    check_bug(suite_of(CompressorConformance, kind, secrets=(SECRET,)), BUGS[kind])
 
 
 @pytest.mark.parametrize(
@@ -282,7 +222,7 @@ def test_what_does_not_apply_is_skipped_with_the_reason(
 ) -> None:
     """A rule that a setting turns off says so instead of passing."""
     with pytest.raises(SkipTest, match=next(iter(settings))):
-        getattr(suite_of(Correct, **settings), f"test_{skipped}")()
+        getattr(suite_of(CompressorConformance, Correct, **settings), f"test_{skipped}")()
 
 
 def test_a_name_is_looked_up_in_a_thread_without_blame() -> None:
@@ -295,53 +235,4 @@ def test_a_name_is_looked_up_in_a_thread_without_blame() -> None:
             await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 80)
             return await super().acompress_documents(documents, query)
 
-    suite_of(Resolving).test_async_is_native()
-
-
-def test_make_must_be_written() -> None:
-    """A suite without make says what is missing."""
-    with pytest.raises(NotImplementedError, match="make"):
-        CompressorConformance().make()
-
-
-def test_without_the_framework_the_extra_is_named() -> None:
-    """Without LangChain the import fails with the command that installs it."""
-    code = (
-        "import sys; sys.modules['langchain_core'] = None; import rerank_integrations.testing;"
-        "from rerank_integrations.testing import CompressorConformance"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-
-    assert "pip install 'rerank-integrations[langchain]'" in shown.stderr.splitlines()[-1]
-
-
-def test_the_names_of_the_room() -> None:
-    """Public names are listed and loaded when used; others are an AttributeError."""
-    assert dir(testing) == ["CompressorConformance"] == testing.__all__
-    assert testing.CompressorConformance is compressors.CompressorConformance
-    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        _ = testing.Nothing
-
-
-@pytest.mark.parametrize(
-    "text",
-    [inspect.getdoc(compressors), DOCS.read_text(encoding="utf-8")],
-    ids=["docstring", "docs"],
-)
-def test_the_example_passes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The examples for authors pass as they stand, in a module of their own."""
-    block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
-    module = ModuleType("test_example")
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # where pickle looks
-    exec(compile(block, "test_example.py", "exec"), vars(module))  # noqa: S102
-
-    [suite] = [found for name, found in vars(module).items() if name.startswith("Test")]
-    assert issubclass(suite, CompressorConformance)
-    assert broken(suite()) == {}
-
-
-def test_the_page_for_authors_is_short() -> None:
-    """Nobody reads more than a page."""
-    assert len(DOCS.read_text(encoding="utf-8").splitlines()) <= 40
+    suite_of(CompressorConformance, Resolving).test_async_is_native()

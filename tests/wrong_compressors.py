@@ -15,16 +15,10 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import BaseModel, ConfigDict, PrivateAttr, SecretStr
 
+from conformance_support import SECRET, score_of
 from rerank_integrations.testing._calls import AT_ONCE
 
-SECRET = "sk-0123456789"
 KEY = "relevance_score"
-
-
-def score_of(query: str, text: str) -> float:
-    """The share of the query's words that a text has."""
-    asked = set(query.split())
-    return len(asked & set(text.split())) / len(asked)
 
 
 class Correct(BaseDocumentCompressor):
@@ -330,6 +324,16 @@ class LargeTopN(Correct):
         return super().ranking(query, texts)
 
 
+class NoneAsLimit(Correct):
+    """Computes with a top_n of None."""
+
+    top_n: int | None = 100
+
+    def ranking(self, query: str, texts: list[str]) -> list[tuple[int, float]]:
+        _ = min(self.top_n, len(texts))  # type: ignore[type-var]
+        return super().ranking(query, texts)
+
+
 class EmptyList(Correct):
     """Looks at the first document (LLMListwiseRerank)."""
 
@@ -404,6 +408,17 @@ class LoopBound(Correct):
 
     def __deepcopy__(self, memo: Any = None) -> Any:
         return copy.copy(self)
+
+
+class RunsALoop(Correct):
+    """Starts an event loop in the sync method."""
+
+    def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
+        coroutine = self.acompress_documents(documents, query)
+        try:
+            return asyncio.run(coroutine)
+        finally:
+            coroutine.close()
 
 
 class InheritedAsync(Correct):

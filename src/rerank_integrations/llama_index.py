@@ -88,6 +88,10 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         """The name under which the class is serialized."""
         return "RerankPostprocessor"
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # it takes every field for one that was set
+        object.__setattr__(self, "__pydantic_fields_set__", state["__pydantic_fields_set__"])
+
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:

@@ -13,5 +13,11 @@ if TYPE_CHECKING:
     from rerank_integrations.testing.compressors import (
         CompressorConformance as CompressorConformance,
     )
+    from rerank_integrations.testing.postprocessors import (
+        PostprocessorConformance as PostprocessorConformance,
+    )
 
-__getattr__, __dir__, __all__ = loaded_when_used(__name__, {"compressors": "CompressorConformance"})
+__getattr__, __dir__, __all__ = loaded_when_used(
+    __name__,
+    {"compressors": "CompressorConformance", "postprocessors": "PostprocessorConformance"},
+)

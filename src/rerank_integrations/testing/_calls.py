@@ -1,9 +1,8 @@
-"""Rules about calling a compressor: several times, at once, from loops, and with callbacks."""
+"""Rules about calls: several in a row, at once, and from event loops."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,10 +10,7 @@ from typing import Any
 from unittest import SkipTest
 from unittest.mock import patch
 
-from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
-from langchain_core.documents import BaseDocumentCompressor, Document
-
-from rerank_integrations.testing._setup import Setup, contents, cured_by, run
+from rerank_integrations.testing._setup import Found, Reranker, Setup, cured_by
 
 AT_ONCE = 6
 # asyncio itself looks host names up in a thread
@@ -26,155 +22,139 @@ class CallRules(Setup):
     """A call depends on its own arguments alone, whoever else calls."""
 
     def test_a_later_call_leaves_earlier_results_alone(self) -> None:
-        """A result stays as it was when the same documents are ranked for another query."""
+        """A result stays as it was when the same input is ranked for another query."""
         documents = self._documents()
-        compressor = self._keeping(len(documents))
+        reranker = self._keeping(len(documents))
 
-        for way, kept in self._both(compressor, documents):
-            before = _snapshot(kept)
-            list(self._both(compressor, documents, self.texts[-1]))
-            assert _snapshot(kept) == before, (
-                f"a second call changed what {way} had returned for the first query: return new "
-                "documents with metadata of their own, in a new list"
+        for way, kept in self._both(reranker, documents):
+            before = self._snapshot(kept)
+            list(self._both(reranker, documents, self.texts[-1]))
+            assert self._snapshot(kept) == before, (
+                f"a second call changed what {way} had returned for the first query, so results "
+                f"belong to a call of their own, in a new list: {self._copy}"
             )
 
     def test_calls_on_one_loop_are_kept_apart(self) -> None:
         """Calls that run at once on one event loop answer as each does alone."""
-        compressor = self.make()
+        reranker = self.make()
 
-        async def together() -> list[Sequence[Document]]:
-            calls = (compressor.acompress_documents(*self._call(n)) for n in range(AT_ONCE))
+        async def together() -> list[Sequence[Found]]:
+            calls = (self._arank(reranker, *self._arguments(n)) for n in range(AT_ONCE))
             return await asyncio.gather(*calls)
 
         for number, kept in enumerate(asyncio.run(together())):
-            alone = run(self.make(), *self._call(number))
-            assert contents(kept) == contents(alone), (
-                f"acompress_documents gave {contents(kept)} while other calls ran, and "
-                f"{contents(alone)} alone: {_KEEP_APART}"
+            alone = self._run(self.make(), *self._arguments(number))
+            assert self._texts(kept) == self._texts(alone), (
+                f"{self._ways[1]} gave {self._texts(kept)} while other calls ran, and "
+                f"{self._texts(alone)} alone: {_KEEP_APART}"
             )
 
     def test_calls_on_threads_are_kept_apart(self) -> None:
         """Calls that run at once on threads, each with its own event loop, answer as alone."""
-        compressor = self.make()
+        reranker = self.make()
 
-        def answers(compressor: BaseDocumentCompressor, number: int) -> dict[str, list[str]]:
-            documents, query = self._call(number)
-            return {way: contents(kept) for way, kept in self._both(compressor, documents, query)}
+        def answers(reranker: Reranker, number: int) -> dict[str, list[str]]:
+            documents, query = self._arguments(number)
+            return {way: self._texts(kept) for way, kept in self._both(reranker, documents, query)}
 
         cure = f"{_KEEP_APART}, and keep one async client for each running event loop"
         with cured_by(cure), ThreadPoolExecutor(AT_ONCE) as pool:
-            for number, kept in enumerate(pool.map(partial(answers, compressor), range(AT_ONCE))):
+            for number, kept in enumerate(pool.map(partial(answers, reranker), range(AT_ONCE))):
                 alone = answers(self.make(), number)
                 assert kept == alone, (
                     f"the answers were {kept} while other threads called, and {alone} alone: {cure}"
                 )
 
     def test_event_loops_one_after_another_work(self) -> None:
-        """A compressor that served one event loop serves the next."""
-        documents, compressor = self._documents(), self.make()
-        first = run(compressor, documents, self.query)
+        """What served one event loop serves the next."""
+        documents, reranker = self._documents(), self.make()
+        first = self._texts(self._run(reranker, documents, self.query))
         cure = (
             "an async client belongs to the event loop that it was first used on; keep one for "
             "each running loop, or open one for each call"
         )
         with cured_by(cure):
             for _ in range(2):
-                again = run(compressor, documents, self.query)
-                assert contents(again) == contents(first), (
-                    f"another event loop gave {contents(again)} instead of {contents(first)}: "
-                    f"{cure}"
-                )
+                again = self._texts(self._run(reranker, documents, self.query))
+                assert again == first, f"another event loop gave {again} instead of {first}: {cure}"
+
+    def test_sync_works_inside_a_running_loop(self) -> None:
+        """The sync method starts no event loop, for async code calls it while one runs."""
+        documents, reranker = self._documents(), self.make()
+        alone = self._texts(self._rank(reranker, documents, self.query))
+        cure = (
+            f"write {self._written[0]} with a sync client, not with asyncio.run(); share the code "
+            "before and after the request"
+        )
+
+        async def inside() -> list[str]:
+            return self._texts(self._rank(reranker, documents, self.query))
+
+        with cured_by(cure):
+            kept = asyncio.run(inside())
+            assert kept == alone, (
+                f"{self._ways[0]} gave {kept} while an event loop ran, and {alone} alone: {cure}"
+            )
 
     def test_async_is_native(self) -> None:
         """The async method waits on the event loop, and neither blocks it nor takes a thread."""
         if not self.native_async:
             raise SkipTest("native_async is False: the work is computing in this process")
-        compressor = self.make()
+        reranker = self.make()
+        sync, written = self._written
         cure = (
-            "write acompress_documents with an async client, or set native_async = False where "
-            "the work is computing in this process"
+            f"write {written} with an async client, or set native_async = False where the work is "
+            "computing in this process"
         )
-        inherited = BaseDocumentCompressor.acompress_documents
-        assert type(compressor).acompress_documents is not inherited, (
-            "acompress_documents is the inherited one, which runs compress_documents in one of "
-            f"few threads: {cure}"
+        own = {
+            name
+            for name in (self._ways[1], written)
+            if getattr(type(reranker), name) is not getattr(self._base, name)
+        }
+        assert own, (
+            f"{written} is the inherited one, which runs {sync} in one of few threads: {cure}"
         )
-        handed, calls = asyncio.run(_watched(compressor, self._documents(), self.query))
-        assert not handed, f"acompress_documents ran {', '.join(handed)} in a thread: {cure}"
+        handed, calls = asyncio.run(self._watched(reranker))
+        assert not handed, f"{self._ways[1]} ran {', '.join(handed)} in a thread: {cure}"
         assert not calls, (
-            "acompress_documents calls compress_documents, during which no other task of the "
-            f"event loop can run: {cure}"
+            f"{self._ways[1]} calls {sync}, during which no other task of the event loop can run: "
+            f"{cure}"
         )
 
-    def test_callbacks_is_a_parameter(self) -> None:
-        """Both methods have a parameter of the very name callbacks, with None as its default."""
-        compressor = self.make()
-        for method in (compressor.compress_documents, compressor.acompress_documents):
-            way = method.__name__
-            found = inspect.signature(method).parameters.get("callbacks")
-            cure = "write callbacks: Callbacks | None = None as the third parameter"
-            assert found is not None, (
-                f"{way} has no parameter named callbacks, so DocumentCompressorPipeline passes "
-                f"none: {cure}; a decorator around it needs functools.wraps"
-            )
-            assert found.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD, (
-                f"callbacks of {way} must be given by position and by name: {cure}"
-            )
-            assert found.default is None, f"callbacks of {way} must default to None: {cure}"
+    async def _watched(self, reranker: Reranker) -> tuple[list[str], int]:
+        """What the async method runs in threads, and how often it calls the sync method."""
+        loop, kind, written = asyncio.get_running_loop(), type(reranker), self._written[0]
+        run_in_executor, sync = loop.run_in_executor, getattr(kind, written)
+        handed: list[str] = []
 
-    def test_every_kind_of_callbacks_is_accepted(self) -> None:
-        """Both methods take None, handlers, a CallbackManager and an AsyncCallbackManager."""
-        documents = self._documents()
-        handlers: list[BaseCallbackHandler] = [BaseCallbackHandler()]
-        kinds: list[Any] = [
-            None,
-            handlers,
-            CallbackManager.configure(inheritable_callbacks=handlers),
-            AsyncCallbackManager.configure(inheritable_callbacks=handlers),
-        ]
-        expected = dict(self._both(self.make(), documents))
-        for callbacks in kinds:
-            kind = type(callbacks).__name__
-            cure = (
-                f"the {kind} was not accepted; pass callbacks through CallbackManager.configure("
-                "inheritable_callbacks=callbacks), in the async method AsyncCallbackManager's, "
-                "which take every kind"
-            )
-            with cured_by(cure):
-                for way, kept in self._both(self.make(), documents, callbacks=callbacks):
-                    assert contents(kept) == contents(expected[way]), (
-                        f"{way} answered otherwise with callbacks of type {kind}: {cure}"
-                    )
+        def noting(executor: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+            name = _name(function)
+            if name not in _OF_ASYNCIO:
+                handed.append(name)
+            return run_in_executor(executor, function, *arguments)
 
-    def _call(self, number: int) -> tuple[list[Document], str]:
+        with (
+            patch.object(loop, "run_in_executor", noting),
+            patch.object(kind, written, autospec=True, side_effect=sync) as called,
+        ):
+            await self._arank(reranker, self._documents(), self.query)
+        return handed, called.call_count
+
+    def _arguments(self, number: int) -> tuple[list[Found], str]:
         """Arguments of their own for each of several calls."""
         return self._documents(f" {number}"), (self.query, self.texts[-1])[number % 2]
 
-
-def _snapshot(documents: Sequence[Document]) -> list[tuple[str, str | None, dict[str, Any]]]:
-    return [(found.page_content, found.id, dict(found.metadata)) for found in documents]
-
-
-async def _watched(
-    compressor: BaseDocumentCompressor, documents: Sequence[Document], query: str
-) -> tuple[list[str], int]:
-    """What the async method runs in threads, and how often it calls the sync method."""
-    loop, kind = asyncio.get_running_loop(), type(compressor)
-    run_in_executor, compress = loop.run_in_executor, kind.compress_documents
-    handed: list[str] = []
-
-    def noting(executor: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-        name = _name(function)
-        if name not in _OF_ASYNCIO:
-            handed.append(name)
-        return run_in_executor(executor, function, *arguments)
-
-    with (
-        patch.object(loop, "run_in_executor", noting),
-        patch.object(kind, "compress_documents", autospec=True, side_effect=compress) as sync,
-    ):
-        await compressor.acompress_documents(documents, query)
-    return handed, sync.call_count
+    def _snapshot(self, documents: Sequence[Found]) -> list[tuple[object, ...]]:
+        scored = self._why_no_score() is None
+        return [
+            (
+                self._text(found),
+                self._id(found),
+                dict(self._inside(found).metadata),
+                self._score(found) if scored else None,
+            )
+            for found in documents
+        ]
 
 
 def _name(function: Any) -> str:

@@ -31,7 +31,6 @@ Each rule is one method. One that does not fit is marked, with the reason:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 try:
@@ -45,29 +44,18 @@ except ImportError as cause:
 from rerank_integrations.testing._answers import AnswerRules
 from rerank_integrations.testing._calls import CallRules
 from rerank_integrations.testing._documents import DocumentRules
+from rerank_integrations.testing._langchain import LangChainRules
 from rerank_integrations.testing._objects import ObjectRules
 
 
-class CompressorConformance(DocumentRules, AnswerRules, CallRules, ObjectRules):
-    """What every compressor must hold; subclass it as `Test...` and give it `make`."""
+class CompressorConformance(LangChainRules, DocumentRules, AnswerRules, CallRules, ObjectRules):
+    """What every compressor must hold; subclass it as `Test...` and give it `make`.
 
-    query: str = "a red bicycle"
-    """What is asked."""
-
-    texts: Sequence[str] = ("a blue car", "a red bicycle", "a red car", "two white horses")
-    """At least two different documents; one fits `query` best, and not by a hair."""
+    Its settings are `score_key` and those of `testing._setup.Setup`.
+    """
 
     score_key: str | None = "relevance_score"
     """The metadata key of the score; None where the compressor attaches none."""
-
-    top_n_field: str | None = "top_n"
-    """The field that says how many to keep, such as "top_k"; None where it has none."""
-
-    native_async: bool = True
-    """False where the work is computing in this process, which belongs in a thread."""
-
-    secrets: Sequence[str] = ()
-    """Texts that must appear nowhere, such as the key that `make` passes."""
 
     def make(self, **arguments: Any) -> BaseDocumentCompressor:
         """A compressor that is ready for use and keeps every document unless told otherwise.
