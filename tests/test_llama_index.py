@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,38 +11,20 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.embeddings import MockEmbedding
-from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.llms import MockLLM
-from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import ValidationError
 
+from llama_index_support import (  # noqa: F401
+    Rerank,
+    ask_fixture,
+    heard_fixture,
+    nodes_fixture,
+    rerank_fixture,
+)
 from rerank_integrations import InvalidRequestError, Local, RerankClient, ServerError
 from rerank_integrations.llama_index import RerankPostprocessor
-
-Rerank = Callable[[RerankPostprocessor, list[NodeWithScore], str], list[NodeWithScore]]
-
-
-@pytest.fixture(params=["sync", "async"])
-def rerank(request: pytest.FixtureRequest) -> Rerank:
-    """Calls a postprocessor, synchronously or on an event loop."""
-    if request.param == "sync":
-        return lambda reranker, nodes, query: reranker.postprocess_nodes(nodes, query_str=query)
-    return lambda reranker, nodes, query: asyncio.run(
-        reranker.apostprocess_nodes(nodes, query_str=query)
-    )
-
-
-@pytest.fixture
-def nodes() -> list[NodeWithScore]:
-    """Three nodes, one of which fits the question."""
-    texts = {"car": "a blue car", "bicycle": "a red bicycle", "van": "a red van"}
-    return [
-        NodeWithScore(node=TextNode(text=text, id_=title, metadata={"title": title}), score=0.5)
-        for title, text in texts.items()
-    ]
 
 
 def listening(seen: list[str]) -> RerankClient:
@@ -177,25 +159,6 @@ def test_a_mistake_on_this_side_is_never_passed_by(
 
     with pytest.raises(InvalidRequestError, match="query is empty"):
         rerank(reranker, nodes, " ")
-
-
-class Heard(BaseEventHandler):
-    """Notes the events of the instrumentation channel."""
-
-    events: list[Any]
-
-    def handle(self, event: BaseEvent, **_: Any) -> None:
-        """Note an event."""
-        self.events.append(event)
-
-
-@pytest.fixture
-def heard() -> Iterator[list[Any]]:
-    """The events of the instrumentation channel while a test runs."""
-    handler, root = Heard(events=[]), get_dispatcher()
-    root.add_event_handler(handler)
-    yield handler.events
-    root.event_handlers.remove(handler)
 
 
 def test_both_event_channels_hear_of_a_call(

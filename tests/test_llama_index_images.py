@@ -226,7 +226,7 @@ def test_caption_and_image_go_together(send: Send) -> None:
     """A node's text, with its metadata, and its image are one document."""
     nodes = [
         ImageNode(text="a caption", image_url=URL, metadata={"page": 3}),
-        Node(
+        Node(  # type: ignore[call-arg]
             text_resource=MediaResource(text="a caption"),
             image_resource=MediaResource(url=URL),  # type: ignore[arg-type]
             metadata={"page": 3},

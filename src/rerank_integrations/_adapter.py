@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from rerank_integrations._options import hide_headers, resolved
 from rerank_integrations.client import RerankClient
@@ -24,7 +25,7 @@ class Adapter(BaseModel):
     )
 
     model: str | None = None
-    client: RerankClient | None = Field(default=None, exclude=True, repr=False)
+    client: SkipJsonSchema[RerankClient | None] = Field(default=None, exclude=True, repr=False)
     api_key: SecretStr | None = Field(default=None, repr=False)
     base_url: str | None = None
     top_n: int | None = Field(default=None, ge=1, strict=True)
@@ -81,9 +82,9 @@ class Adapter(BaseModel):
         return self._made[1]
 
     def _options(self) -> dict[str, Any]:
-        """What a call overrides: only what was set here, so that the client's options hold."""
-        names = ("top_n", "rank_fields")
-        return {name: getattr(self, name) for name in names if name in self.model_fields_set}
+        """What a call overrides: what was set here, or in a subclass; else the client's holds."""
+        own = {"top_n": self.top_n, "rank_fields": self.rank_fields}
+        return {k: v for k, v in own.items() if v is not None or k in self.model_fields_set}
 
     def _call_options(self, given: Any) -> dict[str, Any]:
         """What a call overrides: what was set here, then what was given for the call."""
@@ -91,7 +92,7 @@ class Adapter(BaseModel):
         return {**self._options(), **given}
 
     def _top_n(self) -> int | None:
-        return self.top_n if "top_n" in self.model_fields_set else self._ranker().top_n
+        return self._options().get("top_n", self._ranker().top_n)
 
     def _kept(self, response: RerankResponse) -> list[RerankResult]:
         """The results that reach the threshold."""

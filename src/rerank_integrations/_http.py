@@ -12,6 +12,7 @@ import time
 import warnings
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ class Connections:
         self._of_loop: dict[asyncio.AbstractEventLoop, _LoopClient] = {}
         self._lock = threading.Lock()
         self._closed = False
-        weakref.finalize(self, _forget_ended, self._of_loop)
+        weakref.finalize(self, _let_go, self._of_loop)
 
     def run(self, flow: Flow) -> RerankResponse:
         """Take a flow through its steps, in this thread."""
@@ -107,7 +108,8 @@ class Connections:
             entry = self._of_loop.get(loop)
             if entry is None:
                 _forget_ended(self._of_loop)
-                entry = self._of_loop[loop] = _LoopClient(httpx.AsyncClient(**self._settings()))
+                client = httpx.AsyncClient(**self._settings())
+                entry = self._of_loop[loop] = _LoopClient(client, loop)
         await entry.tie_to_loop()
         return entry.client
 
@@ -151,6 +153,16 @@ def _forget_ended(of_loop: dict[asyncio.AbstractEventLoop, _LoopClient]) -> None
             gc.collect()
 
 
+def _let_go(of_loop: dict[asyncio.AbstractEventLoop, _LoopClient]) -> None:
+    """Close the clients of loops that still run, held until then by nobody but `_LEAVING`."""
+    _forget_ended(of_loop)
+    _LEAVING.difference_update([entry for entry in _LEAVING if entry.loop.is_closed()])
+    for loop, entry in of_loop.items():
+        _LEAVING.add(entry)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(entry.leave)
+
+
 class _LoopClient:
     """An async client that is closed in order when its event loop ends.
 
@@ -158,10 +170,12 @@ class _LoopClient:
     runner that calls `loop.shutdown_asyncgens()` closes it, and so does the garbage collector.
     """
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, loop: asyncio.AbstractEventLoop) -> None:
         self.client = client
-        self._keeper = _until_closed(client)
+        self.loop = loop
+        self._keeper = self._until_closed()
         self._tied = False
+        self._leaving: asyncio.Task[None] | None = None
 
     async def tie_to_loop(self) -> None:
         if not self._tied:
@@ -171,15 +185,21 @@ class _LoopClient:
     def is_open(self) -> bool:
         return not self.client.is_closed
 
+    def leave(self) -> None:
+        self._leaving = self.loop.create_task(self.aclose())
+
     async def aclose(self) -> None:
         await self._keeper.aclose()
 
+    async def _until_closed(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            _LEAVING.discard(self)
+            await self.client.aclose()
 
-async def _until_closed(client: httpx.AsyncClient) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        await client.aclose()
+
+_LEAVING: set[_LoopClient] = set()
 
 
 class _InProcess(httpx.BaseTransport, httpx.AsyncBaseTransport):

@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, PlainSerializer, SecretStr, StrictBool
+from pydantic import (
+    Field,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+    StrictBool,
+    model_serializer,
+)
 
 from rerank_integrations._adapter import Adapter, answered, failed
 from rerank_integrations.errors import (
@@ -88,6 +95,16 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         """The name under which the class is serialized."""
         return "RerankPostprocessor"
 
+    @model_serializer(mode="wrap")
+    def custom_model_dump(self, handler: Any, info: SerializationInfo) -> dict[str, Any]:
+        """The settings, without those that are left to the client."""
+        written: dict[str, Any] = super().custom_model_dump(handler, info)
+        options = self._options()
+        for name in ("top_n", "rank_fields"):
+            if name not in options:
+                written.pop(name, None)
+        return written
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # it takes every field for one that was set
         object.__setattr__(self, "__pydantic_fields_set__", state["__pydantic_fields_set__"])
@@ -128,7 +145,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
 
     @contextmanager
     def _told(self, nodes: Sequence[NodeWithScore], query: str) -> Iterator[End]:
-        """Tell both event channels of a call; they get copies, which later changes cannot reach."""
+        """Tell both event channels of a call; later changes of list, order or score stay out."""
         name, top_n = self._ranker().model, self._top_n() or len(nodes)
         start = ReRankStartEvent(
             query=query,
