@@ -10,7 +10,7 @@ from typing import Any
 from rerank_integrations._failures import status_error
 from rerank_integrations._hidden import Hidden
 from rerank_integrations._options import Options
-from rerank_integrations._wire import Call, Request, prepare
+from rerank_integrations._wire import Call, Part, Request, prepare
 from rerank_integrations.errors import StatusError
 from rerank_integrations.providers.base import Answer, Provider
 from rerank_integrations.providers.openrouter import OpenRouter
@@ -51,16 +51,32 @@ def call(*documents: object, provider: Provider | None = None, **given: Any) -> 
     return prepare(options(provider, **given), "a query", documents)
 
 
+def part(*documents: object, provider: Provider | None = None, **given: Any) -> Part:
+    """The only part of a prepared call."""
+    [only] = call(*documents, provider=provider, **given).parts
+    return only
+
+
 def request_of(prepared: Call) -> Request:
-    """The request of a call that has one."""
-    assert prepared.request is not None
-    return prepared.request
+    """The request of a call that has one, and no other."""
+    [part] = prepared.parts
+    return part.request()
+
+
+def content_of(request: Request) -> bytes:
+    """The bytes of a request's body."""
+    return b"".join(request.content.reveal())
 
 
 def body_of(prepared: Call) -> dict[str, Any]:
     """The decoded body of a call's request."""
-    body: dict[str, Any] = json.loads(request_of(prepared).content.reveal())
+    body: dict[str, Any] = json.loads(content_of(request_of(prepared)))
     return body
+
+
+def bodies_of(prepared: Call) -> list[dict[str, Any]]:
+    """The decoded bodies of all requests of a call."""
+    return [json.loads(content_of(part.request())) for part in prepared.parts]
 
 
 def answer(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:

@@ -16,12 +16,16 @@ ROOT = Path(rerank_integrations.__file__).parent
 # a module may import from the rows above its own, and from its own row where it is a package
 ROWS = [
     {"errors", "_hidden", "_lazy"},
-    {"_arguments", "images"},
+    {"_arguments", "_pixels"},
+    {"images"},
     {"models"},
     {"fields"},
     {"providers"},
     {"_options", "_failures"},
+    {"_documents"},
+    {"_body"},
     {"_wire"},
+    {"_answers"},
     {"_flow"},
     {"_http"},
     {"client"},

@@ -158,7 +158,7 @@ def test_an_image_for_a_gateway_without_images(
     """An image for an endpoint that ranks text only is refused with its document's position."""
     client = RerankClient("local:bm25") if gateway == "local" else client_of(server, gateway)
     documents = ["text", document]
-    cure = ("document 1", f"{gateway} takes text only", "leave the image out")
+    cure = ("document 1", f"{gateway} takes text only", "on_image='text'")
     with client:
         refused(
             lambda: call(client, QUERY, documents, rank_fields=rank_fields),

@@ -206,7 +206,7 @@ def test_secrets_are_cut_out() -> None:
         f"DATA:image/png;base64,{PIXELS}",
         f"data:image/png;name=cat.png;base64,{PIXELS}",
         f"data:image/svg+xml;charset=utf-8;base64,{PIXELS}",
-        wire_image(PNG * 1000),
+        wire_image(PNG * 1000).uri(),
     ],
 )
 def test_images_are_cut_out(uri: str) -> None:

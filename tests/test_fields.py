@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 
 from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
-from rerank_integrations.fields import parts_of, rendered
+from rerank_integrations.fields import Parts, parts_of, rendered
+from rerank_integrations.images import wire_image
 from rerank_integrations.models import RerankDocument
 from support import DATA_URI
 
@@ -51,7 +52,9 @@ def test_attributes_win() -> None:
     """In a RerankDocument the attributes win over fields of the same name."""
     fields = {"text": "other", "image": "https://other.example/b.png"}
     document = RerankDocument(text="own", image="https://own.example/a.png", fields=fields)
-    assert parts_of(document, None) == ({"text": "own"}, "https://own.example/a.png")
+    assert parts_of(document, None) == Parts(
+        {"text": "own"}, wire_image("https://own.example/a.png")
+    )
 
 
 @pytest.mark.parametrize("empty", [None, "", " ", "\n\t", [], {}.keys(), set()])
@@ -82,7 +85,8 @@ def test_dotted_name(document: object, expected: list[tuple[str, str]]) -> None:
 @pytest.mark.parametrize("rank_fields", [None, ["image", "text"], ["text"]])
 def test_image_is_no_text_field(rank_fields: list[str] | None) -> None:
     """The image is sent as an image whatever rank_fields says, and never as text."""
-    assert parts_of({"image": DATA_URI, "text": "x"}, rank_fields) == ({"text": "x"}, DATA_URI)
+    document = {"image": DATA_URI, "text": "x"}
+    assert parts_of(document, rank_fields) == Parts({"text": "x"}, wire_image(DATA_URI))
 
 
 @pytest.mark.parametrize(

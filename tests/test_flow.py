@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rerank_integrations._flow import Heard, Send, rerank_flow
+from rerank_integrations._wire import Call
 from rerank_integrations.errors import (
     BadRequestError,
     RateLimitError,
@@ -43,9 +44,12 @@ def driven(
     flow = rerank_flow(call("a", "b", **given), lambda: jitter)
     sends: list[Send] = []
     try:
-        sends.append(next(flow))
+        step = next(flow)
+        assert isinstance(step, Send)
+        sends.append(step)
         for outcome in outcomes:
             step = flow.send(Heard(outcome, elapsed))
+            assert isinstance(step, Send)
             sends.append(step)
     except StopIteration as stop:
         response: RerankResponse = stop.value
@@ -53,6 +57,13 @@ def driven(
     except RerankError as error:
         return sends, error
     raise AssertionError("the flow asks for more than the test has")
+
+
+def first(prepared: Call) -> Send:
+    """The first step of a call with one request."""
+    step = next(rerank_flow(prepared))
+    assert isinstance(step, Send)
+    return step
 
 
 def waits(outcomes: Iterable[Answer | RerankError], **given: Any) -> list[float]:
@@ -83,8 +94,8 @@ def test_first_step() -> None:
 
 def test_without_limits() -> None:
     """Without timeout and deadline the HTTP client's own limits hold."""
-    send = next(rerank_flow(call("a", deadline=None)))
-    assert (send.phases, send.seconds) == (None, None)
+    send = first(call("a", deadline=None))
+    assert (send.phases, send.deadline) == (None, None)
 
 
 @pytest.mark.parametrize("documents", [(), (" ", "")])
@@ -163,7 +174,9 @@ def test_chance_by_default() -> None:
     """The pause is left to chance where nobody says otherwise."""
     flow = rerank_flow(call("a"))
     next(flow)
-    assert 0.25 <= flow.send(Heard(BUSY, 0.0)).pause <= 0.5
+    step = flow.send(Heard(BUSY, 0.0))
+    assert isinstance(step, Send)
+    assert 0.25 <= step.pause <= 0.5
 
 
 @pytest.mark.parametrize(
@@ -171,7 +184,7 @@ def test_chance_by_default() -> None:
 )
 def test_retry_after(retry_after: str, expected: float) -> None:
     """The pause is as long as the far side asks for, and never shorter than usual."""
-    assert waits([busy(retry_after=retry_after), GOOD]) == [0.0, expected]
+    assert waits([busy(retry_after=retry_after), GOOD], deadline=None) == [0.0, expected]
 
 
 @pytest.mark.parametrize("retry_after", ["60.1", "3600"])
@@ -191,18 +204,20 @@ def test_retry_after_beyond_the_deadline(deadline: float | None, sent: int) -> N
     assert len(sends) == sent
 
 
-def test_what_is_left_of_the_deadline() -> None:
-    """A retry may take what is left of the deadline after its pause."""
+def test_every_step_names_the_end_of_the_call() -> None:
+    """A retry has the same deadline, which counts from the start of the call."""
     sends, _ = driven([busy(retry_after="3"), GOOD], elapsed=2.0, deadline=10.0)
-    assert [send.seconds for send in sends] == [10.0, 5.0]
+    assert [send.deadline for send in sends] == [10.0, 10.0]
 
 
-def test_deadline_counts_from_the_start() -> None:
-    """What is left counts from the start of the call, not from the last attempt."""
-    flow = rerank_flow(call("a", deadline=10.0, max_retries=9), lambda: 1.0)
+def test_too_late_to_send() -> None:
+    """What was sent before it was too late stands in the error's attempts."""
+    flow = rerank_flow(call("a", deadline=10.0), lambda: 1.0)
     next(flow)
-    left = [flow.send(Heard(BUSY, elapsed)).seconds for elapsed in (1.0, 3.0, 5.0)]
-    assert left == [8.5, 6.0, 3.0]
+    flow.send(Heard(BUSY, 1.0))
+    with pytest.raises(RerankTimeoutError) as caught:
+        flow.throw(RerankTimeoutError("late"))
+    assert len(caught.value.attempts) == 1
 
 
 @pytest.mark.parametrize("elapsed", [10.0, 11.0])

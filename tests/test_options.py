@@ -307,7 +307,7 @@ def test_unknown_provider(name: str) -> None:
 
 def test_no_provider() -> None:
     """A model that names no provider is refused with the form that does."""
-    with pytest.raises(ConfigurationError, match="'provider:model' with one of local"):
+    with pytest.raises(ConfigurationError, match="'provider:model' with one of jina, local"):
         resolved("rerank-v3.5", None)
 
 

@@ -118,7 +118,7 @@ SETUPS: dict[str, Callable[[], object]] = {
         "m",
         provider=OpenRouter(api_key=KEYS["api_key"]),
         extra_headers=HEADERS,
-        topn=1,  # type: ignore[arg-type]
+        topn=1,  # type: ignore[call-arg]
     ),
     "unknown argument of with_options": lambda: secretive("http://host").with_options(
         extra_headers=HEADERS,

@@ -22,6 +22,7 @@ from support import (
     PNG,
     body_of,
     call,
+    content_of,
     local_variables,
     openrouter,
     options,
@@ -43,7 +44,7 @@ def test_exact_bytes() -> None:
     given = options(openrouter(), model="cohere/rerank-v3.5", top_n=1)
     prepared = prepare(given, "What is the capital of France?", documents)
     assert (
-        request_of(prepared).content.reveal()
+        content_of(request_of(prepared))
         == (
             '{"model":"cohere/rerank-v3.5","query":"What is the capital of France?",'
             '"documents":["Paris is the capital of France.","La vicuña «vive» en Perú."],"top_n":1}'
@@ -118,8 +119,8 @@ def test_together_example() -> None:
         (RerankDocument(text="a cat"), "a cat"),
         (RerankDocument(fields={"title": "Cat"}), "Cat"),
         (RerankDocument(text="cat", image=DATA_URI), {"text": "cat", "image": DATA_URI}),
-        (RerankDocument(image=PNG), {"image": wire_image(PNG)}),
-        ({"image": PNG, "text": None}, {"image": wire_image(PNG)}),
+        (RerankDocument(image=PNG), {"image": wire_image(PNG).uri()}),
+        ({"image": PNG, "text": None}, {"image": wire_image(PNG).uri()}),
         ({"image": None, "text": "a cat"}, "a cat"),
     ],
 )
@@ -218,13 +219,13 @@ def test_blank_documents(provider: Provider, blank: object) -> None:
     """A blank document is not sent, and the others keep their indexes."""
     prepared = call("a", blank, "b", blank, provider=provider, model=LLAMA_RANK)
     assert body_of(prepared)["documents"][-1] in ("b", {"text": "b"})
-    assert (prepared.sent, prepared.skipped) == ([0, 2], (1, 3))
+    assert (prepared.parts[0].sent, prepared.skipped) == ([0, 2], (1, 3))
 
 
 def test_nothing_left_to_rank_by() -> None:
     """A document without any of the ranked fields counts as blank."""
     prepared = call("a", LLAMA, {"author": "x"}, rank_fields=["title"])
-    assert (prepared.sent, prepared.skipped) == ([1], (0, 2))
+    assert (prepared.parts[0].sent, prepared.skipped) == ([1], (0, 2))
 
 
 def test_image_alone_is_not_blank() -> None:
@@ -235,13 +236,13 @@ def test_image_alone_is_not_blank() -> None:
 @pytest.mark.parametrize(("query", "documents"), [("", []), (None, ()), ("a", iter([]))])
 def test_empty_list(query: object, documents: object) -> None:
     """An empty list is nothing to send, whatever the query."""
-    assert prepare(options(), query, documents).request is None
+    assert prepare(options(), query, documents).parts == ()
 
 
 def test_only_blank_documents() -> None:
     """Where all documents are blank there is nothing to send."""
     prepared = call(*BLANKS)
-    assert (prepared.request, prepared.skipped) == (None, (0, 1, 2, 3, 4, 5))
+    assert (prepared.parts, prepared.skipped) == ((), (0, 1, 2, 3, 4, 5))
 
 
 @pytest.mark.parametrize("query", ["", " ", "\n\t"])
@@ -275,7 +276,7 @@ def test_no_list(documents: object) -> None:
 def test_any_iterable() -> None:
     """Documents may come from a generator."""
     prepared = prepare(options(), "q", (text for text in "ab"))
-    assert (body_of(prepared)["documents"], prepared.documents) == (["a", "b"], ("a", "b"))
+    assert (body_of(prepared)["documents"], prepared.parts[0].documents) == (["a", "b"], ("a", "b"))
 
 
 @pytest.mark.parametrize("image", [URL, DATA_URI, PNG])
@@ -344,7 +345,7 @@ def test_refused_body_stays_hidden() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         call(RerankDocument(image=PNG), extra_body={"new": object()})
     shown = local_variables(caught.value)
-    assert (KEY in shown, wire_image(PNG) in shown) == (False, False)
+    assert (KEY in shown, wire_image(PNG).uri() in shown) == (False, False)
 
 
 def test_repr_of_a_request() -> None:
@@ -381,5 +382,5 @@ def test_content_is_hidden() -> None:
 def test_body_is_json() -> None:
     """Quotes, line breaks and control characters of a text survive."""
     text = 'say "a"\n\\ \x00 \u2028 😀'
-    content = request_of(call(text)).content.reveal()
+    content = content_of(request_of(call(text)))
     assert json.loads(content)["documents"] == [text]

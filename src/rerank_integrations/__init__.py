@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         Provider as Provider,
         RemoteProvider as RemoteProvider,
     )
+    from rerank_integrations.providers.jina import Jina as Jina
     from rerank_integrations.providers.local import Local as Local
     from rerank_integrations.providers.openrouter import (
         OpenRouter as OpenRouter,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     )
     from rerank_integrations.providers.portkey import Portkey as Portkey
     from rerank_integrations.providers.together import Together as Together
+    from rerank_integrations.providers.vllm import VLLM as VLLM
 
 __getattr__, __dir__, __all__ = loaded_when_used(
     __name__,
@@ -71,9 +73,11 @@ __getattr__, __dir__, __all__ = loaded_when_used(
         """,
         "models": "Attempt DocumentInput RerankDocument RerankResponse RerankResult Usage",
         "providers.base": "Provider RemoteProvider",
+        "providers.jina": "Jina",
         "providers.local": "Local",
         "providers.openrouter": "OpenRouter ProviderPreferences",
         "providers.portkey": "Portkey",
         "providers.together": "Together",
+        "providers.vllm": "VLLM",
     },
 )

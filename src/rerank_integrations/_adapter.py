@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from rerank_integrations._options import hide_headers, resolved
+from rerank_integrations._options import OnImage, hide_headers, resolved
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
 from rerank_integrations.models import RerankResponse, RerankResult
 
+# what the client says where the adapter does not
+LEFT_TO_CLIENT = ("top_n", "rank_fields", "on_image")
+_MAY_BE_NONE = ("top_n", "rank_fields")
 log = logging.getLogger("rerank_integrations")
 
 
@@ -32,6 +35,7 @@ class Adapter(BaseModel):
     rank_fields: Sequence[str] | None = Field(default=None, min_length=1)
     score_threshold: float | None = Field(default=None, allow_inf_nan=False)
     on_error: Literal["raise", "passthrough"] = "raise"
+    on_image: OnImage | None = None
 
     _made: tuple[object, RerankClient] | None = PrivateAttr(default=None)
 
@@ -83,8 +87,12 @@ class Adapter(BaseModel):
 
     def _options(self) -> dict[str, Any]:
         """What a call overrides: what was set here, or in a subclass; else the client's holds."""
-        own = {"top_n": self.top_n, "rank_fields": self.rank_fields}
-        return {k: v for k, v in own.items() if v is not None or k in self.model_fields_set}
+        own = {name: getattr(self, name) for name in LEFT_TO_CLIENT}
+        return {
+            name: value
+            for name, value in own.items()
+            if value is not None or (name in self.model_fields_set and name in _MAY_BE_NONE)
+        }
 
     def _call_options(self, given: Any) -> dict[str, Any]:
         """What a call overrides: what was set here, then what was given for the call."""
@@ -120,12 +128,14 @@ class Adapter(BaseModel):
 
 def answered(response: RerankResponse) -> dict[str, Any]:
     """What a trace says of a call when it has succeeded."""
+    warnings = {"rerank_warnings": list(response.warnings)} if response.warnings else {}
     usage = {f"rerank_{name}": value for name, value in response.usage.counts().items()}
     return {
         "rerank_served_by": response.provider,
         "rerank_request_id": response.request_id,
         "rerank_retries": max(0, len(response.attempts) - 1),
         **usage,
+        **warnings,
     }
 
 

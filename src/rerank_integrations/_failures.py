@@ -95,7 +95,7 @@ def request_id_of(
     return found if isinstance(found, str) else None
 
 
-def json_object(content: bytes) -> Mapping[str, Any]:
+def json_object(content: bytes | bytearray) -> Mapping[str, Any]:
     """The body as an object; `{}` where it is none."""
     try:
         payload = from_json(content)

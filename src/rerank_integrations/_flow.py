@@ -1,13 +1,17 @@
-"""The order of steps in one call: send, judge, pause, send again. No I/O, no clock."""
+"""The order of steps in one call: send, judge, pause, send again; several parts at once.
+
+No I/O, no clock: whoever takes a flow through its steps brings both.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
+from rerank_integrations._answers import joined, read
 from rerank_integrations._options import Options
-from rerank_integrations._wire import Call, Request, nothing_sent, read
+from rerank_integrations._wire import Call, Part, Request
 from rerank_integrations.errors import RerankError, StatusError
 from rerank_integrations.models import Attempt, RerankResponse
 from rerank_integrations.providers.base import Answer
@@ -18,16 +22,17 @@ _LONGEST_ASKED = 60.0  # seconds; a server that asks for more is not waited for
 
 
 class Send(NamedTuple):
-    """Wait `pause` seconds, then send the request.
+    """Wait `pause` seconds, then send the request; the answer is a `Heard`.
 
     `phases` are the timeouts of its connecting, writing and reading, None for the HTTP client's
-    own; `seconds` is all that is left of the call after the pause, None without a deadline.
+    own; `deadline` is the seconds from the call's beginning to its end, None without an end.
+    Where the deadline has passed, nothing is sent and a `RerankTimeoutError` is thrown in.
     """
 
     pause: float
     request: Request
     phases: dict[str, float | None] | None
-    seconds: float | None
+    deadline: float | None
 
 
 class Heard(NamedTuple):
@@ -37,40 +42,66 @@ class Heard(NamedTuple):
     elapsed: float
 
 
-def rerank_flow(
-    call: Call, jitter: Callable[[], float] = random.random
-) -> Generator[Send, Heard, RerankResponse]:
-    """Yields what to send, is sent what was heard, and returns the response.
+PartFlow: TypeAlias = Generator[Send, Heard, RerankResponse]
+
+
+class Fork(NamedTuple):
+    """Take flows through their steps, so many at once; the answer lists their responses in order.
+
+    The first error of any is thrown in, and flows that have not begun are left.
+    """
+
+    flows: Sequence[PartFlow]
+    at_once: int
+
+
+Flow: TypeAlias = Generator[Send | Fork, Any, RerankResponse]
+
+
+def rerank_flow(call: Call, jitter: Callable[[], float] = random.random) -> Flow:
+    """Yields what to do, is sent what came of it, and returns the response.
 
     Raises:
         RerankError: that of the last attempt, with all attempts in its `attempts`.
     """
-    if call.request is None:
-        return nothing_sent(call)
-    options = call.options
+    flows = [_part_flow(part, jitter) for part in call.parts]
+    responses: list[RerankResponse] = []
+    if len(flows) > 1:
+        responses = yield Fork(flows, call.options.max_concurrency)
+    elif flows:
+        responses = [(yield from flows[0])]
+    return joined(call, responses)
+
+
+def _part_flow(part: Part, jitter: Callable[[], float]) -> PartFlow:
+    options = part.options
     attempts: tuple[Attempt, ...] = ()
-    pause, left = 0.0, options.deadline
+    pause, request = 0.0, part.request()
     while True:
-        heard = yield Send(pause, call.request, options.phases(), left)
         try:
-            return _judged(call, heard.outcome, (*attempts, _attempt(options)))
+            heard = yield Send(pause, request, options.phases(), options.deadline)
+        except RerankError as error:  # it was too late to send
+            error.attempts = attempts
+            raise
+        try:
+            return _judged(part, heard.outcome, (*attempts, _attempt(options)))
         except RerankError as error:
             attempts += (_attempt(options, f"{type(error).__name__}: {error}"),)
             error.attempts = attempts
             pause = _pause(error, jitter())
-            if options.deadline is not None:
-                left = options.deadline - heard.elapsed - pause
-            used_up = len(attempts) > options.max_retries or (left is not None and left <= 0)
-            if used_up or not error.is_retryable or pause > _LONGEST_ASKED:
+            ends = options.deadline
+            used_up = len(attempts) > options.max_retries
+            too_late = ends is not None and heard.elapsed + pause >= ends
+            if used_up or too_late or not error.is_retryable or pause > _LONGEST_ASKED:
                 raise
 
 
 def _judged(
-    call: Call, outcome: Answer | RerankError, attempts: tuple[Attempt, ...]
+    part: Part, outcome: Answer | RerankError, attempts: tuple[Attempt, ...]
 ) -> RerankResponse:
     if isinstance(outcome, RerankError):
         raise outcome
-    return read(call, outcome, attempts)
+    return read(part, outcome, attempts)
 
 
 def _attempt(options: Options, error: str | None = None) -> Attempt:

@@ -11,14 +11,15 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from rerank_integrations._flow import Heard, Send
+from rerank_integrations._flow import Flow, Fork, Heard, PartFlow, Send
 from rerank_integrations.errors import (
     ConfigurationError,
     RerankError,
@@ -32,7 +33,6 @@ from rerank_integrations.providers.base import Answer
 if TYPE_CHECKING:
     import ssl
 
-Flow = Generator[Send, Heard, RerankResponse]
 Handler = Callable[[bytes], Answer]
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
@@ -63,30 +63,14 @@ class Connections:
         weakref.finalize(self, _let_go, self._of_loop)
 
     def run(self, flow: Flow) -> RerankResponse:
-        """Take a flow through its steps, in this thread."""
-        try:
-            step = next(flow)
-            client = self._client()
-            started = time.monotonic()  # opening the first client does not count
-            while True:
-                if step.pause:
-                    time.sleep(step.pause)
-                step = flow.send(Heard(_sent(client, step), time.monotonic() - started))
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+        """Take a flow through its steps, in this thread; its forks in several."""
+        client = self._client()  # opening the first one does not count
+        return _driven(flow, client, time.monotonic())
 
     async def arun(self, flow: Flow) -> RerankResponse:
         """Take a flow through its steps, on the running event loop."""
-        try:
-            step = next(flow)
-            client = await self._async_client()
-            started = time.monotonic()
-            while True:
-                if step.pause:
-                    await asyncio.sleep(step.pause)
-                step = flow.send(Heard(await _asent(client, step), time.monotonic() - started))
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+        client = await self._async_client()
+        return await _adriven(flow, client, time.monotonic())
 
     def _client(self) -> Any:
         with self._lock:
@@ -216,31 +200,97 @@ class _InProcess(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return _as_response(await asyncio.to_thread(self._handler, content))
 
 
+def _driven(flow: Flow, client: Any, started: float) -> RerankResponse:
+    try:
+        step = next(flow)
+        while True:
+            try:
+                came = (
+                    _forked(step, client, started)
+                    if isinstance(step, Fork)
+                    else Heard(_sent(client, step, started), time.monotonic() - started)
+                )
+            except RerankError as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(came)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+async def _adriven(flow: Flow, client: Any, started: float) -> RerankResponse:
+    try:
+        step = next(flow)
+        while True:
+            try:
+                came = (
+                    await _aforked(step, client, started)
+                    if isinstance(step, Fork)
+                    else Heard(await _asent(client, step, started), time.monotonic() - started)
+                )
+            except RerankError as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(came)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+def _forked(fork: Fork, client: Any, started: float) -> list[RerankResponse]:
+    pool = ThreadPoolExecutor(min(fork.at_once, len(fork.flows)), "rerank")
+    try:
+        futures = [pool.submit(_driven, flow, client, started) for flow in fork.flows]
+        ended = wait(futures, return_when=FIRST_EXCEPTION).done
+        failed = [future for future in futures if future in ended and future.exception()]
+        return [future.result() for future in failed or futures]
+    finally:  # after a failure nobody waits for what is on its way
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def _aforked(fork: Fork, client: Any, started: float) -> list[RerankResponse]:
+    turns = asyncio.Semaphore(fork.at_once)
+
+    async def in_turn(flow: PartFlow) -> RerankResponse:
+        async with turns:
+            return await _adriven(flow, client, started)
+
+    tasks = [asyncio.create_task(in_turn(flow)) for flow in fork.flows]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class _Body:
-    """The chunks of an answer, within the deadline and a limit of size."""
+    """The bytes of an answer, within the deadline and a limit of size."""
 
     def __init__(self, step: Send, ends: float | None) -> None:
-        self._chunks: list[bytes] = []
-        self._room = _LARGEST_ANSWER + _GATEWAYS_ECHO * len(step.request.content.reveal())
+        self._content = bytearray()  # grows in place: a list of chunks would be held twice
+        self._most = _LARGEST_ANSWER + _GATEWAYS_ECHO * step.request.size
         self._ends = ends
 
     def add(self, chunk: bytes) -> None:
-        self._chunks.append(chunk)
-        self._room -= len(chunk)
-        if self._room < 0:
+        self._content += chunk
+        if len(self._content) > self._most:
             raise ResponseError("the answer is larger than any rerank answer; it was not read")
         if self._ends is not None and time.monotonic() > self._ends:
             raise TimeoutError
 
     def answer(self, response: httpx.Response) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, b"".join(self._chunks))
+        return Answer(response.status_code, headers, self._content)
 
 
-def _sent(client: Any, step: Send) -> Answer | RerankError:
-    ends = None if step.seconds is None else time.monotonic() + step.seconds
+def _sent(client: Any, step: Send, started: float) -> Answer | RerankError:
+    if step.pause:
+        time.sleep(step.pause)
+    left = _left(step, started)
+    ends = None if left is None else time.monotonic() + left
     try:
-        response = client.send(_built(client, step), stream=True, follow_redirects=False)
+        request = _built(client, step, left, iter(step.request.content.reveal()))
+        response = client.send(request, stream=True, follow_redirects=False)
         try:
             body = _Body(step, ends)
             for chunk in response.iter_bytes():
@@ -252,10 +302,14 @@ def _sent(client: Any, step: Send) -> Answer | RerankError:
         return _translated(cause, step)
 
 
-async def _asent(client: Any, step: Send) -> Answer | RerankError:
+async def _asent(client: Any, step: Send, started: float) -> Answer | RerankError:
+    if step.pause:
+        await asyncio.sleep(step.pause)
+    left = _left(step, started)
     try:
-        async with asyncio.timeout(step.seconds):
-            response = await client.send(_built(client, step), stream=True, follow_redirects=False)
+        async with asyncio.timeout(left):
+            request = _built(client, step, left, _async_iter(step.request.content.reveal()))
+            response = await client.send(request, stream=True, follow_redirects=False)
             try:
                 body = _Body(step, None)
                 async for chunk in response.aiter_bytes():
@@ -267,6 +321,21 @@ async def _asent(client: Any, step: Send) -> Answer | RerankError:
         return _translated(cause, step)
 
 
+async def _async_iter(pieces: Iterable[bytes]) -> AsyncGenerator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def _left(step: Send, started: float) -> float | None:
+    """The seconds that the call still has."""
+    if step.deadline is None:
+        return None
+    left = started + step.deadline - time.monotonic()
+    if left <= 0:
+        raise RerankTimeoutError("the deadline passed before the request could be sent")
+    return left
+
+
 @cache
 def _ssl_context() -> ssl.SSLContext:
     """One context for all clients: it takes longer to make than a client."""
@@ -274,22 +343,22 @@ def _ssl_context() -> ssl.SSLContext:
 
 
 def _as_response(answer: Answer) -> httpx.Response:
-    return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+    return httpx.Response(answer.status_code, headers=answer.headers, content=bytes(answer.content))
 
 
-def _built(client: Any, step: Send) -> Any:
+def _built(client: Any, step: Send, left: float | None, pieces: Any) -> Any:
     phases = step.phases or client.timeout.as_dict()
-    left = step.seconds
     if left is not None:
         phases = {
             phase: left if seconds is None else min(left, seconds)
             for phase, seconds in phases.items()
         }
+    whole = step.request.content.reveal()
     return client.build_request(
         "POST",
         step.request.url,
-        headers=step.request.headers.reveal(),
-        content=step.request.content.reveal(),
+        headers={**step.request.headers.reveal(), "content-length": str(step.request.size)},
+        content=whole[0] if len(whole) == 1 else pieces,
         extensions={"timeout": phases},
     )
 

@@ -7,17 +7,23 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, get_args, runtime_checkable
 
 from rerank_integrations._arguments import refuse_unknown
 from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError
+from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
 from rerank_integrations.providers import known_names, provider_class
 from rerank_integrations.providers._settings import header_problem, json_problem
 from rerank_integrations.providers.base import Provider
 
 OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
 _PHASES = ("connect", "read", "write", "pool")
+_LIMITS = ("max_image_bytes", "max_image_pixels", "max_documents_per_request", "max_request_bytes")
+# what stands in front of the gateways refuses bodies of about 100 MB; a third of it leaves room
+# for what they add, and less to send again after a failure
+_MAX_REQUEST_BYTES = 32 * 2**20
 
 
 @runtime_checkable
@@ -32,10 +38,16 @@ Timeout: TypeAlias = float | PhasedTimeout | Literal["default"] | None
 """Seconds for each phase of a request; "default" is that of the HTTP client in use."""
 
 
-class CallOptions(TypedDict, total=False):
-    """What one call may override; an absent key leaves the client's value."""
+OnImage: TypeAlias = Literal["raise", "text"]
+"""What becomes of an image where the provider takes text only."""
 
-    model: str
+
+_CHOICES = {"on_image": get_args(OnImage), "image_urls": get_args(ImageUrls)}
+
+
+class Settings(TypedDict, total=False):
+    """What a client and each of its calls can be set to; explained in `RerankClient`."""
+
     top_n: int | None
     rank_fields: Sequence[str] | None
     timeout: Timeout
@@ -43,6 +55,19 @@ class CallOptions(TypedDict, total=False):
     max_retries: int
     extra_headers: Mapping[str, str] | None
     extra_body: Mapping[str, Any] | None
+    on_image: OnImage
+    max_image_bytes: int | None
+    max_image_pixels: int | None
+    image_urls: ImageUrls
+    max_documents_per_request: int | Literal["default"] | None
+    max_request_bytes: int | None
+    max_concurrency: int
+
+
+class CallOptions(Settings, total=False):
+    """What one call may override; an absent key leaves the client's value."""
+
+    model: str
 
 
 class ClientOptions(CallOptions, total=False):
@@ -65,10 +90,17 @@ class Options:
     top_n: int | None = None
     rank_fields: Sequence[str] | None = None
     timeout: Timeout = "default"
-    deadline: float | None = None
+    deadline: float | None = 60.0
     max_retries: int = 2
     extra_headers: Hidden[Any] = field(default_factory=lambda: Hidden(None))
     extra_body: Mapping[str, Any] | None = None
+    on_image: OnImage = "raise"
+    max_image_bytes: int | None = MAX_IMAGE_BYTES
+    max_image_pixels: int | None = None
+    image_urls: ImageUrls = "any"
+    max_documents_per_request: int | Literal["default"] | None = "default"
+    max_request_bytes: int | None = _MAX_REQUEST_BYTES
+    max_concurrency: int = 4
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model.strip():
@@ -76,9 +108,20 @@ class Options:
         self.provider.check(self.model)
         self._set("top_n", _checked_top_n(self.top_n))
         self._set("rank_fields", _checked_rank_fields(self.rank_fields))
-        self._set("max_retries", _checked_retries(self.max_retries))
+        self._set("max_retries", _checked_whole("max_retries", self.max_retries, 0))
         self._set("extra_headers", _checked_headers(self.extra_headers))
         self._set("extra_body", _checked_body(self.extra_body))
+        for name in ("on_image", "image_urls"):
+            _check_choice(name, getattr(self, name), _CHOICES[name])
+        for name in _LIMITS:
+            if getattr(self, name) not in (None, "default"):
+                self._set(name, _checked_whole(name, getattr(self, name), 1, or_none=True))
+        self._set("max_concurrency", _checked_whole("max_concurrency", self.max_concurrency, 1))
+        if self.max_image_pixels is not None and find_spec("PIL") is None:
+            raise ConfigurationError(
+                "max_image_pixels needs the extra 'images': "
+                "pip install 'rerank-integrations[images]'"
+            )
         _check_timeout(self.timeout)
         if self.deadline is not None:
             _check_seconds("deadline", self.deadline)
@@ -107,6 +150,18 @@ class Options:
         if changed.get("provider", self.provider) is None:
             changed["model"], changed["provider"] = resolved(changed.get("model"), None)
         return dataclasses.replace(self, **changed)
+
+    def most_documents(self) -> int | None:
+        """How many documents go into one request; None for no limit."""
+        if self.max_documents_per_request == "default":
+            return self.provider.max_documents
+        return self.max_documents_per_request
+
+    def image_limits(self) -> ImageLimits | None:
+        """What images may be; None where the provider takes text only."""
+        if not self.provider.takes_images(self.model):
+            return None
+        return ImageLimits(self.max_image_bytes, self.max_image_pixels, self.image_urls)
 
     def phases(self) -> dict[str, float | None] | None:
         """The seconds for each phase of a request; None: the HTTP client's own."""
@@ -167,11 +222,18 @@ def _checked_top_n(top_n: Any) -> int | None:
     return number
 
 
-def _checked_retries(max_retries: Any) -> int:
-    number = _whole(max_retries)
-    if number is None or number < 0:
-        raise ConfigurationError(f"max_retries must be an int of at least 0, not {max_retries!r}")
+def _checked_whole(name: str, value: Any, least: int, *, or_none: bool = False) -> int:
+    number = _whole(value)
+    if number is None or number < least:
+        none = ", or None" if or_none else ""
+        raise ConfigurationError(f"{name} must be an int of at least {least}{none}, not {value!r}")
     return number
+
+
+def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    if value not in choices:
+        words = " or ".join(map(repr, choices))
+        raise ConfigurationError(f"{name} must be {words}, not {value!r}")
 
 
 def _whole(value: Any) -> int | None:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Never, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from rerank_integrations._arguments import refuse_unknown
 from rerank_integrations._flow import rerank_flow
 from rerank_integrations._hidden import Hidden
-from rerank_integrations._options import CallOptions, ClientOptions, Options, Timeout, resolved
+from rerank_integrations._options import (
+    CallOptions,
+    ClientOptions,
+    Options,
+    Settings,
+    hide_headers,
+    resolved,
+)
 from rerank_integrations._wire import prepare
 from rerank_integrations.errors import ConfigurationError, RerankError
 from rerank_integrations.models import DocumentInput, RerankResponse
@@ -22,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CallOptions", "RerankClient"]
 
-_DEADLINE = 60.0
 _ARGUMENTS = (*ClientOptions.__annotations__, "http_client", "async_http_client")
 
 
@@ -36,56 +42,51 @@ class RerankClient:
         model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"` or `"local:bm25"`;
             with `provider` given, the model alone.
         provider: a provider object, for more than a key from the environment.
-        top_n: how many results to return; None for all.
+        http_client: an `httpx.Client` of yours; used as it is, never closed, never
+            pickled; redirects are not followed all the same.
+        async_http_client: an `httpx.AsyncClient` of yours, for one event loop; likewise.
+        top_n: how many results to return; None (the default) for all.
         rank_fields: names of the fields to rank by, in order; `"text"` is a document's own text,
             `"a.b"` is field b of field a. None ranks by all of a document's fields.
         timeout: seconds for each phase of a request, or an `httpx.Timeout`; None waits for ever.
             By default 5 s to connect and 30 s for the rest, or what your `http_client` has.
-        deadline: seconds for the whole call, retries and pauses included; None for no limit.
-        max_retries: how often a request is sent again after a failure that may pass. A request
-            whose answer was lost may be billed again.
-        http_client: an `httpx.Client` of yours; used as it is, never closed, never
-            pickled; redirects are not followed all the same.
-        async_http_client: an `httpx.AsyncClient` of yours, for one event loop; likewise.
+        deadline: seconds for the whole call, retries and pauses included, 60 by default; None
+            for no limit.
+        max_retries: how often a request is sent again after a failure that may pass, 2 by
+            default. A request whose answer was lost may be billed again.
         extra_headers: headers to add to every request.
         extra_body: keys to add to the body, for what the provider does not offer.
+        on_image: "raise" refuses an image where the provider takes text only; "text" ranks the
+            document's text alone, and says so in the response's warnings.
+        max_image_bytes: the largest image to send, 10 MiB by default; None for no limit.
+        max_image_pixels: an image of more pixels is sent smaller. Needs the extra `images`.
+        image_urls: which URLs of images are passed on: "any" (the default), "public" for none
+            of private addresses, or "none". No URL is ever fetched here.
+        max_documents_per_request: with more documents several requests are sent and their
+            results ranked together, unless the model's scores depend on the whole list. By
+            default 1000, or what the provider takes; None for no limit.
+        max_request_bytes: the same for the size of a request's body; 32 MiB by default.
+        max_concurrency: how many requests of one call are on their way at once, 4 by default.
 
     Raises:
         ConfigurationError: the message says what to set.
         InvalidRequestError: `top_n` or `rank_fields` out of range.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         model: str,
         *,
         provider: Provider | None = None,
-        top_n: int | None = None,
-        rank_fields: Sequence[str] | None = None,
-        timeout: Timeout = "default",
-        deadline: float | None = _DEADLINE,
-        max_retries: int = 2,
         http_client: Any = None,
         async_http_client: Any = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        **unknown: Never,
+        **settings: Unpack[Settings],
     ) -> None:
-        headers, extra_headers = Hidden(extra_headers), None  # in no frame that raises
-        refuse_unknown("RerankClient", unknown, _ARGUMENTS)
+        hide_headers(settings)
+        refuse_unknown("RerankClient", settings, _ARGUMENTS)
         model, provider = resolved(model, provider)
         _check_clients(provider, http_client, async_http_client)
-        self._options = Options(
-            provider=provider,
-            model=model,
-            top_n=top_n,
-            rank_fields=rank_fields,
-            timeout=timeout,
-            deadline=deadline,
-            max_retries=max_retries,
-            extra_headers=headers,
-            extra_body=extra_body,
-        )
+        self._options = Options(provider=provider, model=model, **settings)  # type: ignore[arg-type]
         self._shared = _Shared(provider.handler, http_client, async_http_client)
 
     @property
@@ -117,8 +118,8 @@ class RerankClient:
             query: the text to rank by.
             documents: strings, mappings of fields or `RerankDocument`s; none of them is changed.
                 An empty list gives an empty response and sends nothing.
-            **options: `top_n`, `rank_fields`, `model`, `timeout`, `deadline`, `max_retries`,
-                `extra_headers`, `extra_body`, each for this call instead of the client's.
+            **options: `model`, or any setting of the client but the HTTP clients, for this call
+                instead of the client's; headers and body keys are added to the client's.
 
         Raises:
             InvalidRequestError: refused here; nothing was sent.

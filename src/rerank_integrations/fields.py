@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic_core import PydanticSerializationError, to_json
 
 from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
-from rerank_integrations.images import wire_image
+from rerank_integrations.images import ImageLimits, WireImage, wire_image
 from rerank_integrations.models import RerankDocument
 
 TEXT = "text"
@@ -20,14 +20,19 @@ class Parts(NamedTuple):
     """One document taken apart: its text fields by name, in order, and its image for the wire."""
 
     fields: Mapping[str, str]
-    image: str | None = None
+    image: WireImage | None = None
 
 
-def parts_of(document: object, rank_fields: Sequence[str] | None) -> Parts:
+def parts_of(
+    document: object,
+    rank_fields: Sequence[str] | None,
+    limits: ImageLimits | None = ImageLimits(),  # noqa: B008
+) -> Parts:
     """The fields of a document that count for the ranking, as text, and its image.
 
     Without `rank_fields` these are all fields, in the document's own order. Fields that are
-    missing, None or empty are left out, so a document without text has no fields.
+    missing, None or empty are left out, so a document without text has no fields. With `limits`
+    of None the image is left out.
 
     Raises:
         UnsupportedDocumentError: not a document, or an image of a kind that cannot be sent.
@@ -56,7 +61,16 @@ def parts_of(document: object, rank_fields: Sequence[str] | None) -> Parts:
         text = _text_of(name, _looked_up(whole, name))
         if text and not text.isspace():
             fields[name] = text
-    return Parts(fields, None if image is None else wire_image(image))
+    if image is None or limits is None:
+        return Parts(fields)
+    return Parts(fields, wire_image(image, limits))
+
+
+def has_image(document: object) -> bool:
+    """Whether an image was given, whatever becomes of it."""
+    if isinstance(document, RerankDocument):
+        return document.image is not None or (document.fields or {}).get(IMAGE) is not None
+    return isinstance(document, Mapping) and document.get(IMAGE) is not None
 
 
 def rendered(fields: Mapping[str, str]) -> str:

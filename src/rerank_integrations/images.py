@@ -2,34 +2,97 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
+import ipaddress
+import math
+import re
+import sys
 from contextlib import suppress
 from os import PathLike
+from typing import Any, Literal, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
 
 from rerank_integrations.errors import UnsupportedDocumentError
 
 FORMATS = "PNG, JPEG, WebP, GIF"
+# NVIDIA's rerank service takes at most 14,598,366 characters for an image
+# (https://docs.api.nvidia.com/nim/reference), which is this much in base64
+MAX_IMAGE_BYTES = 10 * 2**20
+
+ImageUrls: TypeAlias = Literal["any", "public", "none"]
+
 _DATA_URI = "data:image/"
 _BASE64 = ";base64,"
+_PLAIN = re.compile(r"data:image/[\w.+;=-]*", re.IGNORECASE | re.ASCII)
 _BEGINNING = 64  # characters of base64 that show an image's format; a multiple of four
+_PRIVATE_NAMES = ("localhost", ".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
-def wire_image(image: object) -> str:
-    """The image as a string that a rerank endpoint understands.
+class ImageLimits(NamedTuple):
+    """What images may be: the bytes of one, its pixels, and which URLs.
+
+    An image of more than `max_pixels` is made smaller; for all else it is refused.
+    """
+
+    max_bytes: int | None = MAX_IMAGE_BYTES
+    max_pixels: int | None = None
+    urls: ImageUrls = "any"
+
+
+class WireImage(NamedTuple):
+    """A checked image: text that becomes JSON, and what follows it as it stands.
+
+    The tail is ASCII from `start` on, or bytes for which base64 is made when they are sent, not
+    before, so that an image is not held twice.
+    """
+
+    head: str
+    tail: str | bytes = ""
+    start: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the tail on the wire."""
+        if isinstance(self.tail, str):
+            return len(self.tail) - self.start
+        return 4 * math.ceil(len(self.tail) / 3)
+
+    def encoded(self) -> bytes:
+        """The tail as it goes on the wire."""
+        if isinstance(self.tail, str):
+            return self.tail[self.start :].encode("ascii")
+        return binascii.b2a_base64(self.tail, newline=False)
+
+    def bare(self) -> WireImage:
+        """The same without what stands before the base64 of a data URI."""
+        if isinstance(self.tail, bytes):
+            return WireImage("", self.tail)
+        if self.head[: len(_DATA_URI)].lower() == _DATA_URI:
+            return WireImage("", self.head, self.head.index(_BASE64) + len(_BASE64))
+        return self._replace(start=self.tail.find(_BASE64) + len(_BASE64) if self.tail else 0)
+
+    def uri(self) -> str:
+        """The whole as a str."""
+        return self.head + self.encoded().decode("ascii")
+
+
+def wire_image(image: Any, limits: ImageLimits = ImageLimits()) -> WireImage:  # noqa: B008
+    """The image as a rerank endpoint understands it.
 
     Args:
-        image: an http(s) URL or a `data:image/...;base64,` URI, passed through as it stands; or
-            bytes, whose format is told from their first bytes.
+        image: an http(s) URL or a `data:image/...;base64,` URI, passed through as it stands;
+            bytes, whose format is told from their first bytes; or a `PIL.Image.Image`.
+        limits: what is refused, and what is made smaller.
 
     Raises:
         UnsupportedDocumentError: anything else; nothing is read from disk or fetched.
     """
     match image:
         case str() if image[:8].lower().startswith(("http://", "https://")):
-            return image
+            _check_url(image, limits.urls)
+            return WireImage(image)
         case str() if image[: len(_DATA_URI)].lower() == _DATA_URI:
-            return _checked_data_uri(image)
+            return _from_data_uri(image, limits)
         case str() if image[:5].lower() == "data:":
             raise UnsupportedDocumentError(
                 "the image is a data URI that is not an image: it must start with data:image/"
@@ -37,15 +100,17 @@ def wire_image(image: object) -> str:
         case str() | PathLike():
             raise UnsupportedDocumentError(
                 "an image is an http(s) URL, a data:image/ URI or bytes; for a local file use "
-                "RerankDocument.from_file(path)"
+                "RerankDocument.from_file(path), for base64 text RerankDocument.from_base64(text)"
             )
         case bytes() | bytearray() | memoryview():
-            content = bytes(image)
-            encoded = base64.b64encode(content).decode("ascii")
-            return f"{_DATA_URI}{_format_of(content)}{_BASE64}{encoded}"
+            return _from_bytes(bytes(image), limits)
+        case _ if _is_picture(image):
+            from rerank_integrations._pixels import encoded  # noqa: PLC0415  # Pillow is an extra
+
+            return _from_bytes(encoded(image), limits)
         case _:
             raise UnsupportedDocumentError(
-                "an image is an http(s) URL, a data:image/ URI or bytes, "
+                "an image is an http(s) URL, a data:image/ URI, bytes or a PIL image, "
                 f"not {type(image).__name__}"
             )
 
@@ -67,6 +132,80 @@ def data_uri(encoded: str | bytes) -> str:
     return f"{_DATA_URI}{_format_of(beginning)}{_BASE64}{text}"
 
 
+def _is_picture(image: Any) -> bool:
+    """Whether it is a `PIL.Image.Image`; who has one has loaded Pillow."""
+    pillow: Any = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(image, pillow.Image)
+
+
+def _from_bytes(content: bytes, limits: ImageLimits) -> WireImage:
+    _format_of(content)
+    if limits.max_pixels is not None:
+        content = _downsized(content, limits.max_pixels)
+    _check_size(len(content), limits.max_bytes)
+    return WireImage(f"{_DATA_URI}{_format_of(content)}{_BASE64}", content)
+
+
+def _from_data_uri(uri: str, limits: ImageLimits) -> WireImage:
+    beginning, marker, payload = uri.partition(_BASE64)
+    if not marker or not payload:
+        raise UnsupportedDocumentError(
+            "an image's data URI has the form data:image/png;base64,iVBORw0..."
+        )
+    content = b""
+    with suppress(ValueError):  # binascii.Error, or a character that is not ASCII
+        content = binascii.a2b_base64(payload, strict_mode=True)
+    if not content:
+        raise UnsupportedDocumentError("the image's data URI is not valid base64")
+    _format_of(content)
+    if limits.max_pixels is not None:
+        smaller = _downsized(content, limits.max_pixels)
+        if smaller is not content:
+            return _from_bytes(smaller, limits._replace(max_pixels=None))
+    _check_size(len(content), limits.max_bytes)
+    # with a plain beginning all of it is JSON as it stands
+    return WireImage("", uri) if _PLAIN.fullmatch(beginning) else WireImage(uri)
+
+
+def _downsized(content: bytes, max_pixels: int) -> bytes:
+    from rerank_integrations._pixels import downsized  # noqa: PLC0415  # Pillow is an extra
+
+    return downsized(content, max_pixels)
+
+
+def _check_size(size: int, max_bytes: int | None) -> None:
+    if max_bytes is not None and size > max_bytes:
+        raise UnsupportedDocumentError(
+            f"the image has {size:,} bytes, and max_image_bytes is {max_bytes:,}; set "
+            "max_image_pixels to send it smaller, or raise the limit"
+        )
+
+
+def _check_url(url: str, allowed: ImageUrls) -> None:
+    if allowed == "any":
+        return
+    if allowed == "none":
+        raise UnsupportedDocumentError(
+            "the image is a URL, and image_urls='none' refuses them; pass the image's bytes"
+        )
+    host = ""
+    with suppress(ValueError):
+        host = (urlsplit(url).hostname or "").rstrip(".").lower()
+    if not host or _is_private(host):
+        raise UnsupportedDocumentError(
+            "the image is a URL of a private address, and image_urls='public' refuses them; "
+            "pass the image's bytes"
+        )
+
+
+def _is_private(host: str) -> bool:
+    with suppress(ValueError):
+        return not ipaddress.ip_address(host.partition("%")[0]).is_global
+    # a name without a dot is one of this network, and 127.1 and 0x7f000001 are addresses too
+    numeric = host.rpartition(".")[2][:1].isdigit()
+    return "." not in host or numeric or host.endswith(_PRIVATE_NAMES)
+
+
 def _format_of(content: bytes) -> str:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
@@ -77,19 +216,7 @@ def _format_of(content: bytes) -> str:
     if content.startswith((b"GIF87a", b"GIF89a")):
         return "gif"
     raise UnsupportedDocumentError(
-        f"the bytes are no image that a rerank endpoint takes; it takes {FORMATS}"
+        f"the image is of no format that a rerank endpoint takes; these are {FORMATS}"
         if content
         else "the image has no bytes"
     )
-
-
-def _checked_data_uri(uri: str) -> str:
-    _, marker, payload = uri.partition(_BASE64)
-    if not marker or not payload:
-        raise UnsupportedDocumentError(
-            "an image's data URI has the form data:image/png;base64,iVBORw0..."
-        )
-    with suppress(ValueError):  # binascii.Error, or a character that is not ASCII
-        binascii.a2b_base64(payload, strict_mode=True)
-        return uri
-    raise UnsupportedDocumentError("the image's data URI is not valid base64")

@@ -22,6 +22,7 @@ from rerank_integrations.models import (
 try:
     from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
     from langchain_core.documents import BaseDocumentCompressor, Document
+    from langchain_core.documents.base import Blob
     from langchain_core.load.serializable import (
         Serializable,
         SerializedConstructor,
@@ -66,9 +67,11 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         on_error: "raise", or "passthrough": when the provider fails, the first `top_n` documents
             come back as they are, without a score, with a logged warning and an event in the
             trace. Mistakes made on this side are raised all the same.
+        on_image: "raise" or "text", where the provider takes text only; as the client says.
         score_key: the metadata key for the score.
         image_key: the metadata key of a document's image: an http(s) URL, a `data:` URI, bytes,
-            or a list of which the first counts. None sends no images.
+            a PIL image, a `Blob` that holds its data, or a list of which the first counts. None
+            sends no images.
         document_to_input: makes what is ranked out of a document, instead of all of the above.
 
     Raises:
@@ -229,10 +232,14 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         image = document.metadata.get(self.image_key) if self.image_key else None
         if isinstance(image, list | tuple):
             image = image[0] if image else None
-        if not by_fields and not image:
+        if isinstance(image, Blob):  # one that names a file is not read
+            image = image.data if image.data is not None else image.path
+        if isinstance(image, str | bytes) and not image:
+            image = None
+        if not by_fields and image is None:
             return document.page_content
         fields = {k: v for k, v in document.metadata.items() if k != "image"} if by_fields else None
-        return RerankDocument(text=document.page_content, image=image or None, fields=fields)
+        return RerankDocument(text=document.page_content, image=image, fields=fields)
 
     def _with_scores(self, response: RerankResponse) -> list[Document]:
         return [

@@ -17,7 +17,7 @@ from pydantic import (
     model_serializer,
 )
 
-from rerank_integrations._adapter import Adapter, answered, failed
+from rerank_integrations._adapter import LEFT_TO_CLIENT, Adapter, answered, failed
 from rerank_integrations.errors import (
     InvalidRequestError,
     RerankError,
@@ -79,6 +79,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         score_threshold: the least score to keep; scales differ per model.
         on_error: "raise", or "passthrough": when the provider fails, the first `top_n` nodes come
             back as they are, with a logged warning. Mistakes made on this side are raised.
+        on_image: "raise" or "text", where the provider takes text only; as the client says.
 
     Raises:
         pydantic.ValidationError: an unknown argument, no key, neither or both of model and client.
@@ -100,10 +101,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         """The settings, without those that are left to the client."""
         written: dict[str, Any] = super().custom_model_dump(handler, info)
         options = self._options()
-        for name in ("top_n", "rank_fields"):
-            if name not in options:
-                written.pop(name, None)
-        return written
+        return {k: v for k, v in written.items() if k in options or k not in LEFT_TO_CLIENT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # it takes every field for one that was set
@@ -208,6 +206,9 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         return node.get_content(metadata_mode=self.metadata_mode)
 
     def _with_image(self, image: _Image, **parts: Any) -> RerankDocument:
+        ranker = self._ranker()
+        if not ranker.provider.takes_images(ranker.model):  # it is refused or left out unread
+            return RerankDocument(image=next(filter(None, image)), **parts)
         if image.held and image.held.startswith(_SCHEMES):
             return RerankDocument(image=image.held, **parts)
         if image.held:

@@ -16,6 +16,7 @@ USAGE_COUNTS = ("search_units", "total_tokens", "prompt_tokens", "completion_tok
 _BASE64 = ";base64,"
 _DATA_URI = re.compile(r"data:[^\s\"'<>]*;base64,[\w+/=-]*", re.IGNORECASE)
 _DEEPEST = 20  # levels of nested values that a trace shows
+_LARGEST_FILE = 256 * 2**20  # bytes; more than any image that can be sent, also made smaller
 _SHOWN = 60  # characters of a text or a URL that a repr shows
 
 
@@ -26,7 +27,8 @@ class RerankDocument:
     Args:
         text: the document's own text; in `rank_fields` it is called `"text"`.
         image: an http(s) URL, a `data:image/...;base64,` URI, or the bytes of a PNG, JPEG, WebP
-            or GIF. A local file only through `from_file`, base64 text through `from_base64`.
+            or GIF; or a `PIL.Image.Image`. A local file only through `from_file`, base64 text
+            through `from_base64`.
         fields: further named values to rank by, such as a title. `text` and `image` win over
             fields of the same name.
 
@@ -35,7 +37,7 @@ class RerankDocument:
     """
 
     text: str | None = None
-    image: str | bytes | None = None
+    image: str | bytes | Any = None
     fields: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -197,6 +199,8 @@ class RerankResponse:
 def _content(file: Path) -> bytes:
     if file.exists() and not file.is_file():  # a pipe or a device may never end
         raise OSError("it is not a plain file")
+    if file.stat().st_size > _LARGEST_FILE:
+        raise OSError(f"it is larger than {_LARGEST_FILE:,} bytes")
     return file.read_bytes()
 
 

@@ -293,7 +293,7 @@ def test_model_of_an_own_scorer() -> None:
 
 def test_repr() -> None:
     """A repr does not show the scorer, which may be a large model."""
-    assert repr(Local(scorer=lengths)) == "Local()"
+    assert repr(Local(scorer=lengths)) == "Local(sees_images=False)"
 
 
 def test_address() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers.openrouter import OpenRouter, ProviderPreferences
+from rerank_integrations.providers.openrouter import ProviderPreferences
 from support import KEY, body_of, call, openrouter
 
 PREFERENCES: dict[str, Any] = {
@@ -194,7 +194,7 @@ def test_refused_preference_is_not_repeated() -> None:
 
 def test_images() -> None:
     """OpenRouter takes images."""
-    assert OpenRouter.takes_images is True
+    assert openrouter().takes_images("some/model") is True
 
 
 @pytest.mark.parametrize("model", ["Salesforce/Llama-Rank-V1", "pinecone/bge-reranker-v2-m3"])

@@ -256,4 +256,4 @@ def test_ranks_fields(arguments: dict[str, Any], model: str, expected: bool) -> 
 
 def test_text_only() -> None:
     """Portkey takes no images: it would send null in their place."""
-    assert Portkey.takes_images is False
+    assert portkey().takes_images("some/model") is False

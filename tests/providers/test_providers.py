@@ -36,7 +36,7 @@ class Own(Provider):
 
 def test_known_names() -> None:
     """The known providers are the modules of the folder, without its private ones."""
-    assert known_names() == ["local", "openrouter", "portkey", "together"]
+    assert known_names() == ["jina", "local", "openrouter", "portkey", "together", "vllm"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_class_of_a_name(name: str, kind: type[Provider]) -> None:
 @pytest.mark.parametrize("name", ["cohere", "base", "_settings", "", "OpenRouter", "os"])
 def test_unknown_name(name: str) -> None:
     """An unknown name is refused with the known ones."""
-    with pytest.raises(ConfigurationError, match="one of local, openrouter, portkey, together"):
+    with pytest.raises(ConfigurationError, match="one of jina, local, openrouter"):
         provider_class(name)
 
 
@@ -143,7 +143,9 @@ def test_unknown_argument(kind: type[Provider], given: str, meant: str) -> None:
 def test_unknown_argument_like_no_other() -> None:
     """An argument that resembles none is refused with the list of all."""
     arguments: dict[str, Any] = {"zzz": 1}
-    with pytest.raises(ConfigurationError, match=r"no argument 'zzz'; it takes scorer$"):
+    with pytest.raises(
+        ConfigurationError, match=r"no argument 'zzz'; it takes scorer, sees"
+    ):
         Local(**arguments)
 
 

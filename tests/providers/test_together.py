@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers.together import Together
 from support import KEY, together
 
 
@@ -80,4 +79,4 @@ def test_ranks_fields(model: str, expected: bool, said: bool | None) -> None:  #
 
 def test_text_only() -> None:
     """Together takes no images."""
-    assert Together.takes_images is False
+    assert together().takes_images("some/model") is False

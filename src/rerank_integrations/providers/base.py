@@ -24,6 +24,8 @@ from rerank_integrations.providers._settings import (
     type_problem,
 )
 
+# https://jina.ai/models/jina-reranker-v3: its scores depend on the other documents
+_LISTWISE = ("jina-reranker-v3",)
 P = TypeVar("P", bound="Provider")
 
 
@@ -32,7 +34,7 @@ class Answer(NamedTuple):
 
     status_code: int
     headers: Mapping[str, str]
-    content: bytes
+    content: bytes | bytearray
 
     def __repr__(self) -> str:  # an answer may echo images
         return f"<answer {self.status_code}, {len(self.content)} bytes>"
@@ -82,7 +84,9 @@ class Provider(metaclass=_Hiding):
     """
 
     name: ClassVar[str]
-    takes_images: ClassVar[bool] = False
+    takes_text_with_image: ClassVar[bool] = True
+    takes_bare_base64: ClassVar[bool] = False
+    max_documents: ClassVar[int | None] = 1000
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
     image_codes: ClassVar[frozenset[str]] = frozenset()
     secret_arguments: ClassVar[frozenset[str]] = frozenset()
@@ -131,6 +135,19 @@ class Provider(metaclass=_Hiding):
         """Whether the endpoint takes objects and `rank_fields` itself for this model."""
         del model
         return False
+
+    def takes_images(self, model: str) -> bool:
+        """Whether the model sees images."""
+        del model
+        return False
+
+    def splits(self, model: str) -> bool:
+        """Whether scores of several requests can be compared: a listwise model's cannot."""
+        return not any(name in model for name in _LISTWISE)
+
+    def with_image(self, text: str, image: str) -> Mapping[str, Any]:
+        """A document with an image, and a text unless that is empty."""
+        return {"text": text, "image": image} if text else {"image": image}
 
     def document(self, fields: Mapping[str, str], text: str) -> Mapping[str, str]:
         """A document for an endpoint that ranks fields; `text` is all of them as one text."""

@@ -68,19 +68,23 @@ def _words(text: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Local(Provider):
-    """A scorer in this process: no key, no network, text only.
+    """A scorer in this process: no key, no network, and text only unless it sees images.
 
     Args:
         scorer: a function `(query, texts) -> scores`; `bm25` out of the box. A cross-encoder, or
             its bound method `predict`, is called with `(query, text)` pairs instead.
+        sees_images: whether the scorer also takes documents with an image: for each of these it
+            gets a mapping with the `image`, as a URL or a data URI, and the `text` if there is one.
 
     Raises:
         ConfigurationError: the scorer cannot be called.
     """
 
     name: ClassVar[str] = "local"
+    max_documents: ClassVar[int | None] = None
 
     scorer: Scorer | Any = field(default=bm25, repr=False)
+    sees_images: bool = False
 
     def __post_init__(self) -> None:
         if not callable(getattr(self.scorer, "predict", self.scorer)):
@@ -107,6 +111,16 @@ class Local(Provider):
                 f"there is no local model {model!r}; use 'local:{_MODEL}', or pass "
                 "provider=Local(scorer=...) to score with your own function"
             )
+
+    def takes_images(self, model: str) -> bool:
+        """As the caller says."""
+        del model
+        return self.sees_images
+
+    def splits(self, model: str) -> bool:
+        """Never: BM25 counts how rare a word is among all documents."""
+        del model
+        return False
 
     def _answer(self, content: bytes) -> Answer:
         request = from_json(content)

@@ -101,7 +101,6 @@ class OpenRouter(RemoteProvider):
     name: ClassVar[str] = "openrouter"
     api_key_env: ClassVar[str] = "OPENROUTER_API_KEY"
     default_base_url: ClassVar[str] = "https://openrouter.ai/api/v1"
-    takes_images: ClassVar[bool] = True
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-generation-id", "x-request-id")
     image_codes: ClassVar[frozenset[str]] = frozenset(
         {
@@ -128,6 +127,11 @@ class OpenRouter(RemoteProvider):
         if self.session_id is not None and len(self.session_id) > _LONGEST_SESSION_ID:
             raise ConfigurationError(f"session_id has more than {_LONGEST_SESSION_ID} characters")
         super().__post_init__()
+
+    def takes_images(self, model: str) -> bool:
+        """OpenRouter takes them for every model, and answers 400 where one does not see."""
+        del model
+        return True
 
     def headers(self) -> dict[str, str]:
         """The key and what says which app asks."""

@@ -1,0 +1,135 @@
+"""The bodies of a call's requests: JSON in pieces, cut where a limit asks for it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeAlias
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from rerank_integrations._documents import Pictured, Ready
+from rerank_integrations._options import Options
+from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
+from rerank_integrations.images import WireImage
+
+Piece: TypeAlias = bytes | WireImage
+"""JSON, or an image whose tail becomes JSON when the request is sent."""
+
+# stands for an image until the JSON is cut there; nobody can write it into a document
+_IMAGE = f"image-{secrets.token_hex(16)}"
+_IMAGE_JSON = _IMAGE.encode()
+
+
+class Body(NamedTuple):
+    """The body that holds the documents from `first` up to `end`, which is not among them."""
+
+    first: int
+    end: int
+    pieces: Sequence[Piece]
+
+
+def bodies(options: Options, query: str, ready: Ready) -> list[Body]:
+    """As few bodies as the limits allow, with the documents in order.
+
+    Raises:
+        InvalidRequestError: text that is no text, or one document that no body can hold.
+    """
+    wire = ready.wire
+    frame = _Frame(options, query, ready.rank_fields)
+    if not options.provider.splits(options.model):
+        return [_whole(frame, wire, 0, len(wire))]
+    most, largest = options.most_documents() or len(wire), options.max_request_bytes
+    found: list[Body] = []
+    for first in range(0, len(wire), most):
+        end = min(first + most, len(wire))
+        body = _whole(frame, wire, first, end)
+        fits = largest is None or size_of(body.pieces) <= largest
+        found += [body] if fits else _by_size(frame, ready, first, end, largest or 0)
+    return found
+
+
+def size_of(pieces: Sequence[Piece]) -> int:
+    """The bytes that the pieces have on the wire."""
+    return sum(p.size if isinstance(p, WireImage) else len(p) for p in pieces)
+
+
+def joined(pieces: Sequence[Piece]) -> Iterator[bytes]:
+    """The pieces as bytes, small ones together, so that few are sent and none is copied."""
+    small: list[bytes] = []
+    for piece in pieces:
+        if isinstance(piece, WireImage):
+            yield b"".join(small)
+            small = []
+            yield piece.encoded()
+        else:
+            small.append(piece)
+    yield b"".join(small)
+
+
+class _Frame:
+    """What stands around the documents: the same for all bodies of a call, but for `top_n`."""
+
+    def __init__(self, options: Options, query: str, rank_fields: Sequence[str] | None) -> None:
+        self.before = _encoded({"model": options.model, "query": query})[:-1] + b',"documents":'
+        self.with_image = options.provider.with_image
+        self.bare_base64 = options.provider.takes_bare_base64
+        self._top_n = options.top_n
+        body = {"rank_fields": rank_fields, **options.provider.body()}
+        self._rest = {name: value for name, value in body.items() if value is not None}
+        self._rest |= options.extra_body or {}
+
+    def after(self, count: int) -> bytes:
+        rest = self._rest
+        if self._top_n is not None:
+            rest = {"top_n": min(self._top_n, count), **rest}
+        return b"," + _encoded(rest)[1:] if rest else b"}"
+
+
+def _whole(frame: _Frame, wire: Sequence[Any], first: int, end: int) -> Body:
+    documents = wire[first:end]
+    after = frame.after(end - first)
+    if not any(type(document) is Pictured for document in documents):
+        return Body(first, end, [frame.before, _encoded(documents), after])
+    pieces: list[Piece] = [frame.before]
+    for document in documents:
+        pieces.append(b"[" if len(pieces) == 1 else b",")
+        pieces += _document(frame, document)
+    return Body(first, end, [*pieces, b"]", after])
+
+
+def _by_size(frame: _Frame, ready: Ready, start: int, end: int, largest: int) -> list[Body]:
+    """Bodies of at most so many bytes."""
+    room = largest - len(frame.before) - len(frame.after(end - start)) - len(b"[]")
+    found, first, used = [], start, 0
+    for index in range(start, end):
+        size = size_of(_document(frame, ready.wire[index])) + len(b",")
+        if size > room:
+            raise UnsupportedDocumentError(
+                f"document {ready.sent[index]}: it has {size:,} bytes on the wire, and "
+                f"max_request_bytes is {largest:,}; shorten it, or raise the limit"
+            )
+        if used + size > room:
+            found.append(_whole(frame, ready.wire, first, index))
+            first, used = index, 0
+        used += size
+    return [*found, _whole(frame, ready.wire, first, end)]
+
+
+def _document(frame: _Frame, document: Any) -> list[Piece]:
+    if type(document) is not Pictured:
+        return [_encoded(document)]
+    image = document.image.bare() if frame.bare_base64 else document.image
+    head = _encoded(image.head)[1:-1]
+    before, _, after = _encoded(frame.with_image(document.text, _IMAGE)).partition(_IMAGE_JSON)
+    return [before + head, image, after] if image.tail else [before + head + after]
+
+
+def _encoded(value: Mapping[str, Any] | Sequence[Any] | str) -> bytes:
+    with suppress(PydanticSerializationError):  # its words hold the text
+        return to_json(value)
+    raise InvalidRequestError(
+        "the query or a document holds half a surrogate pair, which is no character; "
+        "clean it with text.encode('utf-8', 'replace').decode()"
+    )
