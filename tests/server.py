@@ -311,6 +311,6 @@ def pauses_fixture(monkeypatch: pytest.MonkeyPatch) -> Sequence[float]:
     async def asleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr("rerank_integrations._http.time.sleep", slept.append)
-    monkeypatch.setattr("rerank_integrations._http.asyncio.sleep", asleep)
+    monkeypatch.setattr("rerank_integrations._drive.time.sleep", slept.append)
+    monkeypatch.setattr("rerank_integrations._drive.asyncio.sleep", asleep)
     return slept

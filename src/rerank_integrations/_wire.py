@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from rerank_integrations._hidden import Hidden
 from rerank_integrations._options import Options
 from rerank_integrations.errors import InvalidRequestError
 from rerank_integrations.models import listed
+from rerank_integrations.providers.base import Answer
 
 _COMMON_HEADERS = {
     # OpenRouter's specification also lists an event stream for this endpoint
@@ -28,6 +29,7 @@ class Request(NamedTuple):
     url: str
     headers: Hidden[dict[str, str]]
     content: Hidden[Sequence[bytes]]
+    handler: Callable[[bytes], Answer] | None = None  # instead of the network
 
     @property
     def size(self) -> int:
@@ -54,7 +56,8 @@ class Part:
     def request(self) -> Request:
         """The request; base64 is made now, so that no part holds it while it waits."""
         content = Hidden(tuple(joined(self.body.reveal())))
-        return Request(self.options.provider.url, _headers(self.options), content)
+        provider = self.options.provider
+        return Request(provider.url, _headers(self.options), content, provider.handler)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

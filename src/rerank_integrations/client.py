@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import Any, Self, Unpack
 
 from rerank_integrations._arguments import refuse_unknown
+from rerank_integrations._drive import arun, run
 from rerank_integrations._flow import rerank_flow
 from rerank_integrations._hidden import Hidden
+from rerank_integrations._lane import Lane
 from rerank_integrations._options import (
     CallOptions,
     ClientOptions,
@@ -22,10 +23,7 @@ from rerank_integrations._options import (
 from rerank_integrations._wire import prepare
 from rerank_integrations.errors import ConfigurationError, RerankError
 from rerank_integrations.models import DocumentInput, RerankResponse
-from rerank_integrations.providers.base import Answer, Provider
-
-if TYPE_CHECKING:
-    from rerank_integrations._http import Connections
+from rerank_integrations.providers.base import Provider
 
 __all__ = ["CallOptions", "RerankClient"]
 
@@ -87,7 +85,7 @@ class RerankClient:
         model, provider = resolved(model, provider)
         _check_clients(provider, http_client, async_http_client)
         self._options = Options(provider=provider, model=model, **settings)  # type: ignore[arg-type]
-        self._shared = _Shared(provider.handler, http_client, async_http_client)
+        self._lane = Lane(http_client, async_http_client)
 
     @property
     def model(self) -> str:
@@ -130,7 +128,7 @@ class RerankClient:
         given, documents = Hidden(documents), ()
         try:
             call = prepare(self._options.but("rerank", CallOptions, options), query, given.reveal())
-            return self._shared.connections().run(rerank_flow(call))
+            return run(rerank_flow(call), self._lane)
         except RerankError as error:
             # its frames hold documents and answers, which error trackers would store
             raise error.with_traceback(None)  # noqa: B904
@@ -144,35 +142,31 @@ class RerankClient:
             call = prepare(
                 self._options.but("arerank", CallOptions, options), query, given.reveal()
             )
-            return await self._shared.connections().arun(rerank_flow(call))
+            return await arun(rerank_flow(call), self._lane)
         except RerankError as error:
             raise error.with_traceback(None)  # noqa: B904
 
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """A copy with other options, headers and body keys added to those in force.
 
-        It shares this client's connections, so closing either closes both, unless `provider`
-        changes between an engine in this process and a remote one.
+        It shares this client's connections, so closing either closes both.
 
         Args:
             **changes: `provider`, `model` and every option of `rerank`. Without a new `provider`
                 the model stays with the one in force.
         """
-        options = self._options.but("with_options", ClientOptions, changes)
-        handler = options.provider.handler
-        shared = self._shared if handler == self._shared.handler else _Shared(handler)
-        return self._alike(options, shared)
+        return self._alike(self._options.but("with_options", ClientOptions, changes), self._lane)
 
     def close(self) -> None:
         """Close the connections; a call afterwards is an error.
 
         Those of an event loop close when the loop ends, or with `aclose()` on it.
         """
-        self._shared.connections().close()
+        self._lane.close()
 
     async def aclose(self) -> None:
         """Close the connections, those of the running event loop included."""
-        await self._shared.connections().aclose()
+        await self._lane.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -197,7 +191,7 @@ class RerankClient:
         await self.aclose()
 
     def __copy__(self) -> Self:
-        return self._alike(self._options, self._shared.unopened())
+        return self._alike(self._options, self._lane.unopened())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.__copy__()  # the options never change, so they can be shared
@@ -207,47 +201,18 @@ class RerankClient:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._options = state["options"]
-        self._shared = _Shared(self.provider.handler)
+        self._lane = Lane()
 
     def __repr__(self) -> str:
         if not hasattr(self, "_options"):  # shown in a traceback out of __init__
             return "RerankClient(...)"
         return f"RerankClient({self.model!r}, provider={self.provider!r}, top_n={self.top_n})"
 
-    def _alike(self, options: Options, shared: _Shared) -> Self:
+    def _alike(self, options: Options, lane: Lane) -> Self:
         other = object.__new__(type(self))
         other._options = options
-        other._shared = shared
+        other._lane = lane
         return other
-
-
-class _Shared:
-    """The connections that a client and its `with_options` copies share.
-
-    They are made at the first call: loading the HTTP library takes longer than all else here.
-    """
-
-    def __init__(
-        self,
-        handler: Callable[[bytes], Answer] | None,
-        http_client: Any = None,
-        async_http_client: Any = None,
-    ) -> None:
-        self.handler = handler
-        self._given = (http_client, async_http_client)
-        self._made: Connections | None = None
-        self._lock = threading.Lock()
-
-    def connections(self) -> Connections:
-        if self._made is None:
-            from rerank_integrations._http import Connections  # noqa: PLC0415
-
-            with self._lock:
-                self._made = self._made or Connections(self.handler, *self._given)
-        return self._made
-
-    def unopened(self) -> _Shared:
-        return _Shared(self.handler, *self._given)
 
 
 def _check_clients(provider: Provider, http_client: Any, async_http_client: Any) -> None:
