@@ -16,7 +16,7 @@ ROOT = Path(rerank_integrations.__file__).parent
 # a module may import from the rows above its own, and from its own row where it is a package
 ROWS = [
     {"errors", "_hidden", "_lazy"},
-    {"_arguments", "_pixels"},
+    {"_arguments", "_pixels", "_traffic"},
     {"images"},
     {"models"},
     {"fields"},
@@ -29,6 +29,7 @@ ROWS = [
     {"_flow", "_received"},
     {"_http", "_theirs"},
     {"_lane"},
+    {"_fallback"},
     {"_drive"},
     {"client"},
     {"_adapter", "_langchain_errors"},

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rerank_integrations._flow import Heard, Send, rerank_flow
+from rerank_integrations._flow import Heard, Hold, Send, rerank_flow
 from rerank_integrations._wire import Call
 from rerank_integrations.errors import (
     BadRequestError,
@@ -49,6 +49,8 @@ def driven(
         sends.append(step)
         for outcome in outcomes:
             step = flow.send(Heard(outcome, elapsed))
+            if isinstance(step, Hold):
+                step = flow.send(None)
             assert isinstance(step, Send)
             sends.append(step)
     except StopIteration as stop:
@@ -89,7 +91,7 @@ def test_first_step() -> None:
     """The first request goes out without a pause, with the timeouts and the whole deadline."""
     prepared = call("a", deadline=9.0, timeout=2.0)
     phases: dict[str, float | None] = {"connect": 2.0, "read": 2.0, "write": 2.0, "pool": 2.0}
-    assert next(rerank_flow(prepared)) == Send(0.0, request_of(prepared), phases, 9.0)
+    assert next(rerank_flow(prepared)) == Send(0.0, request_of(prepared), phases, 9.0, documents=1)
 
 
 def test_without_limits() -> None:
@@ -211,13 +213,22 @@ def test_every_step_names_the_end_of_the_call() -> None:
 
 
 def test_too_late_to_send() -> None:
-    """What was sent before it was too late stands in the error's attempts."""
+    """Where it is too late to send again, the last error comes out with what was sent."""
     flow = rerank_flow(call("a", deadline=10.0), lambda: 1.0)
     next(flow)
     flow.send(Heard(BUSY, 1.0))
-    with pytest.raises(RerankTimeoutError) as caught:
+    with pytest.raises(ServiceUnavailableError) as caught:
         flow.throw(RerankTimeoutError("late"))
     assert len(caught.value.attempts) == 1
+
+
+def test_too_late_to_send_at_all() -> None:
+    """Where it is too late for the first request, that is the error."""
+    flow = rerank_flow(call("a"), lambda: 1.0)
+    next(flow)
+    with pytest.raises(RerankTimeoutError) as caught:
+        flow.throw(RerankTimeoutError("late"))
+    assert caught.value.attempts == ()
 
 
 @pytest.mark.parametrize("elapsed", [10.0, 11.0])

@@ -64,7 +64,7 @@ def loaded(text: str, **secrets: str) -> Any:
 @pytest.mark.parametrize("gateway", KEYS)
 def test_a_dump_can_be_loaded(gateway: str) -> None:
     """What dumps wrote, loads restores with every setting and the key."""
-    given: dict[str, Any] = {"model": MODELS[gateway], "api_key": KEY, "base_url": "http://host"}
+    given: dict[str, Any] = {"model": MODELS[gateway], "api_key": KEY, "base_url": "https://host"}
     compressor = RerankCompressor(**given, **SETTINGS)
 
     again = loaded(dumps(compressor), **{KEYS[gateway]: KEY})

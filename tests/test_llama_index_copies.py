@@ -35,7 +35,7 @@ from server import Server, client_of, server_fixture  # noqa: F401
 
 SETTINGS: dict[str, Any] = {
     "model": "openrouter:m",
-    "base_url": "http://host/v1",
+    "base_url": "https://host/v1",
     "top_n": 2,
     "rank_fields": ["title", "text"],
     "metadata_mode": MetadataMode.LLM,
@@ -274,7 +274,7 @@ def test_a_dump_takes_its_key_from_the_environment(
     [
         lambda: local(topn=1),
         lambda: local(model_name="m"),
-        lambda: openrouter("http://host", apikey=KEY),
+        lambda: openrouter("https://host", apikey=KEY),
         lambda: RerankPostprocessor.from_dict(local().to_dict(), topn=1),
         lambda: RerankPostprocessor.from_json(local().to_json(), topn=1),
         lambda: local().with_options(topn=1),

@@ -92,13 +92,13 @@ PRINTED: dict[str, Callable[[], object]] = {
     "OpenRouter": lambda: OpenRouter(api_key=KEYS["api_key"]),
     "Together": lambda: Together(api_key=KEYS["api_key"]),
     "Portkey": portkey,
-    "client": lambda: secretive("http://host"),
-    "copy": lambda: secretive("http://host").with_options(extra_headers=HEADERS, top_n=1),
-    "options": lambda: secretive("http://host")._options,
+    "client": lambda: secretive("https://host"),
+    "copy": lambda: secretive("https://host").with_options(extra_headers=HEADERS, top_n=1),
+    "options": lambda: secretive("https://host")._options,
     "fields of a provider": lambda: [
         value for name, value in vars(portkey()).items() if name in {*KEYS, "config"}
     ],
-    "fields of a client": lambda: vars(secretive("http://host")),
+    "fields of a client": lambda: vars(secretive("https://host")),
 }
 
 
@@ -120,7 +120,7 @@ SETUPS: dict[str, Callable[[], object]] = {
         extra_headers=HEADERS,
         topn=1,  # type: ignore[call-arg]
     ),
-    "unknown argument of with_options": lambda: secretive("http://host").with_options(
+    "unknown argument of with_options": lambda: secretive("https://host").with_options(
         extra_headers=HEADERS,
         topn=1,  # type: ignore[call-arg]
     ),
@@ -128,7 +128,7 @@ SETUPS: dict[str, Callable[[], object]] = {
     "character in a key": lambda: Together(api_key=f"{SECRET}é"),
     "wrong type of key": lambda: Together(api_key=SECRET.encode()),  # type: ignore[arg-type]
     "line break in a header": lambda: client_of(
-        "http://host", extra_headers={"X-Key": f"{SECRET}\r\nX-Other: 1"}
+        "https://host", extra_headers={"X-Key": f"{SECRET}\r\nX-Other: 1"}
     ),
     "wrong base_url": lambda: OpenRouter(api_key=KEYS["api_key"], base_url="host"),
     "key in base_url": lambda: OpenRouter(base_url=f"https://user:{SECRET}@host/v1"),
@@ -139,8 +139,8 @@ SETUPS: dict[str, Callable[[], object]] = {
     "config without JSON": lambda: Portkey(config={**CONFIG, "x": object()}, **KEYS),
     "wrong metadata": lambda: portkey(metadata={"a": 1}),
     "nobody who serves": lambda: RerankClient("m", provider=Portkey(api_key=KEYS["api_key"])),
-    "wrong top_n": lambda: secretive("http://host", top_n=0),
-    "wrong extra_body": lambda: secretive("http://host", extra_body={"model": "m"}),
+    "wrong top_n": lambda: secretive("https://host", top_n=0),
+    "wrong extra_body": lambda: secretive("https://host", extra_body={"model": "m"}),
 }
 
 

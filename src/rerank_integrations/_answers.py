@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +23,7 @@ from rerank_integrations._failures import (
     without_secrets,
 )
 from rerank_integrations._wire import Call, Part
-from rerank_integrations.errors import ResponseError
+from rerank_integrations.errors import RerankError, ResponseError
 from rerank_integrations.models import (
     USAGE_COUNTS,
     Attempt,
@@ -79,11 +79,24 @@ def read(part: Part, answer: Answer, attempts: tuple[Attempt, ...] = ()) -> Rera
     )
 
 
-def joined(call: Call, responses: Sequence[RerankResponse]) -> RerankResponse:
-    """One response of those to the parts of a call: the best of all, ties in the caller's order.
+def joined(call: Call, outcomes: Sequence[RerankResponse | RerankError]) -> RerankResponse:
+    """One response of what came of a call's parts: the best of all, ties in the caller's order.
 
     Counts of usage are added up; ids are listed, with commas.
+
+    Raises:
+        RerankError: the first error, where no part was answered.
     """
+    responses = [outcome for outcome in outcomes if isinstance(outcome, RerankResponse)]
+    errors = [outcome for outcome in outcomes if isinstance(outcome, RerankError)]
+    if errors and not responses:
+        raise errors[0]
+    missing = [
+        index
+        for part, outcome in zip(call.parts, outcomes, strict=False)
+        if isinstance(outcome, RerankError)
+        for index in part.sent
+    ]
     results = [result for response in responses for result in response]
     if len(responses) > 1:
         results.sort(key=lambda result: -result.relevance_score)
@@ -97,10 +110,17 @@ def joined(call: Call, responses: Sequence[RerankResponse]) -> RerankResponse:
         request_id=_listed(response.request_id for response in responses),
         usage=_summed([response.usage for response in responses]),
         skipped=call.skipped,
-        warnings=call.warnings
-        + tuple(dict.fromkeys(words for response in responses for words in response.warnings)),
-        attempts=tuple(attempt for response in responses for attempt in response.attempts),
+        warnings=tuple(dict.fromkeys([*call.warnings, *_warnings(responses, errors)])),
+        attempts=tuple(attempt for outcome in outcomes for attempt in outcome.attempts),
+        missing=tuple(missing),
     )
+
+
+def _warnings(responses: Sequence[RerankResponse], errors: Sequence[RerankError]) -> Iterator[str]:
+    for response in responses:
+        yield from response.warnings
+    for error in errors:
+        yield f"a request of several failed, and its documents are missing: {error}"
 
 
 def _secrets(part: Part) -> list[str]:

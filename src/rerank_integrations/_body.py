@@ -20,6 +20,7 @@ Piece: TypeAlias = bytes | WireImage
 # stands for an image until the JSON is cut there; nobody can write it into a document
 _IMAGE = f"image-{secrets.token_hex(16)}"
 _IMAGE_JSON = _IMAGE.encode()
+_IMAGE_QUOTED = b'"%b"' % _IMAGE_JSON
 
 
 class Body(NamedTuple):
@@ -37,7 +38,7 @@ def bodies(options: Options, query: str, ready: Ready) -> list[Body]:
         InvalidRequestError: text that is no text, or one document that no body can hold.
     """
     wire = ready.wire
-    frame = _Frame(options, query, ready.rank_fields)
+    frame = _Frame(options, query, ready)
     if not options.provider.splits(options.model):
         return [_whole(frame, wire, 0, len(wire))]
     most, largest = options.most_documents() or len(wire), options.max_request_bytes
@@ -71,37 +72,38 @@ def joined(pieces: Sequence[Piece]) -> Iterator[bytes]:
 class _Frame:
     """What stands around the documents: the same for all bodies of a call, but for `top_n`."""
 
-    def __init__(self, options: Options, query: str, rank_fields: Sequence[str] | None) -> None:
-        self.before = _encoded({"model": options.model, "query": query})[:-1] + b',"documents":'
+    def __init__(self, options: Options, query: str, ready: Ready) -> None:
+        self.has_images = ready.has_images
         self.with_image = options.provider.with_image
         self.bare_base64 = options.provider.takes_bare_base64
+        self._before = {"model": options.model, "query": query}
         self._top_n = options.top_n
-        body = {"rank_fields": rank_fields, **options.provider.body()}
-        self._rest = {name: value for name, value in body.items() if value is not None}
-        self._rest |= options.extra_body or {}
+        body = {"rank_fields": ready.rank_fields, **options.provider.body()}
+        self._after = {name: value for name, value in body.items() if value is not None}
+        self._after |= options.extra_body or {}
 
-    def after(self, count: int) -> bytes:
-        rest = self._rest
-        if self._top_n is not None:
-            rest = {"top_n": min(self._top_n, count), **rest}
-        return b"," + _encoded(rest)[1:] if rest else b"}"
+    def around(self, documents: Sequence[Any], count: int) -> dict[str, Any]:
+        """A whole body of these documents, for so many."""
+        top_n = {} if self._top_n is None else {"top_n": min(self._top_n, count)}
+        return {**self._before, "documents": documents, **top_n, **self._after}
 
 
 def _whole(frame: _Frame, wire: Sequence[Any], first: int, end: int) -> Body:
-    documents = wire[first:end]
-    after = frame.after(end - first)
-    if not any(type(document) is Pictured for document in documents):
-        return Body(first, end, [frame.before, _encoded(documents), after])
-    pieces: list[Piece] = [frame.before]
+    documents = wire if (first, end) == (0, len(wire)) else wire[first:end]
+    if not frame.has_images:
+        return Body(first, end, [_encoded(frame.around(documents, end - first))])
+    before, _, after = _encoded(frame.around([_IMAGE], end - first)).partition(_IMAGE_QUOTED)
+    pieces: list[Piece] = [before]
     for document in documents:
-        pieces.append(b"[" if len(pieces) == 1 else b",")
+        if len(pieces) > 1:
+            pieces.append(b",")
         pieces += _document(frame, document)
-    return Body(first, end, [*pieces, b"]", after])
+    return Body(first, end, [*pieces, after])
 
 
 def _by_size(frame: _Frame, ready: Ready, start: int, end: int, largest: int) -> list[Body]:
     """Bodies of at most so many bytes."""
-    room = largest - len(frame.before) - len(frame.after(end - start)) - len(b"[]")
+    room = largest - len(_encoded(frame.around([], end - start)))
     found, first, used = [], start, 0
     for index in range(start, end):
         size = size_of(_document(frame, ready.wire[index])) + len(b",")

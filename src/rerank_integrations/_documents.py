@@ -29,6 +29,7 @@ class Ready(NamedTuple):
     sent: Sequence[int]
     rank_fields: Sequence[str] | None = None
     warnings: tuple[str, ...] = ()
+    has_images: bool = False
 
 
 def on_the_wire(options: Options, documents: Sequence[Any]) -> Ready:
@@ -39,7 +40,7 @@ def on_the_wire(options: Options, documents: Sequence[Any]) -> Ready:
     """
     rank_fields = options.rank_fields
     plain = rank_fields is None or TEXT in rank_fields
-    if plain and all(type(document) is str for document in documents):
+    if plain and set(map(type, documents)) == {str}:
         objects = rank_fields is not None and options.provider.ranks_fields(options.model)
         if not objects:
             return _texts(documents)
@@ -47,9 +48,9 @@ def on_the_wire(options: Options, documents: Sequence[Any]) -> Ready:
 
 
 def _texts(documents: Sequence[str]) -> Ready:
+    if "" not in documents and not any(map(str.isspace, documents)):
+        return Ready(documents, range(len(documents)))
     sent = [i for i, text in enumerate(documents) if text and not text.isspace()]
-    if len(sent) == len(documents):
-        return Ready(documents, sent)
     return Ready([documents[index] for index in sent], sent)
 
 
@@ -80,7 +81,8 @@ def _taken_apart(options: Options, documents: Sequence[Any]) -> Ready:
         rank_fields is not None or any(type(documents[index]) is not str for index in sent)
     )
     if not as_objects:
-        return Ready([_text_of(part) for part in parts], sent, None, warnings)
+        seen = any(part.image for part in parts)
+        return Ready([_text_of(part) for part in parts], sent, None, warnings, seen)
     names = rank_fields or tuple(dict.fromkeys(name for part in parts for name in part.fields))
     wire = [provider.document(part.fields, rendered(part.fields)) for part in parts]
     return Ready(wire, sent, names, warnings)

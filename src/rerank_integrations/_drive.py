@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import Any, TypeAlias
 
-from rerank_integrations._flow import Flow, Fork, Heard, PartFlow, Send
+from rerank_integrations._fallback import ChainFlow, Now, Take
+from rerank_integrations._flow import Flow, Fork, Heard, Hold, PartFlow, Send
 from rerank_integrations._lane import Lane
 from rerank_integrations.errors import (
     RerankError,
@@ -17,8 +19,11 @@ from rerank_integrations.errors import (
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers.base import Answer
 
+AnyFlow: TypeAlias = Flow | PartFlow | ChainFlow
+Step: TypeAlias = Send | Hold | Fork | Take | Now
 
-def run(flow: Flow, lane: Lane) -> RerankResponse:
+
+def run(flow: AnyFlow, lane: Lane) -> RerankResponse:
     """Take a flow through its steps, in this thread; its forks in several.
 
     Raises:
@@ -28,22 +33,18 @@ def run(flow: Flow, lane: Lane) -> RerankResponse:
     return _driven(flow, lane, time.monotonic())
 
 
-async def arun(flow: Flow, lane: Lane) -> RerankResponse:
+async def arun(flow: AnyFlow, lane: Lane) -> RerankResponse:
     """The same, on the running event loop."""
     await lane.loop_sender()
     return await _adriven(flow, lane, time.monotonic())
 
 
-def _driven(flow: Flow, lane: Lane, started: float) -> RerankResponse:
+def _driven(flow: AnyFlow, lane: Lane, started: float) -> RerankResponse:
     try:
-        step = next(flow)
+        step: Step = next(flow)
         while True:
             try:
-                came = (
-                    _forked(step, lane, started)
-                    if isinstance(step, Fork)
-                    else Heard(_sent(lane, step, started), time.monotonic() - started)
-                )
+                came = _done(step, lane, started)
             except RerankError as error:
                 step = flow.throw(error)
             else:
@@ -52,16 +53,12 @@ def _driven(flow: Flow, lane: Lane, started: float) -> RerankResponse:
         return stop.value  # type: ignore[no-any-return]
 
 
-async def _adriven(flow: Flow, lane: Lane, started: float) -> RerankResponse:
+async def _adriven(flow: AnyFlow, lane: Lane, started: float) -> RerankResponse:
     try:
-        step = next(flow)
+        step: Step = next(flow)
         while True:
             try:
-                came = (
-                    await _aforked(step, lane, started)
-                    if isinstance(step, Fork)
-                    else Heard(await _asent(lane, step, started), time.monotonic() - started)
-                )
+                came = await _adone(step, lane, started)
             except RerankError as error:
                 step = flow.throw(error)
             else:
@@ -70,10 +67,50 @@ async def _adriven(flow: Flow, lane: Lane, started: float) -> RerankResponse:
         return stop.value  # type: ignore[no-any-return]
 
 
-def _forked(fork: Fork, lane: Lane, started: float) -> list[RerankResponse]:
+def _done(step: Step, lane: Lane, started: float) -> Any:
+    """What the flow is sent for a step."""
+    match step:
+        case Send():
+            pause = _pause(step, lane, started)
+            if pause:
+                time.sleep(pause)
+            return Heard(_sent(lane, step, started), time.monotonic() - started)
+        case Fork():
+            return _forked(step, lane, started)
+        case Take():
+            return _driven(step.flow, step.lane, started)
+        case _:
+            return _noted(step, lane, started)
+
+
+async def _adone(step: Step, lane: Lane, started: float) -> Any:
+    match step:
+        case Send():
+            pause = _pause(step, lane, started)
+            if pause:
+                await asyncio.sleep(pause)
+            return Heard(await _asent(lane, step, started), time.monotonic() - started)
+        case Fork():
+            return await _aforked(step, lane, started)
+        case Take():
+            return await _adriven(step.flow, step.lane, started)
+        case _:
+            return _noted(step, lane, started)
+
+
+def _noted(step: Hold | Now, lane: Lane, started: float) -> float | None:
+    if isinstance(step, Now):
+        return time.monotonic() - started
+    lane.traffic.hold(step.seconds)
+    return None
+
+
+def _forked(fork: Fork, lane: Lane, started: float) -> list[RerankResponse | RerankError]:
     pool = ThreadPoolExecutor(min(fork.at_once, len(fork.flows)), "rerank")
     try:
         futures = [pool.submit(_driven, flow, lane, started) for flow in fork.flows]
+        if fork.keep_errors:
+            return [_kept(future) for future in futures]
         ended = wait(futures, return_when=FIRST_EXCEPTION).done
         failed = [future for future in futures if future in ended and future.exception()]
         return [future.result() for future in failed or futures]
@@ -81,12 +118,24 @@ def _forked(fork: Fork, lane: Lane, started: float) -> list[RerankResponse]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-async def _aforked(fork: Fork, lane: Lane, started: float) -> list[RerankResponse]:
+def _kept(future: Future[RerankResponse]) -> RerankResponse | RerankError:
+    try:
+        return future.result()
+    except RerankError as error:
+        return error
+
+
+async def _aforked(fork: Fork, lane: Lane, started: float) -> list[RerankResponse | RerankError]:
     turns = asyncio.Semaphore(fork.at_once)
 
-    async def in_turn(flow: PartFlow) -> RerankResponse:
+    async def in_turn(flow: PartFlow) -> RerankResponse | RerankError:
         async with turns:
-            return await _adriven(flow, lane, started)
+            try:
+                return await _adriven(flow, lane, started)
+            except RerankError as error:
+                if fork.keep_errors:
+                    return error
+                raise
 
     tasks = [asyncio.create_task(in_turn(flow)) for flow in fork.flows]
     try:
@@ -98,9 +147,6 @@ async def _aforked(fork: Fork, lane: Lane, started: float) -> list[RerankRespons
 
 
 def _sent(lane: Lane, step: Send, started: float) -> Answer | RerankError:
-    if step.pause:
-        time.sleep(step.pause)
-    _check_time(step, started)
     request = step.request
     ends = None if step.deadline is None else started + step.deadline
     try:
@@ -112,10 +158,8 @@ def _sent(lane: Lane, step: Send, started: float) -> Answer | RerankError:
 
 
 async def _asent(lane: Lane, step: Send, started: float) -> Answer | RerankError:
-    if step.pause:
-        await asyncio.sleep(step.pause)
-    left = _check_time(step, started)
     request = step.request
+    left = _left(step, started)
     try:
         async with asyncio.timeout(left):
             if request.handler is not None:
@@ -127,14 +171,23 @@ async def _asent(lane: Lane, step: Send, started: float) -> Answer | RerankError
         return _translated(cause, step)
 
 
-def _check_time(step: Send, started: float) -> float | None:
-    """The seconds that the call still has."""
-    if step.deadline is None:
-        return None
-    left = started + step.deadline - time.monotonic()
-    if left <= 0:
+def _pause(step: Send, lane: Lane, started: float) -> float:
+    """The seconds to wait before the request may go."""
+    left = _left(step, started)
+    if left is not None and left <= 0:
         raise RerankTimeoutError("the deadline passed before the request could be sent")
-    return left
+    pause = lane.traffic.turn(step.pace, step.documents, step.pause, left)
+    if pause is None:
+        raise RerankTimeoutError(
+            "the deadline would pass before the request may be sent: the rate limit, or the "
+            "provider's Retry-After, asks to wait longer"
+        )
+    return pause
+
+
+def _left(step: Send, started: float) -> float | None:
+    """The seconds that the call still has."""
+    return None if step.deadline is None else started + step.deadline - time.monotonic()
 
 
 def _translated(cause: Exception, step: Send) -> RerankError:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from rerank_integrations._answers import joined, read
 from rerank_integrations._options import Options
+from rerank_integrations._traffic import Pace
 from rerank_integrations._wire import Call, Part, Request
 from rerank_integrations.errors import RerankError, StatusError
 from rerank_integrations.models import Attempt, RerankResponse
@@ -22,17 +23,20 @@ _LONGEST_ASKED = 60.0  # seconds; a server that asks for more is not waited for
 
 
 class Send(NamedTuple):
-    """Wait `pause` seconds, then send the request; the answer is a `Heard`.
+    """Wait `pause` seconds, or longer where the pace asks for it, then send the request.
 
-    `phases` are the timeouts of its connecting, writing and reading, None for the HTTP client's
-    own; `deadline` is the seconds from the call's beginning to its end, None without an end.
-    Where the deadline has passed, nothing is sent and a `RerankTimeoutError` is thrown in.
+    The answer is a `Heard`. `phases` are the timeouts of its connecting, writing and reading,
+    None for the HTTP client's own; `deadline` is the seconds from the call's beginning to its
+    end, None without an end. Where it would be passed before the request could go, nothing is
+    sent and a `RerankTimeoutError` is thrown in.
     """
 
     pause: float
     request: Request
     phases: dict[str, float | None] | None
     deadline: float | None
+    pace: Pace = Pace()
+    documents: int = 0
 
 
 class Heard(NamedTuple):
@@ -42,20 +46,28 @@ class Heard(NamedTuple):
     elapsed: float
 
 
-PartFlow: TypeAlias = Generator[Send, Heard, RerankResponse]
+class Hold(NamedTuple):
+    """Nobody sends to this endpoint for so many seconds."""
+
+    seconds: float
+
+
+PartFlow: TypeAlias = Generator[Send | Hold, Any, RerankResponse]
 
 
 class Fork(NamedTuple):
-    """Take flows through their steps, so many at once; the answer lists their responses in order.
+    """Take flows through their steps, so many at once; the answer lists what came, in order.
 
-    The first error of any is thrown in, and flows that have not begun are left.
+    The first error of any is thrown in, and flows that have not begun are left; unless errors are
+    to be kept, which are then in the list.
     """
 
     flows: Sequence[PartFlow]
     at_once: int
+    keep_errors: bool
 
 
-Flow: TypeAlias = Generator[Send | Fork, Any, RerankResponse]
+Flow: TypeAlias = Generator[Send | Hold | Fork, Any, RerankResponse]
 
 
 def rerank_flow(call: Call, jitter: Callable[[], float] = random.random) -> Flow:
@@ -65,30 +77,35 @@ def rerank_flow(call: Call, jitter: Callable[[], float] = random.random) -> Flow
         RerankError: that of the last attempt, with all attempts in its `attempts`.
     """
     flows = [_part_flow(part, jitter) for part in call.parts]
-    responses: list[RerankResponse] = []
+    outcomes: list[RerankResponse | RerankError] = []
+    options = call.options
     if len(flows) > 1:
-        responses = yield Fork(flows, call.options.max_concurrency)
+        outcomes = yield Fork(flows, options.max_concurrency, options.on_partial == "keep")
     elif flows:
-        responses = [(yield from flows[0])]
-    return joined(call, responses)
+        outcomes = [(yield from flows[0])]
+    return joined(call, outcomes)
 
 
 def _part_flow(part: Part, jitter: Callable[[], float]) -> PartFlow:
     options = part.options
     attempts: tuple[Attempt, ...] = ()
+    last: RerankError | None = None
     pause, request = 0.0, part.request()
     while True:
         try:
-            heard = yield Send(pause, request, options.phases(), options.deadline)
-        except RerankError as error:  # it was too late to send
-            error.attempts = attempts
-            raise
+            heard: Heard = yield Send(
+                pause, request, options.phases(), options.deadline, options.pace(), len(part.sent)
+            )
+        except RerankError as late:
+            raise last or late from None
         try:
             return _judged(part, heard.outcome, (*attempts, _attempt(options)))
         except RerankError as error:
             attempts += (_attempt(options, f"{type(error).__name__}: {error}"),)
-            error.attempts = attempts
+            last, error.attempts = error, attempts
             pause = _pause(error, jitter())
+            if isinstance(error, StatusError) and error.retry_after:
+                yield Hold(min(error.retry_after, _LONGEST_ASKED))
             ends = options.deadline
             used_up = len(attempts) > options.max_retries
             too_late = ends is not None and heard.elapsed + pause >= ends

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from rerank_integrations._theirs import LoopTheirs, Theirs
+from rerank_integrations._traffic import Traffic
 from rerank_integrations._wire import Request
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers.base import Answer
@@ -34,6 +35,7 @@ class Lane:
     """
 
     def __init__(self, http_client: Any = None, async_http_client: Any = None) -> None:
+        self.traffic = Traffic()
         self._given = http_client and Theirs(http_client)
         self._given_async = async_http_client and LoopTheirs(async_http_client)
         self._own: _Sender | None = None

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict, get_args, runti
 
 from rerank_integrations._arguments import refuse_unknown
 from rerank_integrations._hidden import Hidden
+from rerank_integrations._traffic import Pace
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
 from rerank_integrations.providers import known_names, provider_class
@@ -20,7 +21,14 @@ from rerank_integrations.providers.base import Provider
 
 OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
 _PHASES = ("connect", "read", "write", "pool")
-_LIMITS = ("max_image_bytes", "max_image_pixels", "max_documents_per_request", "max_request_bytes")
+_LIMITS = (
+    "max_image_bytes",
+    "max_image_pixels",
+    "max_documents_per_request",
+    "max_request_bytes",
+    "requests_per_minute",
+    "documents_per_minute",
+)
 # what stands in front of the gateways refuses bodies of about 100 MB; a third of it leaves room
 # for what they add, and less to send again after a failure
 _MAX_REQUEST_BYTES = 32 * 2**20
@@ -42,7 +50,14 @@ OnImage: TypeAlias = Literal["raise", "text"]
 """What becomes of an image where the provider takes text only."""
 
 
-_CHOICES = {"on_image": get_args(OnImage), "image_urls": get_args(ImageUrls)}
+OnPartial: TypeAlias = Literal["raise", "keep"]
+"""What becomes of a call of several requests when one of them fails."""
+
+_CHOICES = {
+    "on_partial": get_args(OnPartial),
+    "on_image": get_args(OnImage),
+    "image_urls": get_args(ImageUrls),
+}
 
 
 class Settings(TypedDict, total=False):
@@ -62,6 +77,9 @@ class Settings(TypedDict, total=False):
     max_documents_per_request: int | Literal["default"] | None
     max_request_bytes: int | None
     max_concurrency: int
+    on_partial: OnPartial
+    requests_per_minute: int | None
+    documents_per_minute: int | None
 
 
 class CallOptions(Settings, total=False):
@@ -101,6 +119,9 @@ class Options:
     max_documents_per_request: int | Literal["default"] | None = "default"
     max_request_bytes: int | None = _MAX_REQUEST_BYTES
     max_concurrency: int = 4
+    on_partial: OnPartial = "raise"
+    requests_per_minute: int | None = None
+    documents_per_minute: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model.strip():
@@ -111,8 +132,8 @@ class Options:
         self._set("max_retries", _checked_whole("max_retries", self.max_retries, 0))
         self._set("extra_headers", _checked_headers(self.extra_headers))
         self._set("extra_body", _checked_body(self.extra_body))
-        for name in ("on_image", "image_urls"):
-            _check_choice(name, getattr(self, name), _CHOICES[name])
+        for name, choices in _CHOICES.items():
+            _check_choice(name, getattr(self, name), choices)
         for name in _LIMITS:
             if getattr(self, name) not in (None, "default"):
                 self._set(name, _checked_whole(name, getattr(self, name), 1, or_none=True))
@@ -150,6 +171,10 @@ class Options:
         if changed.get("provider", self.provider) is None:
             changed["model"], changed["provider"] = resolved(changed.get("model"), None)
         return dataclasses.replace(self, **changed)
+
+    def pace(self) -> Pace:
+        """How much may be sent in any minute."""
+        return Pace(self.requests_per_minute, self.documents_per_minute)
 
     def most_documents(self) -> int | None:
         """How many documents go into one request; None for no limit."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, NamedTuple, Self, Unpack
 
 from rerank_integrations._arguments import refuse_unknown
-from rerank_integrations._drive import arun, run
+from rerank_integrations._drive import AnyFlow, arun, run
+from rerank_integrations._fallback import Candidate, fallback_flow
 from rerank_integrations._flow import rerank_flow
 from rerank_integrations._hidden import Hidden
 from rerank_integrations._lane import Lane
@@ -20,14 +22,15 @@ from rerank_integrations._options import (
     hide_headers,
     resolved,
 )
-from rerank_integrations._wire import prepare
+from rerank_integrations._wire import Call, prepare
 from rerank_integrations.errors import ConfigurationError, RerankError
-from rerank_integrations.models import DocumentInput, RerankResponse
+from rerank_integrations.models import DocumentInput, RerankResponse, listed
 from rerank_integrations.providers.base import Provider
 
 __all__ = ["CallOptions", "RerankClient"]
 
-_ARGUMENTS = (*ClientOptions.__annotations__, "http_client", "async_http_client")
+_OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body")
+_ARGUMENTS = (*ClientOptions.__annotations__, "http_client", "async_http_client", "fallbacks")
 
 
 class RerankClient:
@@ -43,6 +46,10 @@ class RerankClient:
         http_client: an `httpx.Client` of yours; used as it is, never closed, never
             pickled; redirects are not followed all the same.
         async_http_client: an `httpx.AsyncClient` of yours, for one event loop; likewise.
+        fallbacks: who answers when the provider fails, one after another: "provider:model", with
+            the settings of this client but its headers and body keys, or a client with its own.
+            What is wrong with the call itself is raised at once. The time is shared: with one
+            fallback the provider has half of the deadline.
         top_n: how many results to return; None (the default) for all.
         rank_fields: names of the fields to rank by, in order; `"text"` is a document's own text,
             `"a.b"` is field b of field a. None ranks by all of a document's fields.
@@ -65,6 +72,11 @@ class RerankClient:
             default 1000, or what the provider takes; None for no limit.
         max_request_bytes: the same for the size of a request's body; 32 MiB by default.
         max_concurrency: how many requests of one call are on their way at once, 4 by default.
+        on_partial: when one request of several fails, "raise" fails the call; "keep" ranks what
+            was answered, and names the documents that are missing in the response.
+        requests_per_minute: how many requests this client and its copies send in any minute, in
+            all threads and tasks together; the rest wait. None for no limit.
+        documents_per_minute: the same for documents.
 
     Raises:
         ConfigurationError: the message says what to set.
@@ -78,6 +90,7 @@ class RerankClient:
         provider: Provider | None = None,
         http_client: Any = None,
         async_http_client: Any = None,
+        fallbacks: Sequence[str | RerankClient] = (),
         **settings: Unpack[Settings],
     ) -> None:
         hide_headers(settings)
@@ -86,6 +99,7 @@ class RerankClient:
         _check_clients(provider, http_client, async_http_client)
         self._options = Options(provider=provider, model=model, **settings)  # type: ignore[arg-type]
         self._lane = Lane(http_client, async_http_client)
+        self._fallbacks = tuple(map(self._fallback, _checked_list(fallbacks)))
 
     @property
     def model(self) -> str:
@@ -127,8 +141,7 @@ class RerankClient:
         """
         given, documents = Hidden(documents), ()
         try:
-            call = prepare(self._options.but("rerank", CallOptions, options), query, given.reveal())
-            return run(rerank_flow(call), self._lane)
+            return run(self._flow("rerank", query, given, options), self._lane)
         except RerankError as error:
             # its frames hold documents and answers, which error trackers would store
             raise error.with_traceback(None)  # noqa: B904
@@ -139,10 +152,7 @@ class RerankClient:
         """The same as `rerank`, without blocking the event loop."""
         given, documents = Hidden(documents), ()
         try:
-            call = prepare(
-                self._options.but("arerank", CallOptions, options), query, given.reveal()
-            )
-            return await arun(rerank_flow(call), self._lane)
+            return await arun(self._flow("arerank", query, given, options), self._lane)
         except RerankError as error:
             raise error.with_traceback(None)  # noqa: B904
 
@@ -162,11 +172,13 @@ class RerankClient:
 
         Those of an event loop close when the loop ends, or with `aclose()` on it.
         """
-        self._lane.close()
+        for lane in self._lanes():
+            lane.close()
 
     async def aclose(self) -> None:
         """Close the connections, those of the running event loop included."""
-        await self._lane.aclose()
+        for lane in self._lanes():
+            await lane.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -197,10 +209,13 @@ class RerankClient:
         return self.__copy__()  # the options never change, so they can be shared
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"options": self._options}
+        return {"options": self._options, "fallbacks": [one.options for one in self._fallbacks]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._options = state["options"]
+        self._fallbacks = tuple(
+            _Fallback(options, Lane(), is_own=True) for options in state["fallbacks"]
+        )
         self._lane = Lane()
 
     def __repr__(self) -> str:
@@ -208,11 +223,67 @@ class RerankClient:
             return "RerankClient(...)"
         return f"RerankClient({self.model!r}, provider={self.provider!r}, top_n={self.top_n})"
 
+    def _flow(self, owner: str, query: str, documents: Hidden[Any], changes: Any) -> AnyFlow:
+        """The steps of a call; what is wrong with it is raised now."""
+        options = self._options.but(owner, CallOptions, changes)
+        if not self._fallbacks:
+            return rerank_flow(prepare(options, query, documents.reveal()))
+        given = Hidden(listed(documents.reveal()))
+        prepare(options, query, given.reveal())
+
+        def prepared(own: Options) -> Call:
+            return prepare(own, query, given.reveal())
+
+        shared: Any = {name: changes[name] for name in changes if name not in _OF_ONE_PROVIDER}
+        for name in ("top_n", "rank_fields", "deadline"):
+            shared[name] = getattr(options, name)
+        others = [
+            Candidate(other.options.but(owner, CallOptions, shared), other.lane, prepared)
+            for other in self._fallbacks
+        ]
+        return fallback_flow([Candidate(options, self._lane, prepared), *others])
+
+    def _lanes(self) -> list[Lane]:
+        return [self._lane, *(other.lane for other in self._fallbacks if other.is_own)]
+
+    def _fallback(self, given: object) -> _Fallback:
+        if isinstance(given, RerankClient):
+            return _Fallback(given._options, given._lane, is_own=False)  # noqa: SLF001
+        if not isinstance(given, str):
+            raise ConfigurationError(
+                "a fallback is 'provider:model', such as 'local:bm25', or a RerankClient, "
+                f"not {type(given).__name__}"
+            )
+        model, provider = resolved(given, None)
+        options = dataclasses.replace(
+            self._options,
+            model=model,
+            provider=provider,
+            extra_headers=Hidden(None),  # headers and body keys are for one provider
+            extra_body=None,
+        )
+        return _Fallback(options, Lane(), is_own=True)
+
     def _alike(self, options: Options, lane: Lane) -> Self:
         other = object.__new__(type(self))
         other._options = options
         other._lane = lane
+        other._fallbacks = self._fallbacks
         return other
+
+
+class _Fallback(NamedTuple):
+    """Who answers in the provider's place; its lane is closed with the client if it is its own."""
+
+    options: Options
+    lane: Lane
+    is_own: bool
+
+
+def _checked_list(fallbacks: Any) -> Sequence[Any]:
+    if isinstance(fallbacks, str | RerankClient) or not isinstance(fallbacks, Sequence):
+        raise ConfigurationError("fallbacks must be a list, such as ['local:bm25']")
+    return fallbacks
 
 
 def _check_clients(provider: Provider, http_client: Any, async_http_client: Any) -> None:

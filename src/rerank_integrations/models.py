@@ -172,8 +172,10 @@ class RerankResponse:
         request_id: the id to quote to the provider's support.
         usage: what the call cost.
         skipped: indexes of blank documents, which were not sent.
+        missing: indexes of documents in requests that failed, with `on_partial="keep"`.
         warnings: what the caller should know although the call succeeded.
-        attempts: every request that was sent, oldest first; more than one means retries.
+        attempts: every request that was sent, and who was passed over; more than one means
+            retries, fallbacks, or a list that was split.
     """
 
     results: tuple[RerankResult, ...]
@@ -185,6 +187,7 @@ class RerankResponse:
     skipped: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    missing: tuple[int, ...] = ()
 
     def __iter__(self) -> Iterator[RerankResult]:
         return iter(self.results)

@@ -231,3 +231,22 @@ def test_wrong_type(provider: type[Provider], name: str, value: object, wanted: 
 def test_a_whole_number_is_a_number() -> None:
     """An int is taken where a float is asked for."""
     assert Portkey(api_key="key-123456", priority=3).priority == 3
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://gateway.example/v1", "http://10.0.0.5:8000", "http://192.168.1.1", "http://[fe80::1]"],
+)
+def test_an_open_address_needs_a_yes(address: str) -> None:
+    """http:// to another machine is refused with the cure, and taken with allow_http=True."""
+    with pytest.raises(ConfigurationError, match="allow_http=True"):
+        together(base_url=address)
+    assert together(base_url=address, allow_http=True).url.startswith(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1", "http://a.localhost"]
+)
+def test_this_machine_needs_none(address: str) -> None:
+    """http:// to this machine is taken as it is."""
+    assert together(base_url=address).url.startswith(address)

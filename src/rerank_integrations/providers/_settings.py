@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -90,6 +92,17 @@ def address_problem(value: object) -> str | None:
             "keys go into api_key= or extra_headers="
         )
     return None
+
+
+def is_open_http(address: str) -> bool:
+    """Whether the address is unencrypted and leaves this machine."""
+    parts = urlsplit(address)
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    with suppress(ValueError):
+        return not ip_address(host.partition("%")[0]).is_loopback
+    return True
 
 
 def normalised_base_url(given: str, default: str) -> str:

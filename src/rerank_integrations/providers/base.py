@@ -17,6 +17,7 @@ from rerank_integrations.providers._settings import (
     address_problem,
     bearer,
     header_problem,
+    is_open_http,
     json_problem,
     normalised_base_url,
     secret,
@@ -172,6 +173,7 @@ class RemoteProvider(Provider):
         api_key: the key; from the provider's environment variable when None.
         base_url: another address. Without a path it gets the vendor's prefix; with one it is
             taken as it is; a trailing `/` or `/rerank` is cut.
+        allow_http: whether the key and the documents may go unencrypted to another machine.
 
     Raises:
         ConfigurationError: no key, or an address that is none.
@@ -184,6 +186,7 @@ class RemoteProvider(Provider):
 
     api_key: SecretStr | str | None = field(default=None, repr=False)
     base_url: str | None = None
+    allow_http: bool = False
 
     def __post_init__(self) -> None:
         self._set("base_url", self._found_base_url())
@@ -202,6 +205,12 @@ class RemoteProvider(Provider):
         problem = address_problem(given.reveal())
         if problem:
             raise ConfigurationError(f"base_url {problem}")
+        if not self.allow_http and is_open_http(given.reveal()):
+            raise ConfigurationError(
+                "base_url begins with http://, so the key and the documents would travel "
+                "unencrypted; use https://, or say that you want it: "
+                f"provider={type(self).__name__}(base_url=..., allow_http=True)"
+            )
         return normalised_base_url(given.reveal(), self.default_base_url)
 
     def _needs_key(self) -> bool:

@@ -1,0 +1,122 @@
+"""Manners towards one endpoint, shared by all threads and tasks: pace, patience, and a break."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+_MINUTE = 60.0
+_FAILURES = 5  # in a row, before an endpoint that has a stand-in is left alone
+_BREAK = 30.0  # seconds for which it is left alone, and after which one call tries again
+_GAP = 0.01  # seconds between those who return after a hold
+
+
+class Pace(NamedTuple):
+    """How much may be sent in any minute; None for no limit."""
+
+    requests: int | None = None
+    documents: int | None = None
+
+
+class Traffic:
+    """What was sent to an endpoint of late, and how it fared.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._requests, self._documents = _Window(), _Window()
+        self._held_until = 0.0
+        self._behind = 0  # how many wait for it
+        self._failures = 0
+        self._out_until = 0.0
+
+    def turn(
+        self, pace: Pace, documents: int, pause: float = 0.0, latest: float | None = None
+    ) -> float | None:
+        """Seconds until a request with so many documents may go; its place is taken.
+
+        At least `pause`; None where it would be later than in `latest` seconds, and then no
+        place is taken.
+        """
+        with self._lock:
+            now = self._clock()
+            goes = now + pause
+            if self._held_until > now:
+                goes = max(goes, self._held_until) + self._behind * _GAP
+                self._behind += 1
+            goes = self._requests.free(now, goes, 1, pace.requests)
+            goes = self._documents.free(now, goes, documents, pace.documents)
+            if latest is not None and goes - now > latest:
+                return None
+            if pace.requests is not None:
+                self._requests.take(goes, 1)
+            if pace.documents is not None:
+                self._documents.take(goes, documents)
+            return goes - now
+
+    def hold(self, seconds: float) -> None:
+        """Nobody sends for so long: the endpoint has asked for it."""
+        with self._lock:
+            now = self._clock()
+            if now >= self._held_until:
+                self._behind = 0
+            self._held_until = max(self._held_until, now + seconds)
+
+    def failed(self) -> None:
+        """A call failed in a way that a stand-in may cure."""
+        with self._lock:
+            self._failures += 1
+            if self._failures >= _FAILURES:
+                self._out_until = self._clock() + _BREAK
+
+    def succeeded(self) -> None:
+        """A call was answered."""
+        with self._lock:
+            self._failures = 0
+            self._out_until = 0.0
+
+    def is_out(self) -> bool:
+        """Whether it is left alone for now; when the break is over, one caller is told no."""
+        with self._lock:
+            if self._failures < _FAILURES:
+                return False
+            now = self._clock()
+            if now < self._out_until:
+                return True
+            self._out_until = now + _BREAK
+            return False
+
+
+class _Window:
+    """What was sent in the last minute, and what is about to be, in order of time."""
+
+    def __init__(self) -> None:
+        self._sent: deque[tuple[float, int]] = deque()
+        self._total = 0
+
+    def free(self, now: float, goes: float, count: int, limit: int | None) -> float:
+        """When so much more may be sent, not before `goes`."""
+        if limit is None:
+            return goes
+        while self._sent and self._sent[0][0] <= now - _MINUTE:
+            self._total -= self._sent.popleft()[1]
+        if self._sent:
+            goes = max(goes, self._sent[-1][0])  # nobody overtakes who waits already
+        total = self._total
+        for at, sent in self._sent:
+            if at > goes - _MINUTE and total + min(count, limit) <= limit:
+                break
+            goes = max(goes, at + _MINUTE)
+            total -= sent
+        return goes
+
+    def take(self, goes: float, count: int) -> None:
+        self._sent.append((goes, count))
+        self._total += count
