@@ -5,11 +5,12 @@ READY := .venv/.ready
 export QUESTION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format bare lowest clean
+.PHONY: help demo notebooks test lint types format bare lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 'pydantic==2.11.*'
 LOWEST_READY := .venv/lowest/.ready
+NOTEBOOKS_READY := .venv/notebooks/.ready
 PIP_QUIET := -m pip install --quiet --disable-pip-version-check
 
 help: ## list the targets
@@ -26,6 +27,15 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## rerank what LangChain and LlamaIndex retrieve from Python's own documentation
 	@$(BIN)/python examples/demo.py
+
+$(NOTEBOOKS_READY): pyproject.toml
+	@$(PYTHON) -m venv .venv/notebooks
+	@.venv/notebooks/bin/python $(PIP_QUIET) --upgrade 'pip>=25.1'
+	@.venv/notebooks/bin/python $(PIP_QUIET) --editable '.[all]' --group notebooks
+	@touch $@
+
+notebooks: $(NOTEBOOKS_READY) ## execute every notebook and store what it shows
+	@.venv/notebooks/bin/python notebooks/run.py
 
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --cov --cov-report term
@@ -53,7 +63,7 @@ $(LOWEST_READY): pyproject.toml Makefile
 	@touch $@
 
 lowest: $(LOWEST_READY) ## test the adapters with the oldest frameworks that they support
-	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_conformance*.py
+	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_multimodal.py tests/test_conformance*.py
 
 clean: ## remove the environment and the caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .coverage dist

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-_KEYS = ("OPENROUTER_API_KEY", "TOGETHER_API_KEY", "TOGETHER_BASE_URL", "PORTKEY_API_KEY")
+_KEYS = (
+    "OPENROUTER_API_KEY",
+    "TOGETHER_API_KEY",
+    "TOGETHER_BASE_URL",
+    "PORTKEY_API_KEY",
+    "JINA_API_KEY",
+    "VLLM_API_KEY",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -104,7 +104,7 @@ def wire_image(image: Any, limits: ImageLimits = ImageLimits()) -> WireImage:  #
             )
         case bytes() | bytearray() | memoryview():
             return _from_bytes(bytes(image), limits)
-        case _ if _is_picture(image):
+        case _ if is_picture(image):
             from rerank_integrations._pixels import encoded  # noqa: PLC0415  # Pillow is an extra
 
             return _from_bytes(encoded(image), limits)
@@ -132,7 +132,7 @@ def data_uri(encoded: str | bytes) -> str:
     return f"{_DATA_URI}{_format_of(beginning)}{_BASE64}{text}"
 
 
-def _is_picture(image: Any) -> bool:
+def is_picture(image: Any) -> bool:
     """Whether it is a `PIL.Image.Image`; who has one has loaded Pillow."""
     pillow: Any = sys.modules.get("PIL.Image")
     return pillow is not None and isinstance(image, pillow.Image)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
-from rerank_integrations.images import data_uri
+from rerank_integrations.images import data_uri, is_picture
 
 USAGE_COUNTS = ("search_units", "total_tokens", "prompt_tokens", "completion_tokens", "cost")
 _BASE64 = ";base64,"
@@ -233,6 +233,8 @@ def without_image_data(value: Any, depth: int = 0) -> Any:
             return _DATA_URI.sub("<image data>", value) if _BASE64 in value.lower() else value
         case bytes() | bytearray() | memoryview():
             return f"<{len(value)} bytes>"
+        case _ if is_picture(value):
+            return f"<image of {value.width} x {value.height} pixels>"
         case Mapping():
             return {key: without_image_data(item, depth + 1) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():

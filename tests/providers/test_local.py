@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import sys
@@ -10,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from rerank_integrations.errors import ConfigurationError, ServerError
+from rerank_integrations import RerankClient
+from rerank_integrations.errors import ConfigurationError, ServerError, UnsupportedDocumentError
+from rerank_integrations.models import RerankDocument
 from rerank_integrations.providers.local import Local, Scorer, bm25
+from support import DATA_URI, PNG
 
 TEXTS = ["a dog barks", "a cat sleeps", "the cat of the neighbours sees a cat"]
 
@@ -304,3 +308,69 @@ def test_address() -> None:
 def test_equal_engines() -> None:
     """Engines with the same scorer are equal, and others are not."""
     assert (Local() == Local(), Local() == Local(scorer=lengths)) == (True, False)
+
+
+def test_scorer_that_sees() -> None:
+    """A scorer that sees gets a mapping for a document with an image, and strings for the rest."""
+    given: list[Any] = []
+
+    def scorer(query: str, documents: Sequence[Any]) -> list[float]:
+        given.extend(documents)
+        return [float(len(document)) for document in documents]
+
+    client = RerankClient("mine", provider=Local(scorer=scorer, sees_images=True))
+    documents: list[Any] = [
+        "a text",
+        RerankDocument(image=PNG),
+        RerankDocument(text="a caption", image=DATA_URI),
+        {"title": "t", "text": "fields"},
+        {"image": "https://example.org/a.png"},
+    ]
+
+    response = client.rerank("a query", documents)
+
+    assert given == [
+        "a text",
+        {"image": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"},
+        {"text": "a caption", "image": DATA_URI},
+        "title: t\ntext: fields",
+        {"image": "https://example.org/a.png"},
+    ]
+    assert [result.document for result in response] == [documents[i] for i in (3, 0, 2, 1, 4)]
+
+
+def test_cross_encoder_that_sees() -> None:
+    """A model that scores pairs and sees gets the query beside each mapping."""
+    given: list[Any] = []
+
+    class Seeing:
+        """A model of the kind that scores pairs."""
+
+        def predict(self, pairs: list[Any]) -> list[float]:
+            """Note the pairs."""
+            given.extend(pairs)
+            return [1.0 for _ in pairs]
+
+    client = RerankClient("mine", provider=Local(scorer=Seeing(), sees_images=True))
+    client.rerank("a query", [{"image": DATA_URI}, "a text"])
+
+    assert given == [("a query", {"image": DATA_URI}), ("a query", "a text")]
+
+
+def test_scorer_that_does_not_see() -> None:
+    """Without sees_images an image is refused, and the scorer is not called."""
+    calls: list[str] = []
+
+    def noted(query: str, texts: Sequence[str]) -> Iterable[float]:
+        calls.append(query)
+        return lengths(query, texts)
+
+    client = RerankClient("mine", provider=Local(scorer=noted))
+    with pytest.raises(UnsupportedDocumentError, match=r"document 1: .*takes text only"):
+        client.rerank("a query", ["a text", RerankDocument(text="a caption", image=PNG)])
+    assert not calls
+
+
+def test_repr_of_an_engine_that_sees() -> None:
+    """A repr says that the engine sees images."""
+    assert repr(Local(scorer=lengths, sees_images=True)) == "Local(sees_images=True)"

@@ -13,7 +13,8 @@ from rerank_integrations.providers.base import RemoteProvider
 class VLLM(RemoteProvider):
     """https://docs.vllm.ai/en/latest/serving/openai_compatible_server/, its rerank API.
 
-    A document with an image goes as content parts, the image first, as in a chat message.
+    A document with an image goes as content parts, the image first, as in a chat message; servers
+    that take a list of strings only answer 400 to it.
 
     Args:
         api_key: the key that the server was started with; from `VLLM_API_KEY` when None, and
