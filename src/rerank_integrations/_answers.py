@@ -87,6 +87,10 @@ def joined(call: Call, outcomes: Sequence[RerankResponse | RerankError]) -> Rera
     Raises:
         RerankError: the first error, where no part was answered.
     """
+    if len(outcomes) == 1 and not (call.skipped or call.warnings):
+        [outcome] = outcomes
+        if isinstance(outcome, RerankResponse):
+            return outcome
     responses = [outcome for outcome in outcomes if isinstance(outcome, RerankResponse)]
     errors = [outcome for outcome in outcomes if isinstance(outcome, RerankError)]
     if errors and not responses:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, get_args, runtime_checkable
 
@@ -124,31 +125,16 @@ class Options:
     documents_per_minute: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not self.model.strip():
-            raise ConfigurationError("model must be the name of a model, and not be empty")
-        self.provider.check(self.model)
-        self._set("top_n", _checked_top_n(self.top_n))
-        self._set("rank_fields", _checked_rank_fields(self.rank_fields))
-        self._set("max_retries", _checked_whole("max_retries", self.max_retries, 0))
-        self._set("extra_headers", _checked_headers(self.extra_headers))
-        self._set("extra_body", _checked_body(self.extra_body))
-        for name, choices in _CHOICES.items():
-            _check_choice(name, getattr(self, name), choices)
-        for name in _LIMITS:
-            if getattr(self, name) not in (None, "default"):
-                self._set(name, _checked_whole(name, getattr(self, name), 1, or_none=True))
-        self._set("max_concurrency", _checked_whole("max_concurrency", self.max_concurrency, 1))
-        if self.max_image_pixels is not None and find_spec("PIL") is None:
-            raise ConfigurationError(
-                "max_image_pixels needs the extra 'images': "
-                "pip install 'rerank-integrations[images]'"
-            )
-        _check_timeout(self.timeout)
-        if self.deadline is not None:
-            _check_seconds("deadline", self.deadline)
+        self._check([option.name for option in dataclasses.fields(self)])
 
-    def _set(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
+    def _check(self, names: Iterable[str]) -> None:
+        """Check the options of these names, and put them into form."""
+        for name in names:
+            check = _CHECKS.get(name)
+            if check is not None:
+                object.__setattr__(self, name, check(name, getattr(self, name)))
+        if "model" in names or "provider" in names:
+            self.provider.check(self.model)
 
     def but(self, owner: str, known: type, changes: Any) -> Options:
         """These options with some of them changed; headers and body keys are added.
@@ -161,16 +147,26 @@ class Options:
         if not changes:
             return self
         hide_headers(changes)
-        refuse_unknown(owner, changes, list(known.__annotations__))
+        if not changes.keys() <= known.__annotations__.keys():
+            refuse_unknown(owner, changes, list(known.__annotations__))
         changed = dict(changes)
         if "extra_headers" in changed:
             changed["extra_headers"] = _joined(self.extra_headers, changed["extra_headers"])
         if "extra_body" in changed:
-            added = _checked_body(changed["extra_body"]) or {}
+            added = _checked_body("extra_body", changed["extra_body"]) or {}
             changed["extra_body"] = {**(self.extra_body or {}), **added}
         if changed.get("provider", self.provider) is None:
             changed["model"], changed["provider"] = resolved(changed.get("model"), None)
-        return dataclasses.replace(self, **changed)
+        return self._changed(changed)
+
+    def _changed(self, changed: Mapping[str, Any]) -> Options:
+        """A copy of which only what changes is checked: it is made in every call."""
+        other = object.__new__(type(self))
+        for option in _NAMES:
+            value = changed[option] if option in changed else getattr(self, option)
+            object.__setattr__(other, option, value)
+        other._check(changed)
+        return other
 
     def pace(self) -> Pace:
         """How much may be sent in any minute."""
@@ -236,7 +232,13 @@ def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Pr
     return rest, found
 
 
-def _checked_top_n(top_n: Any) -> int | None:
+def _checked_model(_: str, model: Any) -> str:
+    if not isinstance(model, str) or not model.strip():
+        raise ConfigurationError("model must be the name of a model, and not be empty")
+    return model
+
+
+def _checked_top_n(_: str, top_n: Any) -> int | None:
     if top_n is None:
         return None
     number = _whole(top_n)
@@ -247,18 +249,32 @@ def _checked_top_n(top_n: Any) -> int | None:
     return number
 
 
-def _checked_whole(name: str, value: Any, least: int, *, or_none: bool = False) -> int:
+def _checked_count(name: str, value: Any, least: int = 0) -> int:
     number = _whole(value)
     if number is None or number < least:
-        none = ", or None" if or_none else ""
-        raise ConfigurationError(f"{name} must be an int of at least {least}{none}, not {value!r}")
+        raise ConfigurationError(f"{name} must be an int of at least {least}, not {value!r}")
     return number
 
 
-def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+def _checked_limit(name: str, value: Any) -> Any:
+    if value is None or (value == "default" and name == "max_documents_per_request"):
+        return value
+    if name == "max_image_pixels" and find_spec("PIL") is None:
+        raise ConfigurationError(
+            "max_image_pixels needs the extra 'images': pip install 'rerank-integrations[images]'"
+        )
+    number = _whole(value)
+    if number is None or number < 1:
+        raise ConfigurationError(f"{name} must be an int of at least 1, or None, not {value!r}")
+    return number
+
+
+def _checked_choice(name: str, value: Any) -> Any:
+    choices = _CHOICES[name]
     if value not in choices:
         words = " or ".join(map(repr, choices))
         raise ConfigurationError(f"{name} must be {words}, not {value!r}")
+    return value
 
 
 def _whole(value: Any) -> int | None:
@@ -268,7 +284,7 @@ def _whole(value: Any) -> int | None:
         return None
 
 
-def _checked_rank_fields(rank_fields: Any) -> tuple[str, ...] | None:
+def _checked_rank_fields(_: str, rank_fields: Any) -> tuple[str, ...] | None:
     if rank_fields is None:
         return None
     if isinstance(rank_fields, str) or not isinstance(rank_fields, Sequence):
@@ -278,7 +294,7 @@ def _checked_rank_fields(rank_fields: Any) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(rank_fields))
 
 
-def _checked_headers(given: Hidden[Any] | None) -> Hidden[dict[str, str]]:
+def _checked_headers(_: str, given: Hidden[Any] | None) -> Hidden[dict[str, str]]:
     headers = given or Hidden(None)
     if not isinstance(headers.reveal(), Mapping | None):
         raise ConfigurationError("extra_headers must be a mapping of names to values")
@@ -289,10 +305,10 @@ def _checked_headers(given: Hidden[Any] | None) -> Hidden[dict[str, str]]:
 
 
 def _joined(old: Hidden[dict[str, str]], new: Hidden[Any] | None) -> Hidden[dict[str, str]]:
-    return Hidden(old.reveal() | _checked_headers(new).reveal())
+    return Hidden(old.reveal() | _checked_headers("extra_headers", new).reveal())
 
 
-def _checked_body(body: Any) -> dict[str, Any] | None:
+def _checked_body(_: str, body: Any) -> dict[str, Any] | None:
     if body is None:
         return None
     if not isinstance(body, Mapping):
@@ -306,12 +322,32 @@ def _checked_body(body: Any) -> dict[str, Any] | None:
     return dict(body)
 
 
-def _check_timeout(timeout: Any) -> None:
-    if timeout not in (None, "default") and not isinstance(timeout, PhasedTimeout):
-        _check_seconds("timeout", timeout)
+def _checked_timeout(name: str, timeout: Any) -> Any:
+    if timeout == "default" or isinstance(timeout, PhasedTimeout):
+        return timeout
+    return _checked_seconds(name, timeout)
 
 
-def _check_seconds(name: str, value: Any) -> None:
+def _checked_seconds(name: str, value: Any) -> Any:
+    if value is None:
+        return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:
         raise ConfigurationError(f"{name} must be a number of seconds above 0, or None")
+    return value
+
+
+_NAMES = [option.name for option in dataclasses.fields(Options)]
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "model": _checked_model,
+    "top_n": _checked_top_n,
+    "rank_fields": _checked_rank_fields,
+    "timeout": _checked_timeout,
+    "deadline": _checked_seconds,
+    "max_retries": _checked_count,
+    "extra_headers": _checked_headers,
+    "extra_body": _checked_body,
+    "max_concurrency": partial(_checked_count, least=1),
+    **dict.fromkeys(_CHOICES, _checked_choice),
+    **dict.fromkeys(_LIMITS, _checked_limit),
+}
