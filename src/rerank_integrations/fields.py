@@ -53,12 +53,12 @@ def parts_of(
                 f"not {type(document).__name__}"
             )
     image = whole.get(IMAGE)
-    names = whole if rank_fields is None else rank_fields
     fields = {}
-    for name in names:
+    for name in whole if rank_fields is None else rank_fields:
         if name == IMAGE:
             continue
-        text = _text_of(name, _looked_up(whole, name))
+        value = whole[name] if name in whole else _nested(whole, name)
+        text = value if type(value) is str else _text_of(name, value)
         if text and not text.isspace():
             fields[name] = text
     if image is None or limits is None:
@@ -80,10 +80,8 @@ def rendered(fields: Mapping[str, str]) -> str:
     return "\n".join(f"{name}: {value}" for name, value in fields.items())
 
 
-def _looked_up(whole: Mapping[str, Any], name: str) -> object:
-    """The value under `name`; where there is no such key, `a.b` is key `b` of mapping `a`."""
-    if name in whole:
-        return whole[name]
+def _nested(whole: Mapping[str, Any], name: str) -> object:
+    """The value of a dotted name: `a.b` is key `b` of mapping `a`."""
     value: object = whole
     for key in name.split("."):
         if not isinstance(value, Mapping) or key not in value:

@@ -112,8 +112,9 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             run.on_retriever_error(error)
             raise
         kept = self._with_scores(response)
-        run.metadata.update(answered(response))
-        run.on_retriever_end(list(map(_shown, kept)))
+        if run.handlers:
+            run.metadata.update(answered(response))
+            run.on_retriever_end(list(map(_shown, kept)))
         return kept
 
     async def acompress_documents(
@@ -138,8 +139,9 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             await run.on_retriever_error(error)
             raise
         kept = self._with_scores(response)
-        run.metadata.update(answered(response))
-        await run.on_retriever_end(list(map(_shown, kept)))
+        if run.handlers:
+            run.metadata.update(answered(response))
+            await run.on_retriever_end(list(map(_shown, kept)))
         return kept
 
     def rerank(
@@ -236,9 +238,14 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             image = image.data if image.data is not None else image.path
         if isinstance(image, str | bytes) and not image:
             image = None
-        if not by_fields and image is None:
+        if image is None and not by_fields:
             return document.page_content
-        fields = {k: v for k, v in document.metadata.items() if k != "image"} if by_fields else None
+        fields = None
+        if by_fields:
+            fields = {**document.metadata, "text": document.page_content}
+            fields.pop("image", None)
+        if image is None and fields is not None:
+            return fields
         return RerankDocument(text=document.page_content, image=image, fields=fields)
 
     def _with_scores(self, response: RerankResponse) -> list[Document]:

@@ -28,6 +28,7 @@ from rerank_integrations.models import DocumentInput, RerankDocument, RerankResp
 try:
     from llama_index.core.callbacks.schema import CBEventType, EventPayload
     from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+    from llama_index.core.instrumentation.event_handlers import NullEventHandler
     from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import (
@@ -144,6 +145,9 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
     @contextmanager
     def _told(self, nodes: Sequence[NodeWithScore], query: str) -> Iterator[End]:
         """Tell both event channels of a call; later changes of list, order or score stay out."""
+        if not (_has_listeners() or self.callback_manager.handlers):
+            yield lambda kept, _: kept
+            return
         name, top_n = self._ranker().model, self._top_n() or len(nodes)
         start = ReRankStartEvent(
             query=query,
@@ -187,13 +191,14 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         text = node.get_content(metadata_mode=MetadataMode.NONE)
         fields = None
         if by_fields:
-            fields = {k: v for k, v in node.metadata.items() if k != "image"}
+            fields = {**node.metadata, "text": text}
+            fields.pop("image", None)
+            if image is None:
+                return fields
         elif text:  # an image's metadata alone, such as the name of its file, is no caption
             text = self._content(node)
-        if image is None:
-            return RerankDocument(text=text, fields=fields)
         try:
-            return self._with_image(image, text=text, fields=fields)
+            return self._with_image(image or _Image(), text=text, fields=fields)
         except UnsupportedDocumentError as error:
             error.args = (f"document {index} (node {node.node_id}): {error}",)
             raise
@@ -295,6 +300,16 @@ def _checked(nodes: object) -> list[NodeWithScore]:
                 f"{'one' if item is nodes else 'of'} {type(item).__name__}"
             )
     return list(found)
+
+
+def _has_listeners() -> bool:
+    """Whether anybody hears the dispatcher's events: copies of many nodes cost more than a call."""
+    node: Any = dispatcher
+    while node is not None:
+        if any(not isinstance(handler, NullEventHandler) for handler in node.event_handlers):
+            return True
+        node = node.parent if node.propagate else None
+    return False
 
 
 def _copies(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
