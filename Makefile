@@ -5,12 +5,15 @@ READY := .venv/.ready
 export QUESTION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks test lint types format bare lowest clean
+.PHONY: help demo notebooks faults bench soak test lint types format bare lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 'pydantic==2.11.*'
 LOWEST_READY := .venv/lowest/.ready
 NOTEBOOKS_READY := .venv/notebooks/.ready
+BENCH_READY := .venv/bench/.ready
+PEERS := aiohttp cohere langchain-cohere litellm llama-index-postprocessor-cohere-rerank \
+	llama-index-postprocessor-jinaai-rerank matplotlib openrouter portkey-ai together
 PIP_QUIET := -m pip install --quiet --disable-pip-version-check
 
 help: ## list the targets
@@ -36,6 +39,21 @@ $(NOTEBOOKS_READY): pyproject.toml
 
 notebooks: $(NOTEBOOKS_READY) ## execute every notebook and store what it shows
 	@.venv/notebooks/bin/python notebooks/run.py
+
+faults: $(READY) ## play every fault of the network and of gateways, and write docs/faults.md
+	@$(BIN)/python -m faults.run
+
+$(BENCH_READY): pyproject.toml Makefile
+	@$(PYTHON) -m venv .venv/bench
+	@.venv/bench/bin/python $(PIP_QUIET) --upgrade 'pip>=25.1'
+	@.venv/bench/bin/python $(PIP_QUIET) --editable '.[all]' $(PEERS)
+	@touch $@
+
+bench: $(BENCH_READY) ## measure against every peer, on loopback, and write benchmarks/RESULTS.md
+	@.venv/bench/bin/python -m benchmarks.run
+
+soak: $(READY) ## call a server that fails in every way ten thousand times, in threads and on a loop
+	@$(BIN)/python -m benchmarks.soak
 
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --cov --cov-report term

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -43,8 +44,7 @@ class Adapter(BaseModel):
 
         def __init__(self, **settings: Any) -> None:
             # a ValidationError keeps its input, and so do frames that raise
-            if isinstance(settings.get("api_key"), str):
-                settings["api_key"] = SecretStr(settings["api_key"])
+            _hide_secrets(settings)
             super().__init__(**settings)
 
     @model_validator(mode="after")
@@ -54,6 +54,7 @@ class Adapter(BaseModel):
 
     def with_options(self, **changes: Any) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
+        _hide_secrets(changes)
         given = {name: getattr(self, name) for name in self.model_fields_set}
         checked = type(self)(**{**given, **changes})
         return self.model_copy(update={name: getattr(checked, name) for name in changes})
@@ -124,6 +125,15 @@ class Adapter(BaseModel):
             "rerank_documents": count,
             "rerank_top_n": self._top_n(),
         }
+
+
+def _hide_secrets(settings: dict[str, Any]) -> None:
+    """Hide what is secret in the settings themselves: no frame that raises may hold it."""
+    if isinstance(settings.get("api_key"), str):
+        settings["api_key"] = SecretStr(settings["api_key"])
+    if isinstance(settings.get("base_url"), str):
+        # a password is refused all the same, but the frames that refuse it show their variables
+        settings["base_url"] = re.sub(r"//[^/]*@", "//***@", settings["base_url"])
 
 
 def answered(response: RerankResponse) -> dict[str, Any]:

@@ -62,17 +62,21 @@ def read(part: Part, answer: Answer, attempts: tuple[Attempt, ...] = ()) -> Rera
     """
     provider = part.options.provider
     if not 200 <= answer.status_code < 300:
-        raise status_error(provider, answer, _secrets(part))
+        raise status_error(provider, answer, secrets_of(part))
     payload = _usual(answer) or _unusual(part, answer)
     results = _ordered(_results(part, payload["results"]))
-    named = payload.get("model"), payload.get("provider"), payload.get("id")
-    model, served_by, answer_id = (text if isinstance(text, str) else None for text in named)
+    said = [payload.get(name) for name in ("model", "provider", "id")]
+    facts = [*said, request_id_of(provider, answer.headers, payload)]
+    secrets = secrets_of(part)
+    model, served_by, answer_id, request_id = (
+        without_secrets(fact, secrets) if isinstance(fact, str) else None for fact in facts
+    )
     return RerankResponse(
         results=tuple(results[: part.options.top_n]),
         model=model or part.options.model,
         provider=served_by or provider.name,
         id=answer_id,
-        request_id=request_id_of(provider, answer.headers, payload),
+        request_id=request_id,
         usage=_usage(payload),
         warnings=provider.warnings(answer),
         attempts=attempts,
@@ -127,14 +131,14 @@ def _warnings(responses: Sequence[RerankResponse], errors: Sequence[RerankError]
         yield f"a request of several failed, and its documents are missing: {error}"
 
 
-def _secrets(part: Part) -> list[str]:
+def secrets_of(part: Part) -> list[str]:
     """What an answer might repeat: keys, and headers that the caller added, whole and in words."""
     added = part.options.extra_headers.reveal().values()
     return [*part.options.provider.secrets(), *added, *" ".join(added).split()]
 
 
 def _untrusted(part: Part, why: str) -> ResponseError:
-    words = without_secrets(why, _secrets(part))
+    words = without_secrets(why, secrets_of(part))
     return ResponseError(f"the answer of {part.options.provider.name} cannot be used: {words}")
 
 

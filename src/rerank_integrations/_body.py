@@ -42,13 +42,11 @@ def bodies(options: Options, query: str, ready: Ready) -> list[Body]:
     if not options.provider.splits(options.model):
         return [_whole(frame, wire, 0, len(wire))]
     most, largest = options.most_documents() or len(wire), options.max_request_bytes
-    found: list[Body] = []
-    for first in range(0, len(wire), most):
-        end = min(first + most, len(wire))
-        body = _whole(frame, wire, first, end)
-        fits = largest is None or size_of(body.pieces) <= largest
-        found += [body] if fits else _by_size(frame, ready, first, end, largest or 0)
-    return found
+    starts = range(0, len(wire), most)
+    found = [_whole(frame, wire, first, min(first + most, len(wire))) for first in starts]
+    if largest is None or all(size_of(body.pieces) <= largest for body in found):
+        return found
+    return _by_size(frame, ready, most, largest)
 
 
 def size_of(pieces: Sequence[Piece]) -> int:
@@ -81,11 +79,19 @@ class _Frame:
         body = {"rank_fields": ready.rank_fields, **options.provider.body()}
         self._after = {name: value for name, value in body.items() if value is not None}
         self._after |= options.extra_body or {}
+        self._sizes: dict[int, int] = {}
 
     def around(self, documents: Sequence[Any], count: int) -> dict[str, Any]:
         """A whole body of these documents, for so many."""
         top_n = {} if self._top_n is None else {"top_n": min(self._top_n, count)}
         return {**self._before, "documents": documents, **top_n, **self._after}
+
+    def size(self, count: int) -> int:
+        """The bytes of a body for so many documents, without them."""
+        top_n = 0 if self._top_n is None else min(self._top_n, count)
+        if top_n not in self._sizes:
+            self._sizes[top_n] = len(_encoded(self.around([], count)))
+        return self._sizes[top_n]
 
 
 def _whole(frame: _Frame, wire: Sequence[Any], first: int, end: int) -> Body:
@@ -101,22 +107,23 @@ def _whole(frame: _Frame, wire: Sequence[Any], first: int, end: int) -> Body:
     return Body(first, end, [*pieces, after])
 
 
-def _by_size(frame: _Frame, ready: Ready, start: int, end: int, largest: int) -> list[Body]:
-    """Bodies of at most so many bytes."""
-    room = largest - len(_encoded(frame.around([], end - start)))
-    found, first, used = [], start, 0
-    for index in range(start, end):
-        size = size_of(_document(frame, ready.wire[index])) + len(b",")
-        if size > room:
+def _by_size(frame: _Frame, ready: Ready, most: int, largest: int) -> list[Body]:
+    """Bodies of at most so many documents and bytes, each as full as it can be."""
+    wire, found, first, used = ready.wire, [], 0, 0
+    for index, document in enumerate(wire):
+        size = size_of(_document(frame, document))
+        alone = frame.size(1) + size
+        if alone > largest:
             raise UnsupportedDocumentError(
-                f"document {ready.sent[index]}: it has {size:,} bytes on the wire, and "
+                f"document {ready.sent[index]}: a request with it alone has {alone:,} bytes, and "
                 f"max_request_bytes is {largest:,}; shorten it, or raise the limit"
             )
-        if used + size > room:
-            found.append(_whole(frame, ready.wire, first, index))
+        count = index - first + 1
+        if count > most or frame.size(count) + used + size + count - 1 > largest:
+            found.append(_whole(frame, wire, first, index))
             first, used = index, 0
         used += size
-    return [*found, _whole(frame, ready.wire, first, end)]
+    return [*found, _whole(frame, wire, first, len(wire))]
 
 
 def _document(frame: _Frame, document: Any) -> list[Piece]:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_EXCEPTION,
+    CancelledError,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from typing import Any, TypeAlias
 
 from rerank_integrations._fallback import ChainFlow, Now, Take
@@ -107,13 +114,26 @@ def _noted(step: Hold | Now, lane: Lane, started: float) -> float | None:
 
 def _forked(fork: Fork, lane: Lane, started: float) -> list[RerankResponse | RerankError]:
     pool = ThreadPoolExecutor(min(fork.at_once, len(fork.flows)), "rerank")
+    has_failed = threading.Event()
+
+    def in_turn(flow: PartFlow) -> RerankResponse:
+        if has_failed.is_set():  # this thread is free again sooner than the call hears of it
+            raise CancelledError
+        try:
+            return _driven(flow, lane, started)
+        except BaseException:
+            if not fork.keep_errors:
+                has_failed.set()
+            raise
+
     try:
-        futures = [pool.submit(_driven, flow, lane, started) for flow in fork.flows]
+        futures = [pool.submit(in_turn, flow) for flow in fork.flows]
         if fork.keep_errors:
             return [_kept(future) for future in futures]
         ended = wait(futures, return_when=FIRST_EXCEPTION).done
-        failed = [future for future in futures if future in ended and future.exception()]
-        return [future.result() for future in failed or futures]
+        failed = [f for f in futures if f in ended and not f.cancelled() and f.exception()]
+        own = [f for f in failed if not isinstance(f.exception(), CancelledError)]
+        return [future.result() for future in own or futures]
     finally:  # after a failure nobody waits for what is on its way
         pool.shutdown(wait=False, cancel_futures=True)
 

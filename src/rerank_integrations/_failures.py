@@ -47,13 +47,16 @@ def status_error(provider: Provider, answer: Answer, secrets: Iterable[str]) -> 
     if failure.code in provider.image_codes:
         kind = ImageError
     message = without_secrets(failure.message, secrets)
-    request_id = request_id_of(provider, answer.headers, payload)
+    request_id, code = (
+        fact and without_secrets(fact, secrets)
+        for fact in (request_id_of(provider, answer.headers, payload), failure.code)
+    )
     text = f"{provider.name} answered {failure.status_code}: {message}"
     if 300 <= failure.status_code < 400:
         text += "; redirects are not followed: set base_url to the final address"
     if failure.code:
         text += f" ({failure.code})"
-    if failure.status_code in (404, 405):  # often a base_url with a wrong path
+    if failure.status_code in (404, 405) and kind is not ImageError:  # often a wrong base_url
         text += f"; the request went to {provider.url}"
     if issubclass(kind, AuthenticationError):
         text += f"; check {provider.key_hint}"
@@ -64,7 +67,7 @@ def status_error(provider: Provider, answer: Answer, secrets: Iterable[str]) -> 
         status_code=failure.status_code,
         provider=provider.name,
         message=message,
-        code=failure.code,
+        code=code,
         request_id=request_id,
         retry_after=failure.retry_after,
         is_retryable=failure.is_retryable,
@@ -111,6 +114,16 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def cut_out(error: BaseException, secrets: Iterable[str]) -> None:
+    """Take secrets out of an error and of what caused it: both may quote what came."""
+    link: BaseException | None = error
+    found = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
+    while link is not None:
+        if any(secret in str(link) for secret in found):
+            link.args = (without_secrets(str(link), found),)
+        link = link.__cause__ or link.__context__
 
 
 def _retryable(status_code: int) -> bool:

@@ -9,7 +9,8 @@ import random
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from rerank_integrations._answers import joined, read
+from rerank_integrations._answers import joined, read, secrets_of
+from rerank_integrations._failures import cut_out
 from rerank_integrations._options import Options
 from rerank_integrations._traffic import Pace
 from rerank_integrations._wire import Call, Part, Request
@@ -117,6 +118,7 @@ def _judged(
     part: Part, outcome: Answer | RerankError, attempts: tuple[Attempt, ...]
 ) -> RerankResponse:
     if isinstance(outcome, RerankError):
+        cut_out(outcome, secrets_of(part))
         raise outcome
     return read(part, outcome, attempts)
 

@@ -165,8 +165,10 @@ class _Pieces:
         return iter(self._pieces)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
-            yield piece
+        for piece in self._pieces:  # asyncio copies what a socket does not take at once
+            view = memoryview(piece)
+            for start in range(0, len(view), _PIECE):
+                yield bytes(view[start : start + _PIECE]) if len(view) > _PIECE else piece
 
 
 class _Clock:

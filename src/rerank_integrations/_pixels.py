@@ -17,6 +17,7 @@ except ImportError as cause:
 
 _KEPT = {"JPEG", "WEBP"}  # what was lossy stays so, and small; all else becomes PNG
 _MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
+_SEE_THROUGH = {"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 _QUALITY = 90  # small letters on a page are still sharp
 
 
@@ -32,6 +33,9 @@ def encoded(picture: Image.Image) -> bytes:
         options["exif"] = picture.info["exif"]
     held = BytesIO()
     try:
+        picture = _shallow(picture)
+        if picture.mode in _SEE_THROUGH:
+            picture = picture.convert(_SEE_THROUGH[picture.mode])
         plain = picture if picture.mode in _MODES else picture.convert("RGB")
         if kind == "JPEG" and plain.mode not in {"L", "RGB"}:
             plain = plain.convert("RGB")
@@ -53,9 +57,10 @@ def downsized(content: bytes, max_pixels: int) -> bytes:
             if width * height <= max_pixels:
                 return content
             scale = math.sqrt(max_pixels / (width * height))
-            size = max(1, int(width * scale)), max(1, int(height * scale))
+            across = min(max(1, int(width * scale)), max_pixels)
+            size = across, min(max(1, int(height * scale)), max_pixels // across)
             opened.draft("RGB", size)  # a JPEG is decoded no larger than needed
-            colours = opened.convert("RGBA") if opened.mode in {"1", "P"} else opened
+            colours = opened.convert("RGBA") if opened.mode in {"1", "P"} else _shallow(opened)
             smaller = colours.resize(size, Image.Resampling.LANCZOS)
             smaller.format = opened.format
             smaller.info = {"exif": opened.info.get("exif")}
@@ -66,3 +71,12 @@ def downsized(content: bytes, max_pixels: int) -> bytes:
 
 def _unreadable(cause: Exception) -> UnsupportedDocumentError:
     return UnsupportedDocumentError(f"Pillow cannot use the image: {type(cause).__name__}: {cause}")
+
+
+def _shallow(picture: Image.Image) -> Image.Image:
+    """The picture with 8 bits a channel; Pillow cuts off what is brighter."""
+    if not picture.mode.startswith("I"):
+        return picture
+    if picture.mode == "I" and picture.getextrema()[1] <= 255:  # type: ignore[operator]
+        return picture.convert("L")
+    return picture.convert("I").point(lambda value: value / 257 + 0.5).convert("L")

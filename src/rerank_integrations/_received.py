@@ -41,6 +41,8 @@ class Body:
                 chunk = self._decoder.decompress(chunk, self._most + 1)
             except zlib.error as cause:
                 raise ResponseError(f"the answer cannot be decoded: {cause}") from cause
+            if self._decoder.unused_data:  # zlib would keep all that comes
+                raise ResponseError("the answer cannot be decoded: it goes on after its end")
         self._content += chunk
         if len(self._content) > self._most:
             raise ResponseError("the answer is larger than any rerank answer; it was not read")

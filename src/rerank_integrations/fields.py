@@ -99,7 +99,7 @@ def _text_of(name: str, value: object) -> str:
         case bool():
             return "true" if value else "false"
         case int() | float():
-            return str(value)
+            return _as_str(name, value)
         case date() | time():  # a datetime is a date
             return value.isoformat()
         case bytes() | bytearray() | memoryview():
@@ -107,11 +107,18 @@ def _text_of(name: str, value: object) -> str:
         case list() | tuple() if all(isinstance(item, str) for item in value):
             return ", ".join(value)
         case AbstractSet():  # a set has no order of its own
-            return ", ".join(sorted(map(str, value)))
+            return ", ".join(sorted(_as_str(name, item) for item in value))
         case Mapping() | list() | tuple():
             return _as_json(name, value)
         case _:
-            return str(value)
+            return _as_str(name, value)
+
+
+def _as_str(name: str, value: object) -> str:
+    try:
+        return str(value)
+    except Exception as cause:  # whatever the value's own class raises; an int of 5,000 digits
+        raise InvalidRequestError(f"field {name!r} cannot be written as text: {cause}") from cause
 
 
 def _as_json(name: str, value: object) -> str:

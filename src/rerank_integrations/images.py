@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from os import PathLike
 from typing import Any, Literal, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from rerank_integrations.errors import UnsupportedDocumentError
 
@@ -25,7 +25,13 @@ _DATA_URI = "data:image/"
 _BASE64 = ";base64,"
 _PLAIN = re.compile(r"data:image/[\w.+;=-]*", re.IGNORECASE | re.ASCII)
 _BEGINNING = 64  # characters of base64 that show an image's format; a multiple of four
-_PRIVATE_NAMES = ("localhost", ".localhost", ".local", ".internal", ".lan", ".home.arpa")
+_PRIVATE_NAMES = (
+    "localhost", ".localhost", ".localdomain", ".local", ".internal", ".lan", ".home.arpa",
+)  # fmt: skip
+# IPv6 addresses that stand for IPv4 ones, in their last 32 bits
+_OF_IPV4 = [
+    ipaddress.IPv6Network(network) for network in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")
+]
 
 
 class ImageLimits(NamedTuple):
@@ -67,9 +73,9 @@ class WireImage(NamedTuple):
         """The same without what stands before the base64 of a data URI."""
         if isinstance(self.tail, bytes):
             return WireImage("", self.tail)
-        if self.head[: len(_DATA_URI)].lower() == _DATA_URI:
-            return WireImage("", self.head, self.head.index(_BASE64) + len(_BASE64))
-        return self._replace(start=self.tail.find(_BASE64) + len(_BASE64) if self.tail else 0)
+        if not self.tail:  # a URL
+            return self
+        return WireImage("", self.tail, self.tail.index(_BASE64) + len(_BASE64))
 
     def uri(self) -> str:
         """The whole as a str."""
@@ -103,7 +109,7 @@ def wire_image(image: Any, limits: ImageLimits = ImageLimits()) -> WireImage:  #
                 "RerankDocument.from_file(path), for base64 text RerankDocument.from_base64(text)"
             )
         case bytes() | bytearray() | memoryview():
-            return _from_bytes(bytes(image), limits)
+            return _from_bytes(_held(image), limits)
         case _ if is_picture(image):
             from rerank_integrations._pixels import encoded  # noqa: PLC0415  # Pillow is an extra
 
@@ -127,7 +133,7 @@ def data_uri(encoded: str | bytes) -> str:
         beginning = binascii.a2b_base64(text[:_BEGINNING], strict_mode=True)
         if beginning.lower().startswith(_DATA_URI.encode()):  # LlamaIndex encodes data URIs too
             return binascii.a2b_base64(text, strict_mode=True).decode("ascii")
-    except ValueError as cause:
+    except (AttributeError, TypeError, ValueError) as cause:
         raise UnsupportedDocumentError("the image is not valid base64") from cause
     return f"{_DATA_URI}{_format_of(beginning)}{_BASE64}{text}"
 
@@ -136,6 +142,13 @@ def is_picture(image: Any) -> bool:
     """Whether it is a `PIL.Image.Image`; who has one has loaded Pillow."""
     pillow: Any = sys.modules.get("PIL.Image")
     return pillow is not None and isinstance(image, pillow.Image)
+
+
+def _held(image: bytes | bytearray | memoryview) -> bytes:
+    try:
+        return bytes(image)
+    except ValueError as cause:  # a view that has been released
+        raise UnsupportedDocumentError(f"the image's bytes cannot be read: {cause}") from cause
 
 
 def _from_bytes(content: bytes, limits: ImageLimits) -> WireImage:
@@ -163,8 +176,9 @@ def _from_data_uri(uri: str, limits: ImageLimits) -> WireImage:
         if smaller is not content:
             return _from_bytes(smaller, limits._replace(max_pixels=None))
     _check_size(len(content), limits.max_bytes)
-    # with a plain beginning all of it is JSON as it stands
-    return WireImage("", uri) if _PLAIN.fullmatch(beginning) else WireImage(uri)
+    if _PLAIN.fullmatch(beginning):  # all of it is JSON as it stands
+        return WireImage("", uri)
+    return WireImage(beginning + _BASE64, uri, len(beginning) + len(_BASE64))
 
 
 def _downsized(content: bytes, max_pixels: int) -> bytes:
@@ -190,7 +204,7 @@ def _check_url(url: str, allowed: ImageUrls) -> None:
         )
     host = ""
     with suppress(ValueError):
-        host = (urlsplit(url).hostname or "").rstrip(".").lower()
+        host = _host_of(url)
     if not host or _is_private(host):
         raise UnsupportedDocumentError(
             "the image is a URL of a private address, and image_urls='public' refuses them; "
@@ -198,12 +212,34 @@ def _check_url(url: str, allowed: ImageUrls) -> None:
         )
 
 
+def _host_of(url: str) -> str:
+    """The host with escapes and look-alikes read; none where libraries differ about it."""
+    if "\\" in url:
+        return ""
+    host = unquote(urlsplit(url).hostname or "")
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")
+    return host.rstrip(".").lower()
+
+
 def _is_private(host: str) -> bool:
     with suppress(ValueError):
-        return not ipaddress.ip_address(host.partition("%")[0]).is_global
+        address = ipaddress.ip_address(host.partition("%")[0])
+        return not all(one.is_global and not one.is_multicast for one in _meant(address))
     # a name without a dot is one of this network, and 127.1 and 0x7f000001 are addresses too
     numeric = host.rpartition(".")[2][:1].isdigit()
     return "." not in host or numeric or host.endswith(_PRIVATE_NAMES)
+
+
+def _meant(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[Any]:
+    """The address, or those that it is another form of."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    teredo = address.teredo[1] if address.teredo else None
+    others = [one for one in (address.ipv4_mapped, address.sixtofour, teredo) if one]
+    if any(address in network for network in _OF_IPV4):
+        others.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return others or [address]
 
 
 def _format_of(content: bytes) -> str:

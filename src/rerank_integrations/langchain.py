@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Unpack, overload
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from rerank_integrations._adapter import Adapter, answered, failed
 from rerank_integrations.client import CallOptions
@@ -82,7 +83,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
 
     score_key: str = Field(default="relevance_score", min_length=1)
     image_key: str | None = Field(default="image", min_length=1)
-    document_to_input: Callable[[Document], DocumentInput] | None = Field(
+    document_to_input: SkipJsonSchema[Callable[[Document], DocumentInput] | None] = Field(
         default=None, exclude=True, repr=False
     )
 

@@ -1,0 +1,1 @@
+"""What runs for minutes and is looked at: soaks and measurements, all on loopback."""
