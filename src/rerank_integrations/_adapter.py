@@ -143,7 +143,7 @@ def answered(response: RerankResponse) -> dict[str, Any]:
     return {
         "rerank_served_by": response.provider,
         "rerank_request_id": response.request_id,
-        "rerank_retries": max(0, len(response.attempts) - 1),
+        "rerank_retries": response.retries,
         **usage,
         **warnings,
     }
@@ -153,7 +153,7 @@ def failed(error: RerankError) -> dict[str, Any]:
     """What a trace says of a call when it has failed."""
     return {
         "rerank_request_id": getattr(error, "request_id", None),
-        "rerank_retries": max(0, len(error.attempts) - 1),
+        "rerank_retries": error.retries,
     }
 
 

@@ -80,6 +80,7 @@ def read(part: Part, answer: Answer, attempts: tuple[Attempt, ...] = ()) -> Rera
         usage=_usage(payload),
         warnings=provider.warnings(answer),
         attempts=attempts,
+        retries=max(0, len(attempts) - 1),
     )
 
 
@@ -121,6 +122,7 @@ def joined(call: Call, outcomes: Sequence[RerankResponse | RerankError]) -> Rera
         warnings=tuple(dict.fromkeys([*call.warnings, *_warnings(responses, errors)])),
         attempts=tuple(attempt for outcome in outcomes for attempt in outcome.attempts),
         missing=tuple(missing),
+        retries=sum(outcome.retries for outcome in outcomes),
     )
 
 

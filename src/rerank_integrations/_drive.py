@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from rerank_integrations._fallback import ChainFlow, Now, Take
 from rerank_integrations._flow import Flow, Fork, Heard, Hold, PartFlow, Send
 from rerank_integrations._lane import Lane
+from rerank_integrations._traffic import Turn
 from rerank_integrations.errors import (
     RerankError,
     RerankTimeoutError,
@@ -46,18 +47,20 @@ async def arun(flow: AnyFlow, lane: Lane) -> RerankResponse:
     return await _adriven(flow, lane, time.monotonic())
 
 
-def _driven(flow: AnyFlow, lane: Lane, started: float) -> RerankResponse:
+def _driven(
+    flow: AnyFlow, lane: Lane, started: float, stop: threading.Event | None = None
+) -> RerankResponse:
     try:
         step: Step = next(flow)
         while True:
             try:
-                came = _done(step, lane, started)
+                came = _done(step, lane, started, stop)
             except RerankError as error:
                 step = flow.throw(error)
             else:
                 step = flow.send(came)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
 
 
 async def _adriven(flow: AnyFlow, lane: Lane, started: float) -> RerankResponse:
@@ -70,17 +73,24 @@ async def _adriven(flow: AnyFlow, lane: Lane, started: float) -> RerankResponse:
                 step = flow.throw(error)
             else:
                 step = flow.send(came)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
 
 
-def _done(step: Step, lane: Lane, started: float) -> Any:
+def _done(step: Step, lane: Lane, started: float, stop: threading.Event | None) -> Any:
     """What the flow is sent for a step."""
     match step:
         case Send():
-            pause = _pause(step, lane, started)
-            if pause:
-                time.sleep(pause)
+            turn = _turn(step, lane, started)
+            pause = float(turn)
+            try:
+                while pause:
+                    time.sleep(pause)
+                    pause = _held_on(step, lane, started, turn)
+            except BaseException:
+                _give_back(step, lane, turn)
+                raise
+            _check_stop(stop)
             return Heard(_sent(lane, step, started), time.monotonic() - started)
         case Fork():
             return _forked(step, lane, started)
@@ -93,9 +103,15 @@ def _done(step: Step, lane: Lane, started: float) -> Any:
 async def _adone(step: Step, lane: Lane, started: float) -> Any:
     match step:
         case Send():
-            pause = _pause(step, lane, started)
-            if pause:
-                await asyncio.sleep(pause)
+            turn = _turn(step, lane, started)
+            pause = float(turn)
+            try:
+                while pause:
+                    await asyncio.sleep(pause)
+                    pause = _held_on(step, lane, started, turn)
+            except BaseException:
+                _give_back(step, lane, turn)
+                raise
             return Heard(await _asent(lane, step, started), time.monotonic() - started)
         case Fork():
             return await _aforked(step, lane, started)
@@ -108,22 +124,20 @@ async def _adone(step: Step, lane: Lane, started: float) -> Any:
 def _noted(step: Hold | Now, lane: Lane, started: float) -> float | None:
     if isinstance(step, Now):
         return time.monotonic() - started
-    lane.traffic.hold(step.seconds)
+    lane.traffic(step.url).hold(step.seconds)
     return None
 
 
 def _forked(fork: Fork, lane: Lane, started: float) -> list[RerankResponse | RerankError]:
     pool = ThreadPoolExecutor(min(fork.at_once, len(fork.flows)), "rerank")
-    has_failed = threading.Event()
+    stop = threading.Event()
 
     def in_turn(flow: PartFlow) -> RerankResponse:
-        if has_failed.is_set():  # this thread is free again sooner than the call hears of it
-            raise CancelledError
         try:
-            return _driven(flow, lane, started)
+            return _driven(flow, lane, started, stop)
         except BaseException:
             if not fork.keep_errors:
-                has_failed.set()
+                stop.set()
             raise
 
     try:
@@ -135,6 +149,7 @@ def _forked(fork: Fork, lane: Lane, started: float) -> list[RerankResponse | Rer
         own = [f for f in failed if not isinstance(f.exception(), CancelledError)]
         return [future.result() for future in own or futures]
     finally:  # after a failure nobody waits for what is on its way
+        stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -191,18 +206,41 @@ async def _asent(lane: Lane, step: Send, started: float) -> Answer | RerankError
         return _translated(cause, step)
 
 
-def _pause(step: Send, lane: Lane, started: float) -> float:
-    """The seconds to wait before the request may go."""
+def _turn(step: Send, lane: Lane, started: float) -> Turn:
+    """The place of a request among all that go to the endpoint."""
     left = _left(step, started)
     if left is not None and left <= 0:
         raise RerankTimeoutError("the deadline passed before the request could be sent")
-    pause = lane.traffic.turn(step.pace, step.documents, step.pause, left)
-    if pause is None:
-        raise RerankTimeoutError(
-            "the deadline would pass before the request may be sent: the rate limit, or the "
-            "provider's Retry-After, asks to wait longer"
-        )
-    return pause
+    traffic = lane.traffic(step.request.url)
+    turn = traffic.turn(step.pace, step.documents, step.pause, left)
+    if turn is None:
+        raise _too_late()
+    return turn
+
+
+def _held_on(step: Send, lane: Lane, started: float, turn: Turn) -> float:
+    """What is to be waited after the turn's own wait."""
+    wait = lane.traffic(step.request.url).held_since(turn, _left(step, started))
+    if wait is None:
+        raise _too_late()
+    return wait
+
+
+def _give_back(step: Send, lane: Lane, turn: Turn) -> None:
+    lane.traffic(step.request.url).give_back(turn, step.documents)
+
+
+def _too_late() -> RerankTimeoutError:
+    return RerankTimeoutError(
+        "the deadline would pass before the request may be sent: the rate limit, or the "
+        "provider's Retry-After, asks to wait longer"
+    )
+
+
+def _check_stop(stop: threading.Event | None) -> None:
+    """Send nothing for a call that has failed, and of which this thread has not heard."""
+    if stop is not None and stop.is_set():
+        raise CancelledError
 
 
 def _left(step: Send, started: float) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 from rerank_integrations._flow import Flow, rerank_flow
 from rerank_integrations._lane import Lane
 from rerank_integrations._options import Options
+from rerank_integrations._traffic import Traffic
 from rerank_integrations._wire import Call
 from rerank_integrations.errors import (
     RerankError,
@@ -51,42 +52,92 @@ class Candidate:
 
     options: Options
     lane: Lane
-    prepare: Callable[[Options], Call]
+    prepare: Callable[[], Call]
+
+    def traffic(self) -> Traffic:
+        """How its endpoint has fared."""
+        return self.lane.traffic(self.options.provider.url)
+
+
+class _Chain:
+    """What has come of those who were asked so far."""
+
+    def __init__(self) -> None:
+        self.attempts: tuple[Attempt, ...] = ()
+        self.retries = 0
+        self.refusals: list[RerankError] = []
+        self.errors: list[RerankError] = []
+
+    def pass_over(self, one: Candidate, why: str) -> None:
+        attempt = Attempt(one.options.provider.name, one.options.model, f"not asked: {why}")
+        self.attempts += (attempt,)
+
+    def fail(self, one: Candidate, error: RerankError) -> None:
+        self.errors.append(error)
+        self.retries += error.retries
+        if error.attempts:
+            self.attempts += error.attempts
+        else:
+            self.pass_over(one, _words(error))
 
 
 def fallback_flow(candidates: Sequence[Candidate]) -> ChainFlow:
-    """Asks one after another until one answers; time is shared among those not asked yet.
+    """Asks one after another until one answers; time is shared among those still to be asked.
 
-    One that has failed several times in a row is passed over for a while, unless all have.
+    One that has failed several times in a row is passed over for a while, unless nobody else
+    can take the call.
 
     Raises:
-        RerankError: the first candidate's, with the attempts of all.
+        RerankError: that of the first who was asked, with the attempts of all.
     """
-    attempts: tuple[Attempt, ...] = ()
-    errors: list[RerankError] = []
-    asked = [one for one in candidates if not one.lane.traffic.is_out()] or list(candidates)
-    for place, one in enumerate(candidates):
-        if one not in asked:
-            attempts += (_passed_over(one, "it has failed several times in a row"),)
+    chain = _Chain()
+    out = [one for one in candidates if one.traffic().looks_out()]
+    for one in candidates if len(out) < len(candidates) else ():
+        if one in out or one.traffic().is_out():
+            chain.pass_over(one, "it has failed several times in a row")
             continue
-        elapsed = yield Now()
-        options = replace(
-            one.options, deadline=_share(one.options.deadline, elapsed, len(candidates) - place)
-        )
-        try:
-            response: RerankResponse = yield Take(rerank_flow(one.prepare(options)), one.lane)
-        except RerankError as error:
-            attempts += error.attempts or (_passed_over(one, f"{type(error).__name__}: {error}"),)
-            errors.append(error)
-            if falls_back(error):
-                one.lane.traffic.failed()
-            elif len(errors) == 1:  # the others would find the same fault with the call
-                break
-        else:
-            one.lane.traffic.succeeded()
-            return replace(response, attempts=attempts + response.attempts)
-    errors[0].attempts = attempts
-    raise errors[0]
+        left = sum(other not in out for other in candidates[candidates.index(one) :])
+        response = yield from _asked(chain, one, left)
+        if response is not None:
+            return response
+    if not chain.errors:
+        for place, one in enumerate(out):
+            response = yield from _asked(chain, one, len(out) - place)
+            if response is not None:
+                return response
+    error = (chain.errors or chain.refusals)[0]
+    error.attempts, error.retries = chain.attempts, chain.retries
+    raise error
+
+
+def _asked(
+    chain: _Chain, one: Candidate, left: int
+) -> Generator[Take | Now, Any, RerankResponse | None]:
+    """The response of one, or None where the next is to be asked."""
+    try:
+        call = one.prepare()
+    except RerankError as error:
+        chain.refusals.append(error)
+        chain.pass_over(one, _words(error))
+        return None
+    elapsed = yield Now()
+    ends = _share(one.options.deadline, elapsed, left)
+    try:
+        response: RerankResponse = yield Take(rerank_flow(call, deadline=ends), one.lane)
+    except RerankError as error:
+        chain.fail(one, error)
+        if not falls_back(error) and len(chain.errors) == 1:  # a fault of the call itself
+            error.attempts, error.retries = chain.attempts, chain.retries
+            raise
+        if falls_back(error) and error.attempts:  # and not only the caller's own pace
+            one.traffic().failed()
+        return None
+    one.traffic().succeeded()
+    return replace(
+        response,
+        attempts=chain.attempts + response.attempts,
+        retries=chain.retries + response.retries,
+    )
 
 
 def falls_back(error: RerankError) -> bool:
@@ -104,5 +155,5 @@ def _share(deadline: float | None, elapsed: float, left: int) -> float | None:
     return elapsed + max(deadline - elapsed, 0.001) / left
 
 
-def _passed_over(one: Candidate, why: str) -> Attempt:
-    return Attempt(one.options.provider.name, one.options.model, f"not asked: {why}")
+def _words(error: RerankError) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -50,6 +50,7 @@ class Heard(NamedTuple):
 class Hold(NamedTuple):
     """Nobody sends to this endpoint for so many seconds."""
 
+    url: str
     seconds: float
 
 
@@ -71,15 +72,20 @@ class Fork(NamedTuple):
 Flow: TypeAlias = Generator[Send | Hold | Fork, Any, RerankResponse]
 
 
-def rerank_flow(call: Call, jitter: Callable[[], float] = random.random) -> Flow:
+def rerank_flow(
+    call: Call, jitter: Callable[[], float] = random.random, *, deadline: float | None = None
+) -> Flow:
     """Yields what to do, is sent what came of it, and returns the response.
+
+    A `deadline` goes before that of the call's options.
 
     Raises:
         RerankError: that of the last attempt, with all attempts in its `attempts`.
     """
-    flows = [_part_flow(part, jitter) for part in call.parts]
-    outcomes: list[RerankResponse | RerankError] = []
     options = call.options
+    ends = options.deadline if deadline is None else deadline
+    flows = [_part_flow(part, jitter, ends) for part in call.parts]
+    outcomes: list[RerankResponse | RerankError] = []
     if len(flows) > 1:
         outcomes = yield Fork(flows, options.max_concurrency, options.on_partial == "keep")
     elif flows:
@@ -87,7 +93,7 @@ def rerank_flow(call: Call, jitter: Callable[[], float] = random.random) -> Flow
     return joined(call, outcomes)
 
 
-def _part_flow(part: Part, jitter: Callable[[], float]) -> PartFlow:
+def _part_flow(part: Part, jitter: Callable[[], float], ends: float | None) -> PartFlow:
     options = part.options
     attempts: tuple[Attempt, ...] = ()
     last: RerankError | None = None
@@ -95,7 +101,7 @@ def _part_flow(part: Part, jitter: Callable[[], float]) -> PartFlow:
     while True:
         try:
             heard: Heard = yield Send(
-                pause, request, options.phases(), options.deadline, options.pace(), len(part.sent)
+                pause, request, options.phases(), ends, options.pace(), len(part.sent)
             )
         except RerankError as late:
             raise last or late from None
@@ -104,10 +110,10 @@ def _part_flow(part: Part, jitter: Callable[[], float]) -> PartFlow:
         except RerankError as error:
             attempts += (_attempt(options, f"{type(error).__name__}: {error}"),)
             last, error.attempts = error, attempts
+            error.retries = len(attempts) - 1
             pause = _pause(error, jitter())
             if isinstance(error, StatusError) and error.retry_after:
-                yield Hold(min(error.retry_after, _LONGEST_ASKED))
-            ends = options.deadline
+                yield Hold(request.url, min(error.retry_after, _LONGEST_ASKED))
             used_up = len(attempts) > options.max_retries
             too_late = ends is not None and heard.elapsed + pause >= ends
             if used_up or too_late or not error.is_retryable or pause > _LONGEST_ASKED:

@@ -35,7 +35,7 @@ class Lane:
     """
 
     def __init__(self, http_client: Any = None, async_http_client: Any = None) -> None:
-        self.traffic = Traffic()
+        self._traffic: dict[str, Traffic] = {}
         self._given = http_client and Theirs(http_client)
         self._given_async = async_http_client and LoopTheirs(async_http_client)
         self._own: _Sender | None = None
@@ -43,6 +43,10 @@ class Lane:
         self._lock = threading.Lock()
         self._closed = False
         weakref.finalize(self, _let_go, self._of_loop)
+
+    def traffic(self, url: str) -> Traffic:
+        """What was sent to an endpoint of late."""
+        return self._traffic.setdefault(url, Traffic())
 
     def unopened(self) -> Lane:
         """The same way with connections of its own."""

@@ -21,6 +21,13 @@ class Pace(NamedTuple):
     documents: int | None = None
 
 
+class Turn(float):
+    """Seconds to wait, and what is needed to wait on or to give the place back."""
+
+    at: float
+    holds: int
+
+
 class Traffic:
     """What was sent to an endpoint of late, and how it fared.
 
@@ -33,13 +40,14 @@ class Traffic:
         self._lock = threading.Lock()
         self._requests, self._documents = _Window(), _Window()
         self._held_until = 0.0
-        self._behind = 0  # how many wait for it
+        self._holds = 0
+        self._behind = 0  # how many wait for the hold in force
         self._failures = 0
         self._out_until = 0.0
 
     def turn(
         self, pace: Pace, documents: int, pause: float = 0.0, latest: float | None = None
-    ) -> float | None:
+    ) -> Turn | None:
         """Seconds until a request with so many documents may go; its place is taken.
 
         At least `pause`; None where it would be later than in `latest` seconds, and then no
@@ -47,27 +55,52 @@ class Traffic:
         """
         with self._lock:
             now = self._clock()
-            goes = now + pause
-            if self._held_until > now:
-                goes = max(goes, self._held_until) + self._behind * _GAP
-                self._behind += 1
+            goes, behind = self._after_hold(now, now + pause)
             goes = self._requests.free(now, goes, 1, pace.requests)
             goes = self._documents.free(now, goes, documents, pace.documents)
             if latest is not None and goes - now > latest:
                 return None
+            self._behind = behind
             if pace.requests is not None:
                 self._requests.take(goes, 1)
             if pace.documents is not None:
                 self._documents.take(goes, documents)
-            return goes - now
+            turn = Turn(goes - now)
+            turn.at, turn.holds = goes, self._holds
+            return turn
+
+    def give_back(self, turn: Turn, documents: int) -> None:
+        """The place of a turn is free again: its request will not be sent."""
+        with self._lock:
+            self._requests.drop(turn.at, 1)
+            self._documents.drop(turn.at, documents)
+
+    def held_since(self, turn: Turn, latest: float | None = None) -> float | None:
+        """Seconds to wait on, after a turn's own wait, for a hold that has begun meanwhile.
+
+        None where it ends later than in `latest` seconds.
+        """
+        with self._lock:
+            if turn.holds == self._holds:
+                return 0.0
+            turn.holds = self._holds
+            now = self._clock()
+            goes, self._behind = self._after_hold(now, now)
+            return None if latest is not None and goes - now > latest else goes - now
 
     def hold(self, seconds: float) -> None:
         """Nobody sends for so long: the endpoint has asked for it."""
         with self._lock:
-            now = self._clock()
-            if now >= self._held_until:
-                self._behind = 0
-            self._held_until = max(self._held_until, now + seconds)
+            until = self._clock() + seconds
+            if until > self._held_until:
+                self._held_until, self._behind = until, 0
+                self._holds += 1
+
+    def _after_hold(self, now: float, goes: float) -> tuple[float, int]:
+        """When one may go who would go then, and how many wait for the hold with that one."""
+        if self._held_until <= now:
+            return goes, self._behind
+        return max(goes, self._held_until) + self._behind * _GAP, self._behind + 1
 
     def failed(self) -> None:
         """A call failed in a way that a stand-in may cure."""
@@ -82,8 +115,13 @@ class Traffic:
             self._failures = 0
             self._out_until = 0.0
 
+    def looks_out(self) -> bool:
+        """Whether it is left alone for now."""
+        with self._lock:
+            return self._failures >= _FAILURES and self._clock() < self._out_until
+
     def is_out(self) -> bool:
-        """Whether it is left alone for now; when the break is over, one caller is told no."""
+        """The same; when the break is over, one caller is told no, and has to try."""
         with self._lock:
             if self._failures < _FAILURES:
                 return False
@@ -116,6 +154,11 @@ class _Window:
             goes = max(goes, at + _MINUTE)
             total -= sent
         return goes
+
+    def drop(self, at: float, count: int) -> None:
+        if (at, count) in self._sent:
+            self._sent.remove((at, count))
+            self._total -= count
 
     def take(self, goes: float, count: int) -> None:
         self._sent.append((goes, count))

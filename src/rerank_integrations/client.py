@@ -22,7 +22,7 @@ from rerank_integrations._options import (
     hide_headers,
     resolved,
 )
-from rerank_integrations._wire import Call, prepare
+from rerank_integrations._wire import prepare
 from rerank_integrations.errors import ConfigurationError, RerankError
 from rerank_integrations.models import DocumentInput, RerankResponse, listed
 from rerank_integrations.providers.base import Provider
@@ -99,7 +99,8 @@ class RerankClient:
         _check_clients(provider, http_client, async_http_client)
         self._options = Options(provider=provider, model=model, **settings)  # type: ignore[arg-type]
         self._lane = Lane(http_client, async_http_client)
-        self._fallbacks = tuple(map(self._fallback, _checked_list(fallbacks)))
+        chains = map(self._fallback, _checked_list(fallbacks))
+        self._fallbacks = tuple(one for chain in chains for one in chain)
 
     @property
     def model(self) -> str:
@@ -203,7 +204,11 @@ class RerankClient:
         await self.aclose()
 
     def __copy__(self) -> Self:
-        return self._alike(self._options, self._lane.unopened())
+        other = self._alike(self._options, self._lane.unopened())
+        other._fallbacks = tuple(  # noqa: SLF001
+            one._replace(lane=one.lane.unopened()) if one.is_own else one for one in self._fallbacks
+        )
+        return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.__copy__()  # the options never change, so they can be shared
@@ -229,26 +234,26 @@ class RerankClient:
         if not self._fallbacks:
             return rerank_flow(prepare(options, query, documents.reveal()))
         given = Hidden(listed(documents.reveal()))
-        prepare(options, query, given.reveal())
+        own = prepare(options, query, given.reveal())
 
-        def prepared(own: Options) -> Call:
-            return prepare(own, query, given.reveal())
+        def candidate(other: _Fallback) -> Candidate:
+            its = other.options.but(owner, CallOptions, dict(shared))
+            return Candidate(its, other.lane, lambda: prepare(its, query, given.reveal()))
 
         shared: Any = {name: changes[name] for name in changes if name not in _OF_ONE_PROVIDER}
         for name in ("top_n", "rank_fields", "deadline"):
             shared[name] = getattr(options, name)
-        others = [
-            Candidate(other.options.but(owner, CallOptions, shared), other.lane, prepared)
-            for other in self._fallbacks
-        ]
-        return fallback_flow([Candidate(options, self._lane, prepared), *others])
+        others = map(candidate, self._fallbacks)
+        return fallback_flow([Candidate(options, self._lane, lambda: own), *others])
 
     def _lanes(self) -> list[Lane]:
         return [self._lane, *(other.lane for other in self._fallbacks if other.is_own)]
 
-    def _fallback(self, given: object) -> _Fallback:
+    def _fallback(self, given: object) -> list[_Fallback]:
+        """The client or name that was given, and the fallbacks of that client."""
         if isinstance(given, RerankClient):
-            return _Fallback(given._options, given._lane, is_own=False)  # noqa: SLF001
+            client = _Fallback(given._options, given._lane, is_own=False)  # noqa: SLF001
+            return [client, *(one._replace(is_own=False) for one in given._fallbacks)]  # noqa: SLF001
         if not isinstance(given, str):
             raise ConfigurationError(
                 "a fallback is 'provider:model', such as 'local:bm25', or a RerankClient, "
@@ -262,7 +267,7 @@ class RerankClient:
             extra_headers=Hidden(None),  # headers and body keys are for one provider
             extra_body=None,
         )
-        return _Fallback(options, Lane(), is_own=True)
+        return [_Fallback(options, Lane(), is_own=True)]
 
     def _alike(self, options: Options, lane: Lane) -> Self:
         other = object.__new__(type(self))

@@ -35,11 +35,13 @@ class RerankError(Exception):
     """The base of every error of this package.
 
     `is_retryable` says whether the same call may succeed later. `attempts` lists the requests
-    that were sent before the call failed, oldest first; empty when nothing was sent.
+    that were sent before the call failed, oldest first; empty when nothing was sent. `retries`
+    counts those that were sent again.
     """
 
     is_retryable: bool = False
     attempts: tuple[Attempt, ...] = ()
+    retries: int = 0
 
 
 class ConfigurationError(RerankError, ValueError):

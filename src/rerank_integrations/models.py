@@ -187,6 +187,7 @@ class RerankResponse:
         warnings: what the caller should know although the call succeeded.
         attempts: every request that was sent, and who was passed over; more than one means
             retries, fallbacks, or a list that was split.
+        retries: how many of these repeated a request that had failed.
     """
 
     results: tuple[RerankResult, ...]
@@ -199,6 +200,7 @@ class RerankResponse:
     warnings: tuple[str, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     missing: tuple[int, ...] = ()
+    retries: int = 0
 
     def __iter__(self) -> Iterator[RerankResult]:
         return iter(self.results)

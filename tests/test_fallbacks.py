@@ -1,0 +1,325 @@
+"""Fallbacks over real sockets: who answers in a provider's place, after which failure, with what.
+
+Breaks, copies, deadlines and adapters have files of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from rerank_integrations import (
+    AuthenticationError,
+    InvalidRequestError,
+    Local,
+    RateLimitError,
+    RerankClient,
+    RerankDocument,
+    RerankError,
+    ResponseError,
+    StatusError,
+    TransportError,
+    UnsupportedDocumentError,
+)
+from server import (  # noqa: F401
+    QUERY,
+    TEXTS,
+    Calls,
+    Fault,
+    Reply,
+    Server,
+    Step,
+    call_fixture,
+    client_of,
+    nobody_fixture,
+    pauses_fixture,
+    ranking,
+    server_fixture,
+)
+from stand_ins import chain, ended, second_fixture, told  # noqa: F401
+from support import PNG
+
+PASSED_ON: tuple[tuple[Step, str], ...] = (
+    (Fault.DROP, "TransportError"),
+    (Fault.HALF, "TransportError"),
+    (Reply(status=401), "AuthenticationError"),
+    (Reply(status=402), "PaymentRequiredError"),
+    (Reply(status=403), "PermissionDeniedError"),
+    (Reply(status=404), "NotFoundError"),
+    (Reply(status=408), "ProviderTimeoutError"),
+    (Reply(status=429), "RateLimitError"),
+    (Reply(status=429, headers={"Retry-After": "86400"}), "RateLimitError"),
+    (Reply(status=500), "ServerError"),
+    (Reply(status=501), "ServerError"),
+    (Reply(status=502), "BadGatewayError"),
+    (Reply(status=503), "ServiceUnavailableError"),
+    (Reply(status=504), "ProviderTimeoutError"),
+    (Reply(status=524), "ProviderTimeoutError"),
+    (Reply(status=529), "OverloadedError"),
+    (Reply(b"<html></html>"), "ResponseError"),
+    (Reply(b""), "ResponseError"),
+    (Reply({"error": {"message": "out of luck"}}), "ResponseError"),
+    (ranking(0.5, 0.4, 0.3, 0.2), "ResponseError"),
+    (Reply(b"plain", headers={"Content-Encoding": "gzip"}), "ResponseError"),
+)
+OWN_FAULT = (300, 302, 307, 400, 405, 409, 410, 413, 415, 418, 422, 451)
+NO_MODEL = {"error": {"message": "Unable to access m", "code": "model_not_available"}}
+ANSWERED = [("openrouter", "RateLimitError"), ("together", "")]
+
+
+@pytest.mark.parametrize(("step", "why"), PASSED_ON, ids=str)
+def test_the_next_answers(
+    call: Calls, server: Server, second: Server, step: Step, why: str
+) -> None:
+    """After a failure that another provider may not have, the next one answers, and says so."""
+    server.plays(step)
+    with chain(server, "together:n") as client:
+        response = call(client)
+    assert told(response) == [("openrouter", why), ("together", "")]
+    assert (response.provider, response.model, len(second.received)) == ("together", "n", 1)
+    assert [result.document for result in response] == [TEXTS[1], TEXTS[0], TEXTS[2]]
+
+
+def test_the_next_answers_for_one_that_is_silent(
+    call: Calls, server: Server, second: Server
+) -> None:
+    """After a timeout the next one answers."""
+    server.plays(Fault.STALL)
+    with chain(server, client_of(second, "together"), timeout=0.05) as client:
+        assert told(call(client)) == [("openrouter", "RerankTimeoutError"), ("together", "")]
+
+
+def test_the_next_answers_for_one_that_cannot_be_reached(call: Calls, nobody: str) -> None:
+    """After a refused connection the next one answers."""
+    with client_of(nobody, max_retries=0, fallbacks=["local:bm25"]) as client:
+        assert told(call(client)) == [("openrouter", "TransportError"), ("local", "")]
+
+
+def test_the_next_answers_for_a_model_that_is_not_available(call: Calls, server: Server) -> None:
+    """After Together's 400 for a model that needs an endpoint of its own, the next one answers."""
+    server.plays(Reply(NO_MODEL, 400))
+    with chain(server, "local:bm25", gateway="together") as client:
+        assert told(call(client)) == [("together", "BadRequestError"), ("local", "")]
+
+
+@pytest.mark.parametrize("status", OWN_FAULT)
+def test_a_wrong_call_is_asked_of_nobody_else(
+    call: Calls, server: Server, second: Server, status: int
+) -> None:
+    """A status that blames the call is raised at once, and nobody else sees its documents."""
+    server.plays(Reply({"error": {"message": "no"}}, status))
+    with chain(server, "together:n") as client, pytest.raises(StatusError) as caught:
+        call(client)
+    assert (caught.value.status_code, len(caught.value.attempts)) == (status, 1)
+    assert not second.received
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"query": " "},
+        {"query": None},
+        {"documents": "one text"},
+        {"documents": [None]},
+        {"documents": ["half a pair: \ud800"]},
+        {"top_n": 0},
+        {"rank_fields": []},
+    ],
+    ids=str,
+)
+def test_what_is_refused_here_is_sent_to_nobody(
+    call: Calls, server: Server, second: Server, given: dict[str, Any]
+) -> None:
+    """A call that is refused before it is sent goes to no fallback either."""
+    with chain(server, "together:n") as client, pytest.raises(InvalidRequestError) as caught:
+        call(client, **given)
+    assert not caught.value.attempts
+    assert not server.received
+    assert not second.received
+
+
+def test_nothing_to_rank_asks_nobody(call: Calls, server: Server, second: Server) -> None:
+    """A list without a text gives the empty response of the provider itself."""
+    with chain(server, "together:n") as client:
+        response = call(client, documents=["", " "])
+    assert (response.provider, response.skipped, response.attempts) == ("openrouter", (0, 1), ())
+
+
+def test_the_next_is_asked_after_the_retries(
+    call: Calls, server: Server, second: Server, pauses: Sequence[float]
+) -> None:
+    """A fallback is asked when all retries are used up, and has as many of its own."""
+    server.plays(Reply(status=503))
+    second.plays(Reply(status=500), Fault.DROP, ranking(0.5))
+    with chain(server, "together:n", max_retries=2) as client:
+        response = call(client)
+    names = [name for name, _ in told(response)]
+    assert names == ["openrouter"] * 3 + ["together"] * 3
+    assert [len(server.received), len(second.received), len(pauses)] == [3, 3, 4]
+
+
+def test_a_provider_that_recovers_needs_no_fallback(
+    call: Calls, server: Server, second: Server, pauses: Sequence[float]
+) -> None:
+    """A provider whose retry is answered answers, and no fallback is asked."""
+    server.plays(Reply(status=503), ranking(0.5))
+    with chain(server, "together:n", max_retries=1) as client:
+        assert call(client).provider == "openrouter"
+    assert not second.received
+
+
+def test_the_first_of_a_call_is_asked_first(call: Calls, server: Server, second: Server) -> None:
+    """Each call asks the provider first, although the one before was answered elsewhere."""
+    server.plays(Reply(status=429), ranking(0.5))
+    with chain(server, "together:n") as client:
+        assert [call(client).provider, call(client).provider] == ["together", "openrouter"]
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 400, 422])
+def test_a_fallback_that_fails_is_passed_too(
+    call: Calls, server: Server, second: Server, status: int
+) -> None:
+    """Whatever a fallback answers, the one after it is asked."""
+    server.plays(Reply(status=429))
+    second.plays(Reply(status=status))
+    with chain(server, "together:n", "local:bm25") as client:
+        response = call(client)
+    assert [name for name, _ in told(response)] == ["openrouter", "together", "local"]
+    assert response.provider == "local"
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (Reply(status=429), RateLimitError),
+        (Reply(status=401), AuthenticationError),
+        (Fault.DROP, TransportError),
+        (Reply(b""), ResponseError),
+    ],
+    ids=str,
+)
+def test_the_first_error_is_raised(
+    call: Calls, server: Server, second: Server, step: Step, kind: type[RerankError]
+) -> None:
+    """Where all fail, the provider's error comes out, with everybody's attempts in order."""
+    server.plays(step)
+    second.plays(Reply(status=503))
+    others = client_of(second, "portkey", max_retries=0), "together:n"
+    with chain(server, *others) as client, pytest.raises(kind) as caught:
+        call(client)
+    assert told(caught.value)[1:] == [
+        ("portkey", "ServiceUnavailableError"),
+        ("together", "ServiceUnavailableError"),
+    ]
+    assert told(caught.value)[0] == ("openrouter", kind.__name__)
+
+
+def test_nothing_of_the_first_reaches_a_fallback(
+    call: Calls, server: Server, second: Server
+) -> None:
+    """Headers, body keys, model, key and HTTP client of the first stay with the first."""
+    server.plays(Reply(status=503))
+    with call.http_client(httpx, headers={"X-Mine": "1"}) as theirs:
+        mine: dict[str, Any] = {call.argument: theirs, "extra_headers": {"X-A": "1"}}
+        with chain(server, "together:n", extra_body={"a": 1}, **mine) as client:
+            call(client, extra_headers={"X-B": "1"}, extra_body={"b": 1}, model="other")
+    (first,), (then,) = server.received, second.received
+    assert [first.headers.get(name) for name in ("x-mine", "x-a", "x-b")] == ["1", "1", "1"]
+    assert then.headers["authorization"] == "Bearer the-second-key"
+    assert not {"x-mine", "x-a", "x-b"} & then.headers.keys()
+    assert "the-key" not in f"{then.headers} {then.content!r}"
+    assert then.body == {"model": "n", "query": QUERY, "documents": list(TEXTS)}
+
+
+def test_a_client_as_a_fallback_keeps_its_own(call: Calls, server: Server, second: Server) -> None:
+    """A client that is a fallback sends with its own headers, body keys, key, and HTTP client."""
+    server.plays(Reply(status=503))
+    with call.http_client(httpx, headers={"X-Mine": "1"}) as theirs:
+        own = {"extra_headers": {"X-A": "own"}, "extra_body": {"a": "own"}, call.argument: theirs}
+        with chain(server, client_of(second, "together", **own)) as client:
+            call(client, extra_headers={"X-A": "first"}, extra_body={"a": "first"})
+    (then,) = second.received
+    assert [then.headers[name] for name in ("x-mine", "x-a")] == ["1", "own"]
+    assert (then.body["a"], then.headers["authorization"]) == ("own", "Bearer the-key")
+
+
+def test_a_client_as_a_fallback_has_its_own_retries(
+    call: Calls, server: Server, second: Server, pauses: Sequence[float]
+) -> None:
+    """A client that is a fallback repeats as often as it was set to."""
+    server.plays(Reply(status=503))
+    second.plays(Reply(status=503), Reply(status=503), ranking(0.5))
+    with chain(server, client_of(second, "together", max_retries=2)) as client:
+        call(client)
+    assert [len(server.received), len(second.received)] == [1, 3]
+
+
+@pytest.mark.parametrize("of_call", [False, True], ids=["client", "call"])
+@pytest.mark.parametrize("as_client", [False, True], ids=["string", "object"])
+def test_what_is_asked_for_reaches_a_fallback(
+    call: Calls, server: Server, second: Server, *, of_call: bool, as_client: bool
+) -> None:
+    """What top_n and rank_fields ask for holds whoever answers."""
+    asked: dict[str, Any] = {"top_n": 1, "rank_fields": ["b"]}
+    server.plays(Reply(status=503))
+    other = client_of(second, "together", top_n=9, rank_fields=["a"]) if as_client else "together:m"
+    with chain(server, other, **({} if of_call else asked)) as client:
+        response = call(client, "q", [{"a": "1", "b": "2"}], **(asked if of_call else {}))
+    assert second.received[0].body == {"model": "m", "query": "q", "documents": ["2"], "top_n": 1}
+    assert len(response) == 1
+
+
+def test_images_as_text_reach_a_fallback(call: Calls, server: Server, second: Server) -> None:
+    """Where a call ranks images by their text, a fallback for text does so and says so."""
+    server.plays(Reply(status=503))
+    with chain(server, "together:n") as client:
+        response = call(client, "q", [RerankDocument("a", image=PNG)], on_image="text")
+    assert second.received[0].body["documents"] == ["a"]
+    assert response.warnings
+
+
+def test_one_that_cannot_take_the_call_is_passed_over(
+    call: Calls, server: Server, second: Server
+) -> None:
+    """A fallback for text only is not asked about an image: the one after it is, and it is told."""
+    server.plays(Reply(status=429))
+    sees = Local(scorer=lambda query, documents: [1.0] * len(documents), sees_images=True)
+    document = RerankDocument("a", image=PNG)
+    with chain(server, "together:n", RerankClient("eyes", provider=sees)) as client:
+        response = call(client, "q", [document])
+    assert response[0].document is document
+    assert told(response) == [
+        ("openrouter", "RateLimitError"),
+        ("together", "not asked"),
+        ("local", ""),
+    ]
+    assert "image" in (response.attempts[1].error or "")
+    assert not second.received
+
+
+def test_an_image_that_nobody_else_takes(call: Calls, server: Server) -> None:
+    """Where no fallback can take the call, the provider's own error comes out."""
+    server.plays(Reply(status=429))
+    with chain(server, "local:bm25") as client, pytest.raises(RateLimitError) as caught:
+        call(client, "q", [RerankDocument("a", image=PNG)])
+    assert told(caught.value) == [("openrouter", "RateLimitError"), ("local", "not asked")]
+
+
+def test_an_image_for_a_first_that_takes_text(call: Calls, server: Server, second: Server) -> None:
+    """A call that the provider itself cannot take is refused, whatever its fallbacks take."""
+    with chain(second, client_of(server), gateway="together") as client:
+        outcome = ended(call, client, "q", [RerankDocument("a", image=PNG)])
+    assert isinstance(outcome, UnsupportedDocumentError)
+    assert not server.received
+
+
+def test_documents_are_read_once(call: Calls, server: Server, second: Server) -> None:
+    """Documents that can be read only once reach a fallback whole."""
+    server.plays(Reply(status=429))
+    with chain(server, "together:n") as client:
+        response = call(client, documents=iter(TEXTS))
+    assert second.received[0].body["documents"] == list(TEXTS)
+    assert told(response) == ANSWERED
