@@ -699,7 +699,7 @@ def test_blind_provider_ranks_the_text(
     assert all(result.document is documents[result.index] for result in response)
     assert response.skipped == ()
     [warning] = response.warnings
-    assert f"{name} got the text alone of documents 1, 2:" in warning
+    assert f"the images of documents 1, 2 were left out: {name} " in warning
     for received in server.received:
         assert received.body["documents"] == ["aa", "x", "yyy", "b"]
 

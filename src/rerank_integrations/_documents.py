@@ -105,4 +105,4 @@ def _warnings(provider: str, blind: Sequence[int]) -> tuple[str, ...]:
     if not blind:
         return ()
     indexes = ", ".join(map(str, blind))
-    return (f"{provider} got the text alone of documents {indexes}: it takes no such images",)
+    return (f"the images of documents {indexes} were left out: {provider} takes no such images",)
