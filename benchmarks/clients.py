@@ -6,6 +6,7 @@ indexes of the best documents, so that it can be checked before it is timed.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -196,6 +197,7 @@ def _of_nodes(reranker: Any, documents: Sequence[str]) -> Call:
 
 def litellm(url: str, documents: Sequence[str], top_n: int) -> Call:
     """litellm.rerank."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the internet for prices
     import litellm as library
 
     def call() -> list[int]:

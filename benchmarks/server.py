@@ -43,8 +43,11 @@ def answer(results: int, echo: int) -> bytes:
         "model": "m",
         "provider": "Cohere",
         "results": [
-            {"index": index, "relevance_score": 1 - index / 20_000}
-            | ({"document": {"text": f"{index} ".ljust(echo, "x")}} if echo else {})
+            {
+                "index": index,
+                "relevance_score": 1 - index / 20_000,
+                "document": {"text": f"{index} ".ljust(echo, "x") if echo else ""},
+            }
             for index in range(results)
         ],
         "usage": {"search_units": 1, "total_tokens": 100},

@@ -26,8 +26,10 @@ ROWS = [
     {"_body"},
     {"_wire"},
     {"_answers"},
-    {"_flow", "_received"},
-    {"_http", "_theirs"},
+    {"_flow", "_received", "_address"},
+    {"_http1", "_theirs"},
+    {"_sockets"},
+    {"_loop_sockets"},
     {"_lane"},
     {"_fallback"},
     {"_drive"},
@@ -99,15 +101,19 @@ def test_an_adapter_knows_the_client_the_models_and_the_errors_only(name: str) -
     assert rooms(modules()[name]) <= FOR_ADAPTERS | {f"_{name}_errors"}
 
 
-def test_one_file_names_the_http_library() -> None:
-    """The HTTP library is imported in one file, so that it can be exchanged there."""
+@pytest.mark.parametrize(
+    ("home", "libraries"),
+    [("_theirs", {"httpx", "httpx2", "httpcore"}), ("_http1", {"httptools", "h11"})],
+)
+def test_one_file_names_the_http_library(home: str, libraries: set[str]) -> None:
+    """Each HTTP library is imported in one file, so that it can be exchanged there."""
     users = {
         name
         for name, path in modules().items()
-        if any(found.split(".")[0] in ("httpx", "httpx2", "httpcore") for found in imports(path))
+        if any(found.split(".")[0] in libraries for found in imports(path))
     }
 
-    assert users == {"_http"}
+    assert users == {home}
 
 
 @pytest.mark.parametrize("name", sorted(modules()))

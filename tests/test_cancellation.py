@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from hanging import Hanging, client_at, hanging, kept
-from rerank_integrations import RerankClient, _http
+from rerank_integrations import RerankClient
 from server import QUERY, TEXTS, Fault, Reply, Server, ranking, server_fixture  # noqa: F401
 from stand_ins import Clock, chain, clock_fixture  # noqa: F401
 
@@ -211,19 +212,19 @@ class Interrupting:
 
 @pytest.mark.parametrize(
     ("step", "before"),
-    [("connect_tcp", 0), ("write", 0), ("read", 0), ("write", 1), ("read", 1)],
+    [("create_connection", 0), ("sendall", 0), ("recv", 0), ("sendall", 1), ("recv", 1)],
 )
 def test_an_interrupted_call_closes_its_connection(
     server: Server, monkeypatch: pytest.MonkeyPatch, step: str, before: int
 ) -> None:
     """A sync call that is interrupted closes the connection in use, and the next one works."""
-    kind = _http._Network if step == "connect_tcp" else _http._Stream
     with chain(server) as client:
         for _ in range(before):
             client.rerank(QUERY, TEXTS)
         with monkeypatch.context() as patch:
-            interrupting = Interrupting(getattr(kind, step))
-            patch.setattr(kind, step, interrupting)
+            owner = socket if step == "create_connection" else socket.socket
+            interrupting = Interrupting(getattr(owner, step))
+            patch.setattr(owner, step, interrupting)
             with pytest.raises(KeyboardInterrupt):
                 client.rerank(QUERY, TEXTS)
         sender: Any = client._lane._own

@@ -162,14 +162,18 @@ def _kept(future: Future[RerankResponse]) -> RerankResponse | RerankError:
 
 async def _aforked(fork: Fork, lane: Lane, started: float) -> list[RerankResponse | RerankError]:
     turns = asyncio.Semaphore(fork.at_once)
+    stop = asyncio.Event()
 
     async def in_turn(flow: PartFlow) -> RerankResponse | RerankError:
         async with turns:
+            if stop.is_set():  # cancelled in a moment: the call has failed
+                raise asyncio.CancelledError
             try:
                 return await _adriven(flow, lane, started)
             except RerankError as error:
                 if fork.keep_errors:
                     return error
+                stop.set()
                 raise
 
     tasks = [asyncio.create_task(in_turn(flow)) for flow in fork.flows]
@@ -261,7 +265,7 @@ def _translated(cause: Exception, step: Send) -> RerankError:
     elif "DecodingError" in kinds:
         error = ResponseError(f"the answer from {where} cannot be decoded: {cause}")
     else:
-        passing = kinds & {"TransportError", "NetworkError", "RemoteProtocolError"}
+        passing = kinds & {"TransportError", "NetworkError", "RemoteProtocolError", "OSError"}
         lasting = kinds & {"UnsupportedProtocol", "LocalProtocolError"}
         error = TransportError(
             f"no answer from {where}: {type(cause).__name__}: {cause}",

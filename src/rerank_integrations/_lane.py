@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any, Protocol
 
-from rerank_integrations._theirs import LoopTheirs, Theirs
+from rerank_integrations._theirs import LoopTheirs, Theirs, proxy_client
 from rerank_integrations._traffic import Traffic
 from rerank_integrations._wire import Request
 from rerank_integrations.errors import ConfigurationError
@@ -64,7 +64,7 @@ class Lane:
         if self._given is not None:
             return self._given
         if self._own is None:
-            from rerank_integrations._http import Sockets, proxy_client  # noqa: PLC0415  # slow
+            from rerank_integrations._sockets import Sockets  # noqa: PLC0415  # slow
 
             with self._lock:
                 if self._own is None:
@@ -83,7 +83,7 @@ class Lane:
         loop = asyncio.get_running_loop()
         entry = self._of_loop.get(loop)
         if entry is None:
-            from rerank_integrations._http import LoopSockets, proxy_client  # noqa: PLC0415  # slow
+            from rerank_integrations._loop_sockets import LoopSockets  # noqa: PLC0415  # slow
 
             client = proxy_client(is_async=True)
             with self._lock:

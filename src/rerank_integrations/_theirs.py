@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
+from urllib.request import getproxies
 
+from rerank_integrations._address import MOST_KEPT, PHASES, ssl_context
 from rerank_integrations._received import Body
 from rerank_integrations._wire import Request
 from rerank_integrations.providers.base import Answer
@@ -82,3 +84,17 @@ def _built(client: Any, request: Request, phases: Any, left: float | None, piece
 async def _one_by_one(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
     for piece in pieces:
         yield piece
+
+
+def proxy_client(*, is_async: bool) -> Any:
+    """A client of the HTTP library's own that goes through the proxy of the environment.
+
+    None where the environment names no proxy.
+    """
+    if not {"http", "https", "all"} & getproxies().keys():
+        return None
+    import httpx  # noqa: PLC0415  # slow to load, and needed for this alone
+
+    kind = httpx.AsyncClient if is_async else httpx.Client
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=MOST_KEPT)
+    return kind(verify=ssl_context(), timeout=httpx.Timeout(**PHASES), limits=limits)
