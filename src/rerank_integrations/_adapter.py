@@ -82,9 +82,10 @@ class Adapter(BaseModel):
     def _ranker(self) -> RerankClient:
         """The client, made anew where `model_copy` has changed what it was made from."""
         source = (self.model, self.client, self.api_key, self.base_url)
-        if self._made is None or self._made[0] != source:
-            self._made = (source, _client_of(*source))
-        return self._made[1]
+        made = self._made
+        if made is None or made[0] != source:
+            self._made = made = (source, _client_of(*source))
+        return made[1]
 
     def _options(self) -> dict[str, Any]:
         """What a call overrides: what was set here, or in a subclass; else the client's holds."""

@@ -200,7 +200,7 @@ def _results(part: Part, items: Sequence[Mapping[str, Any]]) -> list[RerankResul
             raise _no_such(part, index)
         position = sent[index]
         results.append(RerankResult(position, item["relevance_score"], documents[position]))
-    if len({result.index for result in results}) < len(results):
+    if len({item["index"] for item in items}) < len(items):
         raise _untrusted(part, "it ranks a document twice")
     return results
 
@@ -208,7 +208,7 @@ def _results(part: Part, items: Sequence[Mapping[str, Any]]) -> list[RerankResul
 def _ordered(results: list[RerankResult]) -> list[RerankResult]:
     """The server's order where it descends; else by score, ties as they came."""
     scores = [result.relevance_score for result in results]
-    if all(map(float.__ge__, scores, scores[1:])):
+    if scores == sorted(scores, reverse=True):
         return results
     return sorted(results, key=lambda result: -result.relevance_score)
 

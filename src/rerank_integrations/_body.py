@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias
 
+import orjson
 from pydantic_core import PydanticSerializationError, to_json
 
 from rerank_integrations._documents import Pictured, Ready
@@ -21,6 +24,10 @@ Piece: TypeAlias = bytes | WireImage
 _IMAGE = f"image-{secrets.token_hex(16)}"
 _IMAGE_JSON = _IMAGE.encode()
 _IMAGE_QUOTED = b'"%b"' % _IMAGE_JSON
+# characters; longer lists are encoded slice by slice, for the buffer of one would be held twice
+_LARGE = 2 * 2**20
+_SLICE = 256 * 1024
+_SMALL = 64 * 1024  # bytes that are rather copied than sent alone
 
 
 class Body(NamedTuple):
@@ -55,16 +62,18 @@ def size_of(pieces: Sequence[Piece]) -> int:
 
 
 def joined(pieces: Sequence[Piece]) -> Iterator[bytes]:
-    """The pieces as bytes, small ones together, so that few are sent and none is copied."""
+    """The pieces as bytes, small ones together, so that few are sent and no large one is copied."""
     small: list[bytes] = []
     for piece in pieces:
-        if isinstance(piece, WireImage):
+        if isinstance(piece, bytes) and len(piece) < _SMALL:
+            small.append(piece)
+            continue
+        if small:
             yield b"".join(small)
             small = []
-            yield piece.encoded()
-        else:
-            small.append(piece)
-    yield b"".join(small)
+        yield piece.encoded() if isinstance(piece, WireImage) else piece
+    if small:
+        yield b"".join(small)
 
 
 class _Frame:
@@ -72,6 +81,7 @@ class _Frame:
 
     def __init__(self, options: Options, query: str, ready: Ready) -> None:
         self.has_images = ready.has_images
+        self.length: Callable[[Any], int] = len if ready.rank_fields is None else _length
         self.with_image = options.provider.with_image
         self.bare_base64 = options.provider.takes_bare_base64
         self._before = {"model": options.model, "query": query}
@@ -96,15 +106,34 @@ class _Frame:
 
 def _whole(frame: _Frame, wire: Sequence[Any], first: int, end: int) -> Body:
     documents = wire if (first, end) == (0, len(wire)) else wire[first:end]
-    if not frame.has_images:
-        return Body(first, end, [_encoded(frame.around(documents, end - first))])
-    before, _, after = _encoded(frame.around([_IMAGE], end - first)).partition(_IMAGE_QUOTED)
+    count = end - first
+    lengths = () if frame.has_images else tuple(accumulate(map(frame.length, documents)))
+    if lengths and lengths[-1] <= _LARGE:
+        return Body(first, end, [_encoded(frame.around(documents, count))])
+    before, _, after = _encoded(frame.around([_IMAGE], count)).partition(_IMAGE_QUOTED)
     pieces: list[Piece] = [before]
-    for document in documents:
+    if lengths:
+        pieces += _slices(documents, lengths)
+    for document in documents if frame.has_images else ():
         if len(pieces) > 1:
             pieces.append(b",")
         pieces += _document(frame, document)
     return Body(first, end, [*pieces, after])
+
+
+def _slices(documents: Sequence[Any], lengths: Sequence[int]) -> Iterator[bytes]:
+    """The documents as JSON with commas between them, several in each piece.
+
+    `lengths` are the characters up to each document, and with it.
+    """
+    first = held = 0
+    while first < len(documents):
+        end = max(first + 1, bisect_right(lengths, held + _SLICE, first))
+        comma = b"," if first else b""
+        is_long = lengths[end - 1] - held > _SLICE  # one document, for which orjson reserves
+        encode = _exactly if is_long else _encoded  # eight times its length
+        yield b"".join([comma, memoryview(encode(documents[first:end]))[1:-1]])
+        first, held = end, lengths[end - 1]
 
 
 def _by_size(frame: _Frame, ready: Ready, most: int, largest: int) -> list[Body]:
@@ -126,6 +155,10 @@ def _by_size(frame: _Frame, ready: Ready, most: int, largest: int) -> list[Body]
     return [*found, _whole(frame, wire, first, len(wire))]
 
 
+def _length(fields: Mapping[str, str]) -> int:
+    return sum(map(len, fields.values()))
+
+
 def _document(frame: _Frame, document: Any) -> list[Piece]:
     if type(document) is not Pictured:
         return [_encoded(document)]
@@ -136,6 +169,12 @@ def _document(frame: _Frame, document: Any) -> list[Piece]:
 
 
 def _encoded(value: Mapping[str, Any] | Sequence[Any] | str) -> bytes:
+    with suppress(TypeError):  # an int of more than 64 bits, which the other can write
+        return orjson.dumps(value)
+    return _exactly(value)
+
+
+def _exactly(value: Mapping[str, Any] | Sequence[Any] | str) -> bytes:
     with suppress(PydanticSerializationError):  # its words hold the text
         return to_json(value)
     raise InvalidRequestError(

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from rerank_integrations._options import Options
 from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
-from rerank_integrations.fields import TEXT, Parts, has_image, parts_of, rendered
+from rerank_integrations.fields import (
+    IMAGE,
+    TEXT,
+    Parts,
+    has_image,
+    parts_of,
+    rendered,
+    texts_of,
+)
 from rerank_integrations.images import WireImage
 
 
@@ -38,12 +47,13 @@ def on_the_wire(options: Options, documents: Sequence[Any]) -> Ready:
     Raises:
         InvalidRequestError: a document that cannot be sent.
     """
-    rank_fields = options.rank_fields
-    plain = rank_fields is None or TEXT in rank_fields
-    if plain and set(map(type, documents)) == {str}:
-        objects = rank_fields is not None and options.provider.ranks_fields(options.model)
-        if not objects:
-            return _texts(documents)
+    rank_fields, kinds = options.rank_fields, set(map(type, documents))
+    as_objects = options.provider.ranks_fields(options.model)
+    if kinds == {str} and (rank_fields is None or (TEXT in rank_fields and not as_objects)):
+        return _texts(documents)
+    if kinds == {dict} and not as_objects and all(one.get(IMAGE) is None for one in documents):
+        with suppress(InvalidRequestError):  # which is raised below, with the document's index
+            return _texts([rendered(texts_of(one, rank_fields)) for one in documents])
     return _taken_apart(options, documents)
 
 

@@ -15,6 +15,8 @@ from rerank_integrations._received import Body
 from rerank_integrations._wire import Request
 from rerank_integrations.providers.base import Answer
 
+_LARGEST_WHOLE = 2**20  # bytes; a body up to here is one piece, which hooks of theirs can read
+
 
 class Theirs:
     """A client of theirs, for all threads."""
@@ -76,7 +78,7 @@ def _built(client: Any, request: Request, phases: Any, left: float | None, piece
         "POST",
         request.url,
         headers={**request.headers.reveal(), "content-length": str(request.size)},
-        content=content[0] if len(content) == 1 else pieces,
+        content=b"".join(content) if request.size <= _LARGEST_WHOLE else pieces,
         extensions={"timeout": seconds},
     )
 

@@ -38,21 +38,20 @@ def parts_of(
         UnsupportedDocumentError: not a document, or an image of a kind that cannot be sent.
         InvalidRequestError: a field that has no text form.
     """
-    match document:
-        case str():
-            whole: Mapping[str, Any] = {TEXT: document}
-        case RerankDocument():
-            attributes = {TEXT: document.text, IMAGE: document.image}
-            own = {name: value for name, value in attributes.items() if value is not None}
-            whole = own | {k: v for k, v in (document.fields or {}).items() if k not in own}
-        case Mapping():
-            whole = document
-        case _:
-            raise UnsupportedDocumentError(
-                "a document is a str, a mapping of fields or a RerankDocument, "
-                f"not {type(document).__name__}"
-            )
+    whole = _fields_of(document)
+    fields = texts_of(whole, rank_fields)
     image = whole.get(IMAGE)
+    if image is None or limits is None:
+        return Parts(fields)
+    return Parts(fields, wire_image(image, limits))
+
+
+def texts_of(whole: Mapping[str, Any], rank_fields: Sequence[str] | None) -> dict[str, str]:
+    """The fields that count for the ranking, as text; without those that have none.
+
+    Raises:
+        InvalidRequestError: a field that has no text form.
+    """
     fields = {}
     for name in whole if rank_fields is None else rank_fields:
         if name == IMAGE:
@@ -61,9 +60,7 @@ def parts_of(
         text = value if type(value) is str else _text_of(name, value)
         if text and not text.isspace():
             fields[name] = text
-    if image is None or limits is None:
-        return Parts(fields)
-    return Parts(fields, wire_image(image, limits))
+    return fields
 
 
 def has_image(document: object) -> bool:
@@ -77,7 +74,24 @@ def rendered(fields: Mapping[str, str]) -> str:
     """Fields as one text: `name: value` a line; a single field as its bare value."""
     if len(fields) == 1:
         return next(iter(fields.values()))
-    return "\n".join(f"{name}: {value}" for name, value in fields.items())
+    return "\n".join([f"{name}: {value}" for name, value in fields.items()])
+
+
+def _fields_of(document: object) -> Mapping[str, Any]:
+    match document:
+        case str():
+            return {TEXT: document}
+        case RerankDocument():
+            attributes = {TEXT: document.text, IMAGE: document.image}
+            own = {name: value for name, value in attributes.items() if value is not None}
+            return own | {k: v for k, v in (document.fields or {}).items() if k not in own}
+        case Mapping():
+            return document
+        case _:
+            raise UnsupportedDocumentError(
+                "a document is a str, a mapping of fields or a RerankDocument, "
+                f"not {type(document).__name__}"
+            )
 
 
 def _nested(whole: Mapping[str, Any], name: str) -> object:

@@ -16,6 +16,7 @@ from rerank_integrations.models import (
     DocumentInput,
     RerankDocument,
     RerankResponse,
+    RerankResult,
     listed,
     without_image_data,
 )
@@ -222,11 +223,19 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         self, documents: Sequence[Document | DocumentInput], options: Mapping[str, Any]
     ) -> list[DocumentInput]:
         by_fields = options.get("rank_fields", self._ranker().rank_fields) is not None
-        return [
-            self._input(document, by_fields=by_fields)
-            if isinstance(document, Document)
-            else document
-            for document in documents
+        image_key = self.image_key
+        if self.document_to_input is not None or by_fields:
+            return [
+                self._input(one, by_fields=by_fields) if isinstance(one, Document) else one
+                for one in documents
+            ]
+        return [  # most have neither image nor fields
+            one.page_content
+            if type(one) is Document and image_key not in one.metadata
+            else self._input(one, by_fields=False)
+            if isinstance(one, Document)
+            else one
+            for one in documents
         ]
 
     def _input(self, document: Document, *, by_fields: bool) -> DocumentInput:
@@ -351,7 +360,10 @@ def _documents(documents: object) -> Sequence[Document]:
 
 def _about(documents: Sequence[Any], response: RerankResponse) -> RerankResponse:
     """The response with the objects that the caller passed, not what was made of them."""
-    results = (replace(result, document=documents[result.index]) for result in response)
+    results = (
+        RerankResult(result.index, result.relevance_score, documents[result.index])
+        for result in response
+    )
     return replace(response, results=tuple(results))
 
 
