@@ -183,6 +183,19 @@ def llama_index_jina(url: str, documents: Sequence[str], top_n: int) -> Call:
     )
 
 
+def llama_index_alone(url: str, documents: Sequence[str], top_n: int) -> Call:
+    """A LlamaIndex postprocessor that does nothing: what the framework itself costs."""
+    del url
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
+
+    class Nothing(BaseNodePostprocessor):
+        def _postprocess_nodes(self, nodes: Any, query_bundle: Any = None) -> Any:
+            del query_bundle
+            return nodes[:top_n]
+
+    return _of_nodes(Nothing(), documents)
+
+
 def _of_nodes(reranker: Any, documents: Sequence[str]) -> Call:
     from llama_index.core.schema import NodeWithScore, TextNode
 
@@ -231,5 +244,6 @@ ALL = {
     "raw socket (limit)": raw_socket,
     **OURS,
     "RerankPostprocessor": ours_llama_index,
+    "LlamaIndex, ranking nothing": llama_index_alone,
     **PEERS,
 }

@@ -384,3 +384,18 @@ def test_body_is_json() -> None:
     text = 'say "a"\n\\ \x00 \u2028 😀'
     content = content_of(request_of(call(text)))
     assert json.loads(content)["documents"] == [text]
+
+
+def test_a_long_list_is_written_in_slices() -> None:
+    """A body of megabytes is the same JSON as a small one, in pieces of which none is large."""
+    documents = [f"{number} ü".ljust(7_000, "\n") for number in range(900)] + ["a" * 600_000, "b"]
+    request = request_of(call(*documents, max_request_bytes=None))
+    assert json.loads(content_of(request))["documents"] == documents
+    assert len(request.content.reveal()) > 10
+    assert max(map(len, request.content.reveal())) < 1_000_000
+
+
+def test_an_int_of_any_size_is_written() -> None:
+    """A number beyond 64 bits goes on the wire as it is."""
+    body = body_of(call("a", extra_body={"seed": 2**70}))
+    assert body["seed"] == 2**70

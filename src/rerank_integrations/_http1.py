@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from rerank_integrations._address import Address
 from rerank_integrations._received import Body
@@ -80,7 +80,7 @@ class Reader:
             return
         try:
             self._parser.feed_data(data)
-        except HttpParserError as cause:
+        except (HttpParserError, HttpParserUpgrade) as cause:
             self.keeps_alive = False
             if not self._has_end:  # what follows an answer is not read
                 raise RemoteProtocolError(f"what came is no HTTP answer: {cause}") from cause
