@@ -25,7 +25,7 @@ from rerank_integrations import OpenRouter, RerankClient, RerankDocument
 content = b"\\x89PNG\\r\\n\\x1a\\n" + bytes(2**20 - 8)
 documents = [RerankDocument(image=bytes(bytearray(content))) for _ in range(200)]
 client = RerankClient("m", provider=OpenRouter(api_key="k", base_url=sys.argv[1]))
-client.rerank("q", ["a"])
+client.rerank("q", ["a"] * 200)
 tracemalloc.start()
 client.rerank("q", documents, max_request_bytes=None, max_documents_per_request=None, deadline=None)
 print(tracemalloc.get_traced_memory()[1] / (200 * (4 * -(-2**20 // 3))))

@@ -312,5 +312,5 @@ def pauses_fixture(monkeypatch: pytest.MonkeyPatch) -> Sequence[float]:
         slept.append(seconds)
 
     monkeypatch.setattr("rerank_integrations._drive.time.sleep", slept.append)
-    monkeypatch.setattr("rerank_integrations._drive.asyncio.sleep", asleep)
+    monkeypatch.setattr("rerank_integrations._loop_drive.asyncio.sleep", asleep)
     return slept

@@ -144,7 +144,7 @@ class Asleep:
 async def asleep_fixture(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Asleep:
     """The sleep of every call."""
     asleep = Asleep(clock)
-    monkeypatch.setattr("rerank_integrations._drive.asyncio.sleep", asleep.sleep)
+    monkeypatch.setattr("rerank_integrations._loop_drive.asyncio.sleep", asleep.sleep)
     return asleep
 
 
@@ -270,7 +270,7 @@ def test_an_interrupted_split_call(server: Server, monkeypatch: pytest.MonkeyPat
 
     client = chain(server, max_documents_per_request=1, max_concurrency=1)
     with monkeypatch.context() as patch:
-        patch.setattr("rerank_integrations._drive.wait", interrupted)
+        patch.setattr("rerank_integrations._threads.wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             client.rerank(QUERY, ["a"] * 20)
     server.released.set()

@@ -200,7 +200,7 @@ def test_a_failure_ends_the_retries_of_the_rest(
         return failed(400)
 
     monkeypatch.setattr("rerank_integrations._drive.time.sleep", pause)
-    monkeypatch.setattr("rerank_integrations._drive.asyncio.sleep", apause)
+    monkeypatch.setattr("rerank_integrations._loop_drive.asyncio.sleep", apause)
     server.plays(step)
     with client_of(server, **RAISE | {"max_retries": 1}) as client:
         with pytest.raises(BadRequestError):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote, urlsplit
+
+if TYPE_CHECKING:
+    import ssl
 
 Phases: TypeAlias = Mapping[str, float | None]
 """Seconds for connecting, for each writing, and for each reading."""
@@ -66,7 +68,9 @@ def address_of(url: str) -> Address:
 @cache
 def ssl_context() -> ssl.SSLContext:
     """One context for all connections: it takes longer to make than a connection."""
-    import certifi  # noqa: PLC0415  # slow, and needed for TLS alone
+    import ssl  # noqa: PLC0415  # slow, and needed for TLS alone
+
+    import certifi  # noqa: PLC0415
 
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if file or folder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +21,7 @@ Piece: TypeAlias = bytes | WireImage
 """JSON, or an image whose tail becomes JSON when the request is sent."""
 
 # stands for an image until the JSON is cut there; nobody can write it into a document
-_IMAGE = f"image-{secrets.token_hex(16)}"
+_IMAGE = f"image-{os.urandom(16).hex()}"
 _IMAGE_JSON = _IMAGE.encode()
 _IMAGE_QUOTED = b'"%b"' % _IMAGE_JSON
 # characters; longer lists are encoded slice by slice, for the buffer of one would be held twice

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from pydantic_core import from_json
@@ -170,6 +169,8 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
         seconds = seconds_in(headers.get(name))
         if seconds is not None:
             return seconds * factor
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  # slow, and rare
+
     try:
         date = parsedate_to_datetime(headers.get("retry-after", ""))
         return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import threading
-import warnings
 import weakref
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rerank_integrations._theirs import LoopTheirs, Theirs, proxy_client
 from rerank_integrations._traffic import Traffic
 from rerank_integrations._wire import Request
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers.base import Answer
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class _Sender(Protocol):
@@ -80,7 +81,7 @@ class Lane:
             raise _closed()
         if self._given_async is not None:
             return self._given_async
-        loop = asyncio.get_running_loop()
+        loop = _running_loop()
         entry = self._of_loop.get(loop)
         if entry is None:
             from rerank_integrations._loop_sockets import LoopSockets  # noqa: PLC0415  # slow
@@ -105,9 +106,15 @@ class Lane:
     async def aclose(self) -> None:
         """Close the connections of all threads and of the running event loop."""
         self.close()
-        entry = self._of_loop.pop(asyncio.get_running_loop(), None)
+        entry = self._of_loop.pop(_running_loop(), None)
         if entry is not None:
             await entry.aclose()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    import asyncio  # noqa: PLC0415  # slow, and loaded where a loop runs
+
+    return asyncio.get_running_loop()
 
 
 def _closed() -> ConfigurationError:
@@ -123,6 +130,8 @@ def _forget_ended(of_loop: dict[asyncio.AbstractEventLoop, _OnLoop]) -> None:
     ended = [loop for loop in of_loop if loop.is_closed()]
     left_open = sum(of_loop.pop(loop).is_open for loop in ended)
     if left_open:
+        import warnings  # noqa: PLC0415  # rare
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()

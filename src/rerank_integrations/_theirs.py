@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
-from urllib.request import getproxies
 
 from rerank_integrations._address import MOST_KEPT, PHASES, ssl_context
 from rerank_integrations._received import Body
@@ -93,6 +92,8 @@ def proxy_client(*, is_async: bool) -> Any:
 
     None where the environment names no proxy.
     """
+    from urllib.request import getproxies  # noqa: PLC0415  # slow
+
     if not {"http", "https", "all"} & getproxies().keys():
         return None
     import httpx  # noqa: PLC0415  # slow to load, and needed for this alone

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, Unpack
 
 from rerank_integrations._arguments import refuse_unknown
-from rerank_integrations._drive import AnyFlow, arun, run
+from rerank_integrations._drive import AnyFlow, run
 from rerank_integrations._fallback import Candidate, fallback_flow
 from rerank_integrations._flow import rerank_flow
 from rerank_integrations._hidden import Hidden
@@ -151,6 +150,8 @@ class RerankClient:
         self, query: str, documents: Iterable[DocumentInput], **options: Unpack[CallOptions]
     ) -> RerankResponse:
         """The same as `rerank`, without blocking the event loop."""
+        from rerank_integrations._loop_drive import arun  # noqa: PLC0415  # slow
+
         given, documents = Hidden(documents), ()
         try:
             return await arun(self._flow("arerank", query, given, options), self._lane)
@@ -302,6 +303,8 @@ def _check_clients(provider: Provider, http_client: Any, async_http_client: Any)
             )
         send = getattr(client, "send", None)
         fits = callable(getattr(client, "build_request", None)) and callable(send)
+        import inspect  # noqa: PLC0415  # slow, and rare
+
         if not fits or inspect.isclass(client) or inspect.iscoroutinefunction(send) is not is_async:
             kind = "httpx.AsyncClient" if is_async else "httpx.Client"
             raise ConfigurationError(f"{name} must be an {kind}, not {type(client).__name__}")

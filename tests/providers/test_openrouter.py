@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from rerank_integrations import ProviderPreferences
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers.openrouter import ProviderPreferences
 from support import KEY, body_of, call, openrouter
 
 PREFERENCES: dict[str, Any] = {
