@@ -49,7 +49,7 @@ def cpu(quick: int) -> Lines:
                     print(f"  {name} left out: {type(error).__name__}: {error}"[:200])
                     continue
                 calls[name] = call
-            rounds = cpu_in_turn(calls, rounds=24 // quick, each=max(8, 400 // count // quick))
+            rounds = cpu_in_turn(calls, rounds=18 // quick, each=max(10, 4000 // count // quick))
         title = f"{count}, top {top_n}" + (", echoed" if echo else "")
         columns[title] = (ratios(rounds, clients.PLAIN), wanted)
         print(title, {n: str(r) for n, r in columns[title][0].items() if n.startswith("Rerank")})
