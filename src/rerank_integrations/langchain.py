@@ -99,7 +99,9 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         found = _documents(documents)
         if not found:
             return []
-        manager = CallbackManager.configure(**self._traced(callbacks, len(found)))
+        manager = CallbackManager.configure(_around(callbacks), local_tags=_TAGS)
+        if manager.handlers:
+            manager.add_metadata(self._asked(len(found)), inherit=False)
         run = manager.on_retriever_start(None, query, name=type(self).__name__)
         try:
             response = self.rerank(found, query)
@@ -126,7 +128,9 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         found = _documents(documents)
         if not found:
             return []
-        manager = AsyncCallbackManager.configure(**self._traced(callbacks, len(found)))
+        manager = AsyncCallbackManager.configure(_around(callbacks), local_tags=_TAGS)
+        if manager.handlers:
+            manager.add_metadata(self._asked(len(found)), inherit=False)
         run = await manager.on_retriever_start(None, query, name=type(self).__name__)
         try:
             response = await self.arerank(found, query)
@@ -266,14 +270,6 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             for result in self._kept(response)
         ]
 
-    def _traced(self, callbacks: Callbacks | None, count: int) -> dict[str, Any]:
-        """Where the run nests: under the given callbacks, else under the Runnable around us."""
-        return {
-            "inheritable_callbacks": callbacks or ensure_config().get("callbacks"),
-            "local_tags": _TAGS,
-            "local_metadata": self._asked(count),
-        }
-
 
 class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
     """A compressor as a step: `{"query": ..., "documents": ...}` in, documents out.
@@ -328,6 +324,11 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
         if self.rank_fields is not None:
             update["rank_fields"] = self.rank_fields
         return self.compressor.model_copy(update=update)
+
+
+def _around(callbacks: Callbacks | None) -> Callbacks | None:
+    """Where the run nests: under the given callbacks, else under the Runnable around us."""
+    return callbacks or ensure_config().get("callbacks")
 
 
 @errors_of_both_families()
