@@ -22,6 +22,8 @@ from rerank_integrations.providers.base import Answer
 AnyFlow: TypeAlias = Flow | PartFlow | ChainFlow
 Step: TypeAlias = Send | Hold | Fork | Take | Now
 
+_NOT_TRUSTED = "SSLCertVerificationError"
+
 
 def run(flow: AnyFlow, lane: Lane) -> RerankResponse:
     """Take a flow through its steps, in this thread; its forks in several.
@@ -150,9 +152,10 @@ def translated(cause: Exception, step: Send) -> RerankError:
         error = ResponseError(f"the answer from {where} cannot be decoded: {cause}")
     else:
         passing = kinds & {"TransportError", "NetworkError", "RemoteProtocolError", "OSError"}
-        lasting = kinds & {"UnsupportedProtocol", "LocalProtocolError"}
+        lasting = kinds & {"UnsupportedProtocol", "LocalProtocolError", _NOT_TRUSTED}
+        cure = "; set SSL_CERT_FILE to the certificates to trust" if _NOT_TRUSTED in kinds else ""
         error = TransportError(
-            f"no answer from {where}: {type(cause).__name__}: {cause}",
+            f"no answer from {where}: {type(cause).__name__}: {cause}{cure}",
             is_retryable=bool(passing) and not lasting,
         )
     error.__cause__ = _without_frames(cause)
