@@ -212,7 +212,7 @@ class Interrupting:
 
 @pytest.mark.parametrize(
     ("step", "before"),
-    [("create_connection", 0), ("sendall", 0), ("recv", 0), ("sendall", 1), ("recv", 1)],
+    [("connect", 0), ("sendall", 0), ("recv", 0), ("sendall", 1), ("recv", 1)],
 )
 def test_an_interrupted_call_closes_its_connection(
     server: Server, monkeypatch: pytest.MonkeyPatch, step: str, before: int
@@ -222,9 +222,8 @@ def test_an_interrupted_call_closes_its_connection(
         for _ in range(before):
             client.rerank(QUERY, TEXTS)
         with monkeypatch.context() as patch:
-            owner = socket if step == "create_connection" else socket.socket
-            interrupting = Interrupting(getattr(owner, step))
-            patch.setattr(owner, step, interrupting)
+            interrupting = Interrupting(getattr(socket.socket, step))
+            patch.setattr(socket.socket, step, interrupting)
             with pytest.raises(KeyboardInterrupt):
                 client.rerank(QUERY, TEXTS)
         sender: Any = client._lane._own

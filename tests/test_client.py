@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -572,3 +573,22 @@ def test_what_is_no_http_client_is_refused(argument: str, wrong: Any) -> None:
     """Anything but an HTTP client object, a class included, is refused by name."""
     with pytest.raises(ConfigurationError, match=f"^{argument} must be an httpx"):
         RerankClient("m", provider=OpenRouter(api_key="the-key"), **{argument: wrong})
+
+
+def test_every_address_of_a_host_is_tried_in_time(
+    server: Server, nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first address of a host refuses, the next one is asked; none when time is up."""
+    refused, taken = (int(url.rpartition(":")[2]) for url in (nobody, server.url))
+    found = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", p)) for p in (refused, taken)
+    ]
+    monkeypatch.setattr("rerank_integrations._sockets.socket.getaddrinfo", lambda *_, **__: found)
+    with client_of(server, max_retries=0) as client:
+        assert len(client.rerank(QUERY, TEXTS)) == len(TEXTS)
+        with pytest.raises(RerankTimeoutError):
+            client.rerank(QUERY, TEXTS, deadline=1e-9)
+    del found[1]
+    with client_of(server, max_retries=0) as client, pytest.raises(TransportError) as caught:
+        client.rerank(QUERY, TEXTS)
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)

@@ -111,7 +111,7 @@ def _taken(kept: list[_Connection]) -> _Connection | None:
 
 
 def _connected(address: Address, seconds: float | None, ends: float | None) -> socket.socket:
-    plain = socket.create_connection((address.host, address.port), _left(seconds, ends))
+    plain = _reached(address, seconds, ends)
     try:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         context = address.ssl_context()
@@ -122,6 +122,26 @@ def _connected(address: Address, seconds: float | None, ends: float | None) -> s
     except BaseException:
         plain.close()
         raise
+
+
+def _reached(address: Address, seconds: float | None, ends: float | None) -> socket.socket:
+    """A connection to the first of the host's addresses that takes one; all of them in time."""
+    failures: list[OSError] = []
+    places = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, place in places:
+        plain = socket.socket(family, kind, protocol)
+        try:
+            plain.settimeout(_left(seconds, ends))
+            plain.connect(place)
+        except OSError as failure:
+            plain.close()
+            failures.append(failure)
+        except BaseException:
+            plain.close()
+            raise
+        else:
+            return plain
+    raise failures[0]
 
 
 def _left(seconds: float | None, ends: float | None) -> float | None:
