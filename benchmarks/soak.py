@@ -176,7 +176,7 @@ def sample(client: RerankClient, url: str, seconds: float) -> Sample:
     gc.collect()
     lane = client._lane  # noqa: SLF001  # nothing public counts connections
     senders: list[Any] = [lane._own, *(entry.sender for entry in lane._of_loop.values())]  # noqa: SLF001
-    kept = sum(len(each) for s in senders if s is not None for each in s._kept.values())  # noqa: SLF001
+    kept = sum(len(sender.kept) for sender in senders if sender is not None)
     traced = tracemalloc.get_traced_memory()[0] // 1024
     return Sample(seconds, traced, resident(), told(url)["open"], kept)
 

@@ -103,4 +103,4 @@ def kept(client: RerankClient) -> int:
     """How many connections a client keeps for the running event loop."""
     entry = client._lane._of_loop.get(asyncio.get_running_loop())
     sender: Any = entry and entry.sender
-    return sum(map(len, sender._kept.values())) if sender else 0
+    return len(sender.kept) if sender else 0

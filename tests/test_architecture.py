@@ -15,7 +15,7 @@ PACKAGE = "rerank_integrations"
 ROOT = Path(rerank_integrations.__file__).parent
 # a module may import from the rows above its own, and from its own row where it is a package
 ROWS = [
-    {"errors", "_hidden", "_lazy"},
+    {"errors", "_hidden", "_kept", "_lazy"},
     {"_arguments", "_pixels", "_traffic"},
     {"images"},
     {"models"},

@@ -1,4 +1,4 @@
-"""Where a URL leads, what is trusted on the way, and how long a connection is waited for."""
+"""Where a URL leads, what is trusted on the way, and how long it is waited for."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ Phases: TypeAlias = Mapping[str, float | None]
 """Seconds for connecting, for each writing, and for each reading."""
 
 PHASES: Phases = {"connect": 5.0, "read": 30.0, "write": 30.0, "pool": 30.0}
-KEPT_SECONDS = 55.0  # servers close an idle connection after 60 s or more, most of them
-MOST_KEPT = 256
 _PORTS = {"http": 80, "https": 443}
 
 

@@ -6,15 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from rerank_integrations._address import (
-    KEPT_SECONDS,
-    MOST_KEPT,
-    PHASES,
-    Address,
-    Phases,
-    address_of,
-)
+from rerank_integrations._address import PHASES, Address, Phases, address_of
 from rerank_integrations._http1 import Reader, RemoteProtocolError, pieces_of
+from rerank_integrations._kept import KEPT_SECONDS, Kept
 from rerank_integrations._sockets import has_news
 from rerank_integrations._wire import Request
 from rerank_integrations.providers.base import Answer
@@ -26,35 +20,23 @@ class LoopSockets:
     """Connections for one event loop."""
 
     def __init__(self) -> None:
-        self._kept: dict[object, list[_Connection]] = {}
-        self._closed = False
+        self.kept: Kept[_Connection] = Kept()
 
     async def send(self, request: Request, phases: Phases | None, left: float | None) -> Answer:
         """Post the request, and read the whole answer; who calls sees to the end in time."""
         del left
         address = address_of(request.url)
-        kept = self._kept.setdefault(address.key, [])
-        connection = _taken(kept)
+        connection = self.kept.take(address.key)
         if connection is None:
             connection = await _connected(address, (phases or PHASES)["connect"])
         try:
             return await connection.exchange(request, address, phases or PHASES)
         finally:
-            if connection.is_reusable and not self._closed:
-                kept.append(connection)
-                if len(kept) > MOST_KEPT:
-                    kept.pop(0).close()
-            else:
-                connection.close()
+            self.kept.give_back(address.key, connection)
 
     async def aclose(self) -> None:
         """Close the connections that are free; the others close after their answer."""
-        self._closed = True
-        free = [connection for kept in self._kept.values() for connection in kept]
-        self._kept.clear()
-        for connection in free:
-            connection.close()
-        await asyncio.gather(*(connection.gone for connection in free))
+        await asyncio.gather(*(connection.gone for connection in self.kept.close()))
 
 
 class _Connection(asyncio.Protocol):
@@ -109,6 +91,7 @@ class _Connection(asyncio.Protocol):
             self._error = error
         if self._reader.answer is not None or self._error is not None:
             _wake(self._come)
+            _wake(self._drained)  # an answer that came before all was sent, such as a 413
         elif self._extend is not None:
             self._extend()
 
@@ -163,16 +146,6 @@ class _Connection(asyncio.Protocol):
                 await come
             finally:
                 self._extend = None
-
-
-def _taken(kept: list[_Connection]) -> _Connection | None:
-    """The connection that was used last and still stands."""
-    while kept:
-        connection = kept.pop()
-        if connection.stands():
-            return connection
-        connection.close()
-    return None
 
 
 async def _connected(address: Address, seconds: float | None) -> _Connection:

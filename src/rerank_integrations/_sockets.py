@@ -11,15 +11,9 @@ import socket
 import time
 from typing import Any
 
-from rerank_integrations._address import (
-    KEPT_SECONDS,
-    MOST_KEPT,
-    PHASES,
-    Address,
-    Phases,
-    address_of,
-)
+from rerank_integrations._address import PHASES, Address, Phases, address_of
 from rerank_integrations._http1 import Reader, pieces_of
+from rerank_integrations._kept import KEPT_SECONDS, Kept
 from rerank_integrations._wire import Request
 from rerank_integrations.providers.base import Answer
 
@@ -30,30 +24,22 @@ class Sockets:
     """Connections for all threads."""
 
     def __init__(self) -> None:
-        self._kept: dict[object, list[_Connection]] = {}
-        self._closed = False
+        self.kept: Kept[_Connection] = Kept()
 
     def send(self, request: Request, phases: Phases | None, ends: float | None) -> Answer:
         """Post the request, and read the whole answer before `ends`, on the monotonic clock."""
         address = address_of(request.url)
-        kept = self._kept.setdefault(address.key, [])
-        connection = _taken(kept) or _Connection(address, phases or PHASES, ends)
+        connection = self.kept.take(address.key)
+        if connection is None:
+            connection = _Connection(address, phases or PHASES, ends)
         try:
             return connection.exchange(request, address, phases or PHASES, ends)
         finally:
-            if connection.is_reusable and not self._closed:
-                kept.append(connection)
-                if len(kept) > MOST_KEPT:
-                    kept.pop(0).close()
-            else:
-                connection.close()
+            self.kept.give_back(address.key, connection)
 
     def close(self) -> None:
         """Close the connections that are free; the others close after their answer."""
-        self._closed = True
-        for kept in self._kept.values():
-            while kept:
-                kept.pop().close()
+        self.kept.close()
 
 
 class _Connection:
@@ -81,9 +67,9 @@ class _Connection:
         self._used = time.monotonic()
         return reader.answer
 
-    def has_ended(self) -> bool:
-        """Whether it is too old, or the server has closed it."""
-        return time.monotonic() - self._used > KEPT_SECONDS or has_news(self._socket)
+    def stands(self) -> bool:
+        """Whether it is young, and the server has not closed it."""
+        return time.monotonic() - self._used <= KEPT_SECONDS and not has_news(self._socket)
 
     def close(self) -> None:
         """Close the connection."""
@@ -96,18 +82,6 @@ class _Connection:
         for piece in pieces_of(request, address):
             self._socket.settimeout(_left(seconds, ends))
             self._socket.sendall(piece)
-
-
-def _taken(kept: list[_Connection]) -> _Connection | None:
-    """The connection that was used last and still stands."""
-    while True:
-        try:
-            connection = kept.pop()
-        except IndexError:
-            return None
-        if not connection.has_ended():
-            return connection
-        connection.close()
 
 
 def _connected(address: Address, seconds: float | None, ends: float | None) -> socket.socket:

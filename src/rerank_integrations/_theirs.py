@@ -9,7 +9,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from rerank_integrations._address import MOST_KEPT, PHASES, ssl_context
+from rerank_integrations._address import PHASES, ssl_context
+from rerank_integrations._kept import MOST_KEPT
 from rerank_integrations._received import Body
 from rerank_integrations._wire import Request
 from rerank_integrations.providers.base import Answer
