@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 _KEYS = (
@@ -18,3 +20,11 @@ _KEYS = (
 def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in _KEYS:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_recording_configure(vcr: Any) -> None:
+    """Cassettes are read, matched and scrubbed as `make record` writes them."""
+    from cassettes.replay import prepared  # for the tests that have a cassette
+
+    prepared(vcr)
