@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import warnings
+from collections.abc import Iterator
 from typing import NamedTuple
 
 MODULES = """
@@ -34,15 +36,22 @@ class Entry(NamedTuple):
 def entries() -> list[Entry]:
     """The documented public functions and classes of `MODULES`, each text once."""
     found: dict[str, Entry] = {}
-    for module_name in MODULES:
-        try:
-            module = importlib.import_module(module_name)
-        except ImportError:  # not every build of Python has every module
-            continue
-        for name, value in sorted(vars(module).items()):
-            if name.startswith("_") or not (inspect.isroutine(value) or inspect.isclass(value)):
-                continue
-            text = inspect.getdoc(value) or ""
-            if len(text) >= _SHORTEST:
-                found.setdefault(text, Entry(f"{module_name}.{name}", text))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # what is read here is not used
+        for module_name in MODULES:
+            for entry in _entries_of(module_name):
+                found.setdefault(entry.text, entry)
     return list(found.values())
+
+
+def _entries_of(module_name: str) -> Iterator[Entry]:
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError:  # not every build of Python has every module
+        return
+    for name, value in sorted(vars(module).items()):
+        if name.startswith("_") or not (inspect.isroutine(value) or inspect.isclass(value)):
+            continue
+        text = inspect.getdoc(value) or ""
+        if len(text) >= _SHORTEST:
+            yield Entry(f"{module_name}.{name}", text)

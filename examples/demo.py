@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import warnings
 
 from corpus import Entry, entries
 from langchain_classic.retrievers import ContextualCompressionRetriever
@@ -96,9 +95,7 @@ def main() -> None:
     parser.add_argument("question", nargs="?", default=os.environ.get("QUESTION") or QUESTION)
     question = parser.parse_args().question
     console = Console(width=None if Console().is_terminal else 110)
-    with warnings.catch_warnings():  # deprecated modules warn when the corpus is read
-        warnings.simplefilter("ignore")
-        corpus = entries()
+    corpus = entries()
     console.print(
         f"[bold]{question}[/bold]\n{len(corpus)} docstrings of Python's standard library; "
         f"{CANDIDATES} candidates retrieved, {KEPT} kept by {MODEL}\n"

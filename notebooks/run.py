@@ -1,6 +1,9 @@
 """Execute every notebook in this folder from top to bottom, and store what it shows.
 
 make notebooks
+
+What a notebook asks of gateways is answered from its cassette, in the folder `cassettes`: no key
+and no network is needed, and a cassette that does not fit is a failure.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib.font_manager  # noqa: F401  # makes its cache now, and would tell the notebook
@@ -16,6 +20,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 HERE = Path(__file__).parent
+CASSETTES = HERE / "cassettes"
+KEYS = ("OPENROUTER_API_KEY", "TOGETHER_API_KEY", "PORTKEY_API_KEY")
+KEY = "key-of-nobody"
+NO_PROXY = "http://127.0.0.1:9"  # nobody listens there; named, it makes the client use HTTPX
 # the version of Python and the time of a run are nothing that a notebook shows
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -23,21 +31,51 @@ METADATA = {
 }
 
 
-def executed(path: Path) -> Any:
-    """The notebook with the outputs of a new run, and nothing else that differs between runs."""
+def cassette_of(path: Path) -> Path:
+    """Where the recorded calls of a notebook are, if it makes any."""
+    return CASSETTES / f"{path.stem}.yaml"
+
+
+def executed(path: Path, extension: str = "", **environment: str) -> tuple[Any, list[str]]:
+    """The notebook with the outputs of a new run, and nothing else that differs between runs.
+
+    Args:
+        path: the notebook.
+        extension: what the kernel loads first; it says at its end what it has to complain of.
+        environment: what the extension is told.
+
+    Returns:
+        The notebook, and the complaints.
+    """
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(
-        notebook,
-        timeout=300,
-        kernel_name="python3",
-        record_timing=False,
-        extra_arguments=["--log-level=ERROR"],  # a warning about loopback is none
-        resources={"metadata": {"path": str(path.parent)}},
-    ).execute()
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        said = Path(folder) / "said"
+        found = {name: v for name, v in os.environ.items() if not name.lower().endswith("_proxy")}
+        found |= {
+            "IPYTHONDIR": folder,  # nobody's own settings, and nobody's history
+            "PYTHONPATH": str(HERE.parent),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the kernel's debugger would warn
+        }
+        arguments = ["--log-level=ERROR"]  # a warning about loopback is none
+        if extension:
+            found |= dict.fromkeys(KEYS, KEY) | {"HTTPS_PROXY": NO_PROXY}
+            found |= {"NOTEBOOK_CASSETTE": str(cassette_of(path)), "NOTEBOOK_SAID": str(said)}
+            arguments.append(f"--IPKernelApp.extra_extensions={extension}")
+        client = NotebookClient(
+            notebook,
+            timeout=300,
+            kernel_name="python3",
+            record_timing=False,
+            coalesce_streams=True,  # a bar of progress is stored as it ends
+            extra_arguments=arguments,
+            resources={"metadata": {"path": str(path.parent)}},
+        )
+        client.execute(env={**found, **environment})
+        complaints = _read(said) if extension else ""
     notebook.metadata = METADATA
     for cell in notebook.cells:
         cell.metadata = {}
-    return notebook
+    return notebook, [complaints] if complaints else []
 
 
 def problems(notebook: Any) -> list[str]:
@@ -48,21 +86,35 @@ def problems(notebook: Any) -> list[str]:
     return noise + [f"it names {root}" for root in (HERE.parent, Path.home()) if str(root) in text]
 
 
+def run(path: Path, extension: str = "", **environment: str) -> list[str]:
+    """Execute a notebook, and store it where nothing is wrong; what is, else."""
+    try:
+        notebook, complaints = executed(path, extension, **environment)
+    except CellExecutionError as error:
+        wrong = [str(error)]
+    else:
+        wrong = complaints + problems(notebook)
+        if not wrong:
+            nbformat.write(notebook, path)
+    print(path.name, "failed:" if wrong else "ran", *wrong)
+    return wrong
+
+
 def main() -> None:
     """Run all, and fail where one fails or says what it should not."""
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # the kernel's debugger would warn
-    failed = False
-    for path in sorted(HERE.glob("*.ipynb")):
-        try:
-            notebook = executed(path)
-            wrong = problems(notebook)
-        except CellExecutionError as error:
-            wrong = [str(error)]
-        else:
-            nbformat.write(notebook, path)
-        failed = failed or bool(wrong)
-        print(path.name, "failed:" if wrong else "ran", *wrong)
-    sys.exit(failed)
+    paths = sorted(HERE.glob("*.ipynb"))
+    failed = [path for path in paths if run(path, "recorded" if cassette_of(path).exists() else "")]
+    left = {path.name for path in CASSETTES.iterdir()} - {cassette_of(p).name for p in paths}
+    for name in sorted(left):
+        print(f"{name}: no notebook has this name; delete it")
+    sys.exit(bool(failed or left))
+
+
+def _read(said: Path) -> str:
+    """What the kernel had to say at its end."""
+    if not said.exists():
+        return "the kernel did not load its extension, or ended before it could say what it played"
+    return said.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

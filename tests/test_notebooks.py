@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+import rerank_integrations
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+CASSETTES = FOLDER / "cassettes"
+GATEWAY = re.compile("(openrouter|together|portkey|jina|vllm):.")
+PACKAGE = "rerank_integrations"
+ADAPTERS = {
+    f"{PACKAGE}.langchain": "RerankCompressor",
+    f"{PACKAGE}.llama_index": "RerankPostprocessor",
+}
 LARGEST = 500_000  # bytes; more is no picture that a page needs
+
+Node = TypeVar("Node", bound=ast.AST)
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -27,9 +39,99 @@ def outputs_of(path: Path) -> list[dict[str, Any]]:
     return [output for cell in code_of(path) for output in cell["outputs"]]
 
 
-def test_there_are_notebooks() -> None:
-    """A notebook shows how pages are ranked as pictures."""
-    assert "04_multimodal" in [path.stem for path in NOTEBOOKS]
+def nodes_of(path: Path, kind: type[Node]) -> list[Node]:
+    """The parts of one kind in the code of all cells; a cell may wait at its top level."""
+    code = "\n".join("".join(cell["source"]) for cell in code_of(path))
+    flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    tree: ast.AST = compile(code, path.name, "exec", flags)
+    return [node for node in ast.walk(tree) if isinstance(node, kind)]
+
+
+def imported_by(path: Path) -> dict[str, set[str]]:
+    """What is taken from which module; nothing, where the module is imported as a whole."""
+    found: dict[str, set[str]] = {}
+    for whole in nodes_of(path, ast.Import):
+        found |= {name.name: found.get(name.name, set()) for name in whole.names}
+    for part in nodes_of(path, ast.ImportFrom):
+        names = found.setdefault(part.module or "", set())
+        names.update(name.name for name in part.names)
+    return found
+
+
+def texts_of(path: Path) -> list[str]:
+    """The texts in the code, docstrings too."""
+    values = [node.value for node in nodes_of(path, ast.Constant)]
+    return [value for value in values if isinstance(value, str)]
+
+
+def prose_of(path: Path) -> str:
+    """What stands between the cells of code."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+
+
+def asks_gateways(path: Path) -> bool:
+    """Whether a call in the code has the name of a gateway's model as an argument."""
+    calls = nodes_of(path, ast.Call)
+    given = [one for c in calls for one in (*c.args, *(keyword.value for keyword in c.keywords))]
+    texts = [one.value for one in given if isinstance(one, ast.Constant)]
+    return any(isinstance(text, str) and GATEWAY.match(text) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures"),
+    {
+        "01_quickstart": 2,
+        "02_langchain_rag": 2,
+        "03_llama_index_rag": 2,
+        "04_multimodal": 1,
+    }.items(),
+)
+def test_there_is_something_to_look_at(name: str, pictures: int) -> None:
+    """Each notebook is there and has its pictures."""
+    shown = [output for output in outputs_of(FOLDER / f"{name}.ipynb") if "data" in output]
+    assert len([output for output in shown if "image/png" in output["data"]]) == pictures
+
+
+@each
+def test_only_public_names_are_used(path: Path) -> None:
+    """A notebook takes public names from the package, and nothing private from anything."""
+    private = [n.attr for n in nodes_of(path, ast.Attribute) if re.match("_(?!_)", n.attr)]
+    assert private == []
+    taken = imported_by(path)
+    ours = {module: names for module, names in taken.items() if module.startswith("rerank_")}
+    assert ours.keys() <= {PACKAGE, *ADAPTERS}
+    assert ours.get(PACKAGE, set()) <= set(rerank_integrations.__all__)
+    for adapter, name in ADAPTERS.items():
+        assert ours.get(adapter, set()) <= {name}
+
+
+@each
+def test_the_cells_are_what_a_user_would_write(path: Path) -> None:
+    """No cell replaces a part, plays a recording, sets a key or uses magic."""
+    names = {node.id for node in nodes_of(path, ast.Name)}
+    names |= {node.attr for node in nodes_of(path, ast.Attribute)}
+    names |= {node.arg for node in nodes_of(path, ast.keyword) if node.arg}
+    assert not names & {"setattr", "environ", "patch", "base_url", "http_client", "api_key"}
+    modules = {module.partition(".")[0] for module in imported_by(path)}
+    assert not modules & {"vcr", "cassettes", "recorded", "record", "run", "httpx", "unittest"}
+    assert not [text for text in texts_of(path) if re.search("_API_KEY|NOTEBOOK_|CI$", text)]
+
+
+@each
+def test_where_gateways_are_asked_it_is_said_who_answered(path: Path) -> None:
+    """A notebook that asks gateways has a cassette, and says that its answers are recordings."""
+    cassette = CASSETTES / f"{path.stem}.yaml"
+    assert asks_gateways(path) is cassette.exists()
+    if cassette.exists():
+        assert re.search(r"recordings?\s+of\s+the\s+examples?\s+in", prose_of(path))
+
+
+@each
+def test_no_link_is_broken(path: Path) -> None:
+    """A link to another notebook leads to one."""
+    names = re.findall(r"\]\(([^):#]+)\)", prose_of(path))
+    assert [name for name in names if not (FOLDER / name).exists()] == []
 
 
 @each
