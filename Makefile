@@ -2,16 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-export QUESTION
+export QUESTION TAG
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks faults bench soak test lint types format bare lowest clean
+.PHONY: help demo notebooks docs faults bench soak record test lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 'pydantic==2.11.*'
 LOWEST_READY := .venv/lowest/.ready
 NOTEBOOKS_READY := .venv/notebooks/.ready
+DOCS_READY := .venv/docs/.ready
 BENCH_READY := .venv/bench/.ready
+RELEASE_READY := .venv/release/.ready
 PEERS := aiohttp cohere langchain-cohere litellm llama-index-postprocessor-cohere-rerank \
 	llama-index-postprocessor-jinaai-rerank matplotlib openrouter portkey-ai together
 PIP_QUIET := -m pip install --quiet --disable-pip-version-check
@@ -40,6 +42,16 @@ $(NOTEBOOKS_READY): pyproject.toml
 notebooks: $(NOTEBOOKS_READY) ## execute every notebook and store what it shows
 	@.venv/notebooks/bin/python notebooks/run.py
 
+$(DOCS_READY): pyproject.toml
+	@$(PYTHON) -m venv .venv/docs
+	@.venv/docs/bin/python $(PIP_QUIET) --upgrade 'pip>=25.1'
+	@.venv/docs/bin/python $(PIP_QUIET) --group docs
+	@touch $@
+
+# Material says at each start that it is in maintenance; that is known
+docs: $(DOCS_READY) ## build the site of docs/ into site/, without a network
+	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
+
 faults: $(READY) ## play every fault of the network and of gateways, and write docs/faults.md
 	@$(BIN)/python -m faults.run
 
@@ -54,6 +66,10 @@ bench: $(BENCH_READY) ## measure against every peer, on loopback, and write benc
 
 soak: $(READY) ## call a server that fails in every way ten thousand times, in threads and on a loop
 	@$(BIN)/python -m benchmarks.soak
+
+record: $(READY) $(NOTEBOOKS_READY) ## record the cassettes again: live where there are keys, else from Prism
+	@$(BIN)/python -m cassettes.record
+	@PYTHONPATH=. .venv/notebooks/bin/python notebooks/record.py
 
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --cov --cov-report term
@@ -72,7 +88,27 @@ format: $(READY) ## put code into form
 bare: ## check that the package works without any extra
 	@$(PYTHON) -m venv --clear .venv/bare
 	@.venv/bare/bin/python $(PIP_QUIET) .
-	@.venv/bare/bin/python tests/bare.py
+	@.venv/bare/bin/python -I tests/installed.py
+
+$(RELEASE_READY): pyproject.toml
+	@$(PYTHON) -m venv .venv/release
+	@.venv/release/bin/python $(PIP_QUIET) --upgrade 'pip>=25.1'
+	@.venv/release/bin/python $(PIP_QUIET) --group release
+	@touch $@
+
+dist: $(RELEASE_READY) ## build wheel and sdist into dist/, check them and say what is inside
+	@.venv/release/bin/python -m release.dist
+
+smoke: $(RELEASE_READY) ## install the wheel in dist/ without and with each extra, and rank with each
+	@.venv/release/bin/python -m release.smoke $(EXTRAS)
+
+tag: $(RELEASE_READY) ## check that TAG may be released: the version in dist/, dated in CHANGELOG
+	@.venv/release/bin/python -m release.tag
+
+workflows: $(RELEASE_READY) ## check what GitHub runs, without asking GitHub
+	@.venv/release/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@.venv/release/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@.venv/release/bin/zizmor --offline --no-progress --persona pedantic .github
 
 $(LOWEST_READY): pyproject.toml Makefile
 	@$(PYTHON) -m venv .venv/lowest
@@ -84,4 +120,4 @@ lowest: $(LOWEST_READY) ## test the adapters with the oldest frameworks that the
 	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_multimodal.py tests/test_conformance*.py
 
 clean: ## remove the environment and the caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .coverage dist
+	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .coverage dist

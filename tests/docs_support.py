@@ -1,0 +1,208 @@
+"""The documentation's pages as programs, and the offline world that they run in.
+
+A block of Python, and the new side of a `diff`, is code; a block with a title is a file in the
+directory where the code runs. A block of README stands alone; in docs/ the blocks of a page are
+one program, each going on where the one before ended.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rerank_integrations._address import Address, address_of
+from server import Received, Reply, Server, running
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+KEYS = {
+    name: f"the-{name.partition('_')[0].lower()}-key"
+    for name in (
+        "OPENROUTER_API_KEY",
+        "TOGETHER_API_KEY",
+        "PORTKEY_API_KEY",
+        "JINA_API_KEY",
+        "VLLM_API_KEY",
+        "COHERE_API_KEY",
+        "VOYAGE_API_KEY",
+    )
+}
+# what the HTTP library says for itself
+_OF_THE_LIBRARY = {"host", "user-agent", "accept-encoding", "content-length"}
+_BLOCK = re.compile(
+    r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$',
+    re.MULTILINE | re.DOTALL,
+)
+_LOOPBACK = ("127.0.0.1", "localhost")
+_VLLM = 8000  # the port of a vLLM server, which stands on the reader's own machine
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    title: str | None
+    text: str
+
+    @property
+    def code(self) -> str:
+        """What is run of it; empty where it is no code. Its lines keep their numbers."""
+        if self.language == "python":
+            return self.text
+        if self.language != "diff":
+            return ""
+        lines = self.text.splitlines()
+        return "\n".join("" if line.startswith("-") else line[1:] for line in lines)
+
+    @property
+    def is_curl(self) -> bool:
+        """Whether it is a request by hand."""
+        return self.language == "sh" and self.text.startswith("curl ")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request, by whatever program."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True)
+class World:
+    """Where a page runs: a stand-in for every gateway, and a directory of its own.
+
+    Attributes:
+        server: the stand-in.
+        asked: the addresses that requests were meant for, by host and path.
+    """
+
+    server: Server
+    asked: dict[str, str]
+
+    def last_sent(self) -> Sent:
+        """The last request that a gateway got."""
+        received = self.server.received[-1]
+        headers = {k: v for k, v in received.headers.items() if k not in _OF_THE_LIBRARY}
+        url = self.asked[received.headers["host"] + received.path]
+        return Sent(url, headers, received.body)
+
+
+@cache
+def blocks_of(page: Path) -> Sequence[Block]:
+    """The fenced blocks of a page, in order."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(
+            page,
+            text.count("\n", 0, found.start()) + 2,
+            found["language"],
+            found["title"],
+            found["text"],
+        )
+        for found in _BLOCK.finditer(text)
+    ]
+
+
+def programs() -> list[Any]:
+    """What runs by itself: each block of README, each page of docs/."""
+    alone = [[block] for block in blocks_of(README) if block.code]
+    pages = [list(blocks_of(page)) for page in PAGES]
+    return [
+        pytest.param(blocks, id=f"{blocks[0].page.relative_to(ROOT)}:{blocks[0].line}")
+        for blocks in (*alone, *pages)
+        if any(block.code for block in blocks)
+    ]
+
+
+def run(blocks: Sequence[Block]) -> Iterator[Block]:
+    """Run the blocks in one namespace; gives each block when it is its turn, code or not."""
+    for block in blocks:
+        if block.title:
+            Path(block.title).parent.mkdir(parents=True, exist_ok=True)
+            Path(block.title).write_text(block.text, encoding="utf-8")
+    namespace: dict[str, Any] = {"__name__": "page"}
+    for block in blocks:
+        if block.code:
+            source = "\n" * (block.line - 1) + block.code  # so that a traceback names the line
+            exec(compile(source, str(block.page), "exec"), namespace)  # noqa: S102
+        yield block
+
+
+def promised(blocks: Sequence[Block]) -> list[str]:
+    """What the comments behind one-line prints say will be printed."""
+    code = "\n".join(block.code for block in blocks)
+    return re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
+
+
+def by_hand(curl: str) -> Sent:
+    """The request that a curl command makes.
+
+    Raises:
+        AssertionError: an option that this reader does not know.
+    """
+    command, url, *words = shlex.split(curl.replace("\\\n", " "))
+    assert command == "curl"
+    headers, body = {}, ""
+    for option, value in zip(words[::2], words[1::2], strict=True):
+        if option == "-H":
+            name, _, text = value.partition(": ")
+            headers[name.lower()] = re.sub(r"\$([A-Z_]+)", lambda found: KEYS[found[1]], text)
+        else:
+            assert option == "-d", f"curl {option} is not known here"
+            body = value
+    return Sent(url, headers, json.loads(body))
+
+
+def shares_words(received: Received) -> Reply:
+    """Ranks by the words of the query that stand anywhere in a document."""
+    body = received.body
+    asked = set(re.findall(r"\w+", body["query"].lower()))
+    scores = [
+        len(asked & set(re.findall(r"\w+", json.dumps(one).lower()))) / len(asked)
+        for one in body["documents"]
+    ]
+    order = sorted(range(len(scores)), key=lambda index: -scores[index])
+    results = [{"index": index, "relevance_score": scores[index]} for index in order]
+    usage = {"search_units": 1, "total_tokens": 24}
+    return Reply({"results": results[: body.get("top_n")], "model": body["model"], "usage": usage})
+
+
+@pytest.fixture(name="world")
+def world_fixture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
+    """Every gateway is a server on loopback, whose name and path stay the gateway's own."""
+    for name, key in KEYS.items():
+        monkeypatch.setenv(name, key)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+    with running() as server:
+        server.plays(shares_words)
+        port = server.server_address[1]
+        asked: dict[str, str] = {}
+
+        def redirected(url: str) -> Address:
+            address = address_of(url)
+            asked[address.shown + address.path] = url
+            if address.host in _LOOPBACK and address.port != _VLLM:
+                return address
+            return address._replace(host="127.0.0.1", port=port, secure=False)
+
+        for module in ("_sockets", "_loop_sockets"):
+            monkeypatch.setattr(f"rerank_integrations.{module}.address_of", redirected)
+        yield World(server, asked)

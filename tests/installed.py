@@ -1,0 +1,220 @@
+"""Run in a clean environment: what was installed ranks, and what was not says its name.
+
+python -I tests/installed.py [EXTRA ...]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import rerank_integrations
+from rerank_integrations import ConfigurationError, Local, OpenRouter, RerankClient
+
+QUERY = "a red bicycle"
+TEXTS = ["a blue car", "a red bicycle", "a red wine"]
+BEST_FIRST = [1, 2, 0]  # by the number of words that they share with the query
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    """A rerank endpoint on loopback: the more of the query's words, the better."""
+
+    protocol_version = "HTTP/1.1"
+    received: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        """Rank the documents of one request."""
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.received.append(body)
+        wanted = set(body["query"].split())
+        results = [
+            {"index": index, "relevance_score": len(wanted & set(str(document).split())) / 10}
+            for index, document in enumerate(body["documents"])
+        ]
+        answer = json.dumps({"model": body["model"], "results": results}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def endpoint() -> Iterator[tuple[OpenRouter, list[dict[str, Any]]]]:
+    """A provider whose requests go to an endpoint in this process, and what that received."""
+    received: list[dict[str, Any]] = []
+    handler = type("Here", (Endpoint,), {"received": received})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield (
+                OpenRouter(api_key="a", base_url=f"http://127.0.0.1:{server.server_port}"),
+                received,
+            )
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def core() -> None:
+    """The package is the one installed here, whole, and its client ranks, sync and async."""
+    home = Path(rerank_integrations.__file__).parent
+    assert home.is_relative_to(sys.prefix), f"not what was installed: {home}"
+    assert (home / "py.typed").is_file(), "type checkers would not see its types"
+    assert version("rerank-integrations") == rerank_integrations.__version__
+    for public in rerank_integrations.__all__:
+        getattr(rerank_integrations, public)
+
+    with endpoint() as (provider, received), RerankClient("m", provider=provider) as client:
+        here = client.rerank(QUERY, TEXTS)
+        there = asyncio.run(client.arerank(QUERY, TEXTS, top_n=2))
+    assert [result.index for result in here] == BEST_FIRST, here
+    assert [result.index for result in there] == BEST_FIRST[:2], there
+    assert [body["documents"] for body in received] == [TEXTS, TEXTS], received
+
+    mine = Local(scorer=lambda query, texts: [float(len(text)) for text in texts])
+    longest = RerankClient("longest", provider=mine).rerank("q", ["a", "aaa", "aa"])
+    assert [result.index for result in longest] == BEST_FIRST, longest
+
+
+def langchain() -> None:
+    """The LangChain adapter ranks over HTTP, sync and async."""
+    from langchain_core.documents import Document
+
+    from rerank_integrations.langchain import RerankCompressor
+
+    documents = [Document(text) for text in TEXTS]
+    with endpoint() as (provider, _), RerankClient("m", provider=provider) as client:
+        reranker = RerankCompressor(client=client)
+        for found in (
+            reranker.compress_documents(documents, QUERY),
+            asyncio.run(reranker.acompress_documents(documents, QUERY)),
+        ):
+            assert [one.page_content for one in found] == [TEXTS[i] for i in BEST_FIRST], found
+    import_module("rerank_integrations.testing.compressors")
+
+
+def llama_index() -> None:
+    """The LlamaIndex adapter ranks over HTTP, sync and async."""
+    from llama_index.core.schema import NodeWithScore, TextNode
+
+    from rerank_integrations.llama_index import RerankPostprocessor
+
+    nodes = [NodeWithScore(node=TextNode(text=text)) for text in TEXTS]
+    with endpoint() as (provider, _), RerankClient("m", provider=provider) as client:
+        reranker = RerankPostprocessor(client=client)
+        for found in (
+            reranker.postprocess_nodes(nodes, query_str=QUERY),
+            asyncio.run(reranker.apostprocess_nodes(nodes, query_str=QUERY)),
+        ):
+            assert [one.node.get_content() for one in found] == [TEXTS[i] for i in BEST_FIRST]
+    import_module("rerank_integrations.testing.postprocessors")
+
+
+def local() -> None:
+    """BM25 ranks in this process."""
+    response = RerankClient("local:bm25").rerank(QUERY, TEXTS)
+    assert [result.index for result in response] == BEST_FIRST, response
+
+
+def images() -> None:
+    """A Pillow image goes over HTTP, made smaller."""
+    from PIL import Image
+
+    with (
+        endpoint() as (provider, received),
+        RerankClient("m", provider=provider, max_image_pixels=100) as client,
+    ):
+        client.rerank(QUERY, [{"image": Image.new("RGB", (64, 32), "red")}])
+    written = json.dumps(received[0]["documents"])
+    encoded = written.partition(";base64,")[2].partition('"')[0]
+    with Image.open(BytesIO(b64decode(encoded))) as sent:
+        assert 0 < sent.width * sent.height <= 100, sent.size
+
+
+def without_local() -> None:
+    """What needs the extra `local`."""
+    RerankClient("local:bm25").rerank(QUERY, TEXTS)
+
+
+def without_images() -> None:
+    """What needs the extra `images`."""
+    RerankClient("m", provider=OpenRouter(api_key="a"), max_image_pixels=100)
+
+
+def importing(module: str) -> Callable[[], object]:
+    """What needs an extra by being imported."""
+    return lambda: import_module(f"rerank_integrations.{module}")
+
+
+def refused(extra: str, needs_it: Callable[[], object]) -> None:
+    """What needs an extra that is not there names it, and says how to install it."""
+    try:
+        needs_it()
+    except (ImportError, ConfigurationError) as error:
+        assert f"pip install 'rerank-integrations[{extra}]'" in str(error), error
+    else:
+        raise AssertionError(f"the extra {extra} is not there, and was not missed")
+
+
+@dataclass(frozen=True)
+class Extra:
+    """One extra: what it installs, what it makes possible, and what needs it."""
+
+    module: str
+    works: Callable[[], None]
+    needed_by: list[Callable[[], object]]
+
+
+EXTRAS = {
+    "langchain": Extra(
+        "langchain_core", langchain, [importing("langchain"), importing("testing.compressors")]
+    ),
+    "llama-index": Extra(
+        "llama_index", llama_index, [importing("llama_index"), importing("testing.postprocessors")]
+    ),
+    "local": Extra("bm25s", local, [without_local]),
+    "images": Extra("PIL", images, [without_images]),
+}
+
+
+def main(asked: list[str]) -> None:
+    """Check the core, each extra that was asked for, and the refusals of what is not there."""
+    wanted = set(EXTRAS) if asked == ["all"] else set(asked)
+    there = {name for name, extra in EXTRAS.items() if find_spec(extra.module)}
+    assert wanted <= there, f"not installed: {wanted - there}"
+    assert wanted or not there, f"this environment is not bare: {there}"
+
+    core()
+    for name in sorted(wanted):
+        EXTRAS[name].works()
+    missing = sorted(set(EXTRAS) - there)
+    for name in missing:
+        for needs_it in EXTRAS[name].needed_by:
+            refused(name, needs_it)
+    print(
+        f"{', '.join(sorted(wanted)) or 'bare'}: works; missed: {', '.join(missing) or 'nothing'}"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,199 @@
+"""The documentation names everything that can be set, and says of each what is true."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from typing import Any
+
+import pytest
+import yaml
+from llama_index.core.schema import MetadataMode
+
+import rerank_integrations
+from docs_support import DOCS, ROOT
+from rerank_integrations import RerankClient, RerankError, RerankResponse, Usage, errors, testing
+from rerank_integrations._adapter import Adapter
+from rerank_integrations._options import Options, Settings
+from rerank_integrations.langchain import RerankCompressor
+from rerank_integrations.llama_index import RerankPostprocessor
+from rerank_integrations.providers import known_names, provider_class
+from rerank_integrations.providers._preferences import ProviderPreferences
+from rerank_integrations.providers.base import RemoteProvider
+
+REQUIRED: dict[str, dict[str, Any]] = {
+    "portkey": {"provider": "cohere"},  # custom_host needs it
+}
+GIVEN: dict[str, Any] = {
+    "allow_http": True,
+    "api_key": "the-key",
+    "base_url": "https://example.org/rerank",
+    "categories": ["cli-agent"],
+    "custom_host": "https://example.org",
+    "max_tokens_per_doc": 9,
+    "metadata": {"team": "search"},
+    "native_rank_fields": True,
+    "parameters": {"truncate": "END"},
+    "priority": 2,
+    "provider_preferences": {"zdr": True},
+    "return_documents": True,
+    "scorer": lambda query, texts: [1.0 for _ in texts],
+    "sees_images": True,
+    "trace": {"trace_id": "42"},
+    "truncate_prompt_tokens": 9,
+    "truncation": True,
+}
+ADAPTERS: dict[str, type[Adapter]] = {
+    "langchain": RerankCompressor,
+    "llama-index": RerankPostprocessor,
+}
+OF_THE_FRAMEWORK = {"callback_manager", "name"}
+ARGUMENTS = [
+    (name, argument.name)
+    for name in known_names()
+    for argument in dataclasses.fields(provider_class(name))
+]
+
+
+def page(name: str) -> str:
+    """The text of a page."""
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def rows(name: str, heading: str) -> dict[str, list[str]]:
+    """The rows of the tables below a heading, by their first cell; several names make several."""
+    text = re.split(rf"^{heading}$", page(name), maxsplit=1, flags=re.MULTILINE)[1]
+    text = re.split(r"^## ", text, maxsplit=1, flags=re.MULTILINE)[0]
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if cells:
+            found |= dict.fromkeys(re.findall(r"`([^`]+)`", cells[0]), cells[1:])
+    return found
+
+
+def places(provider: Any) -> set[tuple[str, Any]]:
+    """What goes on the wire of a provider's own: headers and body keys, with their values."""
+    body = {name: value for name, value in provider.body().items() if value is not None}
+    headers = [(f"header `{name}`", value) for name, value in provider.headers().items()]
+    return {(name, repr(value)) for name, value in headers} | {
+        (f"body `{name}`", repr(value)) for name, value in body.items()
+    }
+
+
+@pytest.mark.parametrize(("name", "argument"), ARGUMENTS)
+def test_each_argument_of_a_provider_stands_where_it_goes(
+    name: str, argument: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider's page has a row for each argument; it names the header or key that it sets."""
+    kind = provider_class(name)
+    if kind.api_key_env:
+        monkeypatch.setenv(kind.api_key_env, "another-key")
+    needed = {key: value for key, value in REQUIRED.get(name, {}).items() if key != argument}
+    before: Any = kind(**needed)
+    after: Any = kind(**needed, **{argument: GIVEN.get(argument, "text")})
+
+    said = rows(f"gateways/{name}", "## Arguments")[argument][0]
+    named = set(re.findall(r"(?:header|body) `[^`]+`", said))
+    assert named == {place for place, _ in places(after) - places(before)}
+    assert (said == "the address") is (before.url != after.url)
+    assert (said == "not sent") is not bool(named or said == "the address")
+
+
+@pytest.mark.parametrize("name", known_names())
+def test_a_page_knows_no_argument_that_is_gone(name: str) -> None:
+    """A provider's page lists its arguments and no others."""
+    known = {argument.name for argument in dataclasses.fields(provider_class(name))}
+    assert set(rows(f"gateways/{name}", "## Arguments")) == known
+
+
+@pytest.mark.parametrize("name", known_names())
+def test_a_page_says_address_and_variable(name: str) -> None:
+    """A gateway's page says the address that it asks and where its key comes from."""
+    kind = provider_class(name)
+    if not issubclass(kind, RemoteProvider):
+        return
+    variables = [kind.api_key_env, kind.base_url_env]
+    for fact in [kind.default_base_url, *filter(None, variables)]:
+        assert f"`{fact}`" in page(f"gateways/{name}")
+
+
+def test_each_preference_is_named() -> None:
+    """OpenRouter's page names every key of the provider preferences."""
+    named = rows("gateways/openrouter", "## Provider preferences")
+    assert set(named) == set(ProviderPreferences.model_fields)
+
+
+def test_each_setting_is_named() -> None:
+    """The client's page lists every setting of a client and a call, and no others."""
+    assert set(rows("client", "## Settings")) == set(Settings.__annotations__)
+
+
+def test_each_argument_of_the_client_is_named() -> None:
+    """The client's page lists what only the constructor takes."""
+    named = set(inspect.signature(RerankClient).parameters) - {"settings"}
+    assert set(rows("client", "## Who is asked")) == named
+
+
+@pytest.mark.parametrize("name", sorted(set(Settings.__annotations__)))
+def test_a_default_is_the_real_one(name: str) -> None:
+    """A default that stands in code style on the client's page is that of the client."""
+    said = re.fullmatch(r"`(.+)`", rows("client", "## Settings")[name][0])
+    fields = {option.name: option.default for option in dataclasses.fields(Options)}
+    default = None if name == "extra_headers" else fields[name]
+    if said is None:
+        assert (name, default) == ("timeout", "default")
+        return
+    assert eval(said[1], {}) == default  # noqa: S307
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_each_field_of_an_adapter_is_named(name: str) -> None:
+    """An adapter's page lists its fields, each with its real default."""
+    fields = ADAPTERS[name].model_fields
+    named = rows(name, "## Arguments")
+    assert set(named) == set(fields) - OF_THE_FRAMEWORK
+    known = {"MetadataMode": MetadataMode}
+    for field, (default, *_) in named.items():
+        assert eval(default.strip("`"), known) == fields[field].default  # noqa: S307
+
+
+@pytest.mark.parametrize(("kind", "heading"), [(RerankResponse, "response"), (Usage, "usage")])
+def test_each_attribute_of_an_answer_is_named(kind: Any, heading: str) -> None:
+    """The client's page lists what a response and its usage hold."""
+    titles = {"response": "## The response", "usage": "## Usage"}
+    known = {attribute.name for attribute in dataclasses.fields(kind)}
+    assert set(rows("client", titles[heading])) == known
+
+
+def test_each_error_is_explained() -> None:
+    """The page about errors names every error, and each status beside its own."""
+    text = page("errors")
+    for name in rerank_integrations.__all__:
+        kind = getattr(rerank_integrations, name)
+        if isinstance(kind, type) and issubclass(kind, RerankError):
+            assert f"`{name}`" in text
+    for status, kind in errors._BY_STATUS.items():
+        [row] = [line for line in text.splitlines() if re.match(rf"\|[ \d,]*\b{status}\b", line)]
+        assert f"`{kind.__name__}`" in row
+
+
+def test_the_reference_has_every_public_name() -> None:
+    """The reference shows what the package, the adapters and the tests for authors offer."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
+    shown = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
+    names = {f"rerank_integrations.{name}" for name in rerank_integrations.__all__}
+    names |= {f"rerank_integrations.testing.{name}" for name in testing.__all__}
+    adapters = {kind.__module__ + "." + kind.__name__ for kind in Adapter.__subclasses__()}
+    assert names | adapters <= set(shown)
+    assert len(shown) == len(set(shown))
+
+
+def test_every_page_has_a_place() -> None:
+    """The navigation of the site has every page of docs/, and none twice."""
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    found = re.findall(r"[\w/.-]+\.md", str(config["nav"]))
+    pages = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+    assert sorted(found) == sorted(set(found))
+    assert pages <= set(found)

@@ -1,0 +1,153 @@
+"""What the package says about itself: its version, its extras, its addresses."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from email import message_from_string
+from email.message import Message
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hatch_build import absolute
+from hatchling.metadata.core import ProjectMetadata
+from hatchling.metadata.spec import get_core_metadata_constructors
+from hatchling.plugin.manager import PluginManager
+
+from rerank_integrations import __version__
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+REPOSITORY = PYPROJECT["tool"]["hatch"]["metadata"]["hooks"]["custom"]["repository"]
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+NAMED_EXTRAS = re.compile(r"rerank-integrations\[([a-z,{}-]+)\]")
+
+
+@cache
+def metadata() -> Message:
+    """The METADATA that a build of this tree writes."""
+    version = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["core-metadata-version"]
+    project = ProjectMetadata(str(ROOT), PluginManager())
+    return message_from_string(get_core_metadata_constructors()[version](project))
+
+
+def extras_named(path: Path) -> set[str]:
+    """The extras that a file tells its readers to install."""
+    text = path.read_text(encoding="utf-8")
+    return {name for names in NAMED_EXTRAS.findall(text) for name in names.split(",")}
+
+
+def test_one_version() -> None:
+    """What is built has the version that the package says."""
+    assert metadata()["Version"] == __version__
+
+
+def test_the_changelog_knows_the_version() -> None:
+    """The changelog opens with what is unreleased or with this version, and dates all others."""
+    headings = re.findall(r"^## \[([^\]]+)\](?: - \d{4}-\d{2}-\d{2})?$", CHANGELOG, re.MULTILINE)
+    dated = re.findall(r"^## \[([^\]]+)\] - \d{4}-\d{2}-\d{2}$", CHANGELOG, re.MULTILINE)
+
+    assert len(headings) == len(re.findall(r"^## ", CHANGELOG, re.MULTILINE))
+    assert headings[0] in {"Unreleased", __version__}
+    assert dated == headings[headings[0] == "Unreleased" :]
+    assert len(set(headings)) == len(headings)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_an_extra_that_is_named_is_there(path: Path) -> None:
+    """An error message, a docstring or a page names no extra that the package does not have."""
+    assert extras_named(path) <= set(EXTRAS)
+
+
+def test_each_extra_is_missed() -> None:
+    """Each extra but `all` is named by an error of the package, where it is missing."""
+    assert set().union(*map(extras_named, SOURCES)) == set(EXTRAS) - {"all"}
+
+
+def test_all_is_all() -> None:
+    """The extra `all` holds every other one."""
+    (all_of_them,) = EXTRAS["all"]
+    assert set(NAMED_EXTRAS.findall(all_of_them)[0].split(",")) == set(EXTRAS) - {"all"}
+
+
+def test_every_provided_extra_is_tried_when_installed() -> None:
+    """The check of an installed wheel knows each extra."""
+    text = (ROOT / "tests" / "installed.py").read_text(encoding="utf-8")
+    known = re.findall(r'^    "([a-z-]+)": Extra\(', text, re.MULTILINE)
+    assert set(known) == set(EXTRAS) - {"all"}
+
+
+def test_pythons() -> None:
+    """The oldest Python in the classifiers is the oldest that the package installs on."""
+    prefix = "Programming Language :: Python :: 3."
+    classifiers = metadata().get_all("Classifier", [])
+    found = [name.split()[-1] for name in classifiers if name.startswith(prefix)]
+
+    assert metadata()["Requires-Python"] == f">={found[0]}"
+    assert [f"3.{minor}" for minor in range(11, 11 + len(found))] == found
+
+
+@pytest.mark.parametrize(
+    "name", ["Homepage", "Documentation", "Repository", "Changelog", "Issues", "Security"]
+)
+def test_addresses(name: str) -> None:
+    """The package's page links to the project's places, all in its repository."""
+    urls = dict(url.split(", ") for url in metadata().get_all("Project-URL", []))
+    path = urls[name].removeprefix(REPOSITORY)
+
+    assert urls[name].startswith(REPOSITORY)
+    for kind in ("/blob/main/", "/tree/main/"):
+        assert not path.startswith(kind) or (ROOT / path.removeprefix(kind)).exists()
+
+
+def test_one_place_says_where_the_project_lives() -> None:
+    """The repository's address stands in pyproject.toml alone, so that it can be changed there."""
+    files = [
+        *PAGES,
+        *SOURCES,
+        *(ROOT / "examples").glob("*.py"),
+        *(ROOT / ".github").rglob("*.yml"),
+        *ROOT.glob("*.yml"),
+        ROOT / "hatch_build.py",
+    ]
+    assert [path.name for path in files if REPOSITORY in path.read_text(encoding="utf-8")] == []
+
+
+def test_readme_leads_on_from_an_index() -> None:
+    """Each link of README into the tree leads, on an index, to that file at the version's tag."""
+    page = str(metadata().get_payload())
+    own = f"{REPOSITORY}/blob/v{__version__}/"
+    linked = re.findall(rf"\({re.escape(own)}([^)#]+)", page)
+    relative = re.findall(r"\]\((?!https?:|#)([^)#]+)", README)
+
+    assert metadata()["Description-Content-Type"] == "text/markdown"
+    assert linked == relative
+    assert linked
+    assert [path for path in linked if not (ROOT / path).exists()] == []
+    assert re.findall(r"\]\((?!https?:|#)", page) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "becomes"),
+    [
+        ("[a](b.md)", "[a](R/blob/v1/b.md)"),
+        ("[a](docs/b.md#c) [d](e)", "[a](R/blob/v1/docs/b.md#c) [d](R/blob/v1/e)"),
+        ("![a](b.png)", "![a](R/raw/v1/b.png)"),
+        ('[a](b.md "c")', '[a](R/blob/v1/b.md "c")'),
+        ("[a]: b.md", "[a]: R/blob/v1/b.md"),
+        ("[a](https://b.example/c)", "[a](https://b.example/c)"),
+        ("[a](mailto:b@c.example)", "[a](mailto:b@c.example)"),
+        ("[a](#b)", "[a](#b)"),
+        ("[^a]: note", "[^a]: note"),
+        ("`x[0](y)`", "`x[0](y)`"),
+        ("```python\nx[0](y)\n```\n[a](b)", "```python\nx[0](y)\n```\n[a](R/blob/v1/b)"),
+    ],
+)
+def test_links_of_a_page(written: str, becomes: str) -> None:
+    """A relative link leads to the file in the repository, an image to its bytes; code stays."""
+    assert absolute(written, "R", "1") == becomes
