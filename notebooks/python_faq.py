@@ -164,7 +164,8 @@ def collection(found: Iterable[Entry]) -> tuple[list[Any], list[Any], list[tuple
         query = queries.setdefault(entry.question, f"q{number}")
         grades[query, f"a{number + entry.is_pointer}"] = OWN
         for other in (numbers[link] for link in entry.links if link in numbers):
-            grades.setdefault((query, f"a{other}"), REFERRED)
+            answer = other + listed[other - 1].is_pointer
+            grades.setdefault((query, f"a{answer}"), REFERRED)
     return (
         corpus,
         [{"_id": key, "text": text} for text, key in queries.items()],

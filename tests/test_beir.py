@@ -224,6 +224,8 @@ def test_a_question_wants_its_answer_and_less_what_that_links_to() -> None:
     assert set(qrels) == {
         ("q1", "a1", OWN),
         ("q1", "a4", OWN),
+        ("q1", "a3", REFERRED),
+        ("q1", "a6", REFERRED),
         ("q2", "a3", OWN),
         ("q2", "a6", OWN),
         ("q3", "a3", OWN),
