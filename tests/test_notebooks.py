@@ -85,6 +85,7 @@ def asks_gateways(path: Path) -> bool:
         "02_langchain_rag": 2,
         "03_llama_index_rag": 2,
         "04_multimodal": 1,
+        "05_does_it_help": 2,
     }.items(),
 )
 def test_there_is_something_to_look_at(name: str, pictures: int) -> None:
