@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 _WIDTH = 98
+_BREAKS = frozenset("\r\x85\u2028\u2029\ufeff")
 
 
 class Readable:
@@ -68,6 +69,8 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "|" if "\n" in text else None
+    if _BREAKS & set(text):
+        style = '"'  # PyYAML would write them as they are, and read them as ends of lines
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
