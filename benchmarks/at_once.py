@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from rerank_integrations import OpenRouter, RerankClient
 
 AsyncCall = Callable[[], Awaitable[object]]
 Opened = Callable[[str, list[str], int], Any]
+_THREADS = 128
 
 
 class Cost(NamedTuple):
@@ -51,6 +53,21 @@ async def ours(url: str, documents: list[str], top_n: int) -> AsyncIterator[Asyn
     """`RerankClient.arerank`."""
     provider = OpenRouter(api_key=KEY, base_url=url)
     async with RerankClient("m", provider=provider, deadline=None) as client:
+        yield lambda: client.arerank(QUERY, documents, top_n=top_n)
+
+
+@asynccontextmanager
+async def ours_on_aiohttp(url: str, documents: list[str], top_n: int) -> AsyncIterator[AsyncCall]:
+    """`RerankClient.arerank` with the extra `aiohttp`."""
+    from httpx_aiohttp import HttpxAiohttpClient
+
+    def make() -> HttpxAiohttpClient:
+        return HttpxAiohttpClient(limits=httpx.Limits(max_connections=None))
+
+    provider = OpenRouter(api_key=KEY, base_url=url)
+    async with RerankClient(
+        "m", provider=provider, deadline=None, async_http_client=make
+    ) as client:
         yield lambda: client.arerank(QUERY, documents, top_n=top_n)
 
 
@@ -132,6 +149,29 @@ async def raw_streams(url: str, documents: list[str], top_n: int) -> AsyncIterat
     yield call
     for _, writer in free:
         writer.close()
+
+
+def our_threads(url: str, documents: list[str]) -> float:
+    """Seconds of CPU for calls of 128 threads by `RerankClient.rerank`."""
+    provider = OpenRouter(api_key=KEY, base_url=url)
+    with RerankClient("m", provider=provider, deadline=None) as client:
+        return _in_threads(lambda: client.rerank(QUERY, documents, top_n=10))
+
+
+def httpx_threads(url: str, documents: list[str]) -> float:
+    """The same by one `httpx.Client`."""
+    body = {"model": "m", "query": QUERY, "documents": documents, "top_n": 10}
+    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
+    with httpx.Client(timeout=120, limits=limits) as client:
+        return _in_threads(lambda: client.post(f"{url}/v1/rerank", json=body).json())
+
+
+def _in_threads(call: Callable[[], object]) -> float:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(lambda _: call(), range(_THREADS)))  # opens the connections
+        began = time.process_time()
+        list(pool.map(lambda _: call(), range(8 * _THREADS)))
+        return time.process_time() - began
 
 
 def sequential_parts(url: str, documents: list[str], size: int) -> float:

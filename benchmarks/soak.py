@@ -45,7 +45,6 @@ class Sample:
     traced: int  # KiB
     resident: int  # KiB
     server_open: int
-    kept: int
 
 
 @dataclass
@@ -140,7 +139,7 @@ def soaked(way: str, given: argparse.Namespace) -> Soak:
         for place in range(ROUNDS):
             last = given.calls if place == ROUNDS - 1 else (place + 1) * share
             taken(list(range(place * share, last)))
-            soak.samples.append(sample(client, url, time.monotonic() - began))
+            soak.samples.append(sample(url, time.monotonic() - began))
             if time.monotonic() - began > MOST_SECONDS:
                 break
         client.close()
@@ -171,14 +170,11 @@ def told(url: str) -> dict[str, Any]:
     return found
 
 
-def sample(client: RerankClient, url: str, seconds: float) -> Sample:
+def sample(url: str, seconds: float) -> Sample:
     """What there is now."""
     gc.collect()
-    lane = client._lane  # noqa: SLF001  # nothing public counts connections
-    senders: list[Any] = [lane._own, *(entry.sender for entry in lane._of_loop.values())]  # noqa: SLF001
-    kept = sum(len(sender.kept) for sender in senders if sender is not None)
     traced = tracemalloc.get_traced_memory()[0] // 1024
-    return Sample(seconds, traced, resident(), told(url)["open"], kept)
+    return Sample(seconds, traced, resident(), told(url)["open"])
 
 
 def resident() -> int:
@@ -214,10 +210,7 @@ def breaches(soak: Soak, given: argparse.Namespace) -> list[str]:
             last.resident - first.resident > MOST_RESIDENT
         ),
         "more connections than callers": any(
-            max(each.server_open, each.kept) > given.concurrency for each in soak.samples
-        ),
-        "connections that the client does not know": any(
-            each.server_open > each.kept for each in soak.samples
+            each.server_open > given.concurrency for each in soak.samples
         ),
     }
     return [words for words, holds in found.items() if holds]
@@ -234,7 +227,6 @@ def table(way: str, soak: Soak) -> str:
         "live objects, KiB": " ".join(str(each.traced) for each in soak.samples),
         "process, KiB": " ".join(str(each.resident) for each in soak.samples),
         "sockets at the server": " ".join(str(each.server_open) for each in soak.samples),
-        "kept by the client": " ".join(str(each.kept) for each in soak.samples),
     }
     lines = [way, *(f"  {name:<22} {figures}" for name, figures in rows.items())]
     return "\n".join(lines) + "\n"

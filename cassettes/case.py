@@ -133,7 +133,7 @@ class Case:
         )
 
     def client(self, key: str = KEY, **http: Any) -> RerankClient:
-        """A client that sends a request once; `http` are the HTTP clients."""
+        """A client that sends a request once; `http` are its HTTP clients, if not the default."""
         return RerankClient(self.model, provider=self.provider(key), max_retries=0, **http)
 
 

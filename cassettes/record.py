@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -48,18 +48,22 @@ def record(  # noqa: PLR0913
     *,
     is_strict: bool = True,
 ) -> Ranked | Failed:
-    """Make a call and store it; `answerer` answers in the place of the network.
+    """Make a call with the default client and store it.
+
+    With an `answerer`, the client has an HTTP client whose transport is the answerer.
 
     Raises:
         NotRecordedError: the outcome is not the one in the table, or, if that is not asked for,
             not even of its kind.
     """
-    transport = None if answerer is None else httpx.MockTransport(answerer)
+    http: dict[str, Any] = {}
+    if answerer is not None:
+        http["http_client"] = partial(httpx.Client, transport=httpx.MockTransport(answerer))
     secrets = {key, KEY, *case.provider(key).secrets()}
-    with TemporaryDirectory() as folder, httpx.Client(transport=transport) as http:
+    with TemporaryDirectory() as folder, case.client(key, **http) as client:
         stored = Path(folder) / "cassette.yaml"
         with recording(stored, Readable(head, secrets)):
-            found = _made(case, case.client(key, http_client=http))
+            found = _made(case, client)
         if found != case.wants and (is_strict or not _alike(found, case.wants)):
             raise NotRecordedError(f"{case}: not what the table says, but {found}")
         path.parent.mkdir(parents=True, exist_ok=True)

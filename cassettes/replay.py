@@ -22,12 +22,12 @@ class UnplayedError(Exception):
 
 @contextmanager
 def replaying(path: str | Path) -> Iterator[Cassette]:
-    """Answers what HTTPX sends from a cassette, and lets nothing through to the network.
+    """Answer every httpx request from a cassette, and let none through to the network.
 
-    Pass the client an HTTP client, for its own connections are none of HTTPX:
+    The default client sends its requests with httpx:
 
-        with replaying("cassettes/openrouter/strings.yaml"), httpx.Client() as http:
-            RerankClient("openrouter:cohere/rerank-v3.5", http_client=http).rerank(...)
+        with replaying("cassettes/openrouter/strings.yaml"):
+            RerankClient("openrouter:cohere/rerank-v3.5").rerank(...)
 
     Raises:
         FileNotFoundError: there is no such cassette.
@@ -43,7 +43,7 @@ def replaying(path: str | Path) -> Iterator[Cassette]:
 
 @contextmanager
 def recording(path: Path, written: Readable) -> Iterator[Cassette]:
-    """Stores what HTTPX sends, but to this machine, and what is answered.
+    """Store every httpx request and its response, except requests to this machine.
 
     Raises:
         ValueError: it cannot be stored; see `Readable`.

@@ -143,6 +143,7 @@ STATUSES = group(
     case("524, an HTML page", page(524), gets="ProviderTimeoutError"),
     case("529", failing(529), gets="OverloadedError"),
     case("529, once", failing(529), good, **ANSWERED_LATER),
+    case("100 MB with status 500", floods(500)),
     case("a redirect", failing(307, {"Location": "/"}), gets="StatusError", sent=1),
 )
 
@@ -182,7 +183,6 @@ BODIES = group(
     case("an encoding that was not asked for", in_encoding("br", BODY)),
     case("100 MB", floods()),
     case("100 MB in chunks", floods(in_chunks=True)),
-    case("100 MB with status 500", floods(500)),
     case("100 MB, packed in 100 KB", bombs),
     case("100 MB after the end of a gzip", floods(begin=packed(BODY)), options={"deadline": 3}),
 )

@@ -1,7 +1,7 @@
-"""An extension of IPython that answers what a notebook asks of gateways from its cassette.
+"""An IPython extension that answers the requests of a notebook from its cassette.
 
-`run.py` loads it, so that no cell knows of it: where the environment names a proxy the client
-sends through HTTPX, and HTTPX has its answers from the cassette, before anything is connected.
+`run.py` loads it, so no cell has to. The client sends its requests with httpx, and httpx is
+answered from the cassette before anything is connected.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -20,6 +21,13 @@ _KEYS = (
 def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in _KEYS:
         monkeypatch.delenv(name, raising=False)
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Any]:
+    """Each async test runs on asyncio's event loop and on uvloop's."""
+    from server import LOOPS  # with the paths that pytest has set
+
+    return LOOPS
 
 
 @pytest.hookimpl(optionalhook=True)

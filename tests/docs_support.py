@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from rerank_integrations._address import Address, address_of
 from server import Received, Reply, Server, running
 
 ROOT = Path(__file__).parents[1]
@@ -196,13 +196,33 @@ def world_fixture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[W
         port = server.server_address[1]
         asked: dict[str, str] = {}
 
-        def redirected(url: str) -> Address:
-            address = address_of(url)
-            asked[address.shown + address.path] = url
-            if address.host in _LOOPBACK and address.port != _VLLM:
-                return address
-            return address._replace(host="127.0.0.1", port=port, secure=False)
+        def redirect(request: httpx.Request) -> None:
+            url = request.url
+            asked[request.headers["host"] + url.raw_path.decode()] = str(url)
+            if url.host not in _LOOPBACK or url.port == _VLLM:
+                request.url = url.copy_with(scheme="http", host="127.0.0.1", port=port)
 
-        for module in ("_sockets", "_loop_sockets"):
-            monkeypatch.setattr(f"rerank_integrations.{module}.address_of", redirected)
+        _redirect_requests(monkeypatch, redirect)
         yield World(server, asked)
+
+
+def _redirect_requests(
+    monkeypatch: pytest.MonkeyPatch, redirect: Callable[[httpx.Request], None]
+) -> None:
+    send, asend = (
+        httpx.HTTPTransport.handle_request,
+        httpx.AsyncHTTPTransport.handle_async_request,
+    )
+
+    def handle(transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        redirect(request)
+        return send(transport, request)
+
+    async def ahandle(
+        transport: httpx.AsyncHTTPTransport, request: httpx.Request
+    ) -> httpx.Response:
+        redirect(request)
+        return await asend(transport, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", ahandle)

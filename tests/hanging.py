@@ -97,10 +97,3 @@ async def hanging(hangs: str = "") -> AsyncIterator[Hanging]:
 def client_at(played: Hanging, **options: Any) -> RerankClient:
     """A client that asks it."""
     return RerankClient("m", provider=OpenRouter(api_key="the-key", base_url=played.url), **options)
-
-
-def kept(client: RerankClient) -> int:
-    """How many connections a client keeps for the running event loop."""
-    entry = client._lane._of_loop.get(asyncio.get_running_loop())
-    sender: Any = entry and entry.sender
-    return len(sender.kept) if sender else 0

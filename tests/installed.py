@@ -22,7 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import rerank_integrations
-from rerank_integrations import ConfigurationError, Local, OpenRouter, RerankClient
+from rerank_integrations import (
+    ConfigurationError,
+    Local,
+    OpenRouter,
+    RerankClient,
+    RerankResponse,
+)
 
 QUERY = "a red bicycle"
 TEXTS = ["a blue car", "a red bicycle", "a red wine"]
@@ -151,6 +157,19 @@ def images() -> None:
         assert 0 < sent.width * sent.height <= 100, sent.size
 
 
+def aiohttp() -> None:
+    """The client ranks over aiohttp."""
+    from httpx_aiohttp import HttpxAiohttpClient
+
+    async def many(provider: OpenRouter) -> list[RerankResponse]:
+        client = RerankClient("m", provider=provider, async_http_client=HttpxAiohttpClient)
+        return await asyncio.gather(*(client.arerank(QUERY, TEXTS) for _ in range(10)))
+
+    with endpoint() as (provider, _):
+        for response in asyncio.run(many(provider)):
+            assert [result.index for result in response] == BEST_FIRST, response
+
+
 def without_local() -> None:
     """What needs the extra `local`."""
     RerankClient("local:bm25").rerank(QUERY, TEXTS)
@@ -194,6 +213,7 @@ EXTRAS = {
     ),
     "local": Extra("bm25s", local, [without_local]),
     "images": Extra("PIL", images, [without_images]),
+    "aiohttp": Extra("httpx_aiohttp", aiohttp, []),  # imported by the user
 }
 
 

@@ -19,6 +19,11 @@ import pytest
 
 from rerank_integrations import OpenRouter, Portkey, RerankClient, RerankResponse, Together
 
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+if sys.platform != "win32":
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
 QUERY = "a red bicycle"
 TEXTS = ("apple pie", "a red bicycle", "a blue car")
 KEYS = {
@@ -285,13 +290,13 @@ def server_fixture() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(name="call", params=["sync", "async"])
+@pytest.fixture(name="call", params=["sync", *LOOPS])
 def call_fixture(request: pytest.FixtureRequest) -> Iterator[Calls]:
-    """Calls a client, once without and once with an event loop."""
+    """Calls a client without an event loop, and on each kind of event loop."""
     if request.param == "sync":
         yield SyncCalls()
         return
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
         yield AsyncCalls(runner)
 
 

@@ -54,7 +54,7 @@ def clock_fixture(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     slow = SimpleNamespace(**{name: getattr(asyncio, name) for name in asyncio.__all__})
     slow.sleep = clock.asleep
-    for module in ("_drive", "_loop_drive", "_sockets", "_theirs"):
+    for module in ("_drive", "_loop_drive", "_pool"):
         monkeypatch.setattr(f"rerank_integrations.{module}.time", clock)
     monkeypatch.setattr("rerank_integrations._loop_drive.asyncio", slow)
     monkeypatch.setattr(Traffic.__init__, "__defaults__", (clock.monotonic,))

@@ -93,7 +93,7 @@ def failed(
     secrets: tuple[str, ...] = (),
 ) -> StatusError:
     """The error for an answer, of Together where it does not matter."""
-    return status_error(provider or together(), answer(body, status, headers), secrets)
+    return status_error(provider or together(), answer(body, status, headers), Hidden([*secrets]))
 
 
 def ranking(*pairs: tuple[int, float]) -> dict[str, Any]:

@@ -15,22 +15,19 @@ PACKAGE = "rerank_integrations"
 ROOT = Path(rerank_integrations.__file__).parent
 # a module may import from the rows above its own, and from its own row where it is a package
 ROWS = [
-    {"errors", "_hidden", "_kept", "_lazy"},
-    {"_arguments", "_pixels", "_traffic"},
+    {"errors", "_hidden", "_lazy"},
+    {"_arguments", "_pixels", "_traffic", "_environment"},
     {"images"},
     {"models"},
     {"fields"},
     {"providers"},
-    {"_options", "_failures"},
-    {"_documents"},
+    {"_options", "_failures", "_body_reader"},
+    {"_documents", "_network_errors"},
     {"_body"},
     {"_wire"},
-    {"_answers"},
-    {"_flow", "_received", "_address"},
-    {"_http1", "_theirs"},
-    {"_sockets"},
-    {"_loop_sockets"},
-    {"_lane"},
+    {"_answers", "_pool"},
+    {"_flow", "_sender"},
+    {"_transport"},
     {"_fallback"},
     {"_threads"},
     {"_drive"},
@@ -103,19 +100,16 @@ def test_an_adapter_knows_the_client_the_models_and_the_errors_only(name: str) -
     assert rooms(modules()[name]) <= FOR_ADAPTERS | {f"_{name}_errors"}
 
 
-@pytest.mark.parametrize(
-    ("home", "libraries"),
-    [("_theirs", {"httpx", "httpx2", "httpcore"}), ("_http1", {"httptools", "h11"})],
-)
-def test_one_file_names_the_http_library(home: str, libraries: set[str]) -> None:
-    """Each HTTP library is imported in one file, so that it can be exchanged there."""
+def test_only_the_sender_names_the_http_library() -> None:
+    """Httpx is imported in the sender and its pools alone; no HTTP or sockets of our own."""
+    libraries = {"httpx", "httpx2", "httpcore", "h11", "httptools", "aiohttp", "socket", "http"}
     users = {
         name
         for name, path in modules().items()
         if any(found.split(".")[0] in libraries for found in imports(path))
     }
 
-    assert users == {home}
+    assert users == {"_sender", "_pool"}
 
 
 @pytest.mark.parametrize("name", sorted(modules()))

@@ -217,7 +217,6 @@ HEADERS: dict[str, Callable[[str], object]] = {
     "name": lambda url: client_of(url, extra_headers={BREAK: "1"}),
     "with_options": lambda url: client_of(url).with_options(extra_headers={"X-A": BREAK}),
     "call": lambda url: client_of(url).rerank(QUERY, TEXTS, extra_headers={"X-A": BREAK}),
-    "null": lambda url: client_of(url, extra_headers={"X-A": "a\0"}),
     "OpenRouter key": lambda url: OpenRouter(api_key=BREAK, base_url=url),
     "OpenRouter title": lambda url: OpenRouter(title=BREAK, **key(url)),
     "OpenRouter referer": lambda url: OpenRouter(http_referer=BREAK, **key(url)),
@@ -237,6 +236,16 @@ def test_a_header_with_a_line_break(server: Server, make: Callable[[str], object
     """A header value or name with a line break is refused by its name."""
     refused(lambda: make(server.url), ConfigurationError, "line break", "remove it")
     assert not server.received
+
+
+def test_a_header_with_a_control_character(server: Server) -> None:
+    """A header value with a control character is refused by its name."""
+    refused(
+        lambda: client_of(server, extra_headers={"X-A": "a\0"}),
+        ConfigurationError,
+        "'X-A'",
+        "control character",
+    )
 
 
 def test_a_header_of_a_call_with_a_line_break(call: Calls, server: Server) -> None:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from cassettes.case import HERE, Case, Ranked, outcome
 from cassettes.cases import CASES
@@ -39,12 +38,13 @@ STRINGS = BY_NAME["openrouter/strings"]
 def made(call: Calls, case: Case, **changes: Any) -> Any:
     """What comes out of a case's call, with the changes that are made to it."""
     arguments = {"query": case.query, "documents": case.documents, **case.options, **changes}
-    with call.http_client(httpx) as http:
-        client = case.client(**{call.argument: http})
-        try:
-            return call(client, **arguments)
-        except RerankError as error:
-            return error
+    client = case.client()
+    try:
+        return call(client, **arguments)
+    except RerankError as error:
+        return error
+    finally:
+        call.close(client)
 
 
 def made_with(path: Path, call: Calls, case: Case, **changes: Any) -> Any:

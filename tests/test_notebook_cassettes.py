@@ -43,7 +43,6 @@ def kernel(folder: Path, cells: str, cassette: Path = ONE) -> tuple[str, str, st
     environment = {
         **{name: v for name, v in os.environ.items() if not name.lower().endswith("_proxy")},
         "PYTHONPATH": os.pathsep.join(map(str, (NOTEBOOKS, ROOT))),
-        "HTTPS_PROXY": "http://127.0.0.1:9",
         "OPENROUTER_API_KEY": KEY,
         "NOTEBOOK_CASSETTE": str(cassette),
         "NOTEBOOK_SAID": str(said),

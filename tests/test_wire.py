@@ -57,6 +57,7 @@ def test_common_headers() -> None:
     headers = request_of(call("a")).headers.reveal()
     assert headers == {
         "accept": "application/json",
+        "accept-encoding": "gzip, deflate",
         "content-type": "application/json",
         "user-agent": f"rerank-integrations/{__version__}",
         "authorization": f"Bearer {KEY}",

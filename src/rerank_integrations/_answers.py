@@ -22,6 +22,7 @@ from rerank_integrations._failures import (
     status_error,
     without_secrets,
 )
+from rerank_integrations._hidden import Hidden
 from rerank_integrations._wire import Call, Part
 from rerank_integrations.errors import RerankError, ResponseError
 from rerank_integrations.models import (
@@ -63,6 +64,8 @@ def read(part: Part, answer: Answer, attempts: tuple[Attempt, ...] = ()) -> Rera
     provider = part.options.provider
     if not 200 <= answer.status_code < 300:
         raise status_error(provider, answer, secrets_of(part))
+    if answer.problem:
+        raise _untrusted(part, answer.problem)
     payload = _usual(answer) or _unusual(part, answer)
     results = _ordered(_results(part, payload["results"]))
     said = [payload.get(name) for name in ("model", "provider", "id")]
@@ -133,10 +136,15 @@ def _warnings(responses: Sequence[RerankResponse], errors: Sequence[RerankError]
         yield f"a request of several failed, and its documents are missing: {error}"
 
 
-def secrets_of(part: Part) -> list[str]:
-    """What an answer might repeat: keys, and headers that the caller added, whole and in words."""
-    added = part.options.extra_headers.reveal().values()
-    return [*part.options.provider.secrets(), *added, *" ".join(added).split()]
+def secrets_of(part: Part) -> Hidden[list[str]]:
+    """What a response might repeat: keys, and headers that the caller added, whole and in words."""
+    return Hidden(
+        [
+            *part.options.provider.secrets(),
+            *part.options.extra_headers.reveal().values(),
+            *" ".join(part.options.extra_headers.reveal().values()).split(),
+        ]
+    )
 
 
 def _untrusted(part: Part, why: str) -> ResponseError:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
 from pydantic_core import from_json
 
+from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import AuthenticationError, ImageError, StatusError, error_class
 from rerank_integrations.models import without_image_data
 from rerank_integrations.providers._numbers import seconds_in
@@ -21,7 +22,7 @@ _SHORTEST_SECRET = 6  # a shorter header value is too common a word to cut out
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 
-def status_error(provider: Provider, answer: Answer, secrets: Iterable[str]) -> StatusError:
+def status_error(provider: Provider, answer: Answer, secrets: Hidden[list[str]]) -> StatusError:
     """The exception for an answer with an error status.
 
     Args:
@@ -106,22 +107,21 @@ def json_object(content: bytes | bytearray) -> Mapping[str, Any]:
     return payload if isinstance(payload, Mapping) else {}
 
 
-def without_secrets(text: str, secrets: Iterable[str]) -> str:
+def without_secrets(text: str, secrets: Hidden[list[str]]) -> str:
     """The text, shortened, without image data and without any of `secrets`."""
     text = without_image_data(text)
-    for secret in secrets:
+    for secret in secrets.reveal():
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def cut_out(error: BaseException, secrets: Iterable[str]) -> None:
+def cut_out(error: BaseException, secrets: Hidden[list[str]]) -> None:
     """Take secrets out of an error and of what caused it: both may quote what came."""
     link: BaseException | None = error
-    found = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
     while link is not None:
-        if any(secret in str(link) for secret in found):
-            link.args = (without_secrets(str(link), found),)
+        if any(s in str(link) for s in secrets.reveal() if len(s) >= _SHORTEST_SECRET):
+            link.args = (without_secrets(str(link), secrets),)
         link = link.__cause__ or link.__context__
 
 
@@ -156,6 +156,8 @@ def _code(payload: Mapping[str, Any]) -> str | None:
 
 def _plain_text(answer: Answer) -> str:
     """The body's text; of an HTML page its title."""
+    if answer.problem:
+        return answer.problem
     text = answer.content[: 8 * _LONGEST].decode("utf-8", "replace").strip()
     if text.startswith("<"):
         title = _TITLE.search(text)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
-from rerank_integrations._flow import Flow, rerank_flow
-from rerank_integrations._lane import Lane
+from rerank_integrations._flow import Flow, log, rerank_flow
 from rerank_integrations._options import Options
 from rerank_integrations._traffic import Traffic
+from rerank_integrations._transport import Transport
 from rerank_integrations._wire import Call
 from rerank_integrations.errors import (
     RerankError,
@@ -24,13 +24,13 @@ _ELSEWHERE = frozenset({401, 402, 403, 404, 408, 429})
 
 
 class Take(NamedTuple):
-    """Take a flow through its steps along another lane; the answer is its response.
+    """Take a flow through its steps with another transport; the answer is its response.
 
     Its error is thrown in.
     """
 
     flow: Flow
-    lane: Lane
+    transport: Transport
 
 
 class Now(NamedTuple):
@@ -46,17 +46,17 @@ class Candidate:
 
     Attributes:
         options: what it is asked with.
-        lane: what sends to it.
+        transport: sends to it.
         prepare: makes the call for it.
     """
 
     options: Options
-    lane: Lane
+    transport: Transport
     prepare: Callable[[], Call]
 
     def traffic(self) -> Traffic:
         """How its endpoint has fared."""
-        return self.lane.traffic(self.options.provider.url)
+        return self.transport.traffic(self.options.provider.url)
 
 
 class _Chain:
@@ -69,6 +69,7 @@ class _Chain:
         self.errors: list[RerankError] = []
 
     def pass_over(self, one: Candidate, why: str) -> None:
+        log.debug("%s is skipped; the next fallback is tried", one.options.provider.name)
         attempt = Attempt(one.options.provider.name, one.options.model, f"not asked: {why}")
         self.attempts += (attempt,)
 
@@ -123,14 +124,17 @@ def _asked(
     elapsed = yield Now()
     ends = _share(one.options.deadline, elapsed, left)
     try:
-        response: RerankResponse = yield Take(rerank_flow(call, deadline=ends), one.lane)
+        response: RerankResponse = yield Take(rerank_flow(call, deadline=ends), one.transport)
     except RerankError as error:
         chain.fail(one, error)
         if not falls_back(error) and len(chain.errors) == 1:  # a fault of the call itself
             error.attempts, error.retries = chain.attempts, chain.retries
             raise
+        log.debug("%s failed with %s", one.options.provider.name, type(error).__name__)
         if falls_back(error) and error.attempts:  # and not only the caller's own pace
             one.traffic().failed()
+            if one.traffic().looks_out():
+                log.debug("%s: the circuit breaker is open", one.options.provider.name)
         return None
     one.traffic().succeeded()
     return replace(

@@ -5,6 +5,7 @@ No I/O, no clock: whoever takes a flow through its steps brings both.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -14,13 +15,14 @@ from rerank_integrations._failures import cut_out
 from rerank_integrations._options import Options
 from rerank_integrations._traffic import Pace
 from rerank_integrations._wire import Call, Part, Request
-from rerank_integrations.errors import RerankError, StatusError
+from rerank_integrations.errors import ConfigurationError, RerankError, StatusError
 from rerank_integrations.models import Attempt, RerankResponse
 from rerank_integrations.providers.base import Answer
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 8.0
 _LONGEST_ASKED = 60.0  # seconds; a server that asks for more is not waited for
+log = logging.getLogger("rerank_integrations")
 
 
 class Send(NamedTuple):
@@ -38,13 +40,15 @@ class Send(NamedTuple):
     deadline: float | None
     pace: Pace = Pace()
     documents: int = 0
+    retry_on_timeout: bool = True
 
 
 class Heard(NamedTuple):
-    """What a request brought, and the seconds since the call began."""
+    """What a request brought, the seconds since the call began, and those of the request."""
 
     outcome: Answer | RerankError
     elapsed: float
+    seconds: float = 0.0
 
 
 class Hold(NamedTuple):
@@ -87,6 +91,12 @@ def rerank_flow(
     flows = [_part_flow(part, jitter, ends) for part in call.parts]
     outcomes: list[RerankResponse | RerankError] = []
     if len(flows) > 1:
+        log.debug(
+            "%s: the call is split into %d requests, at most %d at once",
+            options.provider.name,
+            len(flows),
+            options.max_concurrency,
+        )
         outcomes = yield Fork(flows, options.max_concurrency, options.on_partial == "keep")
     elif flows:
         outcomes = [(yield from flows[0])]
@@ -97,27 +107,67 @@ def _part_flow(part: Part, jitter: Callable[[], float], ends: float | None) -> P
     options = part.options
     attempts: tuple[Attempt, ...] = ()
     last: RerankError | None = None
+    heard: Heard | None
     pause, request = 0.0, part.request()
-    while True:
-        try:
-            heard: Heard = yield Send(
-                pause, request, options.phases(), ends, options.pace(), len(part.sent)
-            )
-        except RerankError as late:
-            raise last or late from None
-        try:
-            return _judged(part, heard.outcome, (*attempts, _attempt(options)))
-        except RerankError as error:
-            attempts += (_attempt(options, f"{type(error).__name__}: {error}"),)
-            last, error.attempts = error, attempts
-            error.retries = len(attempts) - 1
-            pause = _pause(error, jitter())
-            if isinstance(error, StatusError) and error.retry_after:
-                yield Hold(request.url, min(error.retry_after, _LONGEST_ASKED))
-            used_up = len(attempts) > options.max_retries
-            too_late = ends is not None and heard.elapsed + pause >= ends
-            if used_up or too_late or not error.is_retryable or pause > _LONGEST_ASKED:
+    try:
+        while True:
+            try:
+                heard = yield Send(
+                    pause,
+                    request,
+                    options.phases(),
+                    ends,
+                    options.pace(),
+                    len(part.sent),
+                    options.retry_on_timeout,
+                )
+            except RerankError as late:
+                raise last or late from None
+            try:
+                response = _judged(part, heard.outcome, (*attempts, _attempt(options)))
+            except ConfigurationError:  # nothing was sent
                 raise
+            except RerankError as error:
+                _log_request(part, heard, error)
+                attempts += (_attempt(options, f"{type(error).__name__}: {error}"),)
+                last, error.attempts = error, attempts
+                error.retries = len(attempts) - 1
+                pause = _pause(error, jitter())
+                if isinstance(error, StatusError) and error.retry_after:
+                    yield Hold(request.url, min(error.retry_after, _LONGEST_ASKED))
+                used_up = len(attempts) > options.max_retries
+                too_late = ends is not None and heard.elapsed + pause >= ends
+                if used_up or too_late or not error.is_retryable or pause > _LONGEST_ASKED:
+                    raise
+                log.debug(
+                    "%s: retry %d of %d in %.2f s, after %s",
+                    options.provider.name,
+                    len(attempts),
+                    options.max_retries,
+                    pause,
+                    type(error).__name__,
+                )
+            else:
+                _log_request(part, heard, response)
+                return response
+    finally:
+        last = heard = None  # an error refers to this frame by its traceback
+
+
+def _log_request(part: Part, heard: Heard, came: RerankResponse | RerankError) -> None:
+    if not log.isEnabledFor(logging.INFO):
+        return
+    outcome = heard.outcome
+    status = outcome.status_code if isinstance(outcome, Answer) else type(came).__name__
+    log.info(
+        "%s %s: %d documents, %s, %.0f ms, request id %s",
+        part.options.provider.name,
+        part.options.model,
+        len(part.sent),
+        status,
+        heard.seconds * 1000,
+        getattr(came, "request_id", None),
+    )
 
 
 def _judged(
@@ -125,8 +175,15 @@ def _judged(
 ) -> RerankResponse:
     if isinstance(outcome, RerankError):
         cut_out(outcome, secrets_of(part))
-        raise outcome
-    return read(part, outcome, attempts)
+        try:
+            raise outcome
+        finally:
+            del outcome  # it refers to this frame by its traceback
+    try:
+        return read(part, outcome, attempts)
+    except RerankError as error:
+        # the frames that read it hold the text of the response, which may repeat a key
+        raise error.with_traceback(None) from error.__cause__
 
 
 def _attempt(options: Options, error: str | None = None) -> Attempt:

@@ -11,6 +11,7 @@ from rerank_integrations._drive import (
     Step,
     give_back,
     held_on,
+    log_wait,
     noted,
     time_left,
     translated,
@@ -18,28 +19,27 @@ from rerank_integrations._drive import (
 )
 from rerank_integrations._fallback import Take
 from rerank_integrations._flow import Fork, Heard, PartFlow, Send
-from rerank_integrations._lane import Lane
+from rerank_integrations._transport import Transport
 from rerank_integrations.errors import RerankError
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers.base import Answer
 
 
-async def arun(flow: AnyFlow, lane: Lane) -> RerankResponse:
+async def arun(flow: AnyFlow, transport: Transport) -> RerankResponse:
     """Take a flow through its steps; its forks in several tasks.
 
     Raises:
         RerankError: what the flow raises.
     """
-    await lane.loop_sender()
-    return await _adriven(flow, lane, time.monotonic())
+    return await _adriven(flow, transport, time.monotonic())
 
 
-async def _adriven(flow: AnyFlow, lane: Lane, started: float) -> RerankResponse:
+async def _adriven(flow: AnyFlow, transport: Transport, started: float) -> RerankResponse:
     try:
         step: Step = next(flow)
         while True:
             try:
-                came = await _adone(step, lane, started)
+                came = await _adone(step, transport, started)
             except RerankError as error:
                 step = flow.throw(error)
             else:
@@ -48,28 +48,34 @@ async def _adriven(flow: AnyFlow, lane: Lane, started: float) -> RerankResponse:
         return end.value  # type: ignore[no-any-return]
 
 
-async def _adone(step: Step, lane: Lane, started: float) -> Any:
+async def _adone(step: Step, transport: Transport, started: float) -> Any:
     match step:
         case Send():
-            turn = turn_of(step, lane, started)
+            turn = turn_of(step, transport, started)
             pause = float(turn)
             try:
                 while pause:
+                    log_wait(step, pause)
                     await asyncio.sleep(pause)
-                    pause = held_on(step, lane, started, turn)
+                    pause = held_on(step, transport, started, turn)
             except BaseException:
-                give_back(step, lane, turn)
+                give_back(step, transport, turn)
                 raise
-            return Heard(await _asent(lane, step, started), time.monotonic() - started)
+            began = time.monotonic()
+            outcome = await _asent(transport, step, started)
+            now = time.monotonic()
+            return Heard(outcome, now - started, now - began)
         case Fork():
-            return await _aforked(step, lane, started)
+            return await _aforked(step, transport, started)
         case Take():
-            return await _adriven(step.flow, step.lane, started)
+            return await _adriven(step.flow, step.transport, started)
         case _:
-            return noted(step, lane, started)
+            return noted(step, transport, started)
 
 
-async def _aforked(fork: Fork, lane: Lane, started: float) -> list[RerankResponse | RerankError]:
+async def _aforked(
+    fork: Fork, transport: Transport, started: float
+) -> list[RerankResponse | RerankError]:
     turns = asyncio.Semaphore(fork.at_once)
     stop = asyncio.Event()
 
@@ -78,7 +84,7 @@ async def _aforked(fork: Fork, lane: Lane, started: float) -> list[RerankRespons
             if stop.is_set():  # cancelled in a moment: the call has failed
                 raise asyncio.CancelledError
             try:
-                return await _adriven(flow, lane, started)
+                return await _adriven(flow, transport, started)
             except RerankError as error:
                 if fork.keep_errors:
                     return error
@@ -94,7 +100,7 @@ async def _aforked(fork: Fork, lane: Lane, started: float) -> list[RerankRespons
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _asent(lane: Lane, step: Send, started: float) -> Answer | RerankError:
+async def _asent(transport: Transport, step: Send, started: float) -> Answer | RerankError:
     request = step.request
     left = time_left(step, started)
     try:
@@ -102,7 +108,7 @@ async def _asent(lane: Lane, step: Send, started: float) -> Answer | RerankError
             if request.handler is not None:
                 content = b"".join(request.content.reveal())
                 return await asyncio.to_thread(request.handler, content)
-            sender = await lane.loop_sender()
-            return await sender.send(request, step.phases, left)
+            sender = await transport.async_sender()
+            return await sender.send(request, step.phases)
     except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
-        return translated(cause, step)
+        return translated(cause, step, started)

@@ -17,7 +17,7 @@ from rerank_integrations._traffic import Pace
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
 from rerank_integrations.providers import known_names, provider_class
-from rerank_integrations.providers._settings import header_problem, json_problem
+from rerank_integrations.providers._settings import framing_problem, header_problem, json_problem
 from rerank_integrations.providers.base import Provider
 
 OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
@@ -69,6 +69,7 @@ class Settings(TypedDict, total=False):
     timeout: Timeout
     deadline: float | None
     max_retries: int
+    retry_on_timeout: bool
     extra_headers: Mapping[str, str] | None
     extra_body: Mapping[str, Any] | None
     on_image: OnImage
@@ -111,6 +112,7 @@ class Options:
     timeout: Timeout = "default"
     deadline: float | None = 60.0
     max_retries: int = 2
+    retry_on_timeout: bool = True
     extra_headers: Hidden[Any] = field(default_factory=lambda: Hidden(None))
     extra_body: Mapping[str, Any] | None = None
     on_image: OnImage = "raise"
@@ -193,6 +195,31 @@ class Options:
         return dict.fromkeys(_PHASES, self.timeout)
 
 
+def is_client(given: Any) -> bool:
+    """Whether this is an HTTP client, and not a callable that makes one."""
+    return given is not None and not isinstance(given, type) and hasattr(given, "send")
+
+
+def check_given(name: str, given: Any, *, is_async: bool) -> None:
+    """Check that an argument is an HTTP client of the right kind, or can make one.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if not is_client(given) and not hasattr(given, "send") and callable(given):
+        return
+    import inspect  # noqa: PLC0415  # slow, and rare
+
+    send = getattr(given, "send", None)
+    fits = callable(getattr(given, "build_request", None)) and callable(send)
+    if not fits or inspect.iscoroutinefunction(send) is not is_async:
+        kind = "httpx.AsyncClient" if is_async else "httpx.Client"
+        found = given.__name__ if isinstance(given, type) else type(given).__name__
+        raise ConfigurationError(
+            f"{name} must be an {kind}, or a callable that makes one, not {found}"
+        )
+
+
 def hide_headers(options: Any) -> None:
     """Hide the headers in a dict of options itself: no frame that raises may hold them."""
     headers = options.get("extra_headers")
@@ -269,6 +296,12 @@ def _checked_limit(name: str, value: Any) -> Any:
     return number
 
 
+def _checked_flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
 def _checked_choice(name: str, value: Any) -> Any:
     choices = _CHOICES[name]
     if value not in choices:
@@ -298,7 +331,7 @@ def _checked_headers(_: str, given: Hidden[Any] | None) -> Hidden[dict[str, str]
     headers = given or Hidden(None)
     if not isinstance(headers.reveal(), Mapping | None):
         raise ConfigurationError("extra_headers must be a mapping of names to values")
-    problem = header_problem(headers.reveal() or {})
+    problem = header_problem(headers.reveal() or {}) or framing_problem(headers.reveal() or {})
     if problem:
         raise ConfigurationError(problem)
     return Hidden({name.lower(): value for name, value in (headers.reveal() or {}).items()})
@@ -345,6 +378,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "timeout": _checked_timeout,
     "deadline": _checked_seconds,
     "max_retries": _checked_count,
+    "retry_on_timeout": _checked_flag,
     "extra_headers": _checked_headers,
     "extra_body": _checked_body,
     "max_concurrency": partial(_checked_count, least=1),

@@ -45,6 +45,10 @@ class Traffic:
         self._failures = 0
         self._out_until = 0.0
 
+    def reset_lock(self) -> None:
+        """Start with a lock that nobody holds, in a forked child."""
+        self._lock = threading.Lock()
+
     def turn(
         self, pace: Pace, documents: int, pause: float = 0.0, latest: float | None = None
     ) -> Turn | None:

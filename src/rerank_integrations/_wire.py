@@ -18,6 +18,7 @@ from rerank_integrations.providers.base import Answer
 _COMMON_HEADERS = {
     # OpenRouter's specification also lists an event stream for this endpoint
     "accept": "application/json",
+    "accept-encoding": "gzip, deflate",  # what `_body_reader` decodes
     "content-type": "application/json",
     "user-agent": f"rerank-integrations/{__version__}",
 }

@@ -12,17 +12,18 @@ from rerank_integrations._drive import AnyFlow, run
 from rerank_integrations._fallback import Candidate, fallback_flow
 from rerank_integrations._flow import rerank_flow
 from rerank_integrations._hidden import Hidden
-from rerank_integrations._lane import Lane
 from rerank_integrations._options import (
     CallOptions,
     ClientOptions,
     Options,
     Settings,
+    check_given,
     hide_headers,
     resolved,
 )
+from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations._wire import prepare
-from rerank_integrations.errors import ConfigurationError, RerankError
+from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.models import DocumentInput, RerankResponse, listed
 from rerank_integrations.providers.base import Provider
 
@@ -42,9 +43,13 @@ class RerankClient:
         model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"` or `"local:bm25"`;
             with `provider` given, the model alone.
         provider: a provider object, for more than a key from the environment.
-        http_client: an `httpx.Client` of yours; used as it is, never closed, never
-            pickled; redirects are not followed all the same.
-        async_http_client: an `httpx.AsyncClient` of yours, for one event loop; likewise.
+        http_client: an `httpx.Client`, or a callable that makes one, such as
+            `functools.partial(httpx.Client, proxy="http://localhost:3128")`. A client is used as
+            it is, never closed and never pickled; after a fork it is refused. A callable is called
+            once in each process, and what it makes is closed with this client. Redirects are
+            never followed.
+        async_http_client: the same with `httpx.AsyncClient`; a callable is called once for each
+            event loop.
         fallbacks: who answers when the provider fails, one after another: "provider:model", with
             the settings of this client but its headers and body keys, or a client with its own.
             What is wrong with the call itself is raised at once. The time is shared: with one
@@ -58,6 +63,9 @@ class RerankClient:
             for no limit.
         max_retries: how often a request is sent again after a failure that may pass, 2 by
             default. A request whose answer was lost may be billed again.
+        retry_on_timeout: whether a request that timed out while its response was awaited is sent
+            again, True by default. False spares a server with a queue of its own, which may still
+            be working on the first request.
         extra_headers: headers to add to every request.
         extra_body: keys to add to the body, for what the provider does not offer.
         on_image: "raise" refuses an image where the provider takes text only; "text" ranks the
@@ -82,6 +90,8 @@ class RerankClient:
         InvalidRequestError: `top_n` or `rank_fields` out of range.
     """
 
+    _also_closed: tuple[Transport, ...] = ()
+
     def __init__(
         self,
         model: str,
@@ -97,7 +107,7 @@ class RerankClient:
         model, provider = resolved(model, provider)
         _check_clients(provider, http_client, async_http_client)
         self._options = Options(provider=provider, model=model, **settings)  # type: ignore[arg-type]
-        self._lane = Lane(http_client, async_http_client)
+        self._transport = Transport(http_client, async_http_client)
         chains = map(self._fallback, _checked_list(fallbacks))
         self._fallbacks = tuple(one for chain in chains for one in chain)
 
@@ -139,12 +149,11 @@ class RerankClient:
             ResponseError: an answer came that cannot be trusted.
             StatusError: the provider answered with an error.
         """
-        given, documents = Hidden(documents), ()
-        try:
-            return run(self._flow("rerank", query, given, options), self._lane)
-        except RerankError as error:
-            # its frames hold documents and answers, which error trackers would store
-            raise error.with_traceback(None)  # noqa: B904
+        flow = self._flow("rerank", query, documents, options)
+        self._transport.check_open()
+        if self.provider.handler is None:
+            self._transport.sender()  # making it does not count against the deadline
+        return run(flow, self._transport)
 
     async def arerank(
         self, query: str, documents: Iterable[DocumentInput], **options: Unpack[CallOptions]
@@ -152,11 +161,12 @@ class RerankClient:
         """The same as `rerank`, without blocking the event loop."""
         from rerank_integrations._loop_drive import arun  # noqa: PLC0415  # slow
 
-        given, documents = Hidden(documents), ()
-        try:
-            return await arun(self._flow("arerank", query, given, options), self._lane)
-        except RerankError as error:
-            raise error.with_traceback(None)  # noqa: B904
+        running_loop()
+        flow = self._flow("arerank", query, documents, options)
+        self._transport.check_open()
+        if self.provider.handler is None:
+            await self._transport.async_sender()
+        return await arun(flow, self._transport)
 
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """A copy with other options, headers and body keys added to those in force.
@@ -167,20 +177,21 @@ class RerankClient:
             **changes: `provider`, `model` and every option of `rerank`. Without a new `provider`
                 the model stays with the one in force.
         """
-        return self._alike(self._options.but("with_options", ClientOptions, changes), self._lane)
+        options = self._options.but("with_options", ClientOptions, changes)
+        return self._alike(options, self._transport)
 
     def close(self) -> None:
         """Close the connections; a call afterwards is an error.
 
         Those of an event loop close when the loop ends, or with `aclose()` on it.
         """
-        for lane in self._lanes():
-            lane.close()
+        for transport in (self._transport, *self._also_closed):
+            transport.close()
 
     async def aclose(self) -> None:
         """Close the connections, those of the running event loop included."""
-        for lane in self._lanes():
-            await lane.aclose()
+        for transport in (self._transport, *self._also_closed):
+            await transport.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -205,56 +216,55 @@ class RerankClient:
         await self.aclose()
 
     def __copy__(self) -> Self:
-        other = self._alike(self._options, self._lane.unopened())
-        other._fallbacks = tuple(  # noqa: SLF001
-            one._replace(lane=one.lane.unopened()) if one.is_own else one for one in self._fallbacks
-        )
-        return other
+        return self._alike(self._options, self._transport.clone())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.__copy__()  # the options never change, so they can be shared
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"options": self._options, "fallbacks": [one.options for one in self._fallbacks]}
+        return {
+            "options": self._options,
+            "transport": self._transport,
+            "fallbacks": self._fallbacks,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._options = state["options"]
-        self._fallbacks = tuple(
-            _Fallback(options, Lane(), is_own=True) for options in state["fallbacks"]
-        )
-        self._lane = Lane()
+        self._transport = state["transport"]
+        self._fallbacks = state["fallbacks"]
+        # the clients that these came from are not here, so nobody else can close them
+        self._also_closed = tuple(one.transport for one in self._fallbacks if one.transport)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_options"):  # shown in a traceback out of __init__
             return "RerankClient(...)"
         return f"RerankClient({self.model!r}, provider={self.provider!r}, top_n={self.top_n})"
 
-    def _flow(self, owner: str, query: str, documents: Hidden[Any], changes: Any) -> AnyFlow:
+    def _flow(self, owner: str, query: str, documents: Any, changes: Any) -> AnyFlow:
         """The steps of a call; what is wrong with it is raised now."""
         options = self._options.but(owner, CallOptions, changes)
         if not self._fallbacks:
-            return rerank_flow(prepare(options, query, documents.reveal()))
-        given = Hidden(listed(documents.reveal()))
-        own = prepare(options, query, given.reveal())
+            return rerank_flow(prepare(options, query, documents))
+        given = listed(documents)
+        own = prepare(options, query, given)
 
         def candidate(other: _Fallback) -> Candidate:
             its = other.options.but(owner, CallOptions, dict(shared))
-            return Candidate(its, other.lane, lambda: prepare(its, query, given.reveal()))
+            transport = other.transport or self._transport
+            return Candidate(its, transport, lambda: prepare(its, query, given))
 
         shared: Any = {name: changes[name] for name in changes if name not in _OF_ONE_PROVIDER}
         for name in ("top_n", "rank_fields", "deadline"):
             shared[name] = getattr(options, name)
         others = map(candidate, self._fallbacks)
-        return fallback_flow([Candidate(options, self._lane, lambda: own), *others])
-
-    def _lanes(self) -> list[Lane]:
-        return [self._lane, *(other.lane for other in self._fallbacks if other.is_own)]
+        return fallback_flow([Candidate(options, self._transport, lambda: own), *others])
 
     def _fallback(self, given: object) -> list[_Fallback]:
         """The client or name that was given, and the fallbacks of that client."""
         if isinstance(given, RerankClient):
-            client = _Fallback(given._options, given._lane, is_own=False)  # noqa: SLF001
-            return [client, *(one._replace(is_own=False) for one in given._fallbacks)]  # noqa: SLF001
+            theirs = [_Fallback(given._options, None), *given._fallbacks]  # noqa: SLF001
+            transport = given._transport  # noqa: SLF001
+            return [one._replace(transport=one.transport or transport) for one in theirs]
         if not isinstance(given, str):
             raise ConfigurationError(
                 "a fallback is 'provider:model', such as 'local:bm25', or a RerankClient, "
@@ -268,22 +278,21 @@ class RerankClient:
             extra_headers=Hidden(None),  # headers and body keys are for one provider
             extra_body=None,
         )
-        return [_Fallback(options, Lane(), is_own=True)]
+        return [_Fallback(options, None)]
 
-    def _alike(self, options: Options, lane: Lane) -> Self:
+    def _alike(self, options: Options, transport: Transport) -> Self:
         other = object.__new__(type(self))
         other._options = options
-        other._lane = lane
+        other._transport = transport
         other._fallbacks = self._fallbacks
         return other
 
 
 class _Fallback(NamedTuple):
-    """Who answers in the provider's place; its lane is closed with the client if it is its own."""
+    """What ranks when the provider fails; `transport` is that of another client, or None."""
 
     options: Options
-    lane: Lane
-    is_own: bool
+    transport: Transport | None
 
 
 def _checked_list(fallbacks: Any) -> Sequence[Any]:
@@ -294,17 +303,10 @@ def _checked_list(fallbacks: Any) -> Sequence[Any]:
 
 def _check_clients(provider: Provider, http_client: Any, async_http_client: Any) -> None:
     pairs = (("http_client", http_client, False), ("async_http_client", async_http_client, True))
-    for name, client, is_async in pairs:
-        if client is None:
-            continue
-        if provider.handler is not None:
-            raise ConfigurationError(
-                f"{name} has no use with {provider.name}, which sends nothing over the network"
-            )
-        send = getattr(client, "send", None)
-        fits = callable(getattr(client, "build_request", None)) and callable(send)
-        import inspect  # noqa: PLC0415  # slow, and rare
-
-        if not fits or inspect.isclass(client) or inspect.iscoroutinefunction(send) is not is_async:
-            kind = "httpx.AsyncClient" if is_async else "httpx.Client"
-            raise ConfigurationError(f"{name} must be an {kind}, not {type(client).__name__}")
+    for name, given, is_async in pairs:
+        if given is not None:
+            if provider.handler is not None:
+                raise ConfigurationError(
+                    f"{name} has no use with {provider.name}, which sends nothing over the network"
+                )
+            check_given(name, given, is_async=is_async)

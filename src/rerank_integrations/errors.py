@@ -65,7 +65,17 @@ class TransportError(RerankError):
 
 
 class RerankTimeoutError(TransportError, TimeoutError):
-    """No complete answer came within `timeout` or `deadline`."""
+    """No complete response came within `timeout` or `deadline`.
+
+    `phase` says which limit passed: "connect", "write", "read" or "pool" of the timeout, or
+    "deadline".
+    """
+
+    def __init__(
+        self, message: str = "", *, is_retryable: bool = True, phase: str = "deadline"
+    ) -> None:
+        super().__init__(message, is_retryable=is_retryable)
+        self.phase = phase
 
 
 class ResponseError(RerankError):

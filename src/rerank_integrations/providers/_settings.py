@@ -16,7 +16,17 @@ from pydantic import SecretStr
 from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import ConfigurationError
 
-_LINE_BREAKS = re.compile(r"[\r\n\0]")
+# https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2 and #section-5.5
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
+# these describe the connection and the body, which the HTTP client does
+_FRAMING = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "expect"),
+        *("content-length", "content-encoding", "transfer-encoding"),
+    }
+)
+_CODINGS = frozenset({"gzip", "deflate", "identity"})
 
 
 def shown(value: Any) -> Any:
@@ -70,10 +80,28 @@ def header_problem(headers: Mapping[Any, Any]) -> str | None:
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             return f"header {name!r} needs a str, not {type(value).__name__}"
-        if _LINE_BREAKS.search(name + value):
-            return f"header {name!r} has a line break; remove it"
         if not (name + value).isascii():
             return f"header {name!r} has a character outside ASCII; replace it"
+        if "\n" in name + value or "\r" in name + value:
+            return f"header {name!r} has a line break; remove it"
+        if not _TOKEN.fullmatch(name):
+            return f"header {name!r} is no header name; use letters, digits and hyphens"
+        if not _FIELD_VALUE.fullmatch(value):
+            return f"header {name!r} has a control character; remove it"
+        if value != value.strip():
+            return f"header {name!r} begins or ends with white space; remove it"
+    return None
+
+
+def framing_problem(headers: Mapping[str, str]) -> str | None:
+    """Which of a user's headers would contradict the message that is sent; returned, as above."""
+    for name, value in headers.items():
+        if name.lower() in _FRAMING:
+            return f"header {name!r} is set by the HTTP client; leave it out of extra_headers"
+        if name.lower() == "accept-encoding":
+            codings = {part.partition(";")[0].strip().lower() for part in value.split(",")}
+            if not codings <= _CODINGS:
+                return f"header {name!r} may name gzip, deflate and identity only"
     return None
 
 

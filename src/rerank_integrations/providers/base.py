@@ -31,11 +31,15 @@ P = TypeVar("P", bound="Provider")
 
 
 class Answer(NamedTuple):
-    """What came back over HTTP; `headers` has lower-case names."""
+    """What came back over HTTP; `headers` has lower-case names.
+
+    `problem` says why there is no content, where the body could not be read.
+    """
 
     status_code: int
     headers: Mapping[str, str]
     content: bytes | bytearray
+    problem: str | None = None
 
     def __repr__(self) -> str:  # an answer may echo images
         return f"<answer {self.status_code}, {len(self.content)} bytes>"

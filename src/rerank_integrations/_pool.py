@@ -1,0 +1,469 @@
+"""The default httpx clients: each connection has a transport, the one used last is used next.
+
+A pool of httpx looks at all of its connections for each request, and slows down above about 20
+requests at once (https://github.com/encode/httpx/issues/3215). These pools give each connection an
+`httpx.HTTPTransport` of its own and keep the idle ones in a stack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import httpx
+
+MAX_CONNECTIONS = 1000  # in one pool, which serves one origin
+MAX_IDLE = 256
+IDLE_SECONDS = 55.0  # most servers close an idle connection after 60 s or more
+ONE_CONNECTION = httpx.Limits(
+    max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_SECONDS
+)
+_WRITE_SIZE = 256 * 1024  # bytes; the deadline is checked before each
+_CONNECTED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
+_call = threading.local()  # .ends: when the call of this thread must end, monotonic seconds
+
+
+def set_deadline(ends: float | None) -> None:
+    """Let reads and writes of this thread end at this time, in monotonic seconds."""
+    _call.ends = ends
+
+
+def bound_stream(event: str, info: Mapping[str, Any]) -> None:
+    """Let every read and write of a new connection end at the deadline of its thread's call.
+
+    The timeout of httpx starts anew with each byte that arrives. This is the `trace` extension of
+    a sync request: https://www.encode.io/httpcore/extensions/#trace
+    """
+    if not event.endswith(_CONNECTED):
+        return
+    stream = info["return_value"]
+    read, write = stream.read, stream.write
+
+    def bounded_read(max_bytes: int, timeout: float | None = None) -> Any:
+        return read(max_bytes, _time_left(timeout))
+
+    def bounded_write(buffer: bytes, timeout: float | None = None) -> None:
+        view = memoryview(buffer)  # httpcore would copy what is left after each write
+        for start in range(0, len(view), _WRITE_SIZE):
+            write(view[start : start + _WRITE_SIZE], _time_left(timeout))
+
+    stream.read, stream.write = bounded_read, bounded_write
+
+
+def _time_left(timeout: float | None) -> float | None:
+    return shortened(timeout, getattr(_call, "ends", None))
+
+
+class _Connection:
+    """A transport with one connection, and how much was read from it for the present request.
+
+    h11 keeps bytes that arrive behind a response, and takes them for the next response. So a
+    connection is used again only if its last response ended where the bytes read so far end.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+        self.stream: Any = None  # the network stream, once connected
+        self.idle_since = 0.0
+        self._reads = 0
+        self._bytes = 0
+        self._head = 0
+        self._tail = b""
+
+    def begin(self, request: httpx.Request) -> None:
+        """Count from here; a new connection is found by the `trace` extension."""
+        self._reset()
+        if self.stream is None:
+            given = request.extensions.get("trace")
+            is_async = isinstance(self.transport, httpx.AsyncBaseTransport)
+            trace = _async_trace(self, given) if is_async else _sync_trace(self, given)
+            request.extensions = {**request.extensions, "trace": trace}
+
+    def connected(self, stream: Any) -> None:
+        """Read from this stream from now on: a tunnel replaces the one to the proxy."""
+        self.stream = stream
+        self._reset()
+
+    def _reset(self) -> None:
+        self._reads = self._bytes = self._head = 0
+        self._tail = b""
+
+    def count(self, data: bytes) -> None:
+        """Note what was read."""
+        self._reads += 1
+        if not self._head:
+            self._head = data.find(b"\r\n\r\n") + 4
+        self._bytes += len(data)
+        self._tail = (self._tail + data[-5:])[-5:]
+
+    def served(self, response: httpx.Response) -> bool:
+        """Whether the response came over this connection, and not over one made in between."""
+        return response.extensions.get("network_stream") is self.stream
+
+    def had_stale_bytes(self, response: httpx.Response | None) -> bool:
+        """Whether a response, or a broken one, was there before anything was read for it."""
+        known = self.stream is not None and self.idle_since > 0
+        return known and not self._reads and (response is None or self.served(response))
+
+    def ended_exactly(self, response: httpx.Response) -> bool:
+        """Whether the response was read to its end, and nothing followed it."""
+        if self.stream is None or not self.served(response):
+            return False
+        headers = response.headers
+        if "transfer-encoding" in headers:
+            return self._tail == b"0\r\n\r\n"
+        return self._bytes == self._head + int(headers.get("content-length", -1))
+
+    def is_usable(self) -> bool:
+        """Whether it was used lately, and neither closed nor sent anything since."""
+        is_recent = time.monotonic() - self.idle_since <= IDLE_SECONDS
+        return is_recent and not self.stream.get_extra_info("is_readable")
+
+
+def _sync_trace(connection: _Connection, given: Any) -> Callable[..., None]:
+    def trace(event: str, info: Mapping[str, Any]) -> None:
+        if given is not None:
+            given(event, info)
+        if event.endswith(_CONNECTED):
+            bound_stream(event, info)
+            stream = info["return_value"]
+            connection.connected(stream)
+            read = stream.read
+
+            def counted_read(max_bytes: int, timeout: float | None = None) -> Any:
+                data = read(max_bytes, timeout)
+                connection.count(data)
+                return data
+
+            stream.read = counted_read
+
+    return trace
+
+
+def _async_trace(connection: _Connection, given: Any) -> Callable[..., Any]:
+    async def trace(event: str, info: Mapping[str, Any]) -> None:
+        if given is not None:
+            await given(event, info)
+        if event.endswith(_CONNECTED):
+            stream = info["return_value"]
+            connection.connected(stream)
+            read = stream.read
+
+            async def counted_read(max_bytes: int, timeout: float | None = None) -> Any:  # noqa: ASYNC109  # the signature of httpcore
+                data = await read(max_bytes, timeout)
+                connection.count(data)
+                return data
+
+            stream.read = counted_read
+
+    return trace
+
+
+class _NoCookies(httpx.Cookies):
+    """Keeps nothing: reading cookies costs more than the rest of a small response."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Leave the response as it is."""
+
+
+_NO_COOKIES = _NoCookies()
+
+
+class Client(httpx.Client):
+    """The default client of all threads, for one origin."""
+
+    cookies = property(lambda _: _NO_COOKIES)
+
+
+class AsyncClient(httpx.AsyncClient):
+    """The default client of one event loop, for one origin."""
+
+    cookies = property(lambda _: _NO_COOKIES)
+
+
+EMPTY = httpx.ByteStream(b"")
+
+
+class SyncBody(httpx.SyncByteStream):
+    """A large request body in pieces, which can be sent again until `pieces` are dropped."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self.pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.pieces)
+
+
+class AsyncBody(httpx.AsyncByteStream):
+    """The same on an event loop; httpx takes an object that can do both for a sync one."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self.pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            yield piece
+
+
+class Timeouts(dict[str, Any]):
+    """Timeouts of a request that end at its deadline, whenever httpcore asks for one."""
+
+    def __init__(self, phases: Mapping[str, float | None], ends: float | None) -> None:
+        super().__init__(phases)
+        self._ends = ends
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The shorter of the timeout and what is left of the call.
+
+        Raises:
+            TimeoutError: nothing is left.
+        """
+        return shortened(super().get(key, default), self._ends)
+
+
+def shortened(timeout: float | None, ends: float | None) -> float | None:
+    """The shorter of a timeout and what is left until `ends`, in monotonic seconds.
+
+    Raises:
+        TimeoutError: nothing is left.
+    """
+    if ends is None:
+        return timeout
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the deadline passed")
+    return left if timeout is None else min(left, timeout)
+
+
+class _Idle:
+    """The connections that serve no request now."""
+
+    def __init__(self) -> None:
+        self._stack: deque[_Connection] = deque()
+        self.is_closed = False
+
+    def pop(self) -> tuple[_Connection | None, list[_Connection]]:
+        """The usable connection that was used last, and those to close that were met before."""
+        unusable: list[_Connection] = []
+        with suppress(IndexError):
+            while True:
+                connection = self._stack.pop()
+                if connection.is_usable():
+                    return connection, unusable
+                unusable.append(connection)
+        return None, unusable
+
+    def push(self, connection: _Connection, response: httpx.Response) -> list[_Connection]:
+        """Keep the connection if it can be used again; the connections to close."""
+        if self.is_closed or not connection.ended_exactly(response):
+            return [connection]
+        connection.idle_since = time.monotonic()
+        self._stack.append(connection)
+        with suppress(IndexError):
+            oldest = self._stack[0]
+            is_old = connection.idle_since - oldest.idle_since > IDLE_SECONDS
+            if is_old or len(self._stack) > MAX_IDLE:
+                return [self._stack.popleft()]
+        return []
+
+    def drain(self) -> list[_Connection]:
+        """Keep none from now on; the connections to close."""
+        self.is_closed = True
+        drained: list[_Connection] = []
+        with suppress(IndexError):
+            while True:
+                drained.append(self._stack.pop())
+        return drained
+
+
+class ConnectionPool(httpx.BaseTransport):
+    """The connections of all threads to one origin.
+
+    Args:
+        make: makes a transport of one connection.
+    """
+
+    def __init__(self, make: Callable[[], httpx.HTTPTransport]) -> None:
+        self._make = make
+        self._idle = _Idle()
+        self._slots = threading.Semaphore(MAX_CONNECTIONS)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request on an idle connection, or on a new one."""
+        if not self._slots.acquire(timeout=_pool_timeout(request)):
+            raise _no_slot(request)
+        try:
+            connection, response = self._exchange(request)
+            if response.is_closed:  # a mock, whose body was read before it was sent
+                self._close([connection])
+                self._slots.release()
+                return response
+
+            def finish() -> None:
+                try:
+                    self._close(self._idle.push(connection, response))
+                finally:
+                    self._slots.release()
+
+            response.stream = _SyncStream(response.stream, finish)
+        except BaseException:
+            self._slots.release()
+            raise
+        return response
+
+    def close(self) -> None:
+        """Close the idle connections; the others are closed after their response."""
+        self._close(self._idle.drain())
+
+    def _exchange(self, request: httpx.Request) -> tuple[_Connection, httpx.Response]:
+        idle, unusable = self._idle.pop()
+        self._close(unusable)
+        while True:  # at most twice: a new connection has no stale bytes
+            connection, idle = idle or _Connection(self._make()), None
+            connection.begin(request)
+            try:
+                response = connection.transport.handle_request(request)
+                if not connection.had_stale_bytes(response):
+                    return connection, response
+            except BaseException as error:
+                self._close([connection])
+                if not (_is_protocol_error(error) and connection.had_stale_bytes(None)):
+                    raise
+            else:
+                response.close()
+                self._close([connection])
+
+    @staticmethod
+    def _close(connections: list[_Connection]) -> None:
+        for connection in connections:
+            with suppress(Exception):
+                if connection.stream is not None:  # httpcore forgets one that failed to connect
+                    connection.stream.close()
+                connection.transport.close()
+
+
+class AsyncConnectionPool(httpx.AsyncBaseTransport):
+    """The connections of one event loop to one origin; otherwise the same."""
+
+    def __init__(self, make: Callable[[], httpx.AsyncHTTPTransport]) -> None:
+        self._make = make
+        self._idle = _Idle()
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request on an idle connection, or on a new one."""
+        if self._slots.locked():
+            try:
+                async with asyncio.timeout(_pool_timeout(request)):
+                    await self._slots.acquire()
+            except TimeoutError:
+                raise _no_slot(request) from None
+        else:
+            await self._slots.acquire()
+        try:
+            connection, response = await self._exchange(request)
+            if response.is_closed:
+                await self._close([connection])
+                self._slots.release()
+                return response
+
+            async def finish() -> None:
+                try:
+                    await self._close(self._idle.push(connection, response))
+                finally:
+                    self._slots.release()
+
+            response.stream = _AsyncStream(response.stream, finish)
+        except BaseException:
+            self._slots.release()
+            raise
+        return response
+
+    async def aclose(self) -> None:
+        """Close the idle connections; the others are closed after their response."""
+        await self._close(self._idle.drain())
+
+    async def _exchange(self, request: httpx.Request) -> tuple[_Connection, httpx.Response]:
+        idle, unusable = self._idle.pop()
+        await self._close(unusable)
+        while True:
+            connection, idle = idle or _Connection(self._make()), None
+            connection.begin(request)
+            try:
+                response = await connection.transport.handle_async_request(request)
+                if not connection.had_stale_bytes(response):
+                    return connection, response
+            except BaseException as error:
+                await self._close([connection])
+                if not (_is_protocol_error(error) and connection.had_stale_bytes(None)):
+                    raise
+            else:
+                await response.aclose()
+                await self._close([connection])
+
+    @staticmethod
+    async def _close(connections: list[_Connection]) -> None:
+        for connection in connections:
+            with suppress(Exception):
+                if connection.stream is not None:  # one cancelled in the TLS handshake stays open
+                    await connection.stream.aclose()
+                await connection.transport.aclose()
+
+
+class _SyncStream(httpx.SyncByteStream):
+    """A response's body; closing it gives the connection back once."""
+
+    def __init__(self, stream: Any, finish: Callable[[], None]) -> None:
+        self._stream = stream
+        self._finish: Callable[[], None] | None = finish
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._stream)
+
+    def close(self) -> None:
+        finish, self._finish = self._finish, None
+        if finish is not None:
+            try:
+                self._stream.close()
+            finally:
+                finish()
+
+
+class _AsyncStream(httpx.AsyncByteStream):
+    """The same on an event loop."""
+
+    def __init__(self, stream: Any, finish: Callable[[], Any]) -> None:
+        self._stream = stream
+        self._finish: Callable[[], Any] | None = finish
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        found: AsyncIterator[bytes] = aiter(self._stream)
+        return found
+
+    async def aclose(self) -> None:
+        finish, self._finish = self._finish, None
+        if finish is not None:
+            try:
+                await self._stream.aclose()
+            finally:
+                await finish()
+
+
+def _pool_timeout(request: httpx.Request) -> float | None:
+    timeout: float | None = request.extensions.get("timeout", {}).get("pool")
+    return timeout
+
+
+def _no_slot(request: httpx.Request) -> httpx.PoolTimeout:
+    return httpx.PoolTimeout(
+        f"{MAX_CONNECTIONS} connections to {request.url.host} are in use", request=request
+    )
+
+
+def _is_protocol_error(error: BaseException) -> bool:
+    return isinstance(error, httpx.RemoteProtocolError)

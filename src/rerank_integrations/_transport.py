@@ -1,0 +1,249 @@
+"""The httpx clients behind a RerankClient: one for all threads, one for each event loop.
+
+This module is light to import; httpx is loaded at the first call.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import weakref
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from rerank_integrations._options import is_client
+from rerank_integrations._traffic import Traffic
+from rerank_integrations.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from rerank_integrations._sender import AsyncSender, Sender
+
+
+class Transport:
+    """The HTTP clients of a RerankClient and its copies, and the traffic to each endpoint.
+
+    Args:
+        http_client: a client with the interface of `httpx.Client`, or a callable that makes one.
+        async_http_client: the same for event loops.
+
+    A client that was given is used as it is, and never closed. One that was made is closed here.
+    """
+
+    def __init__(self, http_client: Any = None, async_http_client: Any = None) -> None:
+        self.http_client = http_client
+        self.async_http_client = async_http_client
+        self._limiters: dict[str, Traffic] = {}
+        self._sender: Sender | None = None
+        self._of_loop: dict[asyncio.AbstractEventLoop, _LoopEntry] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        self._pid: int | None = None  # of the first call with a client that was given
+        self._finalizers: list[Any] = [weakref.finalize(self, _close_loops, self._of_loop)]
+        _TRANSPORTS.add(self)
+
+    def traffic(self, url: str) -> Traffic:
+        """The limits and failures of an endpoint."""
+        return self._limiters.setdefault(url, Traffic())
+
+    def clone(self) -> Transport:
+        """The same clients and factories, with connections of its own."""
+        other = Transport(self.http_client, self.async_http_client)
+        other._pid = self._pid
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle keeps factories; a live client stays behind."""
+        both = (self.http_client, self.async_http_client)
+        kept = [None if is_client(given) else given for given in both]
+        return dict(zip(("http_client", "async_http_client"), kept, strict=True))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def check_open(self) -> None:
+        """Raise ConfigurationError if the client was closed."""
+        if self._closed:
+            raise ConfigurationError("this client is closed; make a new RerankClient")
+
+    def sender(self) -> Sender:
+        """Sends from any thread.
+
+        Raises:
+            ConfigurationError: closed, no client for sync calls, or one used before a fork.
+        """
+        self.check_open()
+        sender = self._sender
+        if sender is not None and self._pid in (None, os.getpid()):
+            return sender
+        self._check_given("http_client", "async_http_client", "rerank", "arerank")
+        from rerank_integrations._sender import Sender  # noqa: PLC0415  # loads httpx
+
+        with self._lock:
+            if self._sender is None:
+                self._sender = Sender(self.http_client)
+                if not is_client(self.http_client):
+                    # an object that is dropped without close() leaves no open socket behind
+                    self._finalizers.append(weakref.finalize(self, self._sender.close))
+            return self._sender
+
+    async def async_sender(self) -> AsyncSender:
+        """Sends on the running event loop; the same errors."""
+        self.check_open()
+        loop = running_loop()
+        entry = self._of_loop.get(loop)
+        if entry is not None and self._pid in (None, os.getpid()):
+            return entry.sender
+        self._check_given("async_http_client", "http_client", "arerank", "rerank")
+        from rerank_integrations._sender import AsyncSender  # noqa: PLC0415  # loads httpx
+
+        with self._lock:
+            _forget_ended(self._of_loop)
+            sender = AsyncSender(self.async_http_client)
+            entry = self._of_loop[loop] = _LoopEntry(sender, loop)
+        await entry.tie_to_loop()
+        return sender
+
+    def close(self) -> None:
+        """Close the connections of all threads; those of event loops close with their loop."""
+        with self._lock:
+            self._closed = True
+            sender, self._sender = self._sender, None
+            _forget_ended(self._of_loop)
+        if sender is not None:
+            sender.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of all threads and of the running event loop."""
+        self.close()
+        entry = self._of_loop.pop(running_loop(), None)
+        if entry is not None:
+            await entry.aclose()
+
+    def _check_given(self, wanted: str, other: str, method: str, other_method: str) -> None:
+        given = getattr(self, wanted)
+        if given is None and getattr(self, other) is not None:
+            raise ConfigurationError(
+                f"{other}= was given, and {method} does not use it; pass {wanted}= too, "
+                f"or call {other_method}"
+            )
+        if is_client(given):
+            if self._pid not in (None, os.getpid()):
+                raise ConfigurationError(
+                    f"{wanted}= is a client that was used before this process was forked, and "
+                    "shares its connections with the parent; pass a callable that makes the "
+                    f"client, such as {wanted}=lambda: {type(given).__name__}(...)"
+                )
+            self._pid = os.getpid()
+
+    def _leave_to_parent(self) -> None:
+        """Start anew in a forked child: connections and locks belong to the parent."""
+        for finalizer in self._finalizers:
+            finalizer.detach()
+        # kept, so that nothing of the parent is closed or collected here
+        _OF_PARENT.append((self._sender, dict(self._of_loop)))
+        self._sender = None
+        self._of_loop.clear()
+        self._lock = threading.Lock()
+        self._finalizers = [weakref.finalize(self, _close_loops, self._of_loop)]
+        for limiter in self._limiters.values():
+            limiter.reset_lock()
+
+
+_TRANSPORTS: weakref.WeakSet[Transport] = weakref.WeakSet()
+_OF_PARENT: list[Any] = []
+
+
+def _after_fork() -> None:
+    for transport in list(_TRANSPORTS):
+        transport._leave_to_parent()  # noqa: SLF001
+    _OF_PARENT.append(set(_CLOSING))
+    _CLOSING.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The running event loop.
+
+    Raises:
+        ConfigurationError: none of asyncio runs here.
+    """
+    import asyncio  # noqa: PLC0415  # slow, and loaded where a loop runs
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "async calls need a running asyncio event loop (uvloop is one); under trio, run the "
+            "sync method in a thread: await trio.to_thread.run_sync(client.rerank, ...)"
+        ) from None
+
+
+class _LoopEntry:
+    """Connections that are closed in order when their event loop ends.
+
+    A suspended async generator is the public way to be told: `asyncio.run` and every other
+    runner that calls `loop.shutdown_asyncgens()` closes it, and so does the garbage collector.
+    """
+
+    def __init__(self, sender: AsyncSender, loop: asyncio.AbstractEventLoop) -> None:
+        self.sender = sender
+        self.loop = loop
+        self.is_open = True
+        self._keeper = self._until_closed()
+        self._closing: asyncio.Task[None] | None = None
+
+    async def tie_to_loop(self) -> None:
+        """Let the loop close the connections when it ends."""
+        await anext(self._keeper)
+
+    def close_soon(self) -> None:
+        """Close the connections on their own loop."""
+        self._closing = self.loop.create_task(self.aclose())
+
+    async def aclose(self) -> None:
+        """Close the connections; on their own loop."""
+        await self._keeper.aclose()
+
+    async def _until_closed(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            _CLOSING.discard(self)
+            self.is_open = False
+            await self.sender.aclose()
+
+
+_CLOSING: set[_LoopEntry] = set()  # of clients that are gone, while their loop still runs
+
+
+def _forget_ended(of_loop: dict[asyncio.AbstractEventLoop, _LoopEntry]) -> None:
+    """Drop the connections of loops that have ended.
+
+    The sockets of a loop that was closed without `shutdown_asyncgens()` cannot be closed in
+    order, so they are collected, without a warning.
+    """
+    ended = [loop for loop in of_loop if loop.is_closed()]
+    left_open = sum(of_loop.pop(loop).is_open for loop in ended)
+    if left_open:
+        import warnings  # noqa: PLC0415  # rare
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+
+def _close_loops(of_loop: dict[asyncio.AbstractEventLoop, _LoopEntry]) -> None:
+    """Close the connections of loops that still run; `_CLOSING` holds them until then."""
+    _forget_ended(of_loop)
+    _CLOSING.difference_update([entry for entry in _CLOSING if entry.loop.is_closed()])
+    for loop, entry in of_loop.items():
+        _CLOSING.add(entry)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(entry.close_soon)
