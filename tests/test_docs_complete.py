@@ -19,8 +19,8 @@ from rerank_integrations._options import Options, Settings
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
 from rerank_integrations.providers import known_names, provider_class
-from rerank_integrations.providers._preferences import ProviderPreferences
 from rerank_integrations.providers.base import RemoteProvider
+from rerank_integrations.providers.openrouter import ProviderPreferences
 
 REQUIRED: dict[str, dict[str, Any]] = {
     "portkey": {"provider": "cohere"},  # custom_host needs it

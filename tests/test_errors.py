@@ -7,8 +7,7 @@ import pickle
 import pytest
 
 from rerank_integrations import errors
-from rerank_integrations.errors import RerankError, StatusError, error_class
-from rerank_integrations.models import Attempt
+from rerank_integrations.errors import Attempt, RerankError, StatusError, error_class
 
 FAMILY = {
     kind.__name__: kind

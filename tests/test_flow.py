@@ -10,16 +10,17 @@ import pytest
 from rerank_integrations._flow import Heard, Hold, Send, rerank_flow
 from rerank_integrations._wire import Call
 from rerank_integrations.errors import (
+    Attempt,
     BadRequestError,
     RateLimitError,
     RerankError,
+    RerankResponse,
     RerankTimeoutError,
     ResponseError,
     ServiceUnavailableError,
     StatusError,
     TransportError,
 )
-from rerank_integrations.models import Attempt, RerankResponse
 from rerank_integrations.providers.base import Answer
 from support import answer, call, ranking, request_of
 

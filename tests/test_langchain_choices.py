@@ -49,8 +49,7 @@ from rerank_integrations import (
     TransportError,
     UnsupportedDocumentError,
 )
-from rerank_integrations._langchain_errors import _with_langchains_type
-from rerank_integrations.langchain import RerankCompressor
+from rerank_integrations.langchain import RerankCompressor, _with_langchains_type
 from server import (  # noqa: F401
     Fault,
     Reply,

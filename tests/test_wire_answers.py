@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 
 from rerank_integrations._answers import joined, read
-from rerank_integrations.errors import AuthenticationError, ResponseError, StatusError
-from rerank_integrations.models import Attempt, RerankDocument, RerankResponse, Usage
+from rerank_integrations.errors import (
+    Attempt,
+    AuthenticationError,
+    RerankDocument,
+    RerankResponse,
+    ResponseError,
+    StatusError,
+    Usage,
+)
 from rerank_integrations.providers.base import Answer, Provider
 from support import (
     DATA_URI,

@@ -6,15 +6,17 @@ The adapters live in `rerank_integrations.langchain` and `rerank_integrations.ll
 
 from __future__ import annotations
 
-from rerank_integrations._lazy import loaded_when_used
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # as type checkers know it; `typing` takes ten times as long as all here
 # a test holds that both lists name the same
 if TYPE_CHECKING:
     from rerank_integrations.client import RerankClient as RerankClient
     from rerank_integrations.errors import (
+        Attempt as Attempt,
         AuthenticationError as AuthenticationError,
         BadGatewayError as BadGatewayError,
         BadRequestError as BadRequestError,
@@ -38,15 +40,11 @@ if TYPE_CHECKING:
         UnsupportedDocumentError as UnsupportedDocumentError,
     )
     from rerank_integrations.models import (
-        Attempt as Attempt,
         DocumentInput as DocumentInput,
         RerankDocument as RerankDocument,
         RerankResponse as RerankResponse,
         RerankResult as RerankResult,
         Usage as Usage,
-    )
-    from rerank_integrations.providers._preferences import (
-        ProviderPreferences as ProviderPreferences,
     )
     from rerank_integrations.providers.base import (
         Provider as Provider,
@@ -54,28 +52,55 @@ if TYPE_CHECKING:
     )
     from rerank_integrations.providers.jina import Jina as Jina
     from rerank_integrations.providers.local import Local as Local
-    from rerank_integrations.providers.openrouter import OpenRouter as OpenRouter
+    from rerank_integrations.providers.openrouter import (
+        OpenRouter as OpenRouter,
+        ProviderPreferences as ProviderPreferences,
+    )
     from rerank_integrations.providers.portkey import Portkey as Portkey
     from rerank_integrations.providers.together import Together as Together
     from rerank_integrations.providers.vllm import VLLM as VLLM
 
-__getattr__, __dir__, __all__ = loaded_when_used(
+
+def lazy_attributes(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """The `__getattr__`, `__dir__` and `__all__` of a package (PEP 562).
+
+    Args:
+        package: its `__name__`.
+        homes: for each of its modules the public names in it, separated by spaces.
+    """
+    home_of = {name: home for home, names in homes.items() for name in names.split()}
+    public = sorted(home_of)
+
+    def load(name: str) -> object:
+        if name not in home_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415  # not before it is needed
+
+        value = getattr(import_module(f"{package}.{home_of[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return load, lambda: public, public
+
+
+__getattr__, __dir__, __all__ = lazy_attributes(
     __name__,
     {
         "client": "RerankClient",
         "errors": """
-            AuthenticationError BadGatewayError BadRequestError ConfigurationError ImageError
-            InvalidRequestError NotFoundError OverloadedError PayloadTooLargeError
+            Attempt AuthenticationError BadGatewayError BadRequestError ConfigurationError
+            ImageError InvalidRequestError NotFoundError OverloadedError PayloadTooLargeError
             PaymentRequiredError PermissionDeniedError ProviderTimeoutError RateLimitError
             RerankError RerankTimeoutError ResponseError ServerError ServiceUnavailableError
             StatusError TransportError UnsupportedDocumentError
         """,
-        "models": "Attempt DocumentInput RerankDocument RerankResponse RerankResult Usage",
+        "models": "DocumentInput RerankDocument RerankResponse RerankResult Usage",
         "providers.base": "Provider RemoteProvider",
         "providers.jina": "Jina",
         "providers.local": "Local",
-        "providers._preferences": "ProviderPreferences",
-        "providers.openrouter": "OpenRouter",
+        "providers.openrouter": "OpenRouter ProviderPreferences",
         "providers.portkey": "Portkey",
         "providers.together": "Together",
         "providers.vllm": "VLLM",

@@ -24,15 +24,14 @@ from rerank_integrations._failures import (
 )
 from rerank_integrations._hidden import Hidden
 from rerank_integrations._wire import Call, Part
-from rerank_integrations.errors import RerankError, ResponseError
+from rerank_integrations.errors import Attempt, RerankError, ResponseError
 from rerank_integrations.models import (
     USAGE_COUNTS,
-    Attempt,
     RerankResponse,
     RerankResult,
     Usage,
 )
-from rerank_integrations.providers._numbers import finite
+from rerank_integrations.providers._validation import finite
 from rerank_integrations.providers.base import Answer
 
 _NOT_JSON: Any = object()

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import AuthenticationError, ImageError, StatusError, error_class
 from rerank_integrations.models import without_image_data
-from rerank_integrations.providers._numbers import seconds_in
+from rerank_integrations.providers._validation import seconds_in
 from rerank_integrations.providers.base import Answer, Failure, Provider
 
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})

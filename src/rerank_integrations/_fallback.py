@@ -12,12 +12,13 @@ from rerank_integrations._traffic import Traffic
 from rerank_integrations._transport import Transport
 from rerank_integrations._wire import Call
 from rerank_integrations.errors import (
+    Attempt,
     RerankError,
     ResponseError,
     StatusError,
     TransportError,
 )
-from rerank_integrations.models import Attempt, RerankResponse
+from rerank_integrations.models import RerankResponse
 
 _NO_MODEL = "model_not_available"  # Together's code for a model that needs an endpoint of its own
 _ELSEWHERE = frozenset({401, 402, 403, 404, 408, 429})

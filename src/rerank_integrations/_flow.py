@@ -15,8 +15,8 @@ from rerank_integrations._failures import cut_out
 from rerank_integrations._options import Options
 from rerank_integrations._traffic import Pace
 from rerank_integrations._wire import Call, Part, Request
-from rerank_integrations.errors import ConfigurationError, RerankError, StatusError
-from rerank_integrations.models import Attempt, RerankResponse
+from rerank_integrations.errors import Attempt, ConfigurationError, RerankError, StatusError
+from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers.base import Answer
 
 _FIRST_PAUSE = 0.5

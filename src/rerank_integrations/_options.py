@@ -11,13 +11,17 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, get_args, runtime_checkable
 
-from rerank_integrations._arguments import refuse_unknown
 from rerank_integrations._hidden import Hidden
 from rerank_integrations._traffic import Pace
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
 from rerank_integrations.providers import known_names, provider_class
-from rerank_integrations.providers._settings import framing_problem, header_problem, json_problem
+from rerank_integrations.providers._validation import (
+    framing_problem,
+    header_problem,
+    json_problem,
+    refuse_unknown,
+)
 from rerank_integrations.providers.base import Provider
 
 OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, Unpack
 
-from rerank_integrations._arguments import refuse_unknown
 from rerank_integrations._drive import AnyFlow, run
 from rerank_integrations._fallback import Candidate, fallback_flow
 from rerank_integrations._flow import rerank_flow
@@ -25,6 +24,7 @@ from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations._wire import prepare
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.models import DocumentInput, RerankResponse, listed
+from rerank_integrations.providers._validation import refuse_unknown
 from rerank_integrations.providers.base import Provider
 
 __all__ = ["CallOptions", "RerankClient"]

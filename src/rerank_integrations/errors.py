@@ -25,10 +25,15 @@ RerankError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from rerank_integrations.models import Attempt
+
+class Attempt(NamedTuple):
+    """One request that was sent for a call: to whom, and why it failed (None: it did not)."""
+
+    provider: str
+    model: str
+    error: str | None = None
 
 
 class RerankError(Exception):

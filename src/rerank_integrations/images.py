@@ -8,11 +8,12 @@ import math
 import re
 import sys
 from contextlib import suppress
+from io import BytesIO
 from os import PathLike
 from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from rerank_integrations.errors import UnsupportedDocumentError
+from rerank_integrations.errors import ConfigurationError, UnsupportedDocumentError
 
 FORMATS = "PNG, JPEG, WebP, GIF"
 # NVIDIA's rerank service takes at most 14,598,366 characters for an image
@@ -32,6 +33,11 @@ _PRIVATE_NAMES = (
 _OF_IPV4 = [
     ipaddress.IPv6Network(network) for network in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")
 ]
+
+_LOSSY = {"JPEG", "WEBP"}  # what was lossy stays so, and small; all else becomes PNG
+_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
+_ALPHA_MODES = {"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
+_QUALITY = 90  # small letters on a page are still sharp
 
 
 class ImageLimits(NamedTuple):
@@ -111,9 +117,7 @@ def wire_image(image: Any, limits: ImageLimits = ImageLimits()) -> WireImage:  #
         case bytes() | bytearray() | memoryview():
             return _from_bytes(_held(image), limits)
         case _ if is_picture(image):
-            from rerank_integrations._pixels import encoded  # noqa: PLC0415  # Pillow is an extra
-
-            return _from_bytes(encoded(image), limits)
+            return _from_bytes(_picture_bytes(image), limits)
         case _:
             raise UnsupportedDocumentError(
                 "an image is an http(s) URL, a data:image/ URI, bytes or a PIL image, "
@@ -179,12 +183,6 @@ def _from_data_uri(uri: str, limits: ImageLimits) -> WireImage:
     if _PLAIN.fullmatch(beginning):  # all of it is JSON as it stands
         return WireImage("", uri)
     return WireImage(beginning + _BASE64, uri, len(beginning) + len(_BASE64))
-
-
-def _downsized(content: bytes, max_pixels: int) -> bytes:
-    from rerank_integrations._pixels import downsized  # noqa: PLC0415  # Pillow is an extra
-
-    return downsized(content, max_pixels)
 
 
 def _check_size(size: int, max_bytes: int | None) -> None:
@@ -256,3 +254,75 @@ def _format_of(content: bytes) -> str:
         if content
         else "the image has no bytes"
     )
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image  # noqa: PLC0415  # an extra
+    except ImportError as cause:
+        raise ConfigurationError(
+            "max_image_pixels needs the extra 'images': pip install 'rerank-integrations[images]'"
+        ) from cause
+    return Image
+
+
+def _picture_bytes(picture: Any) -> bytes:
+    """The picture as JPEG or WebP if it was one, else as PNG; its EXIF data stays with it.
+
+    Raises:
+        UnsupportedDocumentError: Pillow cannot write it.
+    """
+    kind = picture.format if picture.format in _LOSSY else "PNG"
+    options: dict[str, Any] = {"quality": _QUALITY} if kind in _LOSSY else {}
+    if picture.info.get("exif"):
+        options["exif"] = picture.info["exif"]
+    held = BytesIO()
+    try:
+        picture = _to_8bit(picture)
+        if picture.mode in _ALPHA_MODES:
+            picture = picture.convert(_ALPHA_MODES[picture.mode])
+        plain = picture if picture.mode in _MODES else picture.convert("RGB")
+        if kind == "JPEG" and plain.mode not in {"L", "RGB"}:
+            plain = plain.convert("RGB")
+        plain.save(held, kind, **options)
+    except Exception as cause:
+        raise _unreadable(cause) from cause
+    return held.getvalue()
+
+
+def _downsized(content: bytes, max_pixels: int) -> bytes:
+    """The image with at most so many pixels, in its proportions; itself where it has no more.
+
+    Raises:
+        UnsupportedDocumentError: Pillow cannot read it.
+    """
+    image = _pillow()
+    try:
+        with image.open(BytesIO(content)) as opened:
+            width, height = opened.size
+            if width * height <= max_pixels:
+                return content
+            scale = math.sqrt(max_pixels / (width * height))
+            across = min(max(1, int(width * scale)), max_pixels)
+            size = across, min(max(1, int(height * scale)), max_pixels // across)
+            opened.draft("RGB", size)  # a JPEG is decoded no larger than needed
+            colours = opened.convert("RGBA") if opened.mode in {"1", "P"} else _to_8bit(opened)
+            smaller = colours.resize(size, image.Resampling.LANCZOS)
+            smaller.format = opened.format
+            smaller.info = {"exif": opened.info.get("exif")}
+    except Exception as cause:
+        raise _unreadable(cause) from cause
+    return _picture_bytes(smaller)
+
+
+def _unreadable(cause: Exception) -> UnsupportedDocumentError:
+    return UnsupportedDocumentError(f"Pillow cannot use the image: {type(cause).__name__}: {cause}")
+
+
+def _to_8bit(picture: Any) -> Any:
+    """The picture with 8 bits a channel; Pillow cuts off what is brighter."""
+    if not picture.mode.startswith("I"):
+        return picture
+    if picture.mode == "I" and picture.getextrema()[1] <= 255:
+        return picture.convert("L")
+    return picture.convert("I").point(lambda value: value / 257 + 0.5).convert("L")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import Any, Unpack, overload
 
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from rerank_integrations import errors
 from rerank_integrations._adapter import Adapter, answered, failed
 from rerank_integrations.client import CallOptions
 from rerank_integrations.errors import InvalidRequestError, RerankError
@@ -22,6 +25,7 @@ from rerank_integrations.models import (
 )
 
 try:
+    from langchain_core import exceptions
     from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
     from langchain_core.documents import BaseDocumentCompressor, Document
     from langchain_core.documents.base import Blob
@@ -38,13 +42,54 @@ try:
         RunnableSerializable,
         ensure_config,
     )
-
-    from rerank_integrations._langchain_errors import errors_of_both_families
 except ImportError as cause:
     raise ImportError(
         "rerank_integrations.langchain needs the extra 'langchain': "
         "pip install 'rerank-integrations[langchain]'"
     ) from cause
+
+# the first match wins, so subclasses stand before their bases
+_FAMILIES = (
+    (errors.AuthenticationError, "ModelAuthenticationError"),
+    (errors.PermissionDeniedError, "ModelPermissionDeniedError"),
+    (errors.BadRequestError, "ModelInvalidRequestError"),
+    (errors.PayloadTooLargeError, "ModelInvalidRequestError"),
+    (errors.InvalidRequestError, "ModelInvalidRequestError"),
+    (errors.NotFoundError, "ModelNotFoundError"),
+    (errors.RateLimitError, "ModelRateLimitError"),
+    (errors.ProviderTimeoutError, "ModelTimeoutError"),
+    (errors.RerankTimeoutError, "ModelTimeoutError"),
+    (errors.TransportError, "ModelConnectionError"),
+    (errors.ServerError, "ModelAPIError"),
+    (errors.ResponseError, "ModelAPIError"),
+    (errors.RerankError, "ModelError"),
+)
+
+
+@contextmanager
+def errors_of_both_families() -> Iterator[None]:
+    """A RerankError that passes is also the `Model...Error` of LangChain that fits it."""
+    try:
+        yield
+    except RerankError as error:
+        error.__class__ = _with_langchains_type(type(error))  # type: ignore[arg-type]
+        raise
+
+
+@cache
+def _with_langchains_type(kind: type[RerankError]) -> type[RerankError]:
+    name = next(name for own, name in _FAMILIES if issubclass(kind, own))
+    theirs = getattr(exceptions, name, None)  # langchain-core has them from 1.6 on
+    if theirs is None or issubclass(kind, theirs):
+        return kind
+    names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce__": _as_our_own}
+    return type(kind.__name__, (kind, theirs), names)
+
+
+def _as_our_own(error: RerankError) -> tuple[Any, ...]:
+    """A pickle holds our own class: one that is made at run time cannot be found again."""
+    return type(error).__bases__[0], error.args, error.__dict__
+
 
 _TAGS = ["rerank"]
 _PASSTHROUGH = "rerank_passthrough"

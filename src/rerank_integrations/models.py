@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
+from rerank_integrations.errors import Attempt, InvalidRequestError, UnsupportedDocumentError
 from rerank_integrations.images import data_uri, is_picture
 
 USAGE_COUNTS = ("search_units", "total_tokens", "prompt_tokens", "completion_tokens", "cost")
@@ -159,14 +159,6 @@ class Usage:
         """What the provider said, by name, without `raw`."""
         found = {name: getattr(self, name) for name in USAGE_COUNTS}
         return {name: value for name, value in found.items() if value is not None}
-
-
-class Attempt(NamedTuple):
-    """One request that was sent for a call: to whom, and why it failed (None: it did not)."""
-
-    provider: str
-    model: str
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

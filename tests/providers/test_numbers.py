@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rerank_integrations.providers._numbers import finite, seconds_in
+from rerank_integrations.providers._validation import finite, seconds_in
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers._settings import (
+from rerank_integrations.providers._validation import (
     address_problem,
     bearer,
     header_problem,

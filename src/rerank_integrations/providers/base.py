@@ -10,16 +10,16 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import SecretStr
 
-from rerank_integrations._arguments import refuse_unknown
 from rerank_integrations._hidden import Hidden
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers._settings import (
+from rerank_integrations.providers._validation import (
     address_problem,
     bearer,
     header_problem,
     is_open_http,
     json_problem,
     normalised_base_url,
+    refuse_unknown,
     secret,
     shown,
     type_problem,

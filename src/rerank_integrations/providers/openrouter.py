@@ -6,21 +6,78 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers._numbers import finite, seconds_in
+from rerank_integrations.providers._validation import finite, seconds_in
 from rerank_integrations.providers.base import Failure, RemoteProvider
-
-if TYPE_CHECKING:
-    from rerank_integrations.providers._preferences import ProviderPreferences
-else:  # models are slow to make, and `checked` looks at the type as well
-    ProviderPreferences = Any
 
 _CATEGORY = re.compile(r"[a-z0-9-]{1,30}")
 _MOST_CATEGORIES = 2
 _LONGEST_SESSION_ID = 256
 _MILLISECONDS_FROM = 1e10  # an epoch above this is in milliseconds
+
+
+Sort = Literal["price", "throughput", "latency", "exacto"]
+Quantization = Literal[
+    "int4", "int8", "fp4", "mxfp4", "nvfp4", "fp6", "fp8", "mxfp8", "fp16", "bf16", "fp32",
+    "unknown",
+]  # fmt: skip
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SortConfig(_Strict):
+    """How to sort endpoints, and whether each model is sorted by itself."""
+
+    by: Sort | None = None
+    partition: Literal["model", "none"] | None = None
+
+
+class MaxPrice(_Strict):
+    """The most to pay, in US dollars, each as a string of digits such as "0.5"."""
+
+    prompt: str | None = None
+    completion: str | None = None
+    request: str | None = None
+    image: str | None = None
+    audio: str | None = None
+
+
+class Percentiles(_Strict):
+    """A limit for each percentile."""
+
+    p50: float | None = None
+    p75: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+
+
+class ProviderPreferences(_Strict):
+    """Which of OpenRouter's hosts may serve the call, as its API spells it.
+
+    https://openrouter.ai/docs/features/provider-routing. Latency is in seconds, throughput in
+    tokens per second, prices in US dollars. Unknown keys are refused.
+    """
+
+    allow_fallbacks: bool | None = None
+    require_parameters: bool | None = None
+    data_collection: Literal["allow", "deny"] | None = None
+    zdr: bool | None = None
+    enforce_distillable_text: bool | None = None
+    order: list[str] | None = None
+    only: list[str] | None = None
+    ignore: list[str] | None = None
+    quantizations: list[Quantization] | None = None
+    sort: Sort | SortConfig | None = None
+    max_price: MaxPrice | None = None
+    preferred_max_latency: float | Percentiles | None = None
+    preferred_min_throughput: float | Percentiles | None = None
+    options: dict[str, dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +126,7 @@ class OpenRouter(RemoteProvider):
     def __post_init__(self) -> None:
         self._set("categories", _checked_categories(self.categories))
         if self.provider_preferences is not None:
-            from rerank_integrations.providers._preferences import checked  # noqa: PLC0415  # slow
-
-            self._set("provider_preferences", checked(self.provider_preferences))
+            self._set("provider_preferences", _checked_preferences(self.provider_preferences))
         if self.session_id is not None and len(self.session_id) > _LONGEST_SESSION_ID:
             raise ConfigurationError(f"session_id has more than {_LONGEST_SESSION_ID} characters")
         super().__post_init__()
@@ -93,7 +148,7 @@ class OpenRouter(RemoteProvider):
 
     def body(self) -> dict[str, Any]:
         """Routing preferences and what groups calls."""
-        preferences: Any = self.provider_preferences  # as `checked` has left it
+        preferences: Any = self.provider_preferences  # as `_checked_preferences` has left it
         return {
             "provider": preferences and preferences.model_dump(exclude_none=True),
             "session_id": self.session_id,
@@ -120,6 +175,31 @@ class OpenRouter(RemoteProvider):
             in_flight = metadata.get("limit_source") == "openrouter_in_flight_budget"
             failure = failure._replace(is_retryable=in_flight and failure.retry_after is not None)
         return failure
+
+
+def _checked_preferences(given: ProviderPreferences | Mapping[str, Any]) -> ProviderPreferences:
+    """The preferences, if OpenRouter knows all of them.
+
+    Raises:
+        ConfigurationError: what is wrong, and the keys that there are.
+    """
+    if isinstance(given, ProviderPreferences):
+        return given
+    if not isinstance(given, Mapping):
+        kind = type(given).__name__
+        raise ConfigurationError(
+            f"OpenRouter: provider_preferences must be Mapping or ProviderPreferences, not {kind}"
+        )
+    try:
+        return ProviderPreferences.model_validate(given)
+    except ValidationError as cause:
+        problems = "; ".join(
+            f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in cause.errors()
+        )
+        raise ConfigurationError(
+            f"provider_preferences: {problems}. Known keys: "
+            f"{', '.join(ProviderPreferences.model_fields)}"
+        ) from None
 
 
 def _checked_categories(given: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers._settings import address_problem, bearer, secret, shown
+from rerank_integrations.providers._validation import address_problem, bearer, secret, shown
 from rerank_integrations.providers.base import Answer, Failure, RemoteProvider
 
 _LONGEST_METADATA = 128

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rerank_integrations.providers._numbers import seconds_in
+from rerank_integrations.providers._validation import seconds_in
 from rerank_integrations.providers.base import Failure, RemoteProvider
 
 _DEDICATED = (

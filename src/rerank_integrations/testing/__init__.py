@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rerank_integrations._lazy import loaded_when_used
+from rerank_integrations import lazy_attributes
 
 if TYPE_CHECKING:
     from rerank_integrations.testing.compressors import (
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         PostprocessorConformance as PostprocessorConformance,
     )
 
-__getattr__, __dir__, __all__ = loaded_when_used(
+__getattr__, __dir__, __all__ = lazy_attributes(
     __name__,
     {"compressors": "CompressorConformance", "postprocessors": "PostprocessorConformance"},
 )

@@ -1,11 +1,13 @@
-"""Keys, addresses and header values, checked before they are used."""
+"""Checks of keys, addresses, header values and argument names."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from ipaddress import ip_address
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -151,3 +153,35 @@ def json_problem(value: object) -> str | None:
     except RecursionError:
         return "is nested too deeply for JSON"
     return None
+
+
+def finite(value: object) -> float | None:
+    """The value as a finite float, if it is a number; a bool is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond all floats
+        return None
+    return number if math.isfinite(number) else None
+
+
+def seconds_in(text: str | None) -> float | None:
+    """The seconds that a header holds as a number; None for anything else, and below 0."""
+    try:
+        seconds = finite(float(text or ""))
+    except ValueError:
+        return None
+    return seconds if seconds is not None and seconds >= 0 else None
+
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise ConfigurationError for the first of `given` that is not among `known`."""
+    for name in given:
+        if name not in known:
+            # a vendor's SDK may spell a name with a prefix: x_open_router_title
+            meant = get_close_matches(name, known, n=1) or [k for k in known if name.endswith(k)]
+            hint = f"did you mean {meant[0]!r}? " if meant else ""
+            raise ConfigurationError(
+                f"{owner} has no argument {name!r}; {hint}it takes {', '.join(known)}"
+            )
