@@ -37,7 +37,7 @@ HOSTS = {
     "api.portkey.ai": "portkey",
 }
 
-Answer = Callable[[httpx.Request], httpx.Response]
+HTTPResponse = Callable[[httpx.Request], httpx.Response]
 
 
 def load_ipython_extension(_: object) -> None:
@@ -67,7 +67,7 @@ def load_ipython_extension(_: object) -> None:
 
 def _answer_of(
     addresses: Mapping[str, str], statuses: Mapping[str, Sequence[int]], head: list[str]
-) -> Answer:
+) -> HTTPResponse:
     """Sends what is meant for a vendor to Prism, and notes in the head who has answered."""
     send, loopback = httpx.HTTPTransport.handle_request, httpx.HTTPTransport()
     turns = {name: iter(found) for name, found in statuses.items()}

@@ -100,7 +100,7 @@ def tool_of(steps: list[Any]) -> RetrieverTool:
     )
 
 
-class Heard(BaseEventHandler):
+class Outcome(BaseEventHandler):
     """Notes the events of the instrumentation channel."""
 
     events: list[Any]
@@ -113,7 +113,7 @@ class Heard(BaseEventHandler):
 @pytest.fixture(name="heard")
 def heard_fixture() -> Iterator[list[Any]]:
     """The events of the instrumentation channel while a test runs."""
-    handler, root = Heard(events=[]), get_dispatcher()
+    handler, root = Outcome(events=[]), get_dispatcher()
     root.add_event_handler(handler)
     yield handler.events
     root.event_handlers.remove(handler)

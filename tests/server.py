@@ -316,6 +316,6 @@ def pauses_fixture(monkeypatch: pytest.MonkeyPatch) -> Sequence[float]:
     async def asleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr("rerank_integrations._drive.time.sleep", slept.append)
-    monkeypatch.setattr("rerank_integrations._loop_drive.asyncio.sleep", asleep)
+    monkeypatch.setattr("rerank_integrations._engine.time.sleep", slept.append)
+    monkeypatch.setattr("rerank_integrations._engine.asyncio.sleep", asleep)
     return slept

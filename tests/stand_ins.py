@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rerank_integrations import RerankClient, RerankError, RerankResponse
-from rerank_integrations._traffic import Traffic
+from rerank_integrations._rate_limit import RateLimiter
 from server import KEYS, Calls, Server, client_of, running
 
 BREAK = 30.0  # seconds for which an endpoint is left alone
@@ -54,10 +54,10 @@ def clock_fixture(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     slow = SimpleNamespace(**{name: getattr(asyncio, name) for name in asyncio.__all__})
     slow.sleep = clock.asleep
-    for module in ("_drive", "_loop_drive", "_pool"):
+    for module in ("_engine", "_pool"):
         monkeypatch.setattr(f"rerank_integrations.{module}.time", clock)
-    monkeypatch.setattr("rerank_integrations._loop_drive.asyncio", slow)
-    monkeypatch.setattr(Traffic.__init__, "__defaults__", (clock.monotonic,))
+    monkeypatch.setattr("rerank_integrations._engine.asyncio", slow)
+    monkeypatch.setattr(RateLimiter.__init__, "__defaults__", (clock.monotonic,))
     return clock
 
 

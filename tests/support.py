@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from traceback import walk_tb
 from typing import Any
 
-from rerank_integrations._failures import status_error
-from rerank_integrations._hidden import Hidden
 from rerank_integrations._options import Options
-from rerank_integrations._wire import Call, Part, Request, prepare
+from rerank_integrations._request import Chunk, RequestPlan, plan_request
+from rerank_integrations._response import status_error
+from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import StatusError
-from rerank_integrations.providers.base import Answer, Provider
+from rerank_integrations.providers.base import HTTPRequest, HTTPResponse, Provider
 from rerank_integrations.providers.openrouter import OpenRouter
 from rerank_integrations.providers.portkey import Portkey
 from rerank_integrations.providers.together import Together
@@ -42,47 +42,49 @@ def portkey(**arguments: Any) -> Portkey:
 def options(provider: Provider | None = None, **given: Any) -> Options:
     """Options for a provider; OpenRouter and some model where it does not matter."""
     if "extra_headers" in given:
-        given["extra_headers"] = Hidden(given["extra_headers"])
+        given["extra_headers"] = Secret(given["extra_headers"])
     return Options(provider=provider or openrouter(), **{"model": "some/model", **given})
 
 
-def call(*documents: object, provider: Provider | None = None, **given: Any) -> Call:
+def call(*documents: object, provider: Provider | None = None, **given: Any) -> RequestPlan:
     """A prepared call that ranks the documents."""
-    return prepare(options(provider, **given), "a query", documents)
+    return plan_request(options(provider, **given), "a query", documents)
 
 
-def part(*documents: object, provider: Provider | None = None, **given: Any) -> Part:
+def part(*documents: object, provider: Provider | None = None, **given: Any) -> Chunk:
     """The only part of a prepared call."""
-    [only] = call(*documents, provider=provider, **given).parts
+    [only] = call(*documents, provider=provider, **given).chunks
     return only
 
 
-def request_of(prepared: Call) -> Request:
+def request_of(prepared: RequestPlan) -> HTTPRequest:
     """The request of a call that has one, and no other."""
-    [part] = prepared.parts
+    [part] = prepared.chunks
     return part.request()
 
 
-def content_of(request: Request) -> bytes:
+def content_of(request: HTTPRequest) -> bytes:
     """The bytes of a request's body."""
-    return b"".join(request.content.reveal())
+    return b"".join(request.content)
 
 
-def body_of(prepared: Call) -> dict[str, Any]:
+def body_of(prepared: RequestPlan) -> dict[str, Any]:
     """The decoded body of a call's request."""
     body: dict[str, Any] = json.loads(content_of(request_of(prepared)))
     return body
 
 
-def bodies_of(prepared: Call) -> list[dict[str, Any]]:
+def bodies_of(prepared: RequestPlan) -> list[dict[str, Any]]:
     """The decoded bodies of all requests of a call."""
-    return [json.loads(content_of(part.request())) for part in prepared.parts]
+    return [json.loads(content_of(part.request())) for part in prepared.chunks]
 
 
-def answer(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+def answer(
+    body: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> HTTPResponse:
     """An answer with a body that is bytes, or else is written as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, headers or {}, content)
+    return HTTPResponse(status, headers or {}, content)
 
 
 def failed(
@@ -93,7 +95,7 @@ def failed(
     secrets: tuple[str, ...] = (),
 ) -> StatusError:
     """The error for an answer, of Together where it does not matter."""
-    return status_error(provider or together(), answer(body, status, headers), Hidden([*secrets]))
+    return status_error(provider or together(), answer(body, status, headers), Secret([*secrets]))
 
 
 def ranking(*pairs: tuple[int, float]) -> dict[str, Any]:

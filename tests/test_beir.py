@@ -12,7 +12,8 @@ from judged import Collection, CollectionError, Tally, interval, ranking, read, 
 from python_faq import OWN, REFERRED, collection, entries
 
 from rerank_integrations import RerankClient
-from rerank_integrations.errors import Attempt, RerankResponse, RerankResult, Usage
+from rerank_integrations.errors import Attempt
+from rerank_integrations.models import RerankResponse, RerankResult, Usage
 
 FAQ = Path(__file__).parents[1] / "notebooks" / "data" / "python-faq"
 GOOD = {

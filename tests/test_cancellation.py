@@ -142,7 +142,7 @@ class Asleep:
 async def asleep_fixture(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Asleep:
     """The sleep of every call."""
     asleep = Asleep(clock)
-    monkeypatch.setattr("rerank_integrations._loop_drive.asyncio.sleep", asleep.sleep)
+    monkeypatch.setattr("rerank_integrations._engine.asyncio.sleep", asleep.sleep)
     return asleep
 
 
@@ -197,7 +197,7 @@ class Interrupting:
     """Raises KeyboardInterrupt instead of a call, the first time."""
 
     def __init__(self, usual: Any) -> None:
-        self._usual = usual
+        self._parse_fast = usual
         self.happened = False
 
     def __call__(self, *given: Any, **named: Any) -> Any:
@@ -205,7 +205,7 @@ class Interrupting:
         if not self.happened:
             self.happened = True
             raise KeyboardInterrupt
-        return self._usual(*given, **named)
+        return self._parse_fast(*given, **named)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_an_interrupted_pause(server: Server, monkeypatch: pytest.MonkeyPatch) -
     server.plays(Reply(status=503), ranking(0.5))
     with chain(server, max_retries=1) as client:
         with monkeypatch.context() as patch:
-            patch.setattr("rerank_integrations._drive.time.sleep", Interrupting(None))
+            patch.setattr("rerank_integrations._engine.time.sleep", Interrupting(None))
             with pytest.raises(KeyboardInterrupt):
                 client.rerank(QUERY, TEXTS)
         assert len(client.rerank(QUERY, TEXTS)) == 1
@@ -266,7 +266,7 @@ def test_an_interrupted_split_call(server: Server, monkeypatch: pytest.MonkeyPat
 
     client = chain(server, max_documents_per_request=1, max_concurrency=1)
     with monkeypatch.context() as patch:
-        patch.setattr("rerank_integrations._threads.wait", interrupted)
+        patch.setattr("concurrent.futures.wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             client.rerank(QUERY, ["a"] * 20)
     server.released.set()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rerank_integrations._failures import _retry_after
+from rerank_integrations._response import _retry_after
 from rerank_integrations.images import wire_image
 from support import KEY, OVERLOADED, PIXELS, PNG, failed, openrouter, portkey, together
 

@@ -7,51 +7,50 @@ from typing import Any
 
 import pytest
 
-from rerank_integrations._flow import Heard, Hold, Send, rerank_flow
-from rerank_integrations._wire import Call
+from rerank_integrations._request import RequestPlan
+from rerank_integrations._retry import Outcome, Send, rerank_call
+from rerank_integrations._transport import Transport
 from rerank_integrations.errors import (
     Attempt,
     BadRequestError,
     RateLimitError,
     RerankError,
-    RerankResponse,
     RerankTimeoutError,
     ResponseError,
     ServiceUnavailableError,
     StatusError,
     TransportError,
 )
-from rerank_integrations.providers.base import Answer
+from rerank_integrations.models import RerankResponse
+from rerank_integrations.providers.base import HTTPResponse
 from support import answer, call, ranking, request_of
 
 GOOD = answer(ranking((0, 0.9)))
 BUSY = answer({"message": "busy"}, 503)
 
 
-def busy(**headers: str) -> Answer:
+def busy(**headers: str) -> HTTPResponse:
     """A 503 with headers."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return answer({"message": "busy"}, 503, named)
 
 
 def driven(
-    outcomes: Iterable[Answer | RerankError],
+    outcomes: Iterable[HTTPResponse | RerankError],
     *,
     elapsed: float = 0.0,
     jitter: float = 1.0,
     **given: Any,
 ) -> tuple[list[Send], RerankResponse | RerankError]:
     """What was to be sent, and how the call ended; each outcome is heard at `elapsed`."""
-    flow = rerank_flow(call("a", "b", **given), lambda: jitter)
+    flow = rerank_call(call("a", "b", **given), Transport(), lambda: jitter)
     sends: list[Send] = []
     try:
         step = next(flow)
         assert isinstance(step, Send)
         sends.append(step)
         for outcome in outcomes:
-            step = flow.send(Heard(outcome, elapsed))
-            if isinstance(step, Hold):
-                step = flow.send(None)
+            step = flow.send(Outcome(outcome, elapsed))
             assert isinstance(step, Send)
             sends.append(step)
     except StopIteration as stop:
@@ -62,19 +61,19 @@ def driven(
     raise AssertionError("the flow asks for more than the test has")
 
 
-def first(prepared: Call) -> Send:
+def first(prepared: RequestPlan) -> Send:
     """The first step of a call with one request."""
-    step = next(rerank_flow(prepared))
+    step = next(rerank_call(prepared, Transport()))
     assert isinstance(step, Send)
     return step
 
 
-def waits(outcomes: Iterable[Answer | RerankError], **given: Any) -> list[float]:
+def waits(outcomes: Iterable[HTTPResponse | RerankError], **given: Any) -> list[float]:
     """The pauses before the requests."""
-    return [send.pause for send in driven(outcomes, **given)[0]]
+    return [send.delay for send in driven(outcomes, **given)[0]]
 
 
-def raised(outcomes: Iterable[Answer | RerankError], **given: Any) -> RerankError:
+def raised(outcomes: Iterable[HTTPResponse | RerankError], **given: Any) -> RerankError:
     """The error that the call ended with."""
     ended = driven(outcomes, **given)[1]
     assert isinstance(ended, RerankError)
@@ -92,20 +91,22 @@ def test_first_step() -> None:
     """The first request goes out without a pause, with the timeouts and the whole deadline."""
     prepared = call("a", deadline=9.0, timeout=2.0)
     phases: dict[str, float | None] = {"connect": 2.0, "read": 2.0, "write": 2.0, "pool": 2.0}
-    assert next(rerank_flow(prepared)) == Send(0.0, request_of(prepared), phases, 9.0, documents=1)
+    transport = Transport()
+    send = Send(0.0, request_of(prepared), transport, phases, 9.0, documents=1)
+    assert next(rerank_call(prepared, transport)) == send
 
 
 def test_without_limits() -> None:
     """Without timeout and deadline the HTTP client's own limits hold."""
     send = first(call("a", deadline=None))
-    assert (send.phases, send.deadline) == (None, None)
+    assert (send.timeouts, send.deadline) == (None, None)
 
 
 @pytest.mark.parametrize("documents", [(), (" ", "")])
 def test_nothing_to_send(documents: tuple[str, ...]) -> None:
     """Without a document to send the call ends before the first step."""
     with pytest.raises(StopIteration) as stop:
-        next(rerank_flow(call(*documents)))
+        next(rerank_call(call(*documents), Transport()))
     response: RerankResponse = stop.value.value
     assert (len(response), response.skipped) == (0, tuple(range(len(documents))))
 
@@ -120,7 +121,7 @@ def test_number_of_retries(max_retries: int) -> None:
 def test_every_step_sends_the_same() -> None:
     """Every attempt sends the same request with the same timeouts."""
     sends, _ = driven([BUSY, BUSY, GOOD], timeout=3.0)
-    assert len({(id(send.request), str(send.phases)) for send in sends}) == 1
+    assert len({(id(send.request), str(send.timeouts)) for send in sends}) == 1
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 524, 529])
@@ -175,11 +176,11 @@ def test_pause_after_a_lost_answer() -> None:
 
 def test_chance_by_default() -> None:
     """The pause is left to chance where nobody says otherwise."""
-    flow = rerank_flow(call("a"))
+    flow = rerank_call(call("a"), Transport())
     next(flow)
-    step = flow.send(Heard(BUSY, 0.0))
+    step = flow.send(Outcome(BUSY, 0.0))
     assert isinstance(step, Send)
-    assert 0.25 <= step.pause <= 0.5
+    assert 0.25 <= step.delay <= 0.5
 
 
 @pytest.mark.parametrize(
@@ -215,9 +216,9 @@ def test_every_step_names_the_end_of_the_call() -> None:
 
 def test_too_late_to_send() -> None:
     """Where it is too late to send again, the last error comes out with what was sent."""
-    flow = rerank_flow(call("a", deadline=10.0), lambda: 1.0)
+    flow = rerank_call(call("a", deadline=10.0), Transport(), lambda: 1.0)
     next(flow)
-    flow.send(Heard(BUSY, 1.0))
+    flow.send(Outcome(BUSY, 1.0))
     with pytest.raises(ServiceUnavailableError) as caught:
         flow.throw(RerankTimeoutError("late"))
     assert len(caught.value.attempts) == 1
@@ -225,7 +226,7 @@ def test_too_late_to_send() -> None:
 
 def test_too_late_to_send_at_all() -> None:
     """Where it is too late for the first request, that is the error."""
-    flow = rerank_flow(call("a"), lambda: 1.0)
+    flow = rerank_call(call("a"), Transport(), lambda: 1.0)
     next(flow)
     with pytest.raises(RerankTimeoutError) as caught:
         flow.throw(RerankTimeoutError("late"))

@@ -24,7 +24,7 @@ from rerank_integrations import (
     ResponseError,
     StatusError,
 )
-from rerank_integrations._answers import read
+from rerank_integrations._response import parse_response
 from support import answer, bodies_of, call, failed, part, portkey, ranking, together
 
 HUGE = "a number of 5000 digits"  # longer than Python likes to write
@@ -75,7 +75,7 @@ def test_documents_of_any_kind(
             prepared = call(*documents, provider=provider, **options)
         except RerankError:
             continue
-        sent = [index for each in prepared.parts for index in each.sent]
+        sent = [index for each in prepared.chunks for index in each.sent]
         assert sorted([*sent, *prepared.skipped]) == list(range(len(documents)))
         bodies = bodies_of(prepared)
         on_wire = [document for body in bodies for document in body["documents"]]
@@ -116,7 +116,7 @@ def check(response: RerankResponse, documents: list[Any], top_n: int | None) -> 
 def outcome(content: bytes, top_n: int | None = None) -> RerankResponse | RerankError:
     """The response that an answer holds, or our error."""
     try:
-        response = read(part(*DOCUMENTS, top_n=top_n), answer(content))
+        response = parse_response(part(*DOCUMENTS, top_n=top_n), answer(content))
     except RerankError as error:
         assert len(str(error)) < 2000
         return error

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from rerank_integrations._hidden import Hidden
+from rerank_integrations._secrets import Secret
 from support import KEY
 
 
@@ -21,28 +21,28 @@ from support import KEY
 )
 def test_repr(content: object, expected: str) -> None:
     """The repr tells the kind and size of the content, and nothing of it."""
-    assert repr(Hidden(content)) == expected
+    assert repr(Secret(content)) == expected
 
 
 @pytest.mark.parametrize("form", [str, "{!s}".format, "{}".format, "{!r}".format])
 def test_no_form_shows_the_content(form: object) -> None:
     """No way to turn the box into text shows the content."""
     assert callable(form)
-    assert KEY not in form(Hidden(KEY))
+    assert KEY not in form(Secret(KEY))
 
 
 def test_reveal() -> None:
     """The content comes out as the object that went in."""
     content = {"Authorization": KEY}
-    assert Hidden(content).reveal() is content
+    assert Secret(content).get_secret_value() is content
 
 
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
     [
-        (Hidden(KEY), Hidden(KEY), True),
-        (Hidden(KEY), Hidden("other"), False),
-        (Hidden(KEY), KEY, False),
+        (Secret(KEY), Secret(KEY), True),
+        (Secret(KEY), Secret("other"), False),
+        (Secret(KEY), KEY, False),
     ],
 )
 def test_equality(one: object, other: object, expected: bool) -> None:  # noqa: FBT001
@@ -53,10 +53,10 @@ def test_equality(one: object, other: object, expected: bool) -> None:  # noqa: 
 def test_no_hash() -> None:
     """A box has no hash, because its content may have none."""
     with pytest.raises(TypeError, match="unhashable"):
-        hash(Hidden(KEY))
+        hash(Secret(KEY))
 
 
 def test_copies() -> None:
     """A copied or pickled box holds the same content."""
-    box = Hidden({"a": "b"})
+    box = Secret({"a": "b"})
     assert copy.deepcopy(box) == pickle.loads(pickle.dumps(box)) == box  # noqa: S301

@@ -18,9 +18,9 @@ import httpx
 import pytest
 
 from rerank_integrations import Jina, RerankClient, RerankDocument
-from rerank_integrations._answers import read
 from rerank_integrations._body_reader import BodyReader
-from rerank_integrations._wire import Part
+from rerank_integrations._request import Chunk
+from rerank_integrations._response import parse_response
 from rerank_integrations.providers.base import Provider
 from support import call as prepared, openrouter
 
@@ -174,7 +174,7 @@ def test_preparing(make: Make, text: str | None) -> None:
     given = documents(make, text)
     prepared(RerankDocument(image=PNG))
     with measured() as peak:
-        [part] = prepared(*given, max_request_bytes=None).parts
+        [part] = prepared(*given, max_request_bytes=None).chunks
         request = part.request()
     within(peak, request.size, SENDING)
 
@@ -185,7 +185,7 @@ def test_waiting(make: Make) -> None:
     given = documents(make)
     with measured() as peak:
         call = prepared(*given, max_request_bytes=2 * MEGABYTE)
-        assert len(call.parts) == COUNT
+        assert len(call.chunks) == COUNT
     # while a data URI is checked its base64 and what that stands for are held
     assert peak.size <= 3 * MEGABYTE
 
@@ -211,7 +211,7 @@ def test_one_request_after_another(make: Make) -> None:
     assert peak.size <= 4 * MEGABYTE
 
 
-def echo(part: Part) -> bytes:
+def echo(part: Chunk) -> bytes:
     """An answer that repeats all images of a request, as gateways do."""
     items = (
         b'{"index":%d,"relevance_score":0.5,"document":{"image":"%b"}}'
@@ -223,27 +223,27 @@ def echo(part: Part) -> bytes:
 
 def test_reading_an_echo() -> None:
     """An answer that echoes the images takes at most 1.15 times its bytes while it is read."""
-    [part] = prepared(*documents(bytes), max_request_bytes=None).parts
+    [part] = prepared(*documents(bytes), max_request_bytes=None).chunks
     request, content = part.request(), echo(part)
     with measured() as peak:
         body = BodyReader(200, {"content-type": "application/json"}, request.size)
         for chunk in Chunks(content):
             body.add(chunk)
-        response = read(part, body.answer())
+        response = parse_response(part, body.answer())
     assert [result.index for result in response] == list(range(COUNT))
     within(peak, len(content), READING)
 
 
 def test_reading_a_packed_echo() -> None:
     """An answer that comes packed takes at most 1.15 times its bytes once it is unpacked."""
-    [part] = prepared(*documents(bytes), max_request_bytes=None).parts
+    [part] = prepared(*documents(bytes), max_request_bytes=None).chunks
     request, content = part.request(), echo(part)
     packed = gzip.compress(content, 1)
     with measured() as peak:
         body = BodyReader(200, {"content-encoding": "gzip"}, request.size)
         for start in range(0, len(packed), CHUNK_PACKED):
             body.add(packed[start : start + CHUNK_PACKED])
-        response = read(part, body.answer())
+        response = parse_response(part, body.answer())
     assert len(response) == COUNT
     within(peak, len(content), READING)
 
@@ -251,7 +251,7 @@ def test_reading_a_packed_echo() -> None:
 def test_call_with_an_echo() -> None:
     """A call with an echo takes no more than its body and 1.15 times the answer."""
     given = documents(bytes)
-    [part] = prepared(*given, max_request_bytes=None).parts
+    [part] = prepared(*given, max_request_bytes=None).chunks
     content = echo(part)
     drain = Drain(content)
     with httpx.Client(transport=drain) as http_client:

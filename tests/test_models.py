@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from rerank_integrations.errors import UnsupportedDocumentError
+from rerank_integrations.errors import Attempt, UnsupportedDocumentError
 from rerank_integrations.models import (
-    Attempt,
     RerankDocument,
     RerankResponse,
     RerankResult,

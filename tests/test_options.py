@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from rerank_integrations._hidden import Hidden
 from rerank_integrations._options import CallOptions, ClientOptions, Options, resolved
+from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
 from rerank_integrations.providers.local import Local
 from rerank_integrations.providers.together import Together
@@ -99,7 +99,7 @@ def test_wrong_seconds(name: str, seconds: object) -> None:
 )
 def test_phases(timeout: object, expected: object) -> None:
     """A timeout counts for each phase of a request, and "default" leaves it to the HTTP client."""
-    assert options(timeout=timeout).phases() == expected
+    assert options(timeout=timeout).timeouts() == expected
 
 
 def test_defaults() -> None:
@@ -118,7 +118,7 @@ def test_defaults() -> None:
 )
 def test_extra_headers(headers: dict[str, str] | None, expected: dict[str, str]) -> None:
     """Extra headers are kept in a box, with their names in lower case."""
-    assert options(extra_headers=headers).extra_headers == Hidden(expected)
+    assert options(extra_headers=headers).extra_headers == Secret(expected)
 
 
 @pytest.mark.parametrize(
@@ -222,14 +222,14 @@ def test_headers_are_added() -> None:
     """A call's headers are added to the client's, and win over those of the same name."""
     given = options(extra_headers={"X-A": "1", "X-B": "1"})
     after = changed(given, extra_headers={"X-B": "2", "X-C": "2"})
-    assert after.extra_headers == Hidden({"x-a": "1", "x-b": "2", "x-c": "2"})
+    assert after.extra_headers == Secret({"x-a": "1", "x-b": "2", "x-c": "2"})
 
 
 def test_header_names_ignore_case() -> None:
     """A call's header replaces the client's of the same name in other letters."""
     given = options(extra_headers={"X-Team": "1"})
     after = changed(given, extra_headers={"x-team": "2"})
-    assert list(after.extra_headers.reveal().values()) == ["2"]
+    assert list(after.extra_headers.get_secret_value().values()) == ["2"]
 
 
 @pytest.mark.parametrize("nothing", [None, {}])

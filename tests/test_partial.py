@@ -18,7 +18,7 @@ from rerank_integrations import (
     ResponseError,
     ServiceUnavailableError,
 )
-from rerank_integrations._answers import joined, read
+from rerank_integrations._response import merge_responses, parse_response
 from rerank_integrations.models import RerankResponse
 from server import (  # noqa: F401
     Calls,
@@ -199,8 +199,8 @@ def test_a_failure_ends_the_retries_of_the_rest(
         pausing.wait(10)
         return failed(400)
 
-    monkeypatch.setattr("rerank_integrations._drive.time.sleep", pause)
-    monkeypatch.setattr("rerank_integrations._loop_drive.asyncio.sleep", apause)
+    monkeypatch.setattr("rerank_integrations._engine.time.sleep", pause)
+    monkeypatch.setattr("rerank_integrations._engine.asyncio.sleep", apause)
     server.plays(step)
     with client_of(server, **RAISE | {"max_retries": 1}) as client:
         with pytest.raises(BadRequestError):
@@ -253,17 +253,17 @@ def test_every_document_is_in_one_place(
     documents = [f"{number}" for number in range(sum(sizes))]
     call = prepared(*documents, max_documents_per_request=most, top_n=top_n)
     outcomes: list[RerankResponse | RerankError] = []
-    for place, part in enumerate(call.parts):
+    for place, part in enumerate(call.chunks):
         if place in failing:
             outcomes.append(RateLimitError(f"part {place}"))
         else:
             scores = ((at, -float(sent)) for at, sent in enumerate(part.sent))
-            outcomes.append(read(part, answer(ranked(*scores))))
+            outcomes.append(parse_response(part, answer(ranked(*scores))))
     if len(failing & set(range(len(outcomes)))) == len(outcomes):
         with pytest.raises(RateLimitError, match="part 0"):
-            joined(call, outcomes)
+            merge_responses(call, outcomes)
         return
-    response = joined(call, outcomes)
+    response = merge_responses(call, outcomes)
     answered = [n for n in range(len(documents)) if n // most not in failing]
     assert [result.index for result in response] == answered[:top_n]
     assert sorted([*answered, *response.missing]) == list(range(len(documents)))

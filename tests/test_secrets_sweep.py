@@ -30,7 +30,7 @@ from llama_index_support import (  # noqa: F401
     spans_fixture,
 )
 from rerank_integrations import OpenRouter, Portkey, RerankClient, RerankError, Together
-from rerank_integrations._hidden import Hidden
+from rerank_integrations._secrets import Secret
 from rerank_integrations.langchain import RerankCompressor, RerankRunnable
 from rerank_integrations.llama_index import RerankPostprocessor
 from server import (  # noqa: F401
@@ -161,7 +161,7 @@ def test_the_sweep_finds_what_is_in_no_box() -> None:
         ValueError(SECRET),
     ):
         assert places_of(SECRET, [thing])
-    assert not places_of(SECRET, [Hidden(SECRET), SecretStr(SECRET)])
+    assert not places_of(SECRET, [Secret(SECRET), SecretStr(SECRET)])
 
 
 @each_holder

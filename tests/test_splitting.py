@@ -25,10 +25,14 @@ from rerank_integrations import (
     RerankDocument,
     UnsupportedDocumentError,
 )
-from rerank_integrations._answers import joined as merged, read
-from rerank_integrations._body import bodies, joined, size_of
-from rerank_integrations._documents import on_the_wire
-from rerank_integrations._wire import Call
+from rerank_integrations._request import (
+    RequestPlan,
+    _split_bodies,
+    encode_documents,
+    join_pieces,
+    size_of,
+)
+from rerank_integrations._response import merge_responses, parse_response
 from rerank_integrations.providers.base import Provider
 from rerank_integrations.providers.vllm import VLLM
 from server import (  # noqa: F401
@@ -57,14 +61,14 @@ def scores(received: Received) -> Reply:
     return Reply({"results": results[: body.get("top_n")]})
 
 
-def sizes(call: Call) -> list[int]:
+def sizes(call: RequestPlan) -> list[int]:
     """The bytes of each body."""
-    return [part.request().size for part in call.parts]
+    return [part.request().size for part in call.chunks]
 
 
-def counts(call: Call) -> list[int]:
+def counts(call: RequestPlan) -> list[int]:
     """The number of documents of each body."""
-    return [len(part.sent) for part in call.parts]
+    return [len(part.sent) for part in call.chunks]
 
 
 def size_for(documents: Sequence[object], **given: Any) -> int:
@@ -96,7 +100,7 @@ def test_no_body_is_larger(largest: int, top_n: int | None) -> None:
     call = prepared(*documents, max_request_bytes=largest, top_n=top_n)
     assert max(sizes(call)) <= largest
     assert [text for body in bodies_of(call) for text in body["documents"]] == documents
-    assert [index for part in call.parts for index in part.sent] == list(range(10))
+    assert [index for part in call.chunks for index in part.sent] == list(range(10))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,7 @@ def test_full_bodies_with_both_limits() -> None:
 def test_one_document_fills_a_body(others: list[object], large: object) -> None:
     """A document that fills a body exactly is sent, alone or after others."""
     call = prepared(*others, large, max_request_bytes=size_for([large]))
-    assert list(call.parts[-1].sent) == [len(others)]
+    assert list(call.chunks[-1].sent) == [len(others)]
 
 
 @pytest.mark.parametrize("others", [[], ["1"], ["1", "2", "3"], ["1", " ", "3"]])
@@ -189,7 +193,7 @@ def test_limit_of_documents(given: dict[str, Any], expected: list[int]) -> None:
 def test_blank_documents_do_not_count() -> None:
     """What is not sent does not fill a request."""
     call = prepared("a", " ", "b", "", "c", max_documents_per_request=2)
-    assert [list(part.sent) for part in call.parts] == [[0, 2], [4]]
+    assert [list(part.sent) for part in call.chunks] == [[0, 2], [4]]
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "2", True, b"1"])
@@ -232,7 +236,7 @@ def test_parts_are_alike() -> None:
     """The requests of a call differ in their documents only."""
     given: dict[str, Any] = {"extra_body": {"a": 1}, "extra_headers": {"x-a": "b"}}
     call = prepared(*"abc", max_documents_per_request=1, **given)
-    requests = [part.request() for part in call.parts]
+    requests = [part.request() for part in call.chunks]
     rests = [{k: v for k, v in body.items() if k != "documents"} for body in bodies_of(call)]
     assert rests == [rests[0]] * 3
     assert all(r.headers == requests[0].headers and r.url == requests[0].url for r in requests)
@@ -426,7 +430,7 @@ def test_exact_bytes_on_the_socket(call: Calls, server: Server, *, theirs: bool)
         with client_of(server, **given) as client:
             call(client, "a query", MIXED, model="some/model")
     expected = [
-        content_of(part.request()) for part in prepared(*MIXED, max_documents_per_request=2).parts
+        content_of(part.request()) for part in prepared(*MIXED, max_documents_per_request=2).chunks
     ]
     assert [one.content for one in server.received] == expected
     for one in server.received:
@@ -476,11 +480,13 @@ def test_parts_make_the_whole(
         call = prepared(*documents, **given)
     except UnsupportedDocumentError:
         return
-    contents = [content_of(part.request()) for part in call.parts]
+    contents = [content_of(part.request()) for part in call.chunks]
     whole = bodies_of(uncut)
     found = [document for content in contents for document in json.loads(content)["documents"]]
     assert found == [document for body in whole for document in body["documents"]]
-    assert [i for part in call.parts for i in part.sent] == [i for p in uncut.parts for i in p.sent]
+    assert [i for part in call.chunks for i in part.sent] == [
+        i for p in uncut.chunks for i in p.sent
+    ]
     assert all(len(content) <= largest for content in contents)
     assert all(1 <= count <= (most or 12) for count in counts(call))
     for content, count in zip(contents, counts(call), strict=True):
@@ -495,11 +501,11 @@ def test_size_of_pieces(
     """The size of a body's pieces is that of the joined bytes, which are one JSON object."""
     provider, model = seeing
     chosen = options(provider, model=model, on_image="text", max_documents_per_request=most)
-    ready = on_the_wire(chosen, documents)
+    ready = encode_documents(chosen, documents)
     if not ready.sent:
         return
-    for body in bodies(chosen, "a query", ready):
-        content = b"".join(joined(body.pieces))
+    for body in _split_bodies(chosen, "a query", ready):
+        content = b"".join(join_pieces(body.pieces))
         assert size_of(body.pieces) == len(content)
         assert len(json.loads(content)["documents"]) == body.end - body.first
 
@@ -520,7 +526,7 @@ def test_as_few_as_possible(lengths: list[int], largest: int, most: int | None) 
     except UnsupportedDocumentError:
         assert any(size_for([document]) > largest for document in documents)
         return
-    assert len(call.parts) == len([group for group in expected if group])
+    assert len(call.chunks) == len([group for group in expected if group])
 
 
 @settings(max_examples=100, deadline=None)
@@ -529,11 +535,11 @@ def test_merge_of_anything(documents: list[str], most: int, top_n: int | None) -
     """However documents tie and are cut, the merge is the stable ranking of all of them."""
     call = prepared(*documents, max_documents_per_request=most, top_n=top_n)
     outcomes = []
-    for part in call.parts:
+    for part in call.chunks:
         request = part.request()
         reply = scores(Received("", {}, content_of(request)))
-        outcomes.append(read(part, answer(reply.content)))
-    response = merged(call, outcomes)
+        outcomes.append(parse_response(part, answer(reply.content)))
+    response = merge_responses(call, outcomes)
     sent = [index for index, text in enumerate(documents) if text.strip()]
     expected = sorted(sent, key=lambda index: -float(documents[index]))[:top_n]
     assert [result.index for result in response] == expected

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from rerank_integrations._traffic import Pace, Traffic
+from rerank_integrations._rate_limit import RateLimit, RateLimiter
 from stand_ins import BREAK, IN_A_ROW
 
 MINUTE = 60.0
@@ -26,7 +26,7 @@ class Told:
         return self.now
 
 
-class Turn(NamedTuple):
+class Reservation(NamedTuple):
     """A request that was let go, at a time, with so many documents."""
 
     at: float
@@ -47,25 +47,27 @@ asks = st.lists(
     st.builds(Ask, seconds, st.integers(1, 40), st.just(0.0) | seconds, st.none() | seconds),
     max_size=40,
 )
-paces = st.builds(Pace, st.none() | st.integers(1, 6), st.none() | st.integers(1, 50))
+paces = st.builds(RateLimit, st.none() | st.integers(1, 6), st.none() | st.integers(1, 50))
 
 
-def let_go(pace: Pace, asked: list[Ask], traffic: Traffic, clock: Told) -> list[Turn]:
+def let_go(
+    pace: RateLimit, asked: list[Ask], traffic: RateLimiter, clock: Told
+) -> list[Reservation]:
     """The turns of those who were not refused."""
     turns = []
     for ask in asked:
         clock.now += ask.later
-        waits = traffic.turn(pace, ask.documents, ask.pause, ask.latest)
+        waits = traffic.reserve(pace, ask.documents, ask.pause, ask.latest)
         if waits is not None:
             assert waits >= ask.pause - ALMOST
             assert ask.latest is None or waits <= ask.latest
-            turns.append(Turn(clock.now + waits, ask.documents))
+            turns.append(Reservation(clock.now + waits, ask.documents))
     return turns
 
 
-def wait(traffic: Traffic, pace: Pace, pause: float = 0.0) -> float:
+def wait(traffic: RateLimiter, pace: RateLimit, pause: float = 0.0) -> float:
     """The wait of somebody who has the time."""
-    seconds = traffic.turn(pace, 1, pause)
+    seconds = traffic.reserve(pace, 1, pause)
     assert seconds is not None
     return seconds
 
@@ -77,18 +79,18 @@ def clock_fixture() -> Told:
 
 
 @pytest.fixture(name="traffic")
-def traffic_fixture(clock: Told) -> Traffic:
+def traffic_fixture(clock: Told) -> RateLimiter:
     """Traffic on that clock."""
-    return Traffic(clock)
+    return RateLimiter(clock)
 
 
 @settings(deadline=None, max_examples=400)
 @given(pace=paces, asked=asks)
-@example(pace=Pace(2, 10), asked=[Ask(documents=10), Ask(documents=40), Ask(59.99), Ask(0.01)])
-def test_no_minute_has_more_than_allowed(pace: Pace, asked: list[Ask]) -> None:
+@example(pace=RateLimit(2, 10), asked=[Ask(documents=10), Ask(documents=40), Ask(59.99), Ask(0.01)])
+def test_no_minute_has_more_than_allowed(pace: RateLimit, asked: list[Ask]) -> None:
     """In no minute go more requests or documents than allowed, but one that is larger alone."""
     clock = Told()
-    turns = let_go(pace, asked, Traffic(clock), clock)
+    turns = let_go(pace, asked, RateLimiter(clock), clock)
     for first in turns:
         minute = [turn for turn in turns if first.at <= turn.at < first.at + MINUTE - ALMOST]
         assert pace.requests is None or len(minute) <= pace.requests
@@ -98,30 +100,32 @@ def test_no_minute_has_more_than_allowed(pace: Pace, asked: list[Ask]) -> None:
 
 @settings(deadline=None)
 @given(pace=paces, asked=asks)
-def test_nobody_overtakes(pace: Pace, asked: list[Ask]) -> None:
+def test_nobody_overtakes(pace: RateLimit, asked: list[Ask]) -> None:
     """Where there is a limit, who asks first goes first."""
     clock = Told()
-    turns = let_go(pace, asked, Traffic(clock), clock)
-    if pace != Pace():
+    turns = let_go(pace, asked, RateLimiter(clock), clock)
+    if pace != RateLimit():
         assert [turn.at for turn in turns] == sorted(turn.at for turn in turns)
 
 
 @settings(deadline=None)
 @given(pace=paces, asked=asks, held=st.none() | st.floats(1, 100))
-@example(pace=Pace(), asked=[Ask(latest=5.0)] * 40, held=10.0)
-def test_a_refused_turn_takes_no_place(pace: Pace, asked: list[Ask], held: float | None) -> None:
+@example(pace=RateLimit(), asked=[Ask(latest=5.0)] * 40, held=10.0)
+def test_a_refused_turn_takes_no_place(
+    pace: RateLimit, asked: list[Ask], held: float | None
+) -> None:
     """Those who were refused leave the others where they would have been without them."""
     both, alone = (Told(), Told())
-    traffic, without = Traffic(both), Traffic(alone)
+    traffic, without = RateLimiter(both), RateLimiter(alone)
     if held is not None:
-        traffic.hold(held)
-        without.hold(held)
+        traffic.block_for(held)
+        without.block_for(held)
     for ask in asked:
         both.now += ask.later
         alone.now = both.now
-        waits = traffic.turn(pace, ask.documents, ask.pause, ask.latest)
+        waits = traffic.reserve(pace, ask.documents, ask.pause, ask.latest)
         if waits is not None:
-            expected = without.turn(pace, ask.documents, ask.pause, ask.latest)
+            expected = without.reserve(pace, ask.documents, ask.pause, ask.latest)
             assert waits == pytest.approx(expected)
 
 
@@ -130,105 +134,111 @@ def test_a_refused_turn_takes_no_place(pace: Pace, asked: list[Ask], held: float
 def test_no_turn_is_wasted(limit: int, count: int) -> None:
     """Those who ask at once go as early as the limit allows, so many a minute."""
     clock = Told()
-    turns = let_go(Pace(requests=limit), [Ask()] * count, Traffic(clock), clock)
+    turns = let_go(RateLimit(requests=limit), [Ask()] * count, RateLimiter(clock), clock)
     assert [turn.at - 1000 for turn in turns] == [MINUTE * (n // limit) for n in range(count)]
 
 
-def test_no_limit(traffic: Traffic) -> None:
+def test_no_limit(traffic: RateLimiter) -> None:
     """Without a limit everybody goes at once, or after the own pause."""
-    assert [float(traffic.turn(Pace(), 10**9, pause) or 0) for pause in (0, 7, 0)] == [0, 7, 0]
+    assert [float(traffic.reserve(RateLimit(), 10**9, pause) or 0) for pause in (0, 7, 0)] == [
+        0,
+        7,
+        0,
+    ]
 
 
-def test_a_minute_passes(clock: Told, traffic: Traffic) -> None:
+def test_a_minute_passes(clock: Told, traffic: RateLimiter) -> None:
     """What was sent a minute ago no longer counts."""
-    pace = Pace(requests=1)
+    pace = RateLimit(requests=1)
     assert wait(traffic, pace) == 0
     clock.now += 59
-    assert traffic.turn(pace, 1, latest=0.5) is None
+    assert traffic.reserve(pace, 1, latest=0.5) is None
     clock.now += 1
     assert wait(traffic, pace) == 0
 
 
-def test_more_documents_than_a_minute_has(clock: Told, traffic: Traffic) -> None:
+def test_more_documents_than_a_minute_has(clock: Told, traffic: RateLimiter) -> None:
     """A request with more documents than allowed goes alone, instead of never."""
-    pace = Pace(documents=10)
-    waits = [float(traffic.turn(pace, count) or 0) for count in (5, 25, 5)]
+    pace = RateLimit(documents=10)
+    waits = [float(traffic.reserve(pace, count) or 0) for count in (5, 25, 5)]
     assert waits == [0, 60, 120]
 
 
 @pytest.mark.parametrize(("latest", "waits"), [(59.9, None), (60.0, 60.0), (0.0, None)])
-def test_who_cannot_wait_is_refused(traffic: Traffic, latest: float, waits: float | None) -> None:
+def test_who_cannot_wait_is_refused(
+    traffic: RateLimiter, latest: float, waits: float | None
+) -> None:
     """A turn that comes later than one can wait is refused at once."""
-    pace = Pace(requests=1)
-    traffic.turn(pace, 1)
-    assert traffic.turn(pace, 1, latest=latest) == waits
+    pace = RateLimit(requests=1)
+    traffic.reserve(pace, 1)
+    assert traffic.reserve(pace, 1, latest=latest) == waits
 
 
-def test_a_hold_holds_everybody(clock: Told, traffic: Traffic) -> None:
+def test_a_hold_holds_everybody(clock: Told, traffic: RateLimiter) -> None:
     """While an endpoint has asked for peace nobody sends, and afterwards all return one by one."""
-    traffic.hold(10)
-    waits = [wait(traffic, Pace()) for _ in range(100)]
+    traffic.block_for(10)
+    waits = [wait(traffic, RateLimit()) for _ in range(100)]
     assert waits[0] == pytest.approx(10)
     assert all(0 < late - early < 0.1 for early, late in pairwise(waits))
-    assert wait(traffic, Pace(), 30.0) >= 30.0
+    assert wait(traffic, RateLimit(), 30.0) >= 30.0
 
 
-def test_a_hold_ends(clock: Told, traffic: Traffic) -> None:
+def test_a_hold_ends(clock: Told, traffic: RateLimiter) -> None:
     """After a hold everybody goes at once again."""
-    traffic.hold(10)
+    traffic.block_for(10)
     for _ in range(5):
-        traffic.turn(Pace(), 1)
+        traffic.reserve(RateLimit(), 1)
     clock.now += 10
-    assert [wait(traffic, Pace()) for _ in range(3)] == [0, 0, 0]
+    assert [wait(traffic, RateLimit()) for _ in range(3)] == [0, 0, 0]
 
 
-def test_the_longest_hold_counts(traffic: Traffic) -> None:
+def test_the_longest_hold_counts(traffic: RateLimiter) -> None:
     """A shorter hold does not end a longer one."""
-    traffic.hold(20)
-    traffic.hold(5)
-    assert traffic.turn(Pace(), 1) == pytest.approx(20)
+    traffic.block_for(20)
+    traffic.block_for(5)
+    assert traffic.reserve(RateLimit(), 1) == pytest.approx(20)
 
 
-def test_a_second_hold_begins_anew(clock: Told, traffic: Traffic) -> None:
+def test_a_second_hold_begins_anew(clock: Told, traffic: RateLimiter) -> None:
     """Those who waited for an earlier hold keep nobody back in a later one."""
-    traffic.hold(10)
+    traffic.block_for(10)
     for _ in range(1000):
-        traffic.turn(Pace(), 1)
+        traffic.reserve(RateLimit(), 1)
     clock.now += 60
-    traffic.hold(10)
-    assert traffic.turn(Pace(), 1) == pytest.approx(10)
+    traffic.block_for(10)
+    assert traffic.reserve(RateLimit(), 1) == pytest.approx(10)
 
 
-def test_holds_that_follow_each_other(clock: Told, traffic: Traffic) -> None:
+def test_holds_that_follow_each_other(clock: Told, traffic: RateLimiter) -> None:
     """Those who have long gone keep nobody back, also where each hold begins in the one before."""
     waits = []
     for _ in range(1000):
-        traffic.hold(2)
-        waits.append(wait(traffic, Pace()))
+        traffic.block_for(2)
+        waits.append(wait(traffic, RateLimit()))
         clock.now += 1
     assert max(waits) < 2.1
 
 
-def test_a_hold_beyond_what_one_can_wait(traffic: Traffic) -> None:
+def test_a_hold_beyond_what_one_can_wait(traffic: RateLimiter) -> None:
     """Who cannot wait for the end of a hold is refused at once."""
-    traffic.hold(10)
-    assert traffic.turn(Pace(), 1, latest=9.0) is None
+    traffic.block_for(10)
+    assert traffic.reserve(RateLimit(), 1, latest=9.0) is None
 
 
-def test_a_hold_and_a_limit(clock: Told, traffic: Traffic) -> None:
+def test_a_hold_and_a_limit(clock: Told, traffic: RateLimiter) -> None:
     """Also those who return from a hold keep to the limit."""
-    pace = Pace(requests=2)
-    traffic.hold(10)
+    pace = RateLimit(requests=2)
+    traffic.block_for(10)
     waits = sorted(wait(traffic, pace) for _ in range(6))
     assert waits[2] - waits[0] >= MINUTE - ALMOST
     assert waits[4] - waits[2] >= MINUTE - ALMOST
 
 
-def test_what_is_remembered_is_bounded(clock: Told, traffic: Traffic) -> None:
+def test_what_is_remembered_is_bounded(clock: Told, traffic: RateLimiter) -> None:
     """A window forgets what was sent more than a minute ago."""
     for _ in range(1000):
         clock.now += 1
-        traffic.turn(Pace(1000, 1000), 1)
+        traffic.reserve(RateLimit(1000, 1000), 1)
     assert len(traffic._requests._sent) <= MINUTE + 1
     assert len(traffic._documents._sent) <= MINUTE + 1
 
@@ -240,21 +250,21 @@ outcomes = st.lists(st.sampled_from(["failed", "succeeded"]), max_size=30)
 @given(outcomes=outcomes)
 def test_a_break_follows_a_row(outcomes: list[str]) -> None:
     """An endpoint is left alone exactly when its last calls failed, enough of them in a row."""
-    traffic = Traffic(Told())
+    traffic = RateLimiter(Told())
     for outcome in outcomes:
         getattr(traffic, outcome)()
     row = 0
     for outcome in outcomes:
         row = row + 1 if outcome == "failed" else 0
-    assert traffic.is_out() is (row >= IN_A_ROW)
+    assert traffic.blocks_call() is (row >= IN_A_ROW)
 
 
-def test_one_is_told_no_after_a_break(clock: Told, traffic: Traffic) -> None:
+def test_one_is_told_no_after_a_break(clock: Told, traffic: RateLimiter) -> None:
     """After a break one caller may try, and the next only after as long again."""
     for _ in range(IN_A_ROW):
-        traffic.failed()
+        traffic.record_failure()
     said = []
     for passed in (0.0, BREAK - 0.1, 0.1, 0.0, BREAK - 0.1, 0.1):
         clock.now += passed
-        said.append(traffic.is_out())
+        said.append(traffic.blocks_call())
     assert said == [True, True, False, True, True, False]

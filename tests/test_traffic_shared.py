@@ -197,7 +197,9 @@ def test_who_waits_for_a_turn_waits_on(call: Calls, clock: Clock, server: Server
     server.plays(GOOD)
     with client_of(server, **PACED | {"requests_per_minute": 1}) as client:
         call(client)
-        clock.meanwhile.append(lambda: client._transport.traffic(client.provider.url).hold(20.0))
+        clock.meanwhile.append(
+            lambda: client._transport.limiter(client.provider.url).block_for(20.0)
+        )
         call(client)
     assert clock.now >= 1060.0 + 20.0
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rerank_integrations import __version__
-from rerank_integrations._hidden import Hidden
-from rerank_integrations._wire import prepare
+from rerank_integrations._request import plan_request
+from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
 from rerank_integrations.images import wire_image
 from rerank_integrations.models import RerankDocument
@@ -42,7 +42,7 @@ def test_exact_bytes() -> None:
     """A body is compact UTF-8 with the common keys in a fixed order."""
     documents = ["Paris is the capital of France.", "La vicuña «vive» en Perú."]
     given = options(openrouter(), model="cohere/rerank-v3.5", top_n=1)
-    prepared = prepare(given, "What is the capital of France?", documents)
+    prepared = plan_request(given, "What is the capital of France?", documents)
     assert (
         content_of(request_of(prepared))
         == (
@@ -54,7 +54,7 @@ def test_exact_bytes() -> None:
 
 def test_common_headers() -> None:
     """A request asks for JSON, sends JSON and says what sends it."""
-    headers = request_of(call("a")).headers.reveal()
+    headers = request_of(call("a")).headers.get_secret_value()
     assert headers == {
         "accept": "application/json",
         "accept-encoding": "gzip, deflate",
@@ -92,7 +92,7 @@ def test_together_example() -> None:
     """Together's own example goes out as its documentation has it."""
     provider = together(return_documents=True)
     given = options(provider, model=LLAMA_RANK, top_n=2, rank_fields=["title", "text"])
-    prepared = prepare(given, "What animals can I find near Peru?", [LLAMA, PANDA])
+    prepared = plan_request(given, "What animals can I find near Peru?", [LLAMA, PANDA])
     assert body_of(prepared) == {
         "model": LLAMA_RANK,
         "query": "What animals can I find near Peru?",
@@ -220,13 +220,13 @@ def test_blank_documents(provider: Provider, blank: object) -> None:
     """A blank document is not sent, and the others keep their indexes."""
     prepared = call("a", blank, "b", blank, provider=provider, model=LLAMA_RANK)
     assert body_of(prepared)["documents"][-1] in ("b", {"text": "b"})
-    assert (prepared.parts[0].sent, prepared.skipped) == ([0, 2], (1, 3))
+    assert (prepared.chunks[0].sent, prepared.skipped) == ([0, 2], (1, 3))
 
 
 def test_nothing_left_to_rank_by() -> None:
     """A document without any of the ranked fields counts as blank."""
     prepared = call("a", LLAMA, {"author": "x"}, rank_fields=["title"])
-    assert (prepared.parts[0].sent, prepared.skipped) == ([1], (0, 2))
+    assert (prepared.chunks[0].sent, prepared.skipped) == ([1], (0, 2))
 
 
 def test_image_alone_is_not_blank() -> None:
@@ -237,47 +237,50 @@ def test_image_alone_is_not_blank() -> None:
 @pytest.mark.parametrize(("query", "documents"), [("", []), (None, ()), ("a", iter([]))])
 def test_empty_list(query: object, documents: object) -> None:
     """An empty list is nothing to send, whatever the query."""
-    assert prepare(options(), query, documents).parts == ()
+    assert plan_request(options(), query, documents).chunks == ()
 
 
 def test_only_blank_documents() -> None:
     """Where all documents are blank there is nothing to send."""
     prepared = call(*BLANKS)
-    assert (prepared.parts, prepared.skipped) == ((), (0, 1, 2, 3, 4, 5))
+    assert (prepared.chunks, prepared.skipped) == ((), (0, 1, 2, 3, 4, 5))
 
 
 @pytest.mark.parametrize("query", ["", " ", "\n\t"])
 def test_empty_query(query: str) -> None:
     """An empty query is refused before anything is sent."""
     with pytest.raises(InvalidRequestError, match="query is empty"):
-        prepare(options(), query, ["a"])
+        plan_request(options(), query, ["a"])
 
 
 @pytest.mark.parametrize("query", [None, 5, b"q", {"image": URL}, RerankDocument(image=URL)])
 def test_query_is_text(query: object) -> None:
     """A query is text: no endpoint takes an image as the query."""
     with pytest.raises(InvalidRequestError, match="query must be a str, not"):
-        prepare(options(), query, ["a"])
+        plan_request(options(), query, ["a"])
 
 
 @pytest.mark.parametrize("documents", ["a", b"a", LLAMA, RerankDocument(text="a"), {}])
 def test_one_document(documents: object) -> None:
     """One document where a list belongs is refused, not taken apart."""
     with pytest.raises(InvalidRequestError, match="put it into a list"):
-        prepare(options(), "q", documents)
+        plan_request(options(), "q", documents)
 
 
 @pytest.mark.parametrize("documents", [None, 5, object()])
 def test_no_list(documents: object) -> None:
     """What cannot be gone through is no list of documents."""
     with pytest.raises(InvalidRequestError, match="must be a list of documents, not"):
-        prepare(options(), "q", documents)
+        plan_request(options(), "q", documents)
 
 
 def test_any_iterable() -> None:
     """Documents may come from a generator."""
-    prepared = prepare(options(), "q", (text for text in "ab"))
-    assert (body_of(prepared)["documents"], prepared.parts[0].documents) == (["a", "b"], ("a", "b"))
+    prepared = plan_request(options(), "q", (text for text in "ab"))
+    assert (body_of(prepared)["documents"], prepared.chunks[0].documents) == (
+        ["a", "b"],
+        ("a", "b"),
+    )
 
 
 @pytest.mark.parametrize("image", [URL, DATA_URI, PNG])
@@ -314,7 +317,7 @@ def test_extra_body() -> None:
 @pytest.mark.parametrize("name", ["X-Team", "User-Agent", "AUTHORIZATION", "content-type"])
 def test_extra_headers(name: str) -> None:
     """A header of the caller is added, or replaces ours of the same name in whatever letters."""
-    headers = request_of(call("a", extra_headers={name: "mine"})).headers.reveal()
+    headers = request_of(call("a", extra_headers={name: "mine"})).headers.get_secret_value()
     assert [value for own, value in headers.items() if own.lower() == name.lower()] == ["mine"]
 
 
@@ -323,7 +326,7 @@ def test_half_a_surrogate(given: str) -> None:
     """Half a surrogate pair is refused with the way to clean it."""
     query, document = ("\ud800", "a") if given == "query" else ("a", "\ud800")
     with pytest.raises(InvalidRequestError, match="surrogate pair"):
-        prepare(options(), query, [document])
+        plan_request(options(), query, [document])
 
 
 def _loop() -> dict[str, Any]:
@@ -374,10 +377,11 @@ def test_same_call_same_bytes() -> None:
     assert request_of(call(document)).content == request_of(call(document)).content
 
 
-def test_content_is_hidden() -> None:
-    """Headers and body travel in boxes."""
-    request = request_of(call("a"))
-    assert (type(request.headers), type(request.content)) == (Hidden, Hidden)
+def test_headers_are_hidden() -> None:
+    """The repr of a request shows neither its headers nor its body."""
+    request = request_of(call("a secret text"))
+    assert type(request.headers) is Secret
+    assert repr(request) == f"<HTTPRequest to {request.url}, {request.size} bytes>"
 
 
 def test_body_is_json() -> None:
@@ -392,8 +396,8 @@ def test_a_long_list_is_written_in_slices() -> None:
     documents = [f"{number} ü".ljust(7_000, "\n") for number in range(900)] + ["a" * 600_000, "b"]
     request = request_of(call(*documents, max_request_bytes=None))
     assert json.loads(content_of(request))["documents"] == documents
-    assert len(request.content.reveal()) > 10
-    assert max(map(len, request.content.reveal())) < 1_000_000
+    assert len(request.content) > 10
+    assert max(map(len, request.content)) < 1_000_000
 
 
 def test_an_int_of_any_size_is_written() -> None:

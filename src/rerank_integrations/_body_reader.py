@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from rerank_integrations.providers.base import Answer
+from rerank_integrations.providers.base import HTTPResponse
 
 _LARGEST = 32 * 2**20  # bytes, besides an echo of the request
 _ECHO_FACTOR = 2  # an echoed document is at most this many times as long, by JSON escapes
@@ -65,17 +65,17 @@ class BodyReader:
         self.problem = None
         self.add(content)
 
-    def answer(self) -> Answer:
+    def answer(self) -> HTTPResponse:
         """The whole response, once its body has ended or has a problem."""
         is_cut_off = self._decoder is None or not self._decoder.eof
         if self._coding and self._raw_size and is_cut_off and not self.problem:
             self.problem = "its body cannot be decoded: it ends too early"
         if self.problem:
-            return Answer(self._status_code, self._headers, b"", self.problem)
+            return HTTPResponse(self._status_code, self._headers, b"", self.problem)
         content = self._content
         if content[:3] == _BOM:
             content = content[3:]
-        return Answer(self._status_code, self._headers, content)
+        return HTTPResponse(self._status_code, self._headers, content)
 
     def _append(self, data: bytes) -> None:
         if not self._content:

@@ -15,7 +15,7 @@ from rerank_integrations.errors import (
     ResponseError,
     TransportError,
 )
-from rerank_integrations.providers.base import Answer
+from rerank_integrations.providers.base import HTTPResponse
 
 _HTTP_LIBRARIES = frozenset(
     {
@@ -54,7 +54,7 @@ class Limits(NamedTuple):
         return f"the {name} of {seconds:g} s" if seconds is not None else f"the {name}"
 
 
-def response_in(error: Exception, request_size: int) -> Answer:
+def response_in(error: Exception, request_size: int) -> HTTPResponse:
     """The response in an error that a `raise_for_status` hook raised; any other is raised."""
     response = getattr(error, "response", None)
     if "HTTPStatusError" not in _kinds(error) or response is None:

@@ -11,8 +11,8 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, get_args, runtime_checkable
 
-from rerank_integrations._hidden import Hidden
-from rerank_integrations._traffic import Pace
+from rerank_integrations._rate_limit import RateLimit
+from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
 from rerank_integrations.providers import known_names, provider_class
@@ -117,7 +117,7 @@ class Options:
     deadline: float | None = 60.0
     max_retries: int = 2
     retry_on_timeout: bool = True
-    extra_headers: Hidden[Any] = field(default_factory=lambda: Hidden(None))
+    extra_headers: Secret[Any] = field(default_factory=lambda: Secret(None))
     extra_body: Mapping[str, Any] | None = None
     on_image: OnImage = "raise"
     max_image_bytes: int | None = MAX_IMAGE_BYTES
@@ -174,9 +174,9 @@ class Options:
         other._check(changed)
         return other
 
-    def pace(self) -> Pace:
-        """How much may be sent in any minute."""
-        return Pace(self.requests_per_minute, self.documents_per_minute)
+    def rate_limit(self) -> RateLimit:
+        """What may be sent in any minute."""
+        return RateLimit(self.requests_per_minute, self.documents_per_minute)
 
     def most_documents(self) -> int | None:
         """How many documents go into one request; None for no limit."""
@@ -190,7 +190,7 @@ class Options:
             return None
         return ImageLimits(self.max_image_bytes, self.max_image_pixels, self.image_urls)
 
-    def phases(self) -> dict[str, float | None] | None:
+    def timeouts(self) -> dict[str, float | None] | None:
         """The seconds for each phase of a request; None: the HTTP client's own."""
         if self.timeout == "default":
             return None
@@ -227,8 +227,8 @@ def check_given(name: str, given: Any, *, is_async: bool) -> None:
 def hide_headers(options: Any) -> None:
     """Hide the headers in a dict of options itself: no frame that raises may hold them."""
     headers = options.get("extra_headers")
-    if headers is not None and not isinstance(headers, Hidden):
-        options["extra_headers"] = Hidden(headers)
+    if headers is not None and not isinstance(headers, Secret):
+        options["extra_headers"] = Secret(headers)
 
 
 def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Provider]:
@@ -331,18 +331,24 @@ def _checked_rank_fields(_: str, rank_fields: Any) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(rank_fields))
 
 
-def _checked_headers(_: str, given: Hidden[Any] | None) -> Hidden[dict[str, str]]:
-    headers = given or Hidden(None)
-    if not isinstance(headers.reveal(), Mapping | None):
+def _checked_headers(_: str, given: Secret[Any] | None) -> Secret[dict[str, str]]:
+    headers = given or Secret(None)
+    if not isinstance(headers.get_secret_value(), Mapping | None):
         raise ConfigurationError("extra_headers must be a mapping of names to values")
-    problem = header_problem(headers.reveal() or {}) or framing_problem(headers.reveal() or {})
+    problem = header_problem(headers.get_secret_value() or {}) or framing_problem(
+        headers.get_secret_value() or {}
+    )
     if problem:
         raise ConfigurationError(problem)
-    return Hidden({name.lower(): value for name, value in (headers.reveal() or {}).items()})
+    return Secret(
+        {name.lower(): value for name, value in (headers.get_secret_value() or {}).items()}
+    )
 
 
-def _joined(old: Hidden[dict[str, str]], new: Hidden[Any] | None) -> Hidden[dict[str, str]]:
-    return Hidden(old.reveal() | _checked_headers("extra_headers", new).reveal())
+def _joined(old: Secret[dict[str, str]], new: Secret[Any] | None) -> Secret[dict[str, str]]:
+    return Secret(
+        old.get_secret_value() | _checked_headers("extra_headers", new).get_secret_value()
+    )
 
 
 def _checked_body(_: str, body: Any) -> dict[str, Any] | None:

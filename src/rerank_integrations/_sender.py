@@ -12,12 +12,11 @@ import httpx
 from rerank_integrations import _pool
 from rerank_integrations._body_reader import BodyReader
 from rerank_integrations._environment import proxy_for, ssl_context
-from rerank_integrations._hidden import Hidden
 from rerank_integrations._network_errors import response_in
 from rerank_integrations._options import check_given, is_client
-from rerank_integrations._wire import Request
+from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers.base import Answer
+from rerank_integrations.providers.base import HTTPRequest, HTTPResponse
 
 DEFAULT_TIMEOUTS: Mapping[str, float | None] = {
     "connect": 5.0,
@@ -52,7 +51,7 @@ class _Clients:
         self._given = given if is_client(given) else None
         self._made: dict[object, Any] = {}
         self._routes: dict[str, _Route] = {}
-        self._headers: Hidden[dict[tuple[tuple[str, str], ...], httpx.Headers]] = Hidden({})
+        self._headers: Secret[dict[tuple[tuple[str, str], ...], httpx.Headers]] = Secret({})
         self._lock = threading.Lock()
         if given is not None and self._given is None:
             self._given = self._made[None] = _checked_made(given, is_async=self.is_async)
@@ -67,16 +66,16 @@ class _Clients:
     def _client(self, url: str) -> Any:
         return self._given if self._given is not None else self._route(url).client
 
-    def _built(self, request: Request, body: Any, extensions: dict[str, Any]) -> Any:
+    def _built(self, request: HTTPRequest, body: Any, extensions: dict[str, Any]) -> Any:
         """The request as httpx has it; callers keep it in no variable, for it holds the key."""
         whole = None
         if request.size <= _LARGEST_WHOLE:
-            whole = b"".join(request.content.reveal())
+            whole = b"".join(request.content)
         if self._given is not None:  # merges the headers, cookies and params of the client
             return self._given.build_request(
                 "POST",
                 request.url,
-                headers={**request.headers.reveal(), "content-length": str(request.size)},
+                headers={**request.headers.get_secret_value(), "content-length": str(request.size)},
                 content=body if whole is None else whole,
                 extensions=extensions,
             )
@@ -93,9 +92,9 @@ class _Clients:
             built.read()  # hooks and recorders may ask for its content
         return built
 
-    def _cached_headers(self, request: Request, host: str) -> httpx.Headers:
-        cached = self._headers.reveal()
-        key = (("host", host), *request.headers.reveal().items())
+    def _cached_headers(self, request: HTTPRequest, host: str) -> httpx.Headers:
+        cached = self._headers.get_secret_value()
+        key = (("host", host), *request.headers.get_secret_value().items())
         found = cached.get(key)
         if found is None:
             if len(cached) >= _MAX_CACHED_HEADERS:
@@ -140,12 +139,12 @@ class _Clients:
 class Sender(_Clients):
     """Sends requests from any thread."""
 
-    def send(self, request: Request, phases: Any, ends: float | None) -> Answer:
+    def send(self, request: HTTPRequest, phases: Any, ends: float | None) -> HTTPResponse:
         """Post a request, and read its whole response before `ends`, in monotonic seconds."""
         extensions: dict[str, Any] = {"timeout": _pool.Timeouts(phases or self._timeouts(), ends)}
         if self._given is not None and ends is not None:
             extensions["trace"] = _pool.bound_stream
-        body = _pool.SyncBody(request.content.reveal())
+        body = _pool.SyncBody(request.content)
         response = None
         _pool.set_deadline(ends)
         try:
@@ -183,10 +182,10 @@ class AsyncSender(_Clients):
 
     is_async = True
 
-    async def send(self, request: Request, phases: Any) -> Answer:
+    async def send(self, request: HTTPRequest, phases: Any) -> HTTPResponse:
         """Post a request, and read its whole response; the caller sets the deadline."""
         extensions = {"timeout": phases or self._timeouts()}
-        body = _pool.AsyncBody(request.content.reveal())
+        body = _pool.AsyncBody(request.content)
         response = None
         try:
             response = await self._client(request.url).send(

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rerank_integrations._options import is_client
-from rerank_integrations._traffic import Traffic
+from rerank_integrations._rate_limit import RateLimiter
 from rerank_integrations.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Transport:
     def __init__(self, http_client: Any = None, async_http_client: Any = None) -> None:
         self.http_client = http_client
         self.async_http_client = async_http_client
-        self._limiters: dict[str, Traffic] = {}
+        self._limiters: dict[str, RateLimiter] = {}
         self._sender: Sender | None = None
         self._of_loop: dict[asyncio.AbstractEventLoop, _LoopEntry] = {}
         self._lock = threading.Lock()
@@ -45,9 +45,9 @@ class Transport:
         self._finalizers: list[Any] = [weakref.finalize(self, _close_loops, self._of_loop)]
         _TRANSPORTS.add(self)
 
-    def traffic(self, url: str) -> Traffic:
+    def limiter(self, url: str) -> RateLimiter:
         """The limits and failures of an endpoint."""
-        return self._limiters.setdefault(url, Traffic())
+        return self._limiters.setdefault(url, RateLimiter())
 
     def clone(self) -> Transport:
         """The same clients and factories, with connections of its own."""

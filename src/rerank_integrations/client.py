@@ -7,10 +7,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, Unpack
 
-from rerank_integrations._drive import AnyFlow, run
-from rerank_integrations._fallback import Candidate, fallback_flow
-from rerank_integrations._flow import rerank_flow
-from rerank_integrations._hidden import Hidden
+from rerank_integrations._engine import MakeCall, run_async, run_sync
 from rerank_integrations._options import (
     CallOptions,
     ClientOptions,
@@ -20,8 +17,10 @@ from rerank_integrations._options import (
     hide_headers,
     resolved,
 )
+from rerank_integrations._request import plan_request
+from rerank_integrations._retry import Candidate, fallback_call, rerank_call
+from rerank_integrations._secrets import Secret
 from rerank_integrations._transport import Transport, running_loop
-from rerank_integrations._wire import prepare
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.models import DocumentInput, RerankResponse, listed
 from rerank_integrations.providers._validation import refuse_unknown
@@ -149,24 +148,22 @@ class RerankClient:
             ResponseError: an answer came that cannot be trusted.
             StatusError: the provider answered with an error.
         """
-        flow = self._flow("rerank", query, documents, options)
+        make_call = self._prepare("rerank", query, documents, options)
         self._transport.check_open()
         if self.provider.handler is None:
             self._transport.sender()  # making it does not count against the deadline
-        return run(flow, self._transport)
+        return run_sync(make_call)
 
     async def arerank(
         self, query: str, documents: Iterable[DocumentInput], **options: Unpack[CallOptions]
     ) -> RerankResponse:
         """The same as `rerank`, without blocking the event loop."""
-        from rerank_integrations._loop_drive import arun  # noqa: PLC0415  # slow
-
         running_loop()
-        flow = self._flow("arerank", query, documents, options)
+        make_call = self._prepare("arerank", query, documents, options)
         self._transport.check_open()
         if self.provider.handler is None:
             await self._transport.async_sender()
-        return await arun(flow, self._transport)
+        return await run_async(make_call)
 
     def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
         """A copy with other options, headers and body keys added to those in force.
@@ -240,24 +237,28 @@ class RerankClient:
             return "RerankClient(...)"
         return f"RerankClient({self.model!r}, provider={self.provider!r}, top_n={self.top_n})"
 
-    def _flow(self, owner: str, query: str, documents: Any, changes: Any) -> AnyFlow:
-        """The steps of a call; what is wrong with it is raised now."""
-        options = self._options.but(owner, CallOptions, changes)
+    def _prepare(self, method: str, query: str, documents: Any, changes: Any) -> MakeCall:
+        """Check and encode a call; what is wrong with it is raised now."""
+        options = self._options.but(method, CallOptions, changes)
         if not self._fallbacks:
-            return rerank_flow(prepare(options, query, documents))
+            plan = plan_request(options, query, documents)
+            return lambda _: rerank_call(plan, self._transport)
         given = listed(documents)
-        own = prepare(options, query, given)
-
-        def candidate(other: _Fallback) -> Candidate:
-            its = other.options.but(owner, CallOptions, dict(shared))
-            transport = other.transport or self._transport
-            return Candidate(its, transport, lambda: prepare(its, query, given))
-
+        own = plan_request(options, query, given)
         shared: Any = {name: changes[name] for name in changes if name not in _OF_ONE_PROVIDER}
         for name in ("top_n", "rank_fields", "deadline"):
             shared[name] = getattr(options, name)
-        others = map(candidate, self._fallbacks)
-        return fallback_flow([Candidate(options, self._transport, lambda: own), *others])
+
+        def candidate(fallback: _Fallback) -> Candidate:
+            its = fallback.options.but(method, CallOptions, dict(shared))
+            transport = fallback.transport or self._transport
+            return Candidate(its, transport, lambda: plan_request(its, query, given))
+
+        candidates = [
+            Candidate(options, self._transport, lambda: own),
+            *map(candidate, self._fallbacks),
+        ]
+        return lambda clock: fallback_call(candidates, clock)
 
     def _fallback(self, given: object) -> list[_Fallback]:
         """The client or name that was given, and the fallbacks of that client."""
@@ -275,7 +276,7 @@ class RerankClient:
             self._options,
             model=model,
             provider=provider,
-            extra_headers=Hidden(None),  # headers and body keys are for one provider
+            extra_headers=Secret(None),  # headers and body keys are for one provider
             extra_body=None,
         )
         return [_Fallback(options, None)]

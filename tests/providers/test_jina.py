@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from rerank_integrations import RerankClient
-from rerank_integrations._answers import read
+from rerank_integrations._response import parse_response
 from rerank_integrations.errors import (
     AuthenticationError,
     BadRequestError,
@@ -232,7 +232,7 @@ def test_answer(echo: dict[str, Any]) -> None:
         {"index": 1, "relevance_score": 0.87, **echo},
         {"index": 0, "relevance_score": 0.12, **echo},
     ]
-    response = read(ranked, answer({"model": M0, "usage": usage, "results": results}))
+    response = parse_response(ranked, answer({"model": M0, "usage": usage, "results": results}))
     assert [(r.index, r.relevance_score, r.document) for r in response] == [
         (1, 0.87, "b"),
         (0, 0.12, "a"),

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers import known_names, provider_class
-from rerank_integrations.providers.base import Answer, Failure, Provider, RemoteProvider
+from rerank_integrations.providers.base import ErrorDetails, HTTPResponse, Provider, RemoteProvider
 from rerank_integrations.providers.local import Local
 from rerank_integrations.providers.openrouter import OpenRouter
 from rerank_integrations.providers.portkey import Portkey
@@ -19,7 +19,7 @@ from rerank_integrations.providers.together import Together
 from support import KEY, body_of, call, openrouter, portkey, together
 
 REMOTE = [OpenRouter, Together, Portkey]
-FAILURE = Failure(500, {"x-secret": KEY}, {"key": KEY}, KEY, None, None, is_retryable=True)
+FAILURE = ErrorDetails(500, {"x-secret": KEY}, {"key": KEY}, KEY, None, None, is_retryable=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +178,7 @@ def test_own_provider() -> None:
 def test_own_provider_defaults() -> None:
     """A provider of a user's own has no headers, no engine, no warnings and no key to name."""
     own = Own()
-    answer = Answer(200, {}, b"")
+    answer = HTTPResponse(200, {}, b"")
     assert (own.headers(), own.handler, own.warnings(answer), own.key_hint) == (
         {},
         None,
@@ -189,7 +189,7 @@ def test_own_provider_defaults() -> None:
 
 def test_own_provider_explains_nothing() -> None:
     """A provider without documentation of its errors leaves a failure as it was read."""
-    assert Own().explain(FAILURE) is FAILURE
+    assert Own().parse_error(FAILURE) is FAILURE
 
 
 def test_own_provider_with_fields() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from rerank_integrations._hidden import Hidden
+from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import (
     address_problem,
@@ -27,14 +27,14 @@ DEFAULT = "https://openrouter.ai/api/v1"
     [
         (KEY, SecretStr(KEY)),
         (SecretStr(KEY), SecretStr(KEY)),
-        (Hidden(KEY), SecretStr(KEY)),
+        (Secret(KEY), SecretStr(KEY)),
         (f" {KEY}\n", SecretStr(KEY)),
         (SecretStr(f"{KEY} "), SecretStr(KEY)),
         (None, None),
         ("", None),
         (" \n", None),
         (SecretStr(""), None),
-        (Hidden(None), None),
+        (Secret(None), None),
     ],
 )
 def test_secret(value: object, expected: SecretStr | None) -> None:
@@ -42,7 +42,7 @@ def test_secret(value: object, expected: SecretStr | None) -> None:
     assert secret(value) == expected
 
 
-@pytest.mark.parametrize("value", [KEY.encode(), 5, [KEY], {"key": KEY}, Hidden(5)])
+@pytest.mark.parametrize("value", [KEY.encode(), 5, [KEY], {"key": KEY}, Secret(5)])
 def test_wrong_secret(value: object) -> None:
     """A key of another type is refused without its value in the message."""
     with pytest.raises(ConfigurationError, match="a key is a str or a SecretStr") as caught:

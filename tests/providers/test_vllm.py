@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rerank_integrations import RerankClient
-from rerank_integrations._answers import read
+from rerank_integrations._response import parse_response
 from rerank_integrations.errors import (
     AuthenticationError,
     BadRequestError,
@@ -49,7 +49,7 @@ def sent(*documents: object, **options: Any) -> list[Any]:
 def test_no_key_no_header() -> None:
     """A server that was started without a key is sent no Authorization at all."""
     assert VLLM().headers() == {}
-    headers = request_of(call("a", provider=VLLM())).headers.reveal()
+    headers = request_of(call("a", provider=VLLM())).headers.get_secret_value()
     assert "content-type" in headers
     assert "authorization" not in headers
 
@@ -234,7 +234,7 @@ def test_answer(echo: dict[str, Any]) -> None:
         {"index": 0, "document": echo, "relevance_score": 0.001},
     ]
     body = {"id": "rerank-1", "model": MODEL, "usage": usage, "results": results}
-    response = read(ranked, answer(body))
+    response = parse_response(ranked, answer(body))
     assert [(r.index, r.relevance_score, r.document) for r in response] == [
         (1, 0.998, "b"),
         (0, 0.001, "a"),

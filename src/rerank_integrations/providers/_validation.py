@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from rerank_integrations._hidden import Hidden
+from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError
 
 # https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2 and #section-5.5
@@ -32,8 +32,8 @@ _CODINGS = frozenset({"gzip", "deflate", "identity"})
 
 
 def shown(value: Any) -> Any:
-    """What a Hidden argument holds; any other value as it is."""
-    return value.reveal() if isinstance(value, Hidden) else value
+    """What a Secret argument holds; any other value as it is."""
+    return value.get_secret_value() if isinstance(value, Secret) else value
 
 
 def secret(value: Any) -> SecretStr | None:
@@ -64,7 +64,7 @@ def type_problem(owner: type, given: Mapping[str, Any]) -> str | None:
         union = isinstance(hints[name], UnionType) or get_origin(hints[name]) is Union
         wanted = get_args(hints[name]) if union else (hints[name],)
         kinds = [get_origin(kind) or kind for kind in wanted]
-        if Any in kinds or isinstance(value, Hidden):
+        if Any in kinds or isinstance(value, Secret):
             continue
         also = (int,) if float in kinds else ()
         is_flag = isinstance(value, bool) and bool not in kinds  # a bool is an int in Python

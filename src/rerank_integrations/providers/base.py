@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import SecretStr
 
-from rerank_integrations._hidden import Hidden
+from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import (
     address_problem,
@@ -30,7 +30,7 @@ _LISTWISE = ("jina-reranker-v3",)
 P = TypeVar("P", bound="Provider")
 
 
-class Answer(NamedTuple):
+class HTTPResponse(NamedTuple):
     """What came back over HTTP; `headers` has lower-case names.
 
     `problem` says why there is no content, where the body could not be read.
@@ -45,7 +45,24 @@ class Answer(NamedTuple):
         return f"<answer {self.status_code}, {len(self.content)} bytes>"
 
 
-class Failure(NamedTuple):
+class HTTPRequest(NamedTuple):
+    """A POST, ready to be sent; the pieces of its body follow one another."""
+
+    url: str
+    headers: Secret[dict[str, str]]
+    content: Sequence[bytes]
+    handler: Callable[[bytes], HTTPResponse] | None = None  # instead of the network
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum(map(len, self.content))
+
+    def __repr__(self) -> str:  # a body may hold images
+        return f"<HTTPRequest to {self.url}, {self.size} bytes>"
+
+
+class ErrorDetails(NamedTuple):
     """An error status as it was read, before a provider adds what only it knows.
 
     `error` is the error object of the body, `{}` where there is none.
@@ -68,7 +85,7 @@ class _Hiding(type):
 
     def __call__(cls: type[P], *args: Any, **given: Any) -> P:  # type: ignore[misc]
         given = {
-            name: Hidden(value) if name in cls.secret_arguments else value
+            name: Secret(value) if name in cls.secret_arguments else value
             for name, value in given.items()
         }
         refuse_unknown(cls.__name__, given, [field.name for field in dataclasses.fields(cls)])
@@ -116,7 +133,7 @@ class Provider(metaclass=_Hiding):
         return "the key"
 
     @property
-    def handler(self) -> Callable[[bytes], Answer] | None:
+    def handler(self) -> Callable[[bytes], HTTPResponse] | None:
         """Answers a body in-process; None for an endpoint that is reached over the network."""
         return None
 
@@ -159,11 +176,11 @@ class Provider(metaclass=_Hiding):
         del text
         return fields
 
-    def explain(self, failure: Failure) -> Failure:
+    def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
         """The failure with what only this provider's documentation knows about it."""
         return failure
 
-    def warnings(self, answer: Answer) -> tuple[str, ...]:
+    def warnings(self, answer: HTTPResponse) -> tuple[str, ...]:
         """What the caller should know although the answer is a success."""
         del answer
         return ()
@@ -205,17 +222,17 @@ class RemoteProvider(Provider):
 
     def _found_base_url(self) -> str:
         env = _environment(self.base_url_env)
-        given: Hidden[str] = Hidden(shown(self.base_url) or env or self.default_base_url)
-        problem = address_problem(given.reveal())
+        given: Secret[str] = Secret(shown(self.base_url) or env or self.default_base_url)
+        problem = address_problem(given.get_secret_value())
         if problem:
             raise ConfigurationError(f"base_url {problem}")
-        if not self.allow_http and is_open_http(given.reveal()):
+        if not self.allow_http and is_open_http(given.get_secret_value()):
             raise ConfigurationError(
                 "base_url begins with http://, so the key and the documents would travel "
                 "unencrypted; use https://, or say that you want it: "
                 f"provider={type(self).__name__}(base_url=..., allow_http=True)"
             )
-        return normalised_base_url(given.reveal(), self.default_base_url)
+        return normalised_base_url(given.get_secret_value(), self.default_base_url)
 
     def _needs_key(self) -> bool:
         return True

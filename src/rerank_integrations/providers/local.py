@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 from pydantic_core import from_json, to_json
 
 from rerank_integrations.errors import ConfigurationError, ServerError
-from rerank_integrations.providers.base import Answer, Provider
+from rerank_integrations.providers.base import HTTPResponse, Provider
 
 Scorer: TypeAlias = Callable[[str, Sequence[str]], Iterable[float]]
 """Takes the query and the texts; returns one score a text, higher is better."""
@@ -100,7 +100,7 @@ class Local(Provider):
         return "http://local.invalid/v1/rerank"
 
     @property
-    def handler(self) -> Callable[[bytes], Answer] | None:
+    def handler(self) -> Callable[[bytes], HTTPResponse] | None:
         """The engine itself."""
         return self._answer
 
@@ -122,7 +122,7 @@ class Local(Provider):
         del model
         return False
 
-    def _answer(self, content: bytes) -> Answer:
+    def _answer(self, content: bytes) -> HTTPResponse:
         request = from_json(content)
         scores = self._scores(request["query"], request["documents"])
         order = sorted(range(len(scores)), key=lambda index: -scores[index])
@@ -131,7 +131,7 @@ class Local(Provider):
             for index in order[: request.get("top_n")]
         ]
         body = to_json({"model": request["model"], "results": results})
-        return Answer(200, {"content-type": "application/json"}, body)
+        return HTTPResponse(200, {"content-type": "application/json"}, body)
 
     def _scores(self, query: str, texts: list[str]) -> list[float]:
         try:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import finite, seconds_in
-from rerank_integrations.providers.base import Failure, RemoteProvider
+from rerank_integrations.providers.base import ErrorDetails, RemoteProvider
 
 _CATEGORY = re.compile(r"[a-z0-9-]{1,30}")
 _MOST_CATEGORIES = 2
@@ -156,7 +156,7 @@ class OpenRouter(RemoteProvider):
             "user": self.user,
         }
 
-    def explain(self, failure: Failure) -> Failure:
+    def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
         """Read OpenRouter's error types, its `availability`, and its rate-limit reset.
 
         https://openrouter.ai/docs/api/reference/errors-and-debugging
@@ -217,7 +217,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _wait(failure: Failure, availability: Mapping[str, Any]) -> float | None:
+def _wait(failure: ErrorDetails, availability: Mapping[str, Any]) -> float | None:
     """Seconds to wait: as asked, or on a 429 to an epoch that comes in seconds or ms."""
     asked = finite(availability.get("retry_after"))
     if asked is not None:

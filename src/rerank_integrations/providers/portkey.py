@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import address_problem, bearer, secret, shown
-from rerank_integrations.providers.base import Answer, Failure, RemoteProvider
+from rerank_integrations.providers.base import ErrorDetails, HTTPResponse, RemoteProvider
 
 _LONGEST_METADATA = 128
 _GUARDRAIL_FAILED = 246
@@ -157,7 +157,7 @@ class Portkey(RemoteProvider):
         """An object with a `text`: without one Portkey sends null to the host."""
         return {"text": text, **fields}
 
-    def explain(self, failure: Failure) -> Failure:
+    def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
         """Do not repeat what the gateway calls permanent, or has repeated itself.
 
         A gateway exception wears status 500 but is a wrong setup; a retry count of -1 says that
@@ -167,7 +167,7 @@ class Portkey(RemoteProvider):
         repeated = failure.headers.get("x-portkey-retry-attempt-count") == "-1"
         return failure._replace(is_retryable=False) if permanent or repeated else failure
 
-    def warnings(self, answer: Answer) -> tuple[str, ...]:
+    def warnings(self, answer: HTTPResponse) -> tuple[str, ...]:
         """Say that a guardrail failed although the answer was let through."""
         if answer.status_code == _GUARDRAIL_FAILED:
             return ("a Portkey guardrail failed on this call but let it through",)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rerank_integrations.providers._validation import seconds_in
-from rerank_integrations.providers.base import Failure, RemoteProvider
+from rerank_integrations.providers.base import ErrorDetails, RemoteProvider
 
 _DEDICATED = (
     "Together serves this model on a dedicated endpoint only: start one and pass its name as the "
@@ -48,7 +48,7 @@ class Together(RemoteProvider):
             return self.native_rank_fields
         return "llama-rank" in model.lower()
 
-    def explain(self, failure: Failure) -> Failure:
+    def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
         """Say what a model that is not serverless needs, and read the rate-limit reset.
 
         `x-ratelimit-reset` is a duration in seconds here

@@ -1,4 +1,4 @@
-"""Manners towards one endpoint, shared by all threads and tasks: pace, patience, and a break."""
+"""Rate limits, Retry-After and a circuit breaker for one endpoint, for all threads and tasks."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 _MINUTE = 60.0
-_FAILURES = 5  # in a row, before an endpoint that has a stand-in is left alone
-_BREAK = 30.0  # seconds for which it is left alone, and after which one call tries again
+FAILURE_THRESHOLD = 5  # in a row, before an endpoint that has a stand-in is left alone
+COOLDOWN = 30.0  # seconds for which it is left alone, and after which one call tries again
 _GAP = 0.01  # seconds between those who return after a hold
 
 
-class Pace(NamedTuple):
+class RateLimit(NamedTuple):
     """How much may be sent in any minute; None for no limit."""
 
     requests: int | None = None
     documents: int | None = None
 
 
-class Turn(float):
+class Reservation(float):
     """Seconds to wait, and what is needed to wait on or to give the place back."""
 
     at: float
     holds: int
 
 
-class Traffic:
+class RateLimiter:
     """What was sent to an endpoint of late, and how it fared.
 
     Args:
@@ -49,9 +49,9 @@ class Traffic:
         """Start with a lock that nobody holds, in a forked child."""
         self._lock = threading.Lock()
 
-    def turn(
-        self, pace: Pace, documents: int, pause: float = 0.0, latest: float | None = None
-    ) -> Turn | None:
+    def reserve(
+        self, pace: RateLimit, documents: int, pause: float = 0.0, latest: float | None = None
+    ) -> Reservation | None:
         """Seconds until a request with so many documents may go; its place is taken.
 
         At least `pause`; None where it would be later than in `latest` seconds, and then no
@@ -69,17 +69,17 @@ class Traffic:
                 self._requests.take(goes, 1)
             if pace.documents is not None:
                 self._documents.take(goes, documents)
-            turn = Turn(goes - now)
+            turn = Reservation(goes - now)
             turn.at, turn.holds = goes, self._holds
             return turn
 
-    def give_back(self, turn: Turn, documents: int) -> None:
+    def cancel(self, turn: Reservation, documents: int) -> None:
         """The place of a turn is free again: its request will not be sent."""
         with self._lock:
             self._requests.drop(turn.at, 1)
             self._documents.drop(turn.at, documents)
 
-    def held_since(self, turn: Turn, latest: float | None = None) -> float | None:
+    def extra_wait(self, turn: Reservation, latest: float | None = None) -> float | None:
         """Seconds to wait on, after a turn's own wait, for a hold that has begun meanwhile.
 
         None where it ends later than in `latest` seconds.
@@ -92,7 +92,7 @@ class Traffic:
             goes, self._behind = self._after_hold(now, now)
             return None if latest is not None and goes - now > latest else goes - now
 
-    def hold(self, seconds: float) -> None:
+    def block_for(self, seconds: float) -> None:
         """Nobody sends for so long: the endpoint has asked for it."""
         with self._lock:
             until = self._clock() + seconds
@@ -106,33 +106,33 @@ class Traffic:
             return goes, self._behind
         return max(goes, self._held_until) + self._behind * _GAP, self._behind + 1
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         """A call failed in a way that a stand-in may cure."""
         with self._lock:
             self._failures += 1
-            if self._failures >= _FAILURES:
-                self._out_until = self._clock() + _BREAK
+            if self._failures >= FAILURE_THRESHOLD:
+                self._out_until = self._clock() + COOLDOWN
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """A call was answered."""
         with self._lock:
             self._failures = 0
             self._out_until = 0.0
 
-    def looks_out(self) -> bool:
+    def is_open(self) -> bool:
         """Whether it is left alone for now."""
         with self._lock:
-            return self._failures >= _FAILURES and self._clock() < self._out_until
+            return self._failures >= FAILURE_THRESHOLD and self._clock() < self._out_until
 
-    def is_out(self) -> bool:
+    def blocks_call(self) -> bool:
         """The same; when the break is over, one caller is told no, and has to try."""
         with self._lock:
-            if self._failures < _FAILURES:
+            if self._failures < FAILURE_THRESHOLD:
                 return False
             now = self._clock()
             if now < self._out_until:
                 return True
-            self._out_until = now + _BREAK
+            self._out_until = now + COOLDOWN
             return False
 
 

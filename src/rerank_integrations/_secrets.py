@@ -1,4 +1,4 @@
-"""A box for what must be seen by nobody: its repr tells the kind and size of the content only."""
+"""Keeps keys and header values out of reprs, logs and tracebacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Hidden(Generic[T_co]):
+class Secret(Generic[T_co]):
     """Holds headers or a body, so that a traceback with local variables shows neither."""
 
     __slots__ = ("_content",)
@@ -16,12 +16,12 @@ class Hidden(Generic[T_co]):
     def __init__(self, content: T_co) -> None:
         self._content = content
 
-    def reveal(self) -> T_co:
+    def get_secret_value(self) -> T_co:
         """The content; use it in an expression, do not keep it in a local variable."""
         return self._content
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Hidden) and bool(self._content == other._content)
+        return isinstance(other, Secret) and bool(self._content == other._content)
 
     __hash__ = None  # type: ignore[assignment]  # the content may be a dict
 

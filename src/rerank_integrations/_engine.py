@@ -1,0 +1,262 @@
+"""Runs a call: a sync runner and an async one, which differ by the await alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rerank_integrations._network_errors import Limits, rerank_error
+from rerank_integrations._rate_limit import Reservation
+from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, Send, log
+from rerank_integrations.errors import RerankError, RerankTimeoutError
+from rerank_integrations.models import RerankResponse
+from rerank_integrations.providers.base import HTTPResponse
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+_TIMER_STEP = 0.001  # seconds by which a timer of the system may end early
+
+MakeCall: TypeAlias = Callable[[Clock], Call]
+"""Makes the generator of a call, which reads the time from a clock."""
+
+
+class StoppedError(Exception):
+    """The call has failed in another thread."""
+
+
+def run_sync(make_call: MakeCall) -> RerankResponse:
+    """Run a call in this thread; the requests of a split call in several.
+
+    Raises:
+        RerankError: what the call raises.
+    """
+    clock = _clock()
+    return _run_sync(make_call(clock), clock)
+
+
+async def run_async(make_call: MakeCall) -> RerankResponse:
+    """Run a call on the running event loop; the requests of a split call in several tasks.
+
+    Raises:
+        RerankError: what the call raises.
+    """
+    clock = _clock()
+    return await _run_async(make_call(clock), clock)
+
+
+def _clock() -> Clock:
+    started = time.monotonic()
+    return lambda: time.monotonic() - started
+
+
+def _run_sync(
+    call: Call | ChunkCall, clock: Clock, stop: threading.Event | None = None
+) -> RerankResponse:
+    try:
+        step: Send | Gather = next(call)
+        while True:
+            try:
+                came: Any
+                if isinstance(step, Gather):
+                    came = _gather_sync(step, clock)
+                else:
+                    came = _send_sync(step, clock, stop)
+            except RerankError as error:
+                step = call.throw(error)
+            else:
+                step = call.send(came)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+async def _run_async(call: Call | ChunkCall, clock: Clock) -> RerankResponse:
+    try:
+        step: Send | Gather = next(call)
+        while True:
+            try:
+                came: Any
+                if isinstance(step, Gather):
+                    came = await _gather_async(step, clock)
+                else:
+                    came = await _send_async(step, clock)
+            except RerankError as error:
+                step = call.throw(error)
+            else:
+                step = call.send(came)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+def _send_sync(send: Send, clock: Clock, stop: threading.Event | None) -> Outcome:
+    reservation = _reserve(send, clock)
+    wait = float(reservation)
+    try:
+        while wait:
+            _log_wait(send, wait)
+            time.sleep(wait)
+            wait = _extra_wait(send, clock, reservation)
+    except BaseException:
+        send.limiter.cancel(reservation, send.documents)
+        raise
+    if stop is not None and stop.is_set():
+        raise StoppedError  # send nothing for a call that has failed
+    began = clock()
+    request = send.request
+    ends = None if send.deadline is None else time.monotonic() - began + send.deadline
+    result: HTTPResponse | RerankError
+    try:
+        if request.handler is not None:
+            result = request.handler(b"".join(request.content))
+        else:
+            result = send.transport.sender().send(request, send.timeouts, ends)
+    except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
+        result = _error(cause, send, clock)
+    now = clock()
+    return Outcome(result, now, now - began)
+
+
+async def _send_async(send: Send, clock: Clock) -> Outcome:
+    import asyncio  # noqa: PLC0415  # slow, and loaded where a loop runs
+
+    reservation = _reserve(send, clock)
+    wait = float(reservation)
+    try:
+        while wait:
+            _log_wait(send, wait)
+            await asyncio.sleep(wait)
+            wait = _extra_wait(send, clock, reservation)
+    except BaseException:
+        send.limiter.cancel(reservation, send.documents)
+        raise
+    began = clock()
+    request = send.request
+    result: HTTPResponse | RerankError
+    try:
+        async with asyncio.timeout(_time_left(send, clock)):
+            if request.handler is not None:
+                content = b"".join(request.content)
+                result = await asyncio.to_thread(request.handler, content)
+            else:
+                sender = await send.transport.async_sender()
+                result = await sender.send(request, send.timeouts)
+    except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
+        result = _error(cause, send, clock)
+    now = clock()
+    return Outcome(result, now, now - began)
+
+
+def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankError]:
+    """The results of several generators, each run in a thread."""
+    from concurrent.futures import (  # noqa: PLC0415  # slow, and rare
+        FIRST_EXCEPTION,
+        ThreadPoolExecutor,
+        wait,
+    )
+
+    pool = ThreadPoolExecutor(min(gather.at_once, len(gather.calls)), "rerank")
+    stop = threading.Event()
+
+    def run(call: ChunkCall) -> RerankResponse:
+        try:
+            return _run_sync(call, clock, stop)
+        except BaseException:
+            if not gather.keep_errors:
+                stop.set()
+            raise
+
+    try:
+        futures = [pool.submit(run, call) for call in gather.calls]
+        if gather.keep_errors:
+            return [_result_or_error(future) for future in futures]
+        ended = wait(futures, return_when=FIRST_EXCEPTION).done
+        failed = [f for f in futures if f in ended and not f.cancelled() and f.exception()]
+        own = [f for f in failed if not isinstance(f.exception(), StoppedError)]
+        return [future.result() for future in own or futures]
+    finally:  # after a failure nobody waits for the requests in flight
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result_or_error(future: Future[RerankResponse]) -> RerankResponse | RerankError:
+    try:
+        return future.result()
+    except RerankError as error:
+        return error
+
+
+async def _gather_async(gather: Gather, clock: Clock) -> list[RerankResponse | RerankError]:
+    """The results of several generators, each run in a task."""
+    import asyncio  # noqa: PLC0415  # loaded by now
+
+    slots = asyncio.Semaphore(gather.at_once)
+    stop = asyncio.Event()
+
+    async def run(call: ChunkCall) -> RerankResponse | RerankError:
+        async with slots:
+            if stop.is_set():  # cancelled in a moment: the call has failed
+                raise asyncio.CancelledError
+            try:
+                return await _run_async(call, clock)
+            except RerankError as error:
+                if gather.keep_errors:
+                    return error
+                stop.set()
+                raise
+
+    tasks = [asyncio.create_task(run(call)) for call in gather.calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _reserve(send: Send, clock: Clock) -> Reservation:
+    """The slot of a request among all that go to the endpoint.
+
+    Raises:
+        RerankTimeoutError: the deadline has passed, or would pass before the slot.
+    """
+    left = _time_left(send, clock)
+    if left is not None and left <= 0:
+        raise RerankTimeoutError("the deadline passed before the request could be sent")
+    reservation = send.limiter.reserve(send.rate_limit, send.documents, send.delay, left)
+    if reservation is None:
+        raise _too_late()
+    return reservation
+
+
+def _extra_wait(send: Send, clock: Clock, reservation: Reservation) -> float:
+    """Seconds to wait after the wait of the reservation: the endpoint was blocked meanwhile."""
+    wait = send.limiter.extra_wait(reservation, _time_left(send, clock))
+    if wait is None:
+        raise _too_late()
+    return wait
+
+
+def _log_wait(send: Send, seconds: float) -> None:
+    log.debug("waiting %.2f s before a request to %s", seconds, send.request.url)
+
+
+def _too_late() -> RerankTimeoutError:
+    return RerankTimeoutError(
+        "the deadline would pass before the request may be sent: the rate limit, or the "
+        "provider's Retry-After, asks to wait longer"
+    )
+
+
+def _time_left(send: Send, clock: Clock) -> float | None:
+    """The seconds that the call still has."""
+    return None if send.deadline is None else send.deadline - clock()
+
+
+def _error(cause: Exception, send: Send, clock: Clock) -> RerankError:
+    """The error of an HTTP library as one of ours; a defect of this package is raised."""
+    left = _time_left(send, clock)
+    limits = Limits(send.timeouts, send.deadline, left is not None and left <= _TIMER_STEP)
+    retry = send.retry_on_timeout
+    return rerank_error(cause, send.request.url, limits, retry_on_timeout=retry)

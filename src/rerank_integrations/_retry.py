@@ -1,0 +1,346 @@
+"""When to send a request, when to retry it, and when to fall back: no I/O and no clock of its own.
+
+A call is a generator. It yields a `Send` or a `Gather`, and is sent what came of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
+
+from rerank_integrations._options import Options
+from rerank_integrations._rate_limit import RateLimit, RateLimiter
+from rerank_integrations._request import Chunk, RequestPlan
+from rerank_integrations._response import (
+    merge_responses,
+    parse_response,
+    redact_error,
+    secrets_of,
+)
+from rerank_integrations._transport import Transport
+from rerank_integrations.errors import (
+    Attempt,
+    ConfigurationError,
+    RerankError,
+    ResponseError,
+    StatusError,
+    TransportError,
+)
+from rerank_integrations.models import RerankResponse
+from rerank_integrations.providers.base import HTTPRequest, HTTPResponse
+
+FIRST_DELAY = 0.5  # seconds; doubles with each retry
+MAX_DELAY = 8.0
+MAX_RETRY_AFTER = 60.0  # seconds; a server that asks for more is not waited for
+# Together's code for a model that needs an endpoint of its own
+_NO_MODEL = "model_not_available"
+_FALLBACK_STATUSES = frozenset({401, 402, 403, 404, 408, 429})
+log = logging.getLogger("rerank_integrations")
+
+Clock: TypeAlias = Callable[[], float]
+"""Seconds since the call began."""
+
+
+class Send(NamedTuple):
+    """Wait `delay` seconds, or longer if the rate limit asks for it, then send the request.
+
+    What comes back is an `Outcome`. `timeouts` are those of the connect, write, read and pool
+    phase, None for the HTTP client's own; `deadline` is the seconds from the beginning of the call
+    to its end, None for no end. If the request cannot be sent before that, nothing is sent and a
+    `RerankTimeoutError` is thrown in.
+    """
+
+    delay: float
+    request: HTTPRequest
+    transport: Transport
+    timeouts: dict[str, float | None] | None
+    deadline: float | None
+    rate_limit: RateLimit = RateLimit()
+    documents: int = 0
+    retry_on_timeout: bool = True
+
+    @property
+    def limiter(self) -> RateLimiter:
+        """The rate limiter of the endpoint."""
+        return self.transport.limiter(self.request.url)
+
+
+class Outcome(NamedTuple):
+    """What came of a request: a response or an error, when, and after how many seconds."""
+
+    result: HTTPResponse | RerankError
+    elapsed: float
+    seconds: float = 0.0
+
+
+ChunkCall: TypeAlias = Generator[Send, Outcome, RerankResponse]
+
+
+class Gather(NamedTuple):
+    """Run several generators, so many at once; what comes back lists their results, in order.
+
+    The first error of any is thrown in, and those that have not begun are left; with
+    `keep_errors` the errors are in the list.
+    """
+
+    calls: Sequence[ChunkCall]
+    at_once: int
+    keep_errors: bool
+
+
+Call: TypeAlias = Generator[Send | Gather, Any, RerankResponse]
+
+
+def rerank_call(
+    plan: RequestPlan,
+    transport: Transport,
+    jitter: Callable[[], float] = random.random,
+    *,
+    deadline: float | None = None,
+) -> Call:
+    """Send the requests of a plan and merge their responses.
+
+    A `deadline` replaces that of the plan's options.
+
+    Raises:
+        RerankError: that of the last attempt, with all attempts in its `attempts`.
+    """
+    options = plan.options
+    ends = options.deadline if deadline is None else deadline
+    calls = [_chunk_call(chunk, transport, jitter, ends) for chunk in plan.chunks]
+    outcomes: list[RerankResponse | RerankError] = []
+    if len(calls) > 1:
+        log.debug(
+            "%s: the call is split into %d requests, at most %d at once",
+            options.provider.name,
+            len(calls),
+            options.max_concurrency,
+        )
+        outcomes = yield Gather(calls, options.max_concurrency, options.on_partial == "keep")
+    elif calls:
+        outcomes = [(yield from calls[0])]
+    return merge_responses(plan, outcomes)
+
+
+def _chunk_call(
+    chunk: Chunk, transport: Transport, jitter: Callable[[], float], ends: float | None
+) -> ChunkCall:
+    options = chunk.options
+    attempts: tuple[Attempt, ...] = ()
+    last: RerankError | None = None
+    outcome: Outcome | None
+    send = Send(
+        0.0,
+        chunk.request(),
+        transport,
+        options.timeouts(),
+        ends,
+        options.rate_limit(),
+        len(chunk.sent),
+        options.retry_on_timeout,
+    )
+    try:
+        while True:
+            try:
+                outcome = yield send
+            except RerankError as too_late:
+                raise last or too_late from None
+            try:
+                response = _parsed(chunk, outcome.result, (*attempts, _attempt(options)))
+            except ConfigurationError:  # nothing was sent
+                raise
+            except RerankError as error:
+                _log_request(chunk, outcome, error)
+                attempts += (_attempt(options, f"{type(error).__name__}: {error}"),)
+                last, error.attempts = error, attempts
+                error.retries = len(attempts) - 1
+                delay = _delay(error, jitter())
+                if isinstance(error, StatusError) and error.retry_after:
+                    send.limiter.block_for(min(error.retry_after, MAX_RETRY_AFTER))
+                used_up = len(attempts) > options.max_retries
+                too_late_then = ends is not None and outcome.elapsed + delay >= ends
+                too_long = delay > MAX_RETRY_AFTER
+                if used_up or too_late_then or too_long or not error.is_retryable:
+                    raise
+                log.debug(
+                    "%s: retry %d of %d in %.2f s, after %s",
+                    options.provider.name,
+                    len(attempts),
+                    options.max_retries,
+                    delay,
+                    type(error).__name__,
+                )
+                send = send._replace(delay=delay)
+            else:
+                _log_request(chunk, outcome, response)
+                return response
+    finally:
+        last = outcome = None  # an error refers to this frame by its traceback
+
+
+def _log_request(chunk: Chunk, outcome: Outcome, came: RerankResponse | RerankError) -> None:
+    if not log.isEnabledFor(logging.INFO):
+        return
+    result = outcome.result
+    status = result.status_code if isinstance(result, HTTPResponse) else type(came).__name__
+    log.info(
+        "%s %s: %d documents, %s, %.0f ms, request id %s",
+        chunk.options.provider.name,
+        chunk.options.model,
+        len(chunk.sent),
+        status,
+        outcome.seconds * 1000,
+        getattr(came, "request_id", None),
+    )
+
+
+def _parsed(
+    chunk: Chunk, result: HTTPResponse | RerankError, attempts: tuple[Attempt, ...]
+) -> RerankResponse:
+    if isinstance(result, RerankError):
+        redact_error(result, secrets_of(chunk))
+        try:
+            raise result
+        finally:
+            del result  # it refers to this frame by its traceback
+    try:
+        return parse_response(chunk, result, attempts)
+    except RerankError as error:
+        # the frames that parsed it hold the text of the response, which may repeat a key
+        raise error.with_traceback(None) from error.__cause__
+
+
+def _attempt(options: Options, error: str | None = None) -> Attempt:
+    return Attempt(options.provider.name, options.model, error)
+
+
+def _delay(error: RerankError, jitter: float) -> float:
+    """Exponential backoff with jitter, and never less than the server asked for, in seconds."""
+    doublings = min(len(error.attempts) - 1, 10)
+    backoff = min(FIRST_DELAY * 2.0**doublings, MAX_DELAY)
+    asked = (error.retry_after or 0.0) if isinstance(error, StatusError) else 0.0
+    return max(backoff * (0.5 + jitter / 2), asked)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Candidate:
+    """A provider that may serve the call.
+
+    Attributes:
+        options: the options of the call for this provider.
+        transport: sends its requests.
+        plan: encodes the call for it.
+    """
+
+    options: Options
+    transport: Transport
+    plan: Callable[[], RequestPlan]
+
+    def limiter(self) -> RateLimiter:
+        """The limiter of its endpoint, with the circuit breaker."""
+        return self.transport.limiter(self.options.provider.url)
+
+
+class _Progress:
+    """What has come of the candidates so far."""
+
+    def __init__(self) -> None:
+        self.attempts: tuple[Attempt, ...] = ()
+        self.retries = 0
+        self.refusals: list[RerankError] = []
+        self.errors: list[RerankError] = []
+
+    def skip(self, one: Candidate, why: str) -> None:
+        log.debug("%s is skipped; the next fallback is tried", one.options.provider.name)
+        attempt = Attempt(one.options.provider.name, one.options.model, f"not asked: {why}")
+        self.attempts += (attempt,)
+
+    def fail(self, one: Candidate, error: RerankError) -> None:
+        self.errors.append(error)
+        self.retries += error.retries
+        if error.attempts:
+            self.attempts += error.attempts
+        else:
+            self.skip(one, _describe(error))
+
+
+def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
+    """Try one candidate after another until one succeeds; those still to be tried share the time.
+
+    A candidate whose circuit breaker is open is skipped, unless no other can serve the call.
+
+    Raises:
+        RerankError: that of the first that was tried, with the attempts of all.
+    """
+    progress = _Progress()
+    out = [one for one in candidates if one.limiter().is_open()]
+    for one in candidates if len(out) < len(candidates) else ():
+        if one in out or one.limiter().blocks_call():
+            progress.skip(one, "it has failed several times in a row")
+            continue
+        left = sum(other not in out for other in candidates[candidates.index(one) :])
+        response = yield from _try(progress, one, left, clock)
+        if response is not None:
+            return response
+    if not progress.errors:
+        for place, one in enumerate(out):
+            response = yield from _try(progress, one, len(out) - place, clock)
+            if response is not None:
+                return response
+    error = (progress.errors or progress.refusals)[0]
+    error.attempts, error.retries = progress.attempts, progress.retries
+    raise error
+
+
+def _try(
+    progress: _Progress, one: Candidate, left: int, clock: Clock
+) -> Generator[Send | Gather, Any, RerankResponse | None]:
+    """The response of a candidate, or None if the next is to be tried."""
+    try:
+        plan = one.plan()
+    except RerankError as error:
+        progress.refusals.append(error)
+        progress.skip(one, _describe(error))
+        return None
+    ends = _share(one.options.deadline, clock(), left)
+    try:
+        response = yield from rerank_call(plan, one.transport, deadline=ends)
+    except RerankError as error:
+        progress.fail(one, error)
+        if not falls_back(error) and len(progress.errors) == 1:  # a fault of the call itself
+            error.attempts, error.retries = progress.attempts, progress.retries
+            raise
+        log.debug("%s failed with %s", one.options.provider.name, type(error).__name__)
+        if falls_back(error) and error.attempts:  # and not only the caller's own rate limit
+            one.limiter().record_failure()
+            if one.limiter().is_open():
+                log.debug("%s: the circuit breaker is open", one.options.provider.name)
+        return None
+    one.limiter().record_success()
+    return replace(
+        response,
+        attempts=progress.attempts + response.attempts,
+        retries=progress.retries + response.retries,
+    )
+
+
+def falls_back(error: RerankError) -> bool:
+    """Whether another provider may succeed: not if the call itself is wrong."""
+    if isinstance(error, StatusError):
+        elsewhere = error.status_code in _FALLBACK_STATUSES or error.status_code >= 500
+        return elsewhere or error.code == _NO_MODEL
+    return isinstance(error, TransportError | ResponseError)
+
+
+def _share(deadline: float | None, elapsed: float, left: int) -> float | None:
+    """The end for one of the candidates that are left, in seconds since the call began."""
+    if deadline is None:
+        return None
+    return elapsed + max(deadline - elapsed, 0.001) / left
+
+
+def _describe(error: RerankError) -> str:
+    return f"{type(error).__name__}: {error}"
