@@ -266,7 +266,7 @@ def test_an_interrupted_split_call(server: Server, monkeypatch: pytest.MonkeyPat
 
     client = chain(server, max_documents_per_request=1, max_concurrency=1)
     with monkeypatch.context() as patch:
-        patch.setattr("concurrent.futures.wait", interrupted)
+        patch.setattr("rerank_integrations._engine.wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             client.rerank(QUERY, ["a"] * 20)
     server.released.set()

@@ -52,7 +52,7 @@ def send_fixture(request: pytest.FixtureRequest, server: Server) -> Send:
     def send(*nodes: BaseNode, **settings: Any) -> list[Any]:
         reranker = RerankPostprocessor(
             model="openrouter:m",
-            api_key="the-key",  # type: ignore[arg-type]
+            api_key="the-key",
             base_url=server.url,
             **settings,
         )
@@ -336,7 +336,7 @@ def test_files_are_read_beside_the_event_loop(
     monkeypatch.setattr(Path, "read_bytes", noted)
     reranker = RerankPostprocessor(
         model="openrouter:m",
-        api_key="the-key",  # type: ignore[arg-type]
+        api_key="the-key",
         base_url=server.url,
         allow_local_images=True,
     )

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from rerank_integrations._options import CallOptions, ClientOptions, Options, resolved
+from rerank_integrations import RerankClient
+from rerank_integrations._options import NOT_GIVEN, Options, resolved
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
 from rerank_integrations.providers.local import Local
@@ -18,7 +19,9 @@ from support import KEY, openrouter, options, together
 
 def changed(given: Options, **changes: Any) -> Options:
     """The options with changes, as `with_options` makes them."""
-    return given.but("with_options", ClientOptions, changes)
+    if changes.get("extra_headers") is not None:
+        changes["extra_headers"] = Secret(changes["extra_headers"])
+    return given.replace(changes)
 
 
 class Two:
@@ -88,7 +91,7 @@ def test_wrong_seconds(name: str, seconds: object) -> None:
 @pytest.mark.parametrize(
     ("timeout", "expected"),
     [
-        ("default", None),
+        (NOT_GIVEN, None),
         (None, {"connect": None, "read": None, "write": None, "pool": None}),
         (2, {"connect": 2, "read": 2, "write": 2, "pool": 2}),
         (
@@ -98,7 +101,7 @@ def test_wrong_seconds(name: str, seconds: object) -> None:
     ],
 )
 def test_phases(timeout: object, expected: object) -> None:
-    """A timeout counts for each phase of a request, and "default" leaves it to the HTTP client."""
+    """A timeout counts for each phase of a request, and NOT_GIVEN leaves it to the HTTP client."""
     assert options(timeout=timeout).timeouts() == expected
 
 
@@ -250,14 +253,16 @@ def test_body_keys_are_added() -> None:
 
 def test_unknown_change() -> None:
     """An unknown option is refused with the one that was probably meant."""
+    client = RerankClient("local:bm25")
     with pytest.raises(ConfigurationError, match=r"with_options has no argument 'top_k'.*'top_n'"):
-        changed(options(), top_k=3)
+        client.with_options(top_k=3)  # type: ignore[call-arg]
 
 
 def test_provider_of_one_call() -> None:
     """One call cannot change the provider."""
+    client = RerankClient("local:bm25")
     with pytest.raises(ConfigurationError, match="rerank has no argument 'provider'"):
-        options().but("rerank", CallOptions, {"provider": together()})
+        client.rerank("q", ["a"], provider=together())  # type: ignore[call-arg]
 
 
 def test_change_of_provider() -> None:

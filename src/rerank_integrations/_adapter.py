@@ -2,23 +2,110 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import logging
-import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    SecretStr,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 
-from rerank_integrations._options import OnImage, hide_headers, resolved
+from rerank_integrations._options import (
+    INSTEAD,
+    NOT_GIVEN,
+    NotGiven,
+    OnImage,
+    OnPartial,
+    Options,
+    PhasedTimeout,
+    Timeout,
+    checked_arguments,
+    given,
+    hide_secrets,
+)
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
-from rerank_integrations.models import RerankResponse, RerankResult
+from rerank_integrations.images import ImageUrls
+from rerank_integrations.models import RerankResponse
+from rerank_integrations.providers._validation import refuse_unknown
+from rerank_integrations.providers.base import Provider
 
+# what an adapter needs for its signatures, from one place
+__all__ = [
+    "LEFT_TO_CLIENT",
+    "NOT_GIVEN",
+    "Adapter",
+    "ImageUrls",
+    "NotGiven",
+    "OnError",
+    "OnImage",
+    "OnPartial",
+    "Provider",
+    "Timeout",
+    "answered",
+    "checked_arguments",
+    "declared_init",
+    "failed",
+    "given",
+]
 # what the client says where the adapter does not
-LEFT_TO_CLIENT = ("top_n", "rank_fields", "on_image")
-_MAY_BE_NONE = ("top_n", "rank_fields")
+LEFT_TO_CLIENT = tuple(
+    option.name
+    for option in dataclasses.fields(Options)
+    if option.name not in {"model", "provider"}
+)
+_MAY_BE_NONE = frozenset(LEFT_TO_CLIENT) - {
+    *("max_retries", "retry_on_timeout", "extra_headers", "extra_body", "on_image"),
+    *("image_urls", "max_concurrency", "on_partial"),
+}
 log = logging.getLogger("rerank_integrations")
+
+
+OnError: TypeAlias = Literal["raise", "passthrough"]
+"""What an adapter does if reranking fails."""
+
+
+def _timeout_as_json(timeout: Any) -> Any:
+    return timeout.as_dict() if isinstance(timeout, PhasedTimeout) else timeout
+
+
+def _names_only(fallbacks: Sequence[Any]) -> list[str]:
+    return [one for one in fallbacks if isinstance(one, str)]
+
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def declared_init(declared: F) -> F:
+    """An `__init__` with the signature of `declared`, which sets what was given and no default.
+
+    So a subclass may change a default, and `model_fields_set` holds what the caller set.
+    """
+    takes = [name for name in inspect.signature(declared).parameters if name != "self"]
+
+    @functools.wraps(declared)
+    def init(self: Any, *args: Any, **keywords: Any) -> None:
+        if len(args) > 1:
+            raise ConfigurationError(f"{type(self).__name__} takes one positional argument, model")
+        taken = {**({"model": args[0]} if args else {}), **keywords}
+        del keywords  # it may hold a key, and so may not the frame of an error
+        hide_secrets(taken)
+        known = dict.fromkeys([*takes, *type(self).model_fields])  # a subclass may have its own
+        if not taken.keys() <= known.keys():
+            refuse_unknown(type(self).__name__, taken, list(known), INSTEAD)
+        BaseModel.__init__(self, **taken)
+
+    return init  # type: ignore[return-value]
 
 
 class Adapter(BaseModel):
@@ -30,33 +117,48 @@ class Adapter(BaseModel):
 
     model: str | None = None
     client: SkipJsonSchema[RerankClient | None] = Field(default=None, exclude=True, repr=False)
+    provider: SkipJsonSchema[Provider | None] = Field(default=None, exclude=True, repr=False)
     api_key: SecretStr | None = Field(default=None, repr=False)
     base_url: str | None = None
+    fallbacks: Annotated[Sequence[Any], PlainSerializer(_names_only)] = ()
+    on_error: OnError = "raise"
     top_n: int | None = Field(default=None, ge=1, strict=True)
     rank_fields: Sequence[str] | None = Field(default=None, min_length=1)
     score_threshold: float | None = Field(default=None, allow_inf_nan=False)
-    on_error: Literal["raise", "passthrough"] = "raise"
+    timeout: Annotated[Any, PlainSerializer(_timeout_as_json)] = None
+    deadline: float | None = None
+    max_retries: int | None = Field(default=None, strict=True)
+    retry_on_timeout: bool | None = Field(default=None, strict=True)
+    extra_headers: SkipJsonSchema[Any] = Field(default=None, exclude=True, repr=False)
+    extra_body: Mapping[str, Any] | None = None
     on_image: OnImage | None = None
+    max_image_bytes: int | None = Field(default=None, strict=True)
+    max_image_pixels: int | None = Field(default=None, strict=True)
+    image_urls: ImageUrls | None = None
+    max_documents_per_request: int | None = Field(default=None, strict=True)
+    max_request_bytes: int | None = Field(default=None, strict=True)
+    max_concurrency: int | None = Field(default=None, strict=True)
+    on_partial: OnPartial | None = None
+    requests_per_minute: int | None = Field(default=None, strict=True)
+    documents_per_minute: int | None = Field(default=None, strict=True)
 
     _made: tuple[object, RerankClient] | None = PrivateAttr(default=None)
-
-    if not TYPE_CHECKING:  # type checkers read the fields
-
-        def __init__(self, **settings: Any) -> None:
-            # a ValidationError keeps its input, and so do frames that raise
-            _hide_secrets(settings)
-            super().__init__(**settings)
 
     @model_validator(mode="after")
     def _check_client(self) -> Self:
         self._ranker().with_options(**self._options())  # checks them now, not at the first call
         return self
 
-    def with_options(self, **changes: Any) -> Self:
+    def __eq__(self, other: object) -> bool:
+        """Equal settings make equal adapters, whatever connections they have open."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    __hash__ = object.__hash__
+
+    def _copy_with(self, changes: dict[str, Any]) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
-        _hide_secrets(changes)
-        given = {name: getattr(self, name) for name in self.model_fields_set}
-        checked = type(self)(**{**given, **changes})
+        own = {name: getattr(self, name) for name in self.model_fields_set}
+        checked = type(self)(**{**own, **changes})
         return self.model_copy(update={name: getattr(checked, name) for name in changes})
 
     def close(self) -> None:
@@ -81,33 +183,39 @@ class Adapter(BaseModel):
 
     def _ranker(self) -> RerankClient:
         """The client, made anew where `model_copy` has changed what it was made from."""
-        source = (self.model, self.client, self.api_key, self.base_url)
+        source = (
+            self.model, self.client, self.provider, self.api_key, self.base_url, self.fallbacks
+        )  # fmt: skip
         made = self._made
         if made is None or made[0] != source:
-            self._made = made = (source, _client_of(*source))
+            self._made = made = (
+                source,
+                _client_of(
+                    self.model,
+                    self.client,
+                    provider=self.provider,
+                    api_key=self.api_key,
+                    base_url=self.base_url,
+                    fallbacks=self.fallbacks,
+                ),
+            )
         return made[1]
 
     def _options(self) -> dict[str, Any]:
         """What a call overrides: what was set here, or in a subclass; else the client's holds."""
-        own = {name: getattr(self, name) for name in LEFT_TO_CLIENT}
+        own, was_set = self.__dict__, self.model_fields_set
         return {
-            name: value
-            for name, value in own.items()
-            if value is not None or (name in self.model_fields_set and name in _MAY_BE_NONE)
+            name: own[name]
+            for name in LEFT_TO_CLIENT
+            if own[name] is not None or (name in was_set and name in _MAY_BE_NONE)
         }
 
-    def _call_options(self, given: Any) -> dict[str, Any]:
+    def _call_options(self, changes: Any) -> dict[str, Any]:
         """What a call overrides: what was set here, then what was given for the call."""
-        hide_headers(given)
-        return {**self._options(), **given}
+        return {**self._options(), **changes}
 
     def _top_n(self) -> int | None:
         return self._options().get("top_n", self._ranker().top_n)
-
-    def _kept(self, response: RerankResponse) -> list[RerankResult]:
-        """The results that reach the threshold."""
-        least = self.score_threshold
-        return [r for r in response if least is None or r.relevance_score >= least]
 
     def _passes(self, error: RerankError) -> bool:
         """Whether to go on without scores: never for a mistake that was made on this side."""
@@ -126,15 +234,6 @@ class Adapter(BaseModel):
             "rerank_documents": count,
             "rerank_top_n": self._top_n(),
         }
-
-
-def _hide_secrets(settings: dict[str, Any]) -> None:
-    """Hide what is secret in the settings themselves: no frame that raises may hold it."""
-    if isinstance(settings.get("api_key"), str):
-        settings["api_key"] = SecretStr(settings["api_key"])
-    if isinstance(settings.get("base_url"), str):
-        # a password is refused all the same, but the frames that refuse it show their variables
-        settings["base_url"] = re.sub(r"//[^/]*@", "//***@", settings["base_url"])
 
 
 def answered(response: RerankResponse) -> dict[str, Any]:
@@ -158,11 +257,8 @@ def failed(error: RerankError) -> dict[str, Any]:
     }
 
 
-def _client_of(
-    model: str | None, client: RerankClient | None, api_key: SecretStr | None, base_url: str | None
-) -> RerankClient:
-    given = {"api_key": api_key, "base_url": base_url}
-    arguments = {name: value for name, value in given.items() if value is not None}
+def _client_of(model: str | None, client: RerankClient | None, **named: Any) -> RerankClient:
+    arguments: dict[str, Any] = {name: value for name, value in named.items() if value}
     if (model is None) == (client is None):
         raise ConfigurationError(
             "pass either model='provider:model', such as 'openrouter:cohere/rerank-v3.5', "
@@ -171,8 +267,8 @@ def _client_of(
     if client is not None:
         if arguments:
             raise ConfigurationError(
-                f"{' and '.join(arguments)} must be given to the client's provider, not beside it"
+                f"{' and '.join(arguments)} must be given to the client, not beside it"
             )
         return client
-    model, provider = resolved(model, None, **arguments)
-    return RerankClient(model, provider=provider)
+    assert model is not None  # noqa: S101  # as was just checked
+    return RerankClient(model, **arguments)

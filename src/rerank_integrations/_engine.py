@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import Any, TypeAlias
 
 from rerank_integrations._network_errors import Limits, rerank_error
 from rerank_integrations._rate_limit import Reservation
@@ -13,9 +15,6 @@ from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, 
 from rerank_integrations.errors import RerankError, RerankTimeoutError
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers.base import HTTPResponse
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 _TIMER_STEP = 0.001  # seconds by which a timer of the system may end early
 
@@ -119,8 +118,6 @@ def _send_sync(send: Send, clock: Clock, stop: threading.Event | None) -> Outcom
 
 
 async def _send_async(send: Send, clock: Clock) -> Outcome:
-    import asyncio  # noqa: PLC0415  # slow, and loaded where a loop runs
-
     reservation = _reserve(send, clock)
     wait = float(reservation)
     try:
@@ -150,12 +147,6 @@ async def _send_async(send: Send, clock: Clock) -> Outcome:
 
 def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankError]:
     """The results of several generators, each run in a thread."""
-    from concurrent.futures import (  # noqa: PLC0415  # slow, and rare
-        FIRST_EXCEPTION,
-        ThreadPoolExecutor,
-        wait,
-    )
-
     pool = ThreadPoolExecutor(min(gather.at_once, len(gather.calls)), "rerank")
     stop = threading.Event()
 
@@ -189,8 +180,6 @@ def _result_or_error(future: Future[RerankResponse]) -> RerankResponse | RerankE
 
 async def _gather_async(gather: Gather, clock: Clock) -> list[RerankResponse | RerankError]:
     """The results of several generators, each run in a task."""
-    import asyncio  # noqa: PLC0415  # loaded by now
-
     slots = asyncio.Semaphore(gather.at_once)
     stop = asyncio.Event()
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
+
+from pydantic import SecretStr
 
 from rerank_integrations._rate_limit import RateLimit
 from rerank_integrations._secrets import Secret
@@ -25,6 +29,9 @@ from rerank_integrations.providers._validation import (
 from rerank_integrations.providers.base import Provider
 
 OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
+# what an adapter says where it refuses an argument
+INSTEAD = "; for all else pass client=RerankClient(...)"
+_NO_SETTINGS = frozenset({"self", "__class__", "query", "documents"})
 _PHASES = ("connect", "read", "write", "pool")
 _LIMITS = (
     "max_image_bytes",
@@ -36,7 +43,26 @@ _LIMITS = (
 )
 # what stands in front of the gateways refuses bodies of about 100 MB; a third of it leaves room
 # for what they add, and less to send again after a failure
-_MAX_REQUEST_BYTES = 32 * 2**20
+MAX_REQUEST_BYTES = 32 * 2**20
+
+
+class NotGiven:
+    """The type of `NOT_GIVEN`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "NOT_GIVEN"
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __reduce__(self) -> str:
+        return "NOT_GIVEN"  # there is one only, also after a copy or a pickle
+
+
+NOT_GIVEN = NotGiven()
+"""The default of an argument whose absence differs from None."""
 
 
 @runtime_checkable
@@ -47,8 +73,16 @@ class PhasedTimeout(Protocol):
         """The seconds for connect, read, write and pool."""
 
 
-Timeout: TypeAlias = float | PhasedTimeout | Literal["default"] | None
-"""Seconds for each phase of a request; "default" is that of the HTTP client in use."""
+class _Phases(dict[str, float | None]):
+    """Seconds for each phase, as an `httpx.Timeout` has them."""
+
+    def as_dict(self) -> dict[str, float | None]:
+        """The seconds for connect, read, write and pool."""
+        return dict(self)
+
+
+Timeout: TypeAlias = float | PhasedTimeout | None
+"""Seconds for each phase of a request; None for no limit."""
 
 
 OnImage: TypeAlias = Literal["raise", "text"]
@@ -65,41 +99,6 @@ _CHOICES = {
 }
 
 
-class Settings(TypedDict, total=False):
-    """What a client and each of its calls can be set to; explained in `RerankClient`."""
-
-    top_n: int | None
-    rank_fields: Sequence[str] | None
-    timeout: Timeout
-    deadline: float | None
-    max_retries: int
-    retry_on_timeout: bool
-    extra_headers: Mapping[str, str] | None
-    extra_body: Mapping[str, Any] | None
-    on_image: OnImage
-    max_image_bytes: int | None
-    max_image_pixels: int | None
-    image_urls: ImageUrls
-    max_documents_per_request: int | Literal["default"] | None
-    max_request_bytes: int | None
-    max_concurrency: int
-    on_partial: OnPartial
-    requests_per_minute: int | None
-    documents_per_minute: int | None
-
-
-class CallOptions(Settings, total=False):
-    """What one call may override; an absent key leaves the client's value."""
-
-    model: str
-
-
-class ClientOptions(CallOptions, total=False):
-    """What `with_options` may change."""
-
-    provider: Provider | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """A full set of options, checked.
@@ -113,7 +112,8 @@ class Options:
     model: str
     top_n: int | None = None
     rank_fields: Sequence[str] | None = None
-    timeout: Timeout = "default"
+    score_threshold: float | None = None
+    timeout: Timeout | NotGiven = NOT_GIVEN
     deadline: float | None = 60.0
     max_retries: int = 2
     retry_on_timeout: bool = True
@@ -123,8 +123,8 @@ class Options:
     max_image_bytes: int | None = MAX_IMAGE_BYTES
     max_image_pixels: int | None = None
     image_urls: ImageUrls = "any"
-    max_documents_per_request: int | Literal["default"] | None = "default"
-    max_request_bytes: int | None = _MAX_REQUEST_BYTES
+    max_documents_per_request: int | NotGiven | None = NOT_GIVEN
+    max_request_bytes: int | None = MAX_REQUEST_BYTES
     max_concurrency: int = 4
     on_partial: OnPartial = "raise"
     requests_per_minute: int | None = None
@@ -142,19 +142,10 @@ class Options:
         if "model" in names or "provider" in names:
             self.provider.check(self.model)
 
-    def but(self, owner: str, known: type, changes: Any) -> Options:
-        """These options with some of them changed; headers and body keys are added.
-
-        Args:
-            owner: the method that was called, for the message about an unknown argument.
-            known: the TypedDict of the arguments that it takes.
-            changes: the arguments, as a dict.
-        """
+    def replace(self, changes: Mapping[str, Any]) -> Options:
+        """These options with some of them changed; headers and body keys are added."""
         if not changes:
             return self
-        hide_headers(changes)
-        if not changes.keys() <= known.__annotations__.keys():
-            refuse_unknown(owner, changes, list(known.__annotations__))
         changed = dict(changes)
         if "extra_headers" in changed:
             changed["extra_headers"] = _joined(self.extra_headers, changed["extra_headers"])
@@ -180,7 +171,7 @@ class Options:
 
     def most_documents(self) -> int | None:
         """How many documents go into one request; None for no limit."""
-        if self.max_documents_per_request == "default":
+        if isinstance(self.max_documents_per_request, NotGiven):
             return self.provider.max_documents
         return self.max_documents_per_request
 
@@ -192,7 +183,7 @@ class Options:
 
     def timeouts(self) -> dict[str, float | None] | None:
         """The seconds for each phase of a request; None: the HTTP client's own."""
-        if self.timeout == "default":
+        if isinstance(self.timeout, NotGiven):
             return None
         if isinstance(self.timeout, PhasedTimeout):
             return self.timeout.as_dict()
@@ -212,8 +203,6 @@ def check_given(name: str, given: Any, *, is_async: bool) -> None:
     """
     if not is_client(given) and not hasattr(given, "send") and callable(given):
         return
-    import inspect  # noqa: PLC0415  # slow, and rare
-
     send = getattr(given, "send", None)
     fits = callable(getattr(given, "build_request", None)) and callable(send)
     if not fits or inspect.iscoroutinefunction(send) is not is_async:
@@ -224,11 +213,67 @@ def check_given(name: str, given: Any, *, is_async: bool) -> None:
         )
 
 
-def hide_headers(options: Any) -> None:
-    """Hide the headers in a dict of options itself: no frame that raises may hold them."""
-    headers = options.get("extra_headers")
-    if headers is not None and not isinstance(headers, Secret):
-        options["extra_headers"] = Secret(headers)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def argument_check(function: Callable[..., Any]) -> Callable[[dict[str, Any]], None]:
+    """A check of the keyword arguments that a function was given.
+
+    It refuses unknown ones with a suggestion. It hides headers and keys in the dict itself, before
+    a frame holds them in a variable of its own, so that no traceback shows them.
+    """
+    takes = [name for name in inspect.signature(function).parameters if name != "self"]
+    owner = function.__qualname__.removesuffix(".__init__")
+    known = frozenset(takes)
+    hint = INSTEAD if "client" in known else ""
+
+    def check(keywords: dict[str, Any]) -> None:
+        hide_secrets(keywords)
+        if not keywords.keys() <= known:
+            refuse_unknown(owner, keywords, takes, hint)
+
+    return check
+
+
+def checked_arguments(function: F) -> F:
+    """The function with an `argument_check` before each call."""
+    check = argument_check(function)
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def checked(*args: Any, **keywords: Any) -> Any:
+            check(keywords)
+            return await function(*args, **keywords)
+
+    else:
+
+        @functools.wraps(function)
+        def checked(*args: Any, **keywords: Any) -> Any:
+            check(keywords)
+            return function(*args, **keywords)
+
+    return checked  # type: ignore[return-value]
+
+
+def hide_secrets(keywords: dict[str, Any]) -> None:
+    """Hide headers and keys in a dict of keyword arguments itself."""
+    headers = keywords.get("extra_headers")
+    if headers is not None and not isinstance(headers, Secret | NotGiven):
+        keywords["extra_headers"] = Secret(headers)
+    if isinstance(keywords.get("api_key"), str):
+        keywords["api_key"] = SecretStr(keywords["api_key"])
+    if isinstance(keywords.get("base_url"), str):
+        # a password is refused, but the frames that refuse it show their variables
+        keywords["base_url"] = re.sub(r"//[^/]*@", "//***@", keywords["base_url"])
+
+
+def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that were given: those that are not NOT_GIVEN, without self."""
+    return {
+        name: value
+        for name, value in arguments.items()
+        if value is not NOT_GIVEN and name not in _NO_SETTINGS
+    }
 
 
 def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Provider]:
@@ -288,7 +333,7 @@ def _checked_count(name: str, value: Any, least: int = 0) -> int:
 
 
 def _checked_limit(name: str, value: Any) -> Any:
-    if value is None or (value == "default" and name == "max_documents_per_request"):
+    if value is None or (value is NOT_GIVEN and name == "max_documents_per_request"):
         return value
     if name == "max_image_pixels" and find_spec("PIL") is None:
         raise ConfigurationError(
@@ -298,6 +343,15 @@ def _checked_limit(name: str, value: Any) -> Any:
     if number is None or number < 1:
         raise ConfigurationError(f"{name} must be an int of at least 1, or None, not {value!r}")
     return number
+
+
+def _checked_threshold(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        raise ConfigurationError(f"{name} must be a finite number, or None, not {value!r}")
+    return float(value)
 
 
 def _checked_flag(name: str, value: Any) -> bool:
@@ -366,8 +420,10 @@ def _checked_body(_: str, body: Any) -> dict[str, Any] | None:
 
 
 def _checked_timeout(name: str, timeout: Any) -> Any:
-    if timeout == "default" or isinstance(timeout, PhasedTimeout):
+    if isinstance(timeout, NotGiven | PhasedTimeout):
         return timeout
+    if isinstance(timeout, Mapping) and timeout.keys() == set(_PHASES):  # one that was dumped
+        return _Phases({phase: _checked_seconds(name, timeout[phase]) for phase in _PHASES})
     return _checked_seconds(name, timeout)
 
 
@@ -387,11 +443,12 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "rank_fields": _checked_rank_fields,
     "timeout": _checked_timeout,
     "deadline": _checked_seconds,
+    "score_threshold": _checked_threshold,
     "max_retries": _checked_count,
     "retry_on_timeout": _checked_flag,
     "extra_headers": _checked_headers,
     "extra_body": _checked_body,
-    "max_concurrency": partial(_checked_count, least=1),
+    "max_concurrency": functools.partial(_checked_count, least=1),
     **dict.fromkeys(_CHOICES, _checked_choice),
     **dict.fromkeys(_LIMITS, _checked_limit),
 }

@@ -154,7 +154,9 @@ def _async_trace(connection: _Connection, given: Any) -> Callable[..., Any]:
             connection.connected(stream)
             read = stream.read
 
-            async def counted_read(max_bytes: int, timeout: float | None = None) -> Any:  # noqa: ASYNC109  # the signature of httpcore
+            async def counted_read(
+                max_bytes: int, timeout: float | None = None
+            ) -> Any:  # the signature of httpcore
                 data = await read(max_bytes, timeout)
                 connection.count(data)
                 return data

@@ -79,6 +79,9 @@ def parse_response(
         raise _invalid(chunk, response.problem)
     payload = _parse_fast(response) or _parse_lenient(chunk, response)
     results = _ordered(_results(chunk, payload["results"]))
+    threshold = chunk.options.score_threshold
+    if threshold is not None:
+        results = [result for result in results if result.relevance_score >= threshold]
     said = [payload.get(name) for name in ("model", "provider", "id")]
     facts = [*said, request_id_of(provider, response.headers, payload)]
     secrets = secrets_of(chunk)

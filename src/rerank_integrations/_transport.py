@@ -5,6 +5,7 @@ This module is light to import; httpx is loaded at the first call.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import threading
@@ -18,8 +19,6 @@ from rerank_integrations._rate_limit import RateLimiter
 from rerank_integrations.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from rerank_integrations._sender import AsyncSender, Sender
 
 
@@ -174,8 +173,6 @@ def running_loop() -> asyncio.AbstractEventLoop:
     Raises:
         ConfigurationError: none of asyncio runs here.
     """
-    import asyncio  # noqa: PLC0415  # slow, and loaded where a loop runs
-
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

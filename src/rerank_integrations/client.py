@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self, Unpack
+from typing import Any, NamedTuple, Self
+
+from pydantic import SecretStr
 
 from rerank_integrations._engine import MakeCall, run_async, run_sync
 from rerank_integrations._options import (
-    CallOptions,
-    ClientOptions,
+    MAX_REQUEST_BYTES,
+    NOT_GIVEN,
+    NotGiven,
+    OnImage,
+    OnPartial,
     Options,
-    Settings,
+    Timeout,
     check_given,
-    hide_headers,
+    checked_arguments,
+    given,
     resolved,
 )
 from rerank_integrations._request import plan_request
@@ -22,14 +28,12 @@ from rerank_integrations._retry import Candidate, fallback_call, rerank_call
 from rerank_integrations._secrets import Secret
 from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
 from rerank_integrations.models import DocumentInput, RerankResponse, listed
-from rerank_integrations.providers._validation import refuse_unknown
 from rerank_integrations.providers.base import Provider
 
-__all__ = ["CallOptions", "RerankClient"]
-
 _OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body")
-_ARGUMENTS = (*ClientOptions.__annotations__, "http_client", "async_http_client", "fallbacks")
+_SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {"model", "provider"}
 
 
 class RerankClient:
@@ -91,24 +95,62 @@ class RerankClient:
 
     _also_closed: tuple[Transport, ...] = ()
 
+    @checked_arguments
     def __init__(
         self,
         model: str,
         *,
         provider: Provider | None = None,
+        api_key: str | SecretStr | None = None,
+        base_url: str | None = None,
         http_client: Any = None,
         async_http_client: Any = None,
         fallbacks: Sequence[str | RerankClient] = (),
-        **settings: Unpack[Settings],
+        top_n: int | None = None,
+        rank_fields: Sequence[str] | None = None,
+        score_threshold: float | None = None,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | None = 60.0,
+        max_retries: int = 2,
+        retry_on_timeout: bool = True,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        on_image: OnImage = "raise",
+        max_image_bytes: int | None = MAX_IMAGE_BYTES,
+        max_image_pixels: int | None = None,
+        image_urls: ImageUrls = "any",
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | None = MAX_REQUEST_BYTES,
+        max_concurrency: int = 4,
+        on_partial: OnPartial = "raise",
+        requests_per_minute: int | None = None,
+        documents_per_minute: int | None = None,
     ) -> None:
-        hide_headers(settings)
-        refuse_unknown("RerankClient", settings, _ARGUMENTS)
-        model, provider = resolved(model, provider)
-        _check_clients(provider, http_client, async_http_client)
-        self._options = Options(provider=provider, model=model, **settings)  # type: ignore[arg-type]
+        settings = {name: value for name, value in locals().items() if name in _SETTINGS}
+        self._set_up(model, provider, api_key, base_url, settings)
+        _check_clients(self.provider, http_client, async_http_client)
         self._transport = Transport(http_client, async_http_client)
         chains = map(self._fallback, _checked_list(fallbacks))
         self._fallbacks = tuple(one for chain in chains for one in chain)
+
+    def _set_up(
+        self,
+        model: str,
+        provider: Provider | None,
+        api_key: Any,
+        base_url: str | None,
+        settings: dict[str, Any],
+    ) -> None:
+        own = {"api_key": api_key, "base_url": base_url}
+        own = {name: value for name, value in own.items() if value is not None}
+        if provider is not None and own:
+            raise ConfigurationError(
+                f"{' and '.join(own)} must be given to the provider, not beside it"
+            )
+        model, provider = resolved(model, provider, **own)
+        if settings["extra_headers"] is None:
+            del settings["extra_headers"]
+        self._options = Options(provider=provider, model=model, **settings)
 
     @property
     def model(self) -> str:
@@ -130,8 +172,32 @@ class RerankClient:
         """The fields that a call ranks by; None for all of a document's."""
         return self._options.rank_fields
 
+    @checked_arguments
     def rerank(
-        self, query: str, documents: Iterable[DocumentInput], **options: Unpack[CallOptions]
+        self,
+        query: str,
+        documents: Iterable[DocumentInput],
+        *,
+        model: str | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse:
         """Rank documents by their relevance to the query, best first.
 
@@ -139,8 +205,10 @@ class RerankClient:
             query: the text to rank by.
             documents: strings, mappings of fields or `RerankDocument`s; none of them is changed.
                 An empty list gives an empty response and sends nothing.
-            **options: `model`, or any setting of the client but the HTTP clients, for this call
-                instead of the client's; headers and body keys are added to the client's.
+            model: another model of the same provider.
+
+        The other arguments are the settings of the client, for this call; what is not given stays
+        as the client has it. Headers and body keys are added to those of the client.
 
         Raises:
             InvalidRequestError: refused here; nothing was sent.
@@ -148,34 +216,84 @@ class RerankClient:
             ResponseError: an answer came that cannot be trusted.
             StatusError: the provider answered with an error.
         """
-        make_call = self._prepare("rerank", query, documents, options)
+        make_call = self._prepare(query, documents, given(locals()))
         self._transport.check_open()
         if self.provider.handler is None:
             self._transport.sender()  # making it does not count against the deadline
         return run_sync(make_call)
 
+    @checked_arguments
     async def arerank(
-        self, query: str, documents: Iterable[DocumentInput], **options: Unpack[CallOptions]
+        self,
+        query: str,
+        documents: Iterable[DocumentInput],
+        *,
+        model: str | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse:
         """The same as `rerank`, without blocking the event loop."""
         running_loop()
-        make_call = self._prepare("arerank", query, documents, options)
+        make_call = self._prepare(query, documents, given(locals()))
         self._transport.check_open()
         if self.provider.handler is None:
             await self._transport.async_sender()
         return await run_async(make_call)
 
-    def with_options(self, **changes: Unpack[ClientOptions]) -> Self:
-        """A copy with other options, headers and body keys added to those in force.
+    @checked_arguments
+    def with_options(
+        self,
+        *,
+        model: str | NotGiven = NOT_GIVEN,
+        provider: Provider | NotGiven | None = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+    ) -> Self:
+        """A copy with other settings, headers and body keys added to those in force.
 
         It shares this client's connections, so closing either closes both.
 
         Args:
-            **changes: `provider`, `model` and every option of `rerank`. Without a new `provider`
-                the model stays with the one in force.
+            model: another model; of the same provider, if no other is given.
+            provider: another provider; None takes it from `model`, as `RerankClient` does.
+
+        The other arguments are the settings of the client; what is not given stays.
         """
-        options = self._options.but("with_options", ClientOptions, changes)
-        return self._alike(options, self._transport)
+        return self._copy_with(self._options.replace(given(locals())), self._transport)
 
     def close(self) -> None:
         """Close the connections; a call afterwards is an error.
@@ -213,7 +331,7 @@ class RerankClient:
         await self.aclose()
 
     def __copy__(self) -> Self:
-        return self._alike(self._options, self._transport.clone())
+        return self._copy_with(self._options, self._transport.clone())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.__copy__()  # the options never change, so they can be shared
@@ -237,9 +355,9 @@ class RerankClient:
             return "RerankClient(...)"
         return f"RerankClient({self.model!r}, provider={self.provider!r}, top_n={self.top_n})"
 
-    def _prepare(self, method: str, query: str, documents: Any, changes: Any) -> MakeCall:
+    def _prepare(self, query: str, documents: Any, changes: Any) -> MakeCall:
         """Check and encode a call; what is wrong with it is raised now."""
-        options = self._options.but(method, CallOptions, changes)
+        options = self._options.replace(changes)
         if not self._fallbacks:
             plan = plan_request(options, query, documents)
             return lambda _: rerank_call(plan, self._transport)
@@ -250,7 +368,7 @@ class RerankClient:
             shared[name] = getattr(options, name)
 
         def candidate(fallback: _Fallback) -> Candidate:
-            its = fallback.options.but(method, CallOptions, dict(shared))
+            its = fallback.options.replace(shared)
             transport = fallback.transport or self._transport
             return Candidate(its, transport, lambda: plan_request(its, query, given))
 
@@ -281,7 +399,7 @@ class RerankClient:
         )
         return [_Fallback(options, None)]
 
-    def _alike(self, options: Options, transport: Transport) -> Self:
+    def _copy_with(self, options: Options, transport: Transport) -> Self:
         other = object.__new__(type(self))
         other._options = options
         other._transport = transport
@@ -304,10 +422,10 @@ def _checked_list(fallbacks: Any) -> Sequence[Any]:
 
 def _check_clients(provider: Provider, http_client: Any, async_http_client: Any) -> None:
     pairs = (("http_client", http_client, False), ("async_http_client", async_http_client, True))
-    for name, given, is_async in pairs:
-        if given is not None:
+    for name, http, is_async in pairs:
+        if http is not None:
             if provider.handler is not None:
                 raise ConfigurationError(
                     f"{name} has no use with {provider.name}, which sends nothing over the network"
                 )
-            check_given(name, given, is_async=is_async)
+            check_given(name, http, is_async=is_async)

@@ -100,7 +100,7 @@ class StatusError(RerankError):
         is_retryable: whether the same request may succeed later.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         text: str = "",
         *,

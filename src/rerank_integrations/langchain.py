@@ -6,14 +6,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from typing import Any, Unpack, overload
+from typing import Any, Self, overload
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic.json_schema import SkipJsonSchema
 
 from rerank_integrations import errors
-from rerank_integrations._adapter import Adapter, answered, failed
-from rerank_integrations.client import CallOptions
+from rerank_integrations._adapter import (
+    NOT_GIVEN,
+    Adapter,
+    ImageUrls,
+    NotGiven,
+    OnError,
+    OnImage,
+    OnPartial,
+    Provider,
+    Timeout,
+    answered,
+    checked_arguments,
+    declared_init,
+    failed,
+    given,
+)
+from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import InvalidRequestError, RerankError
 from rerank_integrations.models import (
     DocumentInput,
@@ -133,6 +148,78 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         default=None, exclude=True, repr=False
     )
 
+    @declared_init
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        client: RerankClient | None = None,
+        provider: Provider | None = None,
+        api_key: str | SecretStr | None = None,
+        base_url: str | None = None,
+        fallbacks: Sequence[str | RerankClient] = (),
+        on_error: OnError = "raise",
+        score_key: str = "relevance_score",
+        image_key: str | None = "image",
+        document_to_input: Callable[[Document], DocumentInput] | None = None,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+    ) -> None: ...
+
+    @checked_arguments
+    def with_options(
+        self,
+        *,
+        model: str | NotGiven | None = NOT_GIVEN,
+        client: RerankClient | NotGiven | None = NOT_GIVEN,
+        provider: Provider | NotGiven | None = NOT_GIVEN,
+        api_key: str | SecretStr | NotGiven | None = NOT_GIVEN,
+        base_url: str | NotGiven | None = NOT_GIVEN,
+        fallbacks: Sequence[str | RerankClient] | NotGiven = NOT_GIVEN,
+        on_error: OnError | NotGiven = NOT_GIVEN,
+        score_key: str | NotGiven = NOT_GIVEN,
+        image_key: str | NotGiven | None = NOT_GIVEN,
+        document_to_input: Callable[[Document], DocumentInput] | NotGiven | None = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+    ) -> Self:
+        """A copy with other settings, checked; it shares the connections where they still fit."""
+        return self._copy_with(given(locals()))
+
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
@@ -195,33 +282,77 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             await run.on_retriever_end(list(map(_shown, kept)))
         return kept
 
+    @checked_arguments
     def rerank(
         self,
         documents: Sequence[Document | DocumentInput],
         query: str,
-        **options: Unpack[CallOptions],
+        *,
+        model: str | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse:
         """The provider's whole answer: scores, usage, request id; documents come first here.
 
         Args:
             documents: LangChain documents, or whatever `RerankClient.rerank` takes.
             query: the text to rank by.
-            **options: those of `RerankClient.rerank`, for this call.
+            model: another model of the same provider.
+
+        The other arguments are those of `RerankClient.rerank`, for this call.
         """
-        own = self._call_options(options)
+        own = self._call_options(given(locals()))
         with errors_of_both_families():
             found = _listed(documents)
             response = self._ranker().rerank(query, self._inputs(found, own), **own)
         return _about(found, response)
 
+    @checked_arguments
     async def arerank(
         self,
         documents: Sequence[Document | DocumentInput],
         query: str,
-        **options: Unpack[CallOptions],
+        *,
+        model: str | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse:
         """The same as `rerank`, without blocking the event loop."""
-        own = self._call_options(options)
+        own = self._call_options(given(locals()))
         with errors_of_both_families():
             found = _listed(documents)
             response = await self._ranker().arerank(query, self._inputs(found, own), **own)
@@ -312,7 +443,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             (document := result.document).model_copy(
                 update={"metadata": {**document.metadata, self.score_key: result.relevance_score}}
             )
-            for result in self._kept(response)
+            for result in response
         ]
 
 

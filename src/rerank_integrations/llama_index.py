@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import (
     Field,
@@ -17,7 +18,24 @@ from pydantic import (
     model_serializer,
 )
 
-from rerank_integrations._adapter import LEFT_TO_CLIENT, Adapter, answered, failed
+from rerank_integrations._adapter import (
+    LEFT_TO_CLIENT,
+    NOT_GIVEN,
+    Adapter,
+    ImageUrls,
+    NotGiven,
+    OnError,
+    OnImage,
+    OnPartial,
+    Provider,
+    Timeout,
+    answered,
+    checked_arguments,
+    declared_init,
+    failed,
+    given,
+)
+from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import (
     InvalidRequestError,
     RerankError,
@@ -26,6 +44,7 @@ from rerank_integrations.errors import (
 from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse, listed
 
 try:
+    from llama_index.core.callbacks import CallbackManager
     from llama_index.core.callbacks.schema import CBEventType, EventPayload
     from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
     from llama_index.core.instrumentation.event_handlers import NullEventHandler
@@ -51,6 +70,8 @@ RETRIEVAL_SCORE = "retrieval_score"
 FILE_PATH = "file_path"  # where the framework's readers note the file that a node is from
 _SCHEMES = ("data:", "http://", "https://")
 dispatcher = get_dispatcher(__name__)
+
+MetadataModeName: TypeAlias = Literal["all", "embed", "llm", "none"]
 
 End = Callable[[list[NodeWithScore], dict[str, Any]], list[NodeWithScore]]
 """Told what was kept and what a trace says of it; returns what was kept."""
@@ -92,6 +113,80 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
     metadata_mode: MetadataMode = MetadataMode.EMBED
     keep_retrieval_score: bool = False
     allow_local_images: StrictBool | Annotated[Path, PlainSerializer(str)] = False
+
+    @declared_init
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        client: RerankClient | None = None,
+        provider: Provider | None = None,
+        api_key: str | SecretStr | None = None,
+        base_url: str | None = None,
+        fallbacks: Sequence[str | RerankClient] = (),
+        on_error: OnError = "raise",
+        metadata_mode: MetadataMode | MetadataModeName = MetadataMode.EMBED,
+        keep_retrieval_score: bool = False,
+        allow_local_images: bool | str | PathLike[str] = False,
+        callback_manager: CallbackManager | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+    ) -> None: ...
+
+    @checked_arguments
+    def with_options(
+        self,
+        *,
+        model: str | NotGiven | None = NOT_GIVEN,
+        client: RerankClient | NotGiven | None = NOT_GIVEN,
+        provider: Provider | NotGiven | None = NOT_GIVEN,
+        api_key: str | SecretStr | NotGiven | None = NOT_GIVEN,
+        base_url: str | NotGiven | None = NOT_GIVEN,
+        fallbacks: Sequence[str | RerankClient] | NotGiven = NOT_GIVEN,
+        on_error: OnError | NotGiven = NOT_GIVEN,
+        metadata_mode: MetadataMode | MetadataModeName | NotGiven = NOT_GIVEN,
+        keep_retrieval_score: bool | NotGiven = NOT_GIVEN,
+        allow_local_images: bool | str | PathLike[str] | NotGiven = NOT_GIVEN,
+        callback_manager: CallbackManager | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+    ) -> Self:
+        """A copy with other settings, checked; it shares the connections where they still fit."""
+        return self._copy_with(given(locals()))
 
     @classmethod
     def class_name(cls) -> str:
@@ -255,7 +350,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
     def _ranked(
         self, nodes: Sequence[NodeWithScore], response: RerankResponse
     ) -> list[NodeWithScore]:
-        kept = ((nodes[result.index], result.relevance_score) for result in self._kept(response))
+        kept = ((nodes[result.index], result.relevance_score) for result in response)
         return [
             NodeWithScore(node=self._node_of(found), score=score)
             if type(found) is NodeWithScore  # made anew in a third of the time

@@ -175,7 +175,7 @@ def seconds_in(text: str | None) -> float | None:
     return seconds if seconds is not None and seconds >= 0 else None
 
 
-def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str]) -> None:
+def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str], more: str = "") -> None:
     """Raise ConfigurationError for the first of `given` that is not among `known`."""
     for name in given:
         if name not in known:
@@ -183,5 +183,5 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str]) -> No
             meant = get_close_matches(name, known, n=1) or [k for k in known if name.endswith(k)]
             hint = f"did you mean {meant[0]!r}? " if meant else ""
             raise ConfigurationError(
-                f"{owner} has no argument {name!r}; {hint}it takes {', '.join(known)}"
+                f"{owner} has no argument {name!r}; {hint}it takes {', '.join(known)}{more}"
             )
