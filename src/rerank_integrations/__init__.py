@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 # a test holds that both lists name the same
 if TYPE_CHECKING:
+    from rerank_integrations._options import NOT_GIVEN as NOT_GIVEN, NotGiven as NotGiven
     from rerank_integrations.client import RerankClient as RerankClient
     from rerank_integrations.errors import (
         Attempt as Attempt,
@@ -96,6 +97,7 @@ __getattr__, __dir__, __all__ = lazy_attributes(
             RerankError RerankTimeoutError ResponseError ServerError ServiceUnavailableError
             StatusError TransportError UnsupportedDocumentError
         """,
+        "_options": "NOT_GIVEN NotGiven",
         "models": "DocumentInput RerankDocument RerankResponse RerankResult Usage",
         "providers.base": "Provider RemoteProvider",
         "providers.jina": "Jina",

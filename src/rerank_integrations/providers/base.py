@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import SecretStr
 
@@ -27,7 +28,6 @@ from rerank_integrations.providers._validation import (
 
 # https://jina.ai/models/jina-reranker-v3: its scores depend on the other documents
 _LISTWISE = ("jina-reranker-v3",)
-P = TypeVar("P", bound="Provider")
 
 
 class HTTPResponse(NamedTuple):
@@ -80,23 +80,31 @@ class ErrorDetails(NamedTuple):
         return f"<failure {self.status_code}>"
 
 
-class _Hiding(type):
+class _CheckedArguments(type):
     """Refuses unknown arguments, and hides secret ones before any frame holds them in clear."""
 
-    def __call__(cls: type[P], *args: Any, **given: Any) -> P:  # type: ignore[misc]
-        given = {
-            name: Secret(value) if name in cls.secret_arguments else value
-            for name, value in given.items()
-        }
-        refuse_unknown(cls.__name__, given, [field.name for field in dataclasses.fields(cls)])
-        problem = type_problem(cls, given)
-        if problem:
-            raise ConfigurationError(f"{cls.__name__}: {problem}")
-        return super().__call__(*args, **given)  # type: ignore[misc,no-any-return]
+    if not TYPE_CHECKING:  # type checkers and editors read the fields of the dataclass
+
+        def __call__(cls, *args: Any, **given: Any) -> Any:
+            given = {
+                name: Secret(value) if name in cls.secret_arguments else value
+                for name, value in given.items()
+            }
+            refuse_unknown(cls.__name__, given, [field.name for field in dataclasses.fields(cls)])
+            problem = type_problem(cls, given)
+            if problem:
+                raise ConfigurationError(f"{cls.__name__}: {problem}")
+            return super().__call__(*args, **given)
+
+        @property
+        def __signature__(cls) -> inspect.Signature:
+            """The arguments, which `inspect` would not look for behind `__call__`."""
+            own = inspect.signature(cls.__init__)
+            return own.replace(parameters=list(own.parameters.values())[1:])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Provider(metaclass=_Hiding):
+class Provider(metaclass=_CheckedArguments):
     """A rerank endpoint that speaks the common dialect.
 
     A subclass overrides what differs; nothing outside asks for its name.

@@ -1,0 +1,147 @@
+"""What type checkers and editors know about the public names."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jedi
+import pytest
+
+from rerank_integrations import NOT_GIVEN, OpenRouter, RerankClient
+from rerank_integrations._options import Options
+from rerank_integrations.langchain import RerankCompressor
+from rerank_integrations.llama_index import RerankPostprocessor
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+PROGRAMS = HERE / "typing"
+SETTINGS = [
+    option for option in dataclasses.fields(Options) if option.name not in ("provider", "model")
+]
+CHECKED = {
+    "init": RerankClient.__init__,
+    "rerank": RerankClient.rerank,
+    "arerank": RerankClient.arerank,
+    "with_options": RerankClient.with_options,
+    "compressor": RerankCompressor.__init__,
+    "compressor.with_options": RerankCompressor.with_options,
+    "compressor.rerank": RerankCompressor.rerank,
+    "compressor.arerank": RerankCompressor.arerank,
+    "postprocessor": RerankPostprocessor.__init__,
+    "postprocessor.with_options": RerankPostprocessor.with_options,
+}
+
+
+def mypy(program: str) -> set[int]:
+    """The lines that mypy --strict flags."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", PROGRAMS / program]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False).stdout
+    return {int(line) for line in re.findall(rf"{program}:(\d+): error", shown)}
+
+
+def pyright(program: str, tmp_path: Path) -> set[int]:
+    """The lines that Pyright flags in strict mode."""
+    config = {
+        "include": [str(PROGRAMS / program)],
+        "typeCheckingMode": "strict",
+        "reportMissingTypeStubs": False,
+        "extraPaths": [str(ROOT / "src")],
+    }
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--project", tmp_path]
+    command += ["--pythonpath", sys.executable]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = json.loads(shown)["generalDiagnostics"]
+    return {one["range"]["start"]["line"] + 1 for one in found if one["severity"] == "error"}
+
+
+def marked() -> set[int]:
+    """The lines that are wrong."""
+    lines = (PROGRAMS / "wrong.py").read_text().splitlines()
+    return {number for number, line in enumerate(lines, 1) if line.endswith("# wrong")}
+
+
+def test_mypy_flags_each_misuse_and_nothing_else() -> None:
+    """Mypy --strict accepts the right program and flags each wrong line of the other."""
+    assert (mypy("right.py"), marked() ^ mypy("wrong.py")) == (set(), set())
+    assert len(marked()) >= 25
+
+
+def test_pyright_flags_each_misuse_and_nothing_else(tmp_path: Path) -> None:
+    """Pyright in strict mode accepts the right program and flags each wrong line of the other."""
+    assert pyright("right.py", tmp_path) == set()
+    assert marked() ^ pyright("wrong.py", tmp_path) == set()
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_each_signature_names_each_setting(name: str) -> None:
+    """Every function that takes the settings names all of them, keyword-only, in one order."""
+    parameters = inspect.signature(CHECKED[name]).parameters
+    named = [one for one in parameters.values() if one.name in {option.name for option in SETTINGS}]
+    assert [one.name for one in named] == [option.name for option in SETTINGS]
+    assert {one.kind for one in named} == {inspect.Parameter.KEYWORD_ONLY}
+    assert not [one for one in parameters.values() if one.kind is inspect.Parameter.VAR_KEYWORD]
+
+
+def test_the_defaults_of_the_client_are_those_of_the_table() -> None:
+    """The defaults in the signature of the client are those in force; elsewhere nothing is given."""
+    shown = inspect.signature(RerankClient.__init__).parameters
+    for option in SETTINGS:
+        default = None if option.name == "extra_headers" else option.default
+        assert shown[option.name].default == default
+    for name in CHECKED.keys() - {"init"}:
+        parameters = inspect.signature(CHECKED[name]).parameters
+        assert {parameters[option.name].default for option in SETTINGS} == {NOT_GIVEN}
+
+
+@pytest.mark.parametrize("kind", [OpenRouter, RerankClient, RerankCompressor, RerankPostprocessor])
+def test_help_shows_each_argument(kind: Any) -> None:
+    """`inspect.signature`, which `help()` and IPython show, names the arguments and their types."""
+    parameters = inspect.signature(kind).parameters
+    assert "api_key" in parameters
+    assert all(one.annotation is not inspect.Parameter.empty for one in parameters.values())
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("RerankClient(", {"model", "api_key", "top_n", "http_client", "on_partial"}),
+        ("RerankClient('m').rerank(", {"query", "documents", "top_n", "deadline"}),
+        ("RerankClient('m').with_options(", {"provider", "max_retries"}),
+        ("OpenRouter(", {"api_key", "title", "session_id"}),
+        ("RerankCompressor(", {"model", "api_key", "score_key", "max_retries"}),
+        ("RerankCompressor('m').with_options(", {"top_n", "api_key"}),
+    ],
+)
+def test_jedi_lists_the_arguments(code: str, expected: set[str]) -> None:
+    """Jedi, and so IPython, lists the arguments behind an open bracket."""
+    script = jedi.Script(
+        f"from rerank_integrations import OpenRouter, RerankClient\n"
+        f"from rerank_integrations.langchain import RerankCompressor\n{code}"
+    )
+    [signature] = script.get_signatures(3, len(code))
+    assert expected <= {parameter.name for parameter in signature.params}
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("response.", {"results", "usage", "request_id", "warnings"}),
+        ("response[0].", {"index", "relevance_score", "document"}),
+        ("response.usage.", {"cost", "search_units"}),
+    ],
+)
+def test_jedi_completes_results(code: str, expected: set[str]) -> None:
+    """Jedi completes the attributes of a response, a result and its usage."""
+    script = jedi.Script(
+        f"from rerank_integrations import RerankClient\n"
+        f"response = RerankClient('m').rerank('q', [])\n{code}"
+    )
+    assert expected <= {completion.name for completion in script.complete(3, len(code))}

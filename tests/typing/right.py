@@ -1,0 +1,88 @@
+"""What users write: type checkers find nothing wrong here. It is read, never run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import assert_type
+
+import httpx
+from langchain_core.documents import Document
+from llama_index.core.schema import MetadataMode, NodeWithScore
+from pydantic import SecretStr
+
+from rerank_integrations import (
+    NOT_GIVEN,
+    Local,
+    OpenRouter,
+    Portkey,
+    RerankClient,
+    RerankDocument,
+    RerankError,
+    StatusError,
+    Together,
+)
+from rerank_integrations.langchain import RerankCompressor
+from rerank_integrations.llama_index import RerankPostprocessor
+
+client = RerankClient("openrouter:cohere/rerank-v3.5")
+keyed = RerankClient("openrouter:cohere/rerank-v3.5", api_key="k", base_url="https://host")
+secret = RerankClient("together:m", api_key=SecretStr("k"), fallbacks=["local:bm25", client])
+own = RerankClient(
+    "m",
+    provider=OpenRouter(api_key="k", title="My app", categories=["cli-agent"]),
+    http_client=httpx.Client,
+    async_http_client=functools.partial(httpx.AsyncClient, http2=True),
+    timeout=httpx.Timeout(5.0, read=60.0),
+    deadline=None,
+    max_documents_per_request=None,
+    extra_headers={"X-Team": "search"},
+    extra_body={"seed": 1},
+    on_image="text",
+    score_threshold=0.2,
+)
+portkey = Portkey(
+    api_key="k", provider="cohere", authorization=SecretStr("up"), metadata={"a": "b"}
+)
+together = Together(api_key=SecretStr("k"))
+local = Local(scorer=lambda query, texts: [float(len(text)) for text in texts])
+
+response = client.rerank("q", ["a", "b"], top_n=1, timeout=NOT_GIVEN, rank_fields=("text",))
+mixed = client.rerank("q", ["a", {"title": "t"}, RerankDocument(text="x", image=b"")])
+index: int = response[0].index
+score: float = response[0].relevance_score
+names: list[int] = [result.index for result in response]
+cost: float | None = response.usage.cost
+other = client.with_options(top_n=3, provider=together, model="m")
+assert_type(other, RerankClient)
+
+
+async def asynchronous() -> int:
+    """The same on an event loop."""
+    async with client:
+        found = await client.arerank("q", ({"text": "a"} for _ in range(3)), deadline=5)
+    return len(found)
+
+
+def handled() -> float | None:
+    """Errors have types."""
+    try:
+        client.rerank("q", [])
+    except StatusError as error:
+        return error.retry_after
+    except RerankError as error:
+        return float(error.retries)
+    return None
+
+
+compressor = RerankCompressor(model="openrouter:m", api_key="sk", top_n=3, rank_fields=["title"])
+positional = RerankCompressor("local:bm25", on_error="passthrough", timeout=3, max_retries=0)
+changed = compressor.with_options(top_n=None, api_key=SecretStr("k"), score_threshold=0.1)
+assert_type(changed, RerankCompressor)
+documents: Sequence[Document] = compressor.compress_documents([Document("a")], "q")
+postprocessor = RerankPostprocessor(
+    "local:bm25", metadata_mode="all", allow_local_images="/tmp", provider=None, fallbacks=()
+)
+modes = postprocessor.with_options(metadata_mode=MetadataMode.EMBED, keep_retrieval_score=True)
+assert_type(modes, RerankPostprocessor)
+nodes: list[NodeWithScore] = postprocessor.postprocess_nodes([], query_str="q")

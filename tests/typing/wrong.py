@@ -1,0 +1,46 @@
+"""What users get wrong: type checkers flag each line that ends with `# wrong`. It is never run."""
+
+from __future__ import annotations
+
+from rerank_integrations import Local, OpenRouter, Portkey, RerankClient, RerankDocument
+from rerank_integrations.langchain import RerankCompressor
+from rerank_integrations.llama_index import RerankPostprocessor
+
+client = RerankClient("local:bm25")
+compressor = RerankCompressor("local:bm25")
+postprocessor = RerankPostprocessor("local:bm25")
+response = client.rerank("q", ["a"])
+
+RerankClient()  # wrong
+RerankClient(5)  # wrong
+RerankClient("m", "k")  # wrong
+RerankClient("m", topn=3)  # wrong
+RerankClient("m", top_n="3")  # wrong
+RerankClient("m", timeout="default")  # wrong
+RerankClient("m", on_image="ignore")  # wrong
+RerankClient("m", fallbacks=[5])  # wrong
+RerankClient("m", extra_headers={"X-A": 1})  # wrong
+OpenRouter("k")  # wrong
+OpenRouter(api_key=5)  # wrong
+OpenRouter(apikey="k")  # wrong
+Portkey(api_key="k", max_tokens_per_doc="512")  # wrong
+Local(scorer=bool, sees_images="yes")  # wrong
+RerankDocument(text=5)  # wrong
+client.rerank("q")  # wrong
+client.rerank(["a"], "q")  # wrong
+client.rerank("q", ["a"], top_k=3)  # wrong
+client.rerank("q", ["a"], provider=None)  # wrong
+client.rerank("q", [5])  # wrong
+client.with_options(topn=1)  # wrong
+client.with_options(max_retries="2")  # wrong
+compressor.with_options(topn=1)  # wrong
+compressor.with_options(top_n="1")  # wrong
+postprocessor.with_options(metadata_mode="everything")  # wrong
+postprocessor.with_options(topn=1)  # wrong
+RerankCompressor("local:bm25", on_error="ignore")  # wrong
+RerankCompressor("local:bm25", score_key=5)  # wrong
+RerankPostprocessor("local:bm25", keep_retrieval_score="yes")  # wrong
+response["scores"]  # wrong
+response.scores  # wrong
+response[0].score  # wrong
+score: str = response[0].relevance_score  # wrong
