@@ -11,7 +11,15 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from typing import Any
 
@@ -119,10 +127,36 @@ class _Connection:
             return self._tail == b"0\r\n\r\n"
         return self._bytes == self._head + int(headers.get("content-length", -1))
 
+    def close(self) -> None:
+        """Close the connection, on a thread."""
+        if self.stream is not None:  # httpcore forgets one that failed to connect
+            self.stream.close()
+        self.transport.close()
+
+    async def aclose(self) -> None:
+        """Close the connection, on an event loop."""
+        if self.stream is not None:  # one that was cancelled in the TLS handshake stays open
+            await self.stream.aclose()
+        await self.transport.aclose()
+
     def is_usable(self) -> bool:
         """Whether it was used lately, and neither closed nor sent anything since."""
         is_recent = time.monotonic() - self.idle_since <= IDLE_SECONDS
         return is_recent and not self.stream.get_extra_info("is_readable")
+
+
+async def close_all(closes: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Close each, also after a cancellation in between, which is raised at the end."""
+    cancelled: BaseException | None = None
+    for close in closes:
+        try:
+            await close()
+        except Exception:  # noqa: BLE001, S110  # it is closed as far as it can be
+            pass
+        except BaseException as error:  # noqa: BLE001  # raised below
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def _sync_trace(connection: _Connection, given: Any) -> Callable[..., None]:
@@ -344,9 +378,7 @@ class ConnectionPool(httpx.BaseTransport):
     def _close(connections: list[_Connection]) -> None:
         for connection in connections:
             with suppress(Exception):
-                if connection.stream is not None:  # httpcore forgets one that failed to connect
-                    connection.stream.close()
-                connection.transport.close()
+                connection.close()
 
 
 class AsyncConnectionPool(httpx.AsyncBaseTransport):
@@ -410,11 +442,7 @@ class AsyncConnectionPool(httpx.AsyncBaseTransport):
 
     @staticmethod
     async def _close(connections: list[_Connection]) -> None:
-        for connection in connections:
-            with suppress(Exception):
-                if connection.stream is not None:  # one cancelled in the TLS handshake stays open
-                    await connection.stream.aclose()
-                await connection.transport.aclose()
+        await close_all([connection.aclose for connection in connections])
 
 
 class _SyncStream(httpx.SyncByteStream):

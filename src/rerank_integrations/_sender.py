@@ -212,8 +212,7 @@ class AsyncSender(_Clients):
 
     async def aclose(self) -> None:
         """Close the clients that were made here."""
-        for client in self._made.values():
-            await client.aclose()
+        await _pool.close_all([client.aclose for client in self._made.values()])
 
 
 def _checked_made(factory: Callable[[], Any], *, is_async: bool) -> Any:

@@ -40,7 +40,6 @@ class Transport:
         self._of_loop: dict[asyncio.AbstractEventLoop, _LoopEntry] = {}
         self._lock = threading.Lock()
         self._closed = False
-        self._pid: int | None = None  # of the first call with a client that was given
         self._finalizers: list[Any] = [weakref.finalize(self, _close_loops, self._of_loop)]
         _TRANSPORTS.add(self)
 
@@ -50,9 +49,7 @@ class Transport:
 
     def clone(self) -> Transport:
         """The same clients and factories, with connections of its own."""
-        other = Transport(self.http_client, self.async_http_client)
-        other._pid = self._pid
-        return other
+        return Transport(self.http_client, self.async_http_client)
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle keeps factories; a live client stays behind."""
@@ -75,9 +72,8 @@ class Transport:
             ConfigurationError: closed, no client for sync calls, or one used before a fork.
         """
         self.check_open()
-        sender = self._sender
-        if sender is not None and self._pid in (None, os.getpid()):
-            return sender
+        if self._sender is not None:
+            return self._sender
         self._check_given("http_client", "async_http_client", "rerank", "arerank")
         from rerank_integrations._sender import Sender  # noqa: PLC0415  # loads httpx
 
@@ -94,7 +90,7 @@ class Transport:
         self.check_open()
         loop = running_loop()
         entry = self._of_loop.get(loop)
-        if entry is not None and self._pid in (None, os.getpid()):
+        if entry is not None:
             return entry.sender
         self._check_given("async_http_client", "http_client", "arerank", "rerank")
         from rerank_integrations._sender import AsyncSender  # noqa: PLC0415  # loads httpx
@@ -129,14 +125,12 @@ class Transport:
                 f"{other}= was given, and {method} does not use it; pass {wanted}= too, "
                 f"or call {other_method}"
             )
-        if is_client(given):
-            if self._pid not in (None, os.getpid()):
-                raise ConfigurationError(
-                    f"{wanted}= is a client that was used before this process was forked, and "
-                    "shares its connections with the parent; pass a callable that makes the "
-                    f"client, such as {wanted}=lambda: {type(given).__name__}(...)"
-                )
-            self._pid = os.getpid()
+        if is_client(given) and _USED_IN.setdefault(given, os.getpid()) != os.getpid():
+            raise ConfigurationError(
+                f"{wanted}= is a client that was used before this process was forked, and "
+                "shares its connections with the parent; pass a callable that makes the "
+                f"client, such as {wanted}=lambda: {type(given).__name__}(...)"
+            )
 
     def _leave_to_parent(self) -> None:
         """Start anew in a forked child: connections and locks belong to the parent."""
@@ -152,6 +146,8 @@ class Transport:
             limiter.reset_lock()
 
 
+# the process in which a user's client was used first
+_USED_IN: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 _TRANSPORTS: weakref.WeakSet[Transport] = weakref.WeakSet()
 _OF_PARENT: list[Any] = []
 

@@ -1,0 +1,112 @@
+"""Event loops: asyncio and uvloop are the same to a client, and trio is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+
+from hanging import client_at, hanging
+from loop_scenarios import SCENARIOS
+from rerank_integrations import ConfigurationError, RerankResponse
+from server import (  # noqa: F401
+    LOOPS,
+    QUERY,
+    TEXTS,
+    Server,
+    client_of,
+    server_fixture,
+)
+
+AT_ONCE = 50
+TIME = 60.0  # seconds until a script that hangs fails
+
+
+async def test_one_call(server: Server) -> None:
+    """A call on any loop is answered, and its connection is used again."""
+    async with client_of(server) as client:
+        for _ in range(2):
+            assert (await client.arerank(QUERY, TEXTS))[0].document == QUERY
+    assert server.connections == 1
+
+
+async def test_fifty_calls_at_once(server: Server) -> None:
+    """Calls at the same time each get their own answer, on any loop."""
+    async with client_of(server) as client:
+        for turn in range(2):
+            queries = [f"query {turn} {number}" for number in range(AT_ONCE)]
+            tasks = [client.arerank(query, [*TEXTS, query]) for query in queries]
+            responses = await asyncio.gather(*tasks)
+            assert [response[0].document for response in responses] == queries
+    assert server.connections <= AT_ONCE
+
+
+async def test_cancelled_calls() -> None:
+    """Calls that are cancelled end as cancelled, leave no connection, and others go on."""
+    async with hanging("before") as server, client_at(server, deadline=None) as client:
+        tasks = [asyncio.create_task(client.arerank(QUERY, TEXTS)) for _ in range(AT_ONCE)]
+        await server.until_asked(AT_ONCE)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert all(task.cancelled() for task in tasks)
+        await server.until_open(0)
+        server.hangs = ""
+        assert len(await client.arerank(QUERY, TEXTS)) == len(TEXTS)
+
+
+def stderr_of(loop: str, scenario: str, url: str, *flags: str) -> str:
+    """What a program prints that ends well."""
+    script = Path(__file__).with_name("loop_scenarios.py")
+    arguments = [sys.executable, *flags, str(script), loop, scenario, url]
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=TIME, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr
+    return ended.stderr
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_nothing_is_printed(server: Server, loop: str, scenario: str) -> None:
+    """Whenever loops end and clients go, no warning and no error is printed, on any loop."""
+    flags = ["-X", "dev", "-W", "error"]
+    if (loop, scenario) == ("uvloop", "not_shut_down"):
+        flags = []  # uvloop warns of every open connection, whoever made it
+    assert stderr_of(loop, scenario, server.url, *flags) == ""
+
+
+class Unused:
+    """A callable that nobody should call."""
+
+    def __init__(self) -> None:
+        self.is_called = False
+
+    def __call__(self) -> httpx.AsyncClient:
+        """Make a client nevertheless."""
+        self.is_called = True
+        return httpx.AsyncClient()
+
+
+@pytest.mark.parametrize("query", [QUERY, ""], ids=["call", "wrong call"])
+def test_trio_is_refused(server: Server, query: str) -> None:
+    """Under trio `arerank` says that asyncio is needed, before anything else is looked at."""
+    factory = Unused()
+    client = client_of(server, async_http_client=factory)
+    with pytest.raises(ConfigurationError, match="asyncio"):
+        trio.run(client.arerank, query, TEXTS)
+    assert not factory.is_called
+    assert not server.received
+
+
+def test_trio_in_a_thread(server: Server) -> None:
+    """Under trio `rerank` can be called in a thread, as the message of `arerank` says."""
+
+    async def main() -> RerankResponse:
+        return await trio.to_thread.run_sync(client.rerank, QUERY, TEXTS)
+
+    with client_of(server) as client:
+        assert trio.run(main)[0].document == QUERY
