@@ -156,7 +156,11 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers["content-length"]))
+        size = self.headers["content-length"]
+        if size is None:  # the client went away between two headers
+            self.close_connection = True
+            return
+        content = self.rfile.read(int(size))
         headers = {name.lower(): value for name, value in self.headers.items()}
         received = Received(self.path, headers, content)
         step = self.server.take(received)
@@ -216,7 +220,7 @@ def running() -> Iterator[Server]:
     finally:
         server.stop()
         thread.join()
-    assert not server.failures
+    assert not server.failures, server.failures
 
 
 def client_of(server: Server | str, gateway: str = "openrouter", **options: Any) -> RerankClient:

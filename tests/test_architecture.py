@@ -16,11 +16,11 @@ ROOT = Path(rerank_integrations.__file__).parent
 # a module may import from the rows above its own, and from its own row where it is a package
 ROWS = [
     {"errors", "_secrets", "_rate_limit"},
-    {"images", "providers", "_environment", "_pool"},
-    {"models", "_options", "_body_reader"},
-    {"fields", "_network_errors"},
-    {"_request", "_sender"},
-    {"_response", "_transport"},
+    {"images", "providers", "_pool"},
+    {"models", "_options", "_http_result"},
+    {"fields", "_sender"},
+    {"_request", "_transport"},
+    {"_response"},
     {"_retry"},
     {"_engine"},
     {"client"},

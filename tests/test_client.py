@@ -344,7 +344,7 @@ def test_an_endless_answer_is_not_read(
     call: Calls, server: Server, monkeypatch: pytest.MonkeyPatch, *, packed: bool
 ) -> None:
     """An answer above the limit, unpacked, is a ResponseError."""
-    monkeypatch.setattr("rerank_integrations._body_reader._LARGEST", 10_000)
+    monkeypatch.setattr("rerank_integrations._http_result._LARGEST", 10_000)
     body = b" " * 20_000
     headers = {"Content-Encoding": "gzip"} if packed else {}
     server.plays(Reply(gzip.compress(body) if packed else body, headers=headers))

@@ -234,7 +234,7 @@ def other_argument(call: Calls) -> str:
     return other
 
 
-@pytest.mark.parametrize("made", [object, lambda: None, dict, lambda: httpx.Client], ids=str)
+@pytest.mark.parametrize("made", [object, lambda: None, dict, lambda: httpx.Client])
 def test_a_callable_that_makes_no_client(call: Calls, server: Server, made: Any) -> None:
     """A callable that makes no HTTP client is a ConfigurationError that names the argument."""
     client = client_of(server, **given(call, made))

@@ -113,11 +113,11 @@ def test_a_threshold_and_a_top_n(way: Way) -> None:
         assert ids(way.compress(compressor, three())) == kept
 
 
-def test_the_raw_response_knows_no_threshold(way: Way) -> None:
-    """rerank() gives all that the provider said, also below the threshold."""
+def test_the_threshold_holds_for_the_response(way: Way) -> None:
+    """rerank() leaves out results below the threshold, as RerankClient does."""
     compressor = RerankCompressor(client=scoring(0.25, 0.9, 0.5), score_threshold=0.6)
 
-    assert len(way.rerank(compressor, three())) == 3
+    assert [result.index for result in way.rerank(compressor, three())] == [1]
 
 
 FAILURES: dict[str, Step | None] = {

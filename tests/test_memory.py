@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from rerank_integrations import Jina, RerankClient, RerankDocument
-from rerank_integrations._body_reader import BodyReader
+from rerank_integrations._http_result import BodyReader
 from rerank_integrations._request import Chunk
 from rerank_integrations._response import parse_response
 from rerank_integrations.providers.base import Provider

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from rerank_integrations import (
+    NOT_GIVEN,
     BadRequestError,
     ConfigurationError,
     Jina,
@@ -178,7 +179,7 @@ def test_default_limit_of_bytes() -> None:
     ("given", "expected"),
     [
         ({}, [1000, 1000, 1]),
-        ({"max_documents_per_request": "default"}, [1000, 1000, 1]),
+        ({"max_documents_per_request": NOT_GIVEN}, [1000, 1000, 1]),
         ({"max_documents_per_request": None}, [2001]),
         ({"max_documents_per_request": 2001}, [2001]),
         ({"max_documents_per_request": 2000}, [2000, 1]),

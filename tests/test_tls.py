@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from rerank_integrations import TransportError
-from rerank_integrations._environment import _ssl_context
+from rerank_integrations._sender import _ssl_context
 from server import (  # noqa: F401
     QUERY,
     TEXTS,

@@ -91,7 +91,7 @@ def test_each_signature_names_each_setting(name: str) -> None:
 
 
 def test_the_defaults_of_the_client_are_those_of_the_table() -> None:
-    """The defaults in the signature of the client are those in force; elsewhere nothing is given."""
+    """The signature of the client shows the defaults in force; elsewhere nothing is given."""
     shown = inspect.signature(RerankClient.__init__).parameters
     for option in SETTINGS:
         default = None if option.name == "extra_headers" else option.default

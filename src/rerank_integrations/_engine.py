@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
-from rerank_integrations._network_errors import Limits, rerank_error
+from rerank_integrations._http_result import Limits, rerank_error
 from rerank_integrations._rate_limit import Reservation
 from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, Send, log
 from rerank_integrations.errors import RerankError, RerankTimeoutError

@@ -8,6 +8,7 @@ requests at once (https://github.com/encode/httpx/issues/3215). These pools give
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 import time
 from collections import deque
@@ -32,6 +33,8 @@ ONE_CONNECTION = httpx.Limits(
     max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_SECONDS
 )
 _WRITE_SIZE = 256 * 1024  # bytes; the deadline is checked before each
+_PROXY_ANSWERED = "setup_socks5_connection.complete"
+_READ_SIZE = 2**20  # bytes; anyio keeps what a smaller read of its would leave, and we must see it
 _CONNECTED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 _call = threading.local()  # .ends: when the call of this thread must end, monotonic seconds
 
@@ -81,11 +84,12 @@ class _Connection:
         self._reads = 0
         self._bytes = 0
         self._head = 0
+        self._start = b""
         self._tail = b""
 
     def begin(self, request: httpx.Request) -> None:
         """Count from here; a new connection is found by the `trace` extension."""
-        self._reset()
+        self.restart()
         if self.stream is None:
             given = request.extensions.get("trace")
             is_async = isinstance(self.transport, httpx.AsyncBaseTransport)
@@ -95,17 +99,22 @@ class _Connection:
     def connected(self, stream: Any) -> None:
         """Read from this stream from now on: a tunnel replaces the one to the proxy."""
         self.stream = stream
-        self._reset()
+        self.restart()
 
-    def _reset(self) -> None:
+    def restart(self) -> None:
+        """Count from here."""
         self._reads = self._bytes = self._head = 0
-        self._tail = b""
+        self._start = self._tail = b""
 
     def count(self, data: bytes) -> None:
         """Note what was read."""
         self._reads += 1
         if not self._head:
-            self._head = data.find(b"\r\n\r\n") + 4
+            start = self._start + data
+            end = start.find(b"\r\n\r\n")
+            if end >= 0:
+                self._head = self._bytes - len(self._start) + end + 4
+            self._start = start[-3:]
         self._bytes += len(data)
         self._tail = (self._tail + data[-5:])[-5:]
 
@@ -141,8 +150,22 @@ class _Connection:
 
     def is_usable(self) -> bool:
         """Whether it was used lately, and neither closed nor sent anything since."""
-        is_recent = time.monotonic() - self.idle_since <= IDLE_SECONDS
-        return is_recent and not self.stream.get_extra_info("is_readable")
+        if time.monotonic() - self.idle_since > IDLE_SECONDS:
+            return False
+        return not self.stream.get_extra_info("is_readable") and not self._has_decrypted_bytes()
+
+    def _has_decrypted_bytes(self) -> bool:
+        """Whether TLS on an event loop holds bytes that came with the last response."""
+        tls = self.stream.get_extra_info("ssl_object")
+        if not isinstance(tls, ssl.SSLObject):
+            return False
+        try:
+            tls.read(1)
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            pass
+        return True  # a byte, or the end of the connection
 
 
 async def close_all(closes: Iterable[Callable[[], Awaitable[None]]]) -> None:
@@ -163,6 +186,8 @@ def _sync_trace(connection: _Connection, given: Any) -> Callable[..., None]:
     def trace(event: str, info: Mapping[str, Any]) -> None:
         if given is not None:
             given(event, info)
+        if event.endswith(_PROXY_ANSWERED):
+            connection.restart()
         if event.endswith(_CONNECTED):
             bound_stream(event, info)
             stream = info["return_value"]
@@ -183,6 +208,8 @@ def _async_trace(connection: _Connection, given: Any) -> Callable[..., Any]:
     async def trace(event: str, info: Mapping[str, Any]) -> None:
         if given is not None:
             await given(event, info)
+        if event.endswith(_PROXY_ANSWERED):
+            connection.restart()
         if event.endswith(_CONNECTED):
             stream = info["return_value"]
             connection.connected(stream)
@@ -191,7 +218,7 @@ def _async_trace(connection: _Connection, given: Any) -> Callable[..., Any]:
             async def counted_read(
                 max_bytes: int, timeout: float | None = None
             ) -> Any:  # the signature of httpcore
-                data = await read(max_bytes, timeout)
+                data = await read(max(max_bytes, _READ_SIZE), timeout)
                 connection.count(data)
                 return data
 
@@ -340,9 +367,12 @@ class ConnectionPool(httpx.BaseTransport):
                 self._slots.release()
                 return response
 
-            def finish() -> None:
+            def finish(*, is_whole: bool) -> None:
                 try:
-                    self._close(self._idle.push(connection, response))
+                    unusable = [connection]
+                    if is_whole:
+                        unusable = self._idle.push(connection, response)
+                    self._close(unusable)
                 finally:
                     self._slots.release()
 
@@ -366,12 +396,12 @@ class ConnectionPool(httpx.BaseTransport):
                 response = connection.transport.handle_request(request)
                 if not connection.had_stale_bytes(response):
                     return connection, response
+                response.close()
             except BaseException as error:
                 self._close([connection])
                 if not (_is_protocol_error(error) and connection.had_stale_bytes(None)):
                     raise
             else:
-                response.close()
                 self._close([connection])
 
     @staticmethod
@@ -406,9 +436,12 @@ class AsyncConnectionPool(httpx.AsyncBaseTransport):
                 self._slots.release()
                 return response
 
-            async def finish() -> None:
+            async def finish(*, is_whole: bool) -> None:
                 try:
-                    await self._close(self._idle.push(connection, response))
+                    unusable = [connection]
+                    if is_whole:
+                        unusable = self._idle.push(connection, response)
+                    await self._close(unusable)
                 finally:
                     self._slots.release()
 
@@ -424,7 +457,11 @@ class AsyncConnectionPool(httpx.AsyncBaseTransport):
 
     async def _exchange(self, request: httpx.Request) -> tuple[_Connection, httpx.Response]:
         idle, unusable = self._idle.pop()
-        await self._close(unusable)
+        try:
+            await self._close(unusable)
+        except BaseException:
+            await self._close([idle] if idle else [])
+            raise
         while True:
             connection, idle = idle or _Connection(self._make()), None
             connection.begin(request)
@@ -432,12 +469,12 @@ class AsyncConnectionPool(httpx.AsyncBaseTransport):
                 response = await connection.transport.handle_async_request(request)
                 if not connection.had_stale_bytes(response):
                     return connection, response
+                await response.aclose()
             except BaseException as error:
                 await self._close([connection])
                 if not (_is_protocol_error(error) and connection.had_stale_bytes(None)):
                     raise
             else:
-                await response.aclose()
                 await self._close([connection])
 
     @staticmethod
@@ -448,9 +485,9 @@ class AsyncConnectionPool(httpx.AsyncBaseTransport):
 class _SyncStream(httpx.SyncByteStream):
     """A response's body; closing it gives the connection back once."""
 
-    def __init__(self, stream: Any, finish: Callable[[], None]) -> None:
+    def __init__(self, stream: Any, finish: Callable[..., None]) -> None:
         self._stream = stream
-        self._finish: Callable[[], None] | None = finish
+        self._finish: Callable[..., None] | None = finish
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._stream)
@@ -460,16 +497,18 @@ class _SyncStream(httpx.SyncByteStream):
         if finish is not None:
             try:
                 self._stream.close()
-            finally:
-                finish()
+            except BaseException:
+                finish(is_whole=False)
+                raise
+            finish(is_whole=True)
 
 
 class _AsyncStream(httpx.AsyncByteStream):
     """The same on an event loop."""
 
-    def __init__(self, stream: Any, finish: Callable[[], Any]) -> None:
+    def __init__(self, stream: Any, finish: Callable[..., Any]) -> None:
         self._stream = stream
-        self._finish: Callable[[], Any] | None = finish
+        self._finish: Callable[..., Any] | None = finish
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         found: AsyncIterator[bytes] = aiter(self._stream)
@@ -480,8 +519,10 @@ class _AsyncStream(httpx.AsyncByteStream):
         if finish is not None:
             try:
                 await self._stream.aclose()
-            finally:
-                await finish()
+            except BaseException:  # httpcore may still hold the connection for this request
+                await finish(is_whole=False)
+                raise
+            await finish(is_whole=True)
 
 
 def _pool_timeout(request: httpx.Request) -> float | None:

@@ -44,7 +44,7 @@ _SMALL = 64 * 1024  # bytes that are rather copied than sent alone
 _COMMON_HEADERS = {
     # OpenRouter's specification also lists an event stream for this endpoint
     "accept": "application/json",
-    "accept-encoding": "gzip, deflate",  # what `_body_reader` decodes
+    "accept-encoding": "gzip, deflate",  # what `_http_result` decodes
     "content-type": "application/json",
     "user-agent": f"rerank-integrations/{__version__}",
 }

@@ -1,18 +1,27 @@
-"""Sends requests through httpx: the default clients, or a client of the user's."""
+"""Sends requests through httpx: by the default clients, or by a client of the user's.
+
+The default clients take proxies and certificates from the environment, as httpx does:
+https://www.python-httpx.org/environment_variables/
+"""
 
 from __future__ import annotations
 
+import os
+import ssl
 import threading
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib.util import find_spec
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import httpx
 
 from rerank_integrations import _pool
-from rerank_integrations._body_reader import BodyReader
-from rerank_integrations._environment import proxy_for, ssl_context
-from rerank_integrations._network_errors import response_in
+from rerank_integrations._http_result import BodyReader, response_in
 from rerank_integrations._options import check_given, is_client
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError
@@ -26,6 +35,8 @@ DEFAULT_TIMEOUTS: Mapping[str, float | None] = {
 }
 _LARGEST_WHOLE = 2**20  # bytes; a body up to here is one piece, which hooks can read
 _MAX_CACHED_HEADERS = 64
+_PORTS = {"http": 80, "https": 443}
+_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _NO_AUTH = httpx.Auth()  # saves httpx from making one for each request
 
 
@@ -117,9 +128,7 @@ class _Clients:
 
     def _new_client(self, url: str) -> Any:
         """A default client, with the proxy and the certificates that the environment sets."""
-        found = proxy_for(url)
-        to_proxy = ssl_context() if found and found.startswith("https:") else None
-        proxy = httpx.Proxy(found, ssl_context=to_proxy) if found else None
+        proxy = _proxy(proxy_for(url))
         verify = ssl_context() if url.startswith("https:") else False
         kind: Any = httpx.AsyncHTTPTransport if self.is_async else httpx.HTTPTransport
 
@@ -142,7 +151,7 @@ class Sender(_Clients):
     def send(self, request: HTTPRequest, phases: Any, ends: float | None) -> HTTPResponse:
         """Post a request, and read its whole response before `ends`, in monotonic seconds."""
         extensions: dict[str, Any] = {"timeout": _pool.Timeouts(phases or self._timeouts(), ends)}
-        if self._given is not None and ends is not None:
+        if self._given is not None:  # its connection may serve a later call with a deadline
             extensions["trace"] = _pool.bound_stream
         body = _pool.SyncBody(request.content)
         response = None
@@ -230,3 +239,140 @@ def _checked_made(factory: Callable[[], Any], *, is_async: bool) -> Any:
         )
     check_given(f"what the callable of {name}= makes", made, is_async=is_async)
     return made
+
+
+def _proxy(url: Secret[str] | None) -> httpx.Proxy | None:
+    if url is None:
+        return None
+    is_secure = url.get_secret_value().startswith("https:")
+    to_proxy = ssl_context() if is_secure else None
+    return httpx.Proxy(url.get_secret_value(), ssl_context=to_proxy)
+
+
+def proxy_for(url: str) -> Secret[str] | None:
+    """The URL of the proxy that the environment sets for a URL; None for a direct connection.
+
+    NO_PROXY follows the rules of httpx: `a.ai` matches the host and its subdomains, `.a.ai` the
+    subdomains, `https://a.ai` one scheme, `a.ai:8080` one port, `*` everything. Beyond httpx,
+    networks (`10.0.0.0/8`, `fd00::/8`) and `[::1]` match too.
+
+    Raises:
+        ConfigurationError: the variable that applies holds no usable proxy URL.
+    """
+    found = Secret(getproxies())  # a URL may hold a password
+    parts = urlsplit(url)
+    entries = [e.strip().lower() for e in found.get_secret_value().get("no", "").split(",")]
+    host, port = (parts.hostname or "").lower(), parts.port or _PORTS[parts.scheme]
+    if any(_matches(entry, parts.scheme, host, port) for entry in entries if entry):
+        return None
+    scheme = parts.scheme if found.get_secret_value().get(parts.scheme) else "all"
+    proxy = Secret(found.get_secret_value().get(scheme) or "")
+    if not proxy.get_secret_value():
+        return None
+    if "://" not in proxy.get_secret_value():
+        proxy = Secret(f"http://{proxy.get_secret_value()}")
+    problem = _proxy_problem(proxy.get_secret_value())
+    if problem:
+        raise ConfigurationError(f"{_variable(scheme)} {problem}")
+    return proxy
+
+
+def _proxy_problem(proxy: str) -> str | None:
+    """What is wrong with the URL of a proxy; it may hold a password, so it is not repeated."""
+    try:
+        parts = urlsplit(proxy)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        return "holds no URL of a proxy; write it as http://host:port, or unset the variable"
+    if parts.scheme not in _PROXY_SCHEMES:
+        return (
+            f"names a proxy with the unknown scheme {parts.scheme}://; use "
+            f"{', '.join(f'{scheme}://' for scheme in _PROXY_SCHEMES)}, or unset the variable"
+        )
+    if parts.scheme.startswith("socks") and find_spec("socksio") is None:
+        return "names a SOCKS proxy, which needs a package: pip install 'httpx[socks]'"
+    return None
+
+
+def _matches(entry: str, scheme: str, host: str, port: int) -> bool:
+    """Whether an entry of NO_PROXY names this origin."""
+    if entry == "*":
+        return True
+    address = _address(host)
+    try:
+        network = ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        pass
+    else:
+        return address is not None and address in network
+    wanted_scheme, separator, rest = entry.rpartition("://")
+    try:
+        parts = urlsplit(f"//{rest}")
+        wanted, wanted_port = parts.hostname or "", parts.port
+    except ValueError:  # a port that is no number
+        return False
+    if wanted_scheme not in ("", "all", scheme) or wanted_port not in (None, port):
+        return False
+    if separator and wanted.startswith("*"):
+        return host.endswith(wanted[1:]) and (wanted[1:2] == "." or _is_of(host, wanted[1:]))
+    if separator or wanted == "localhost" or _address(wanted):
+        return wanted in ("", host)
+    if wanted.startswith("."):
+        return host.endswith(wanted)
+    return _is_of(host, wanted)
+
+
+def _is_of(host: str, domain: str) -> bool:
+    return host == domain or host.endswith(f".{domain}")
+
+
+def _address(host: str) -> object:
+    try:
+        return ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _variable(scheme: str) -> str:
+    """The environment variable that is set, in the case in which it is written."""
+    names = (f"{scheme}_proxy", f"{scheme}_proxy".upper())
+    return next((name for name in names if os.environ.get(name)), "the proxy of the system")
+
+
+def ssl_context() -> ssl.SSLContext:
+    """The trusted certificates: those of SSL_CERT_FILE and SSL_CERT_DIR, else certifi's.
+
+    Raises:
+        ConfigurationError: a variable names what does not exist or holds no certificate.
+    """
+    return _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@lru_cache(maxsize=8)
+def _ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """One context for all connections: making it takes longer than a call."""
+    for name, path, exists in (
+        ("SSL_CERT_FILE", file, os.path.isfile),
+        ("SSL_CERT_DIR", folder, os.path.isdir),
+    ):
+        if path and not exists(path):
+            raise ConfigurationError(
+                f"{name} names {path!r}, which does not exist; correct or unset the variable"
+            )
+    if folder and not any(Path(folder).iterdir()):
+        raise ConfigurationError(
+            f"SSL_CERT_DIR names {folder!r}, which holds no certificate; correct or unset it"
+        )
+    if not file and not folder:
+        import certifi  # noqa: PLC0415  # not needed where the variables are set
+
+        return ssl.create_default_context(cafile=certifi.where())
+    try:
+        return ssl.create_default_context(cafile=file or None, capath=folder or None)
+    except (ssl.SSLError, OSError) as cause:
+        raise ConfigurationError(
+            f"SSL_CERT_FILE names {file!r}, from which no certificate can be read: {cause}; "
+            "correct or unset the variable"
+        ) from cause

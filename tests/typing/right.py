@@ -81,7 +81,7 @@ changed = compressor.with_options(top_n=None, api_key=SecretStr("k"), score_thre
 assert_type(changed, RerankCompressor)
 documents: Sequence[Document] = compressor.compress_documents([Document("a")], "q")
 postprocessor = RerankPostprocessor(
-    "local:bm25", metadata_mode="all", allow_local_images="/tmp", provider=None, fallbacks=()
+    "local:bm25", metadata_mode="all", allow_local_images="images", provider=None, fallbacks=()
 )
 modes = postprocessor.with_options(metadata_mode=MetadataMode.EMBED, keep_retrieval_score=True)
 assert_type(modes, RerankPostprocessor)

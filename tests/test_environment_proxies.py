@@ -1,0 +1,453 @@
+"""Proxies and certificates that the environment sets: as httpx chooses them, through real ones."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from rerank_integrations import ConfigurationError, TransportError
+from rerank_integrations._sender import proxy_for
+from server import (  # noqa: F401
+    QUERY,
+    Calls,
+    call_fixture,
+    client_of,
+    nobody_fixture,
+    pauses_fixture,
+)
+from test_connection_pool import Wire, context_fixture, listening, plain_fixture  # noqa: F401
+from test_network_errors import visible
+
+PASSWORD = "s3cr3t"
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(name="environment")
+def environment_fixture(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], None]:
+    """Sets variables."""
+
+    def change(variables: Mapping[str, str]) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return change
+
+
+# which proxy
+
+URLS = (
+    "http://a.ai/v1",
+    "https://a.ai/v1",
+    "https://A.ai/v1",
+    "https://sub.a.ai/v1",
+    "https://nota.ai/v1",
+    "https://a.ai:8080/v1",
+    "http://localhost:8000/v1",
+    "http://sub.localhost/v1",
+    "http://127.0.0.1:8000/v1",
+    "http://10.1.2.3/v1",
+    "http://[::1]:8000/v1",
+    "https://[fd00::1]/v1",
+)
+ALL = {"HTTP_PROXY": "http://p:1", "HTTPS_PROXY": "p:2", "ALL_PROXY": "socks5://p:3"}
+VARIABLES: list[dict[str, str]] = [
+    {},
+    {"HTTP_PROXY": "http://p:1"},
+    {"https_proxy": "http://p:2"},
+    {"all_proxy": "https://p:3"},
+    ALL,
+    {"HTTP_PROXY": "http://p:1", "http_proxy": "http://p:9"},
+    {"HTTP_PROXY": "http://p:1", "http_proxy": "", "ALL_PROXY": "http://p:3"},
+    {"HTTPS_PROXY": "HTTP://p:2/"},
+    {"HTTPS_PROXY": "http://[::1]:3128"},
+    {"NO_PROXY": "a.ai"},
+    {"ALL_PROXY": "http://p:3", "no_proxy": "sub.a.ai, localhost"},
+    {"ALL_PROXY": "http://p:3", "NO_PROXY": "a.ai", "no_proxy": "10.1.2.3"},
+]
+NOT_PROXIED = (
+    *("*", "x,*", ",", "ai", "a.ai", "A.ai", ".a.ai", "*.a.ai", "b.ai a.ai", "a.ai:8080", "a.ai."),
+    *("https://a.ai", "http://a.ai", "all://a.ai", "https://", "https://*.a.ai", "https://*a.ai"),
+    *("localhost", "localhost:8000", "127.0.0.1", "127.0.0.1:8000", "10.1.2.3/32", "::1"),
+    *("fd00::1", "https://[fd00::1]"),
+)
+VARIABLES += [ALL | {"NO_PROXY": value} for value in NOT_PROXIED]
+
+
+def chosen_by(client: httpx.Client, url: str) -> httpx.URL | None:
+    """The proxy that a client of httpx takes for a URL, without path and credentials."""
+    transport: Any = client._transport_for_url(httpx.URL(url))
+    if transport is client._transport:
+        return None
+    proxy = transport._pool._proxy_url
+    return httpx.URL(scheme=proxy.scheme.decode(), host=proxy.host.decode(), port=proxy.port)
+
+
+def origin(url: str) -> httpx.URL:
+    """A URL's scheme, host and port."""
+    whole = httpx.URL(url)
+    return httpx.URL(scheme=whole.scheme, host=whole.host, port=whole.port)
+
+
+@pytest.mark.parametrize("variables", VARIABLES, ids=str)
+def test_the_proxy_is_the_one_that_httpx_takes(
+    environment: Callable[[Mapping[str, str]], None], variables: Mapping[str, str]
+) -> None:
+    """For every URL the proxy, or none, is what a plain client of httpx chooses."""
+    environment(variables)
+    with httpx.Client(verify=False) as client:  # noqa: S501  # nothing is sent
+        expected = {url: chosen_by(client, url) for url in URLS}
+    chosen = {url: proxy_for(url) for url in URLS}
+    found = {url: one and one.get_secret_value() for url, one in chosen.items()}
+    assert {url: proxy and origin(proxy) for url, proxy in found.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "direct"),
+    [
+        ("10.0.0.0/8", ["http://10.1.2.3/v1"]),
+        ("127.0.0.1/8", ["http://127.0.0.1:8000/v1"]),
+        ("fd00::/8", ["https://[fd00::1]/v1"]),
+        ("[::1]", ["http://[::1]:8000/v1"]),
+        ("[::1]:8000", ["http://[::1]:8000/v1"]),
+        ("[::1]:9000", []),
+        ("a.ai:port, 10.1.2.3", ["http://10.1.2.3/v1"]),
+    ],
+)
+def test_no_proxy_beyond_httpx(
+    environment: Callable[[Mapping[str, str]], None], entry: str, direct: Sequence[str]
+) -> None:
+    """Networks and bracketed addresses, which httpx ignores or refuses, need no proxy either."""
+    environment(ALL | {"NO_PROXY": entry})
+    assert [url for url in URLS if proxy_for(url) is None] == direct
+
+
+# real proxies
+
+
+class Proxy(ThreadingTCPServer):
+    """Forwards, opens tunnels and speaks SOCKS 5; notes what each connection asked for first."""
+
+    allow_reuse_address = True
+    daemon_threads = False
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        super().__init__(("127.0.0.1", 0), _ProxyHandler)
+        self.context = context
+        self.port = self.server_address[1]
+        self.asked: list[bytes] = []
+        self.sockets: list[socket.socket] = []
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Shake hands in the connection's own thread, where this is a proxy with TLS."""
+        if self.context is not None:
+            request = self.context.wrap_socket(request, server_side=True)
+        with request:
+            super().finish_request(request, client_address)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """One side has gone, as it may."""
+
+
+class _ProxyHandler(StreamRequestHandler):
+    rbufsize = 0
+    server: Proxy
+
+    def handle(self) -> None:
+        first = self.rfile.read(1)
+        if first == b"\x05":
+            self._socks()
+            return
+        lines = [first + self.rfile.readline()]
+        while lines[-1] != b"\r\n":
+            lines.append(self.rfile.readline())
+        self.server.asked.append(b"".join(lines))
+        method, target, _ = lines[0].split(b" ")
+        if method == b"CONNECT":
+            host, _, port = target.decode().rpartition(":")
+            self._pump((host, int(port)), b"", b"HTTP/1.1 200 Connected\r\n\r\n")
+        else:
+            parts = urlsplit(target.decode())
+            assert parts.hostname
+            assert parts.port
+            self._pump((parts.hostname, parts.port), b"".join(lines), b"")
+
+    def _socks(self) -> None:
+        (methods,) = self.rfile.read(1)
+        self.rfile.read(methods)
+        self.wfile.write(b"\x05\x00")
+        _, command, _, kind = self.rfile.read(4)
+        assert (command, kind) == (1, 1)  # CONNECT to an IPv4 address
+        host = socket.inet_ntoa(self.rfile.read(4))
+        port = int.from_bytes(self.rfile.read(2), "big")
+        self.server.asked.append(f"SOCKS {host}:{port}".encode())
+        self._pump((host, port), b"", b"\x05\x00\x00\x01" + bytes(6))
+
+    def _pump(self, address: tuple[str, int], forward: bytes, back: bytes) -> None:
+        with socket.create_connection(address) as target:
+            self.server.sockets += [self.request, target]
+            target.sendall(forward)
+            self.wfile.write(back)
+            upwards = threading.Thread(target=copy, args=(self.request, target))
+            upwards.start()
+            copy(target, self.request)
+            upwards.join()
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    """Pass on what comes, until one side ends."""
+    with suppress(OSError):
+        while data := source.recv(2**16):
+            target.sendall(data)
+    for one in (source, target):
+        with suppress(OSError):
+            socket.socket.shutdown(one, socket.SHUT_RDWR)
+
+
+@contextmanager
+def proxy(context: ssl.SSLContext | None = None) -> Iterator[Proxy]:
+    """Such a proxy in a thread of its own, stopped at the end."""
+    server = Proxy(context)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        for opened in server.sockets:
+            with suppress(OSError):
+                socket.socket.shutdown(opened, socket.SHUT_RDWR)
+        server.server_close()
+        thread.join()
+
+
+class Route(NamedTuple):
+    """A variable, the schemes of the proxy and of the server, and what the proxy is asked."""
+
+    variable: str
+    proxy: str
+    target: str
+    asked: bytes
+
+
+ROUTES = [
+    Route("HTTP_PROXY", "http", "http", b"POST http://127.0.0.1:"),
+    Route("HTTPS_PROXY", "http", "https", b"CONNECT 127.0.0.1:"),
+    Route("http_proxy", "https", "http", b"POST http://127.0.0.1:"),
+    Route("https_proxy", "https", "https", b"CONNECT 127.0.0.1:"),
+    Route("ALL_PROXY", "socks5", "http", b"SOCKS 127.0.0.1:"),
+    Route("all_proxy", "socks5h", "https", b"SOCKS 127.0.0.1:"),
+]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.target} by {route.proxy}")
+def test_calls_go_through_the_proxy(
+    call: Calls, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, route: Route
+) -> None:
+    """Every call goes through the proxy of the environment, and its connection is used again."""
+    with (
+        listening(context if route.target == "https" else None) as wire,
+        proxy(context if route.proxy == "https" else None) as between,
+    ):
+        monkeypatch.setenv(route.variable, f"{route.proxy}://127.0.0.1:{between.port}")
+        with client_of(wire.url, max_retries=0) as client:
+            for query in ("first", "second", "third"):
+                assert call(client, query).id == query
+            call.close(client)
+    assert [first[: len(route.asked)] for first in between.asked] == [route.asked]
+    assert [seen.connection for seen in wire.seen] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("target", ["http", "https"])
+def test_the_password_of_a_proxy_is_for_the_proxy(
+    call: Calls, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """User and password of a proxy's URL are sent to the proxy, and through a tunnel to nobody."""
+    with listening(context if target == "https" else None) as wire, proxy() as between:
+        monkeypatch.setenv(f"{target}_proxy", f"http://me:{PASSWORD}@127.0.0.1:{between.port}")
+        with client_of(wire.url, max_retries=0) as client:
+            call(client)
+            call.close(client)
+    basic = base64.b64encode(f"me:{PASSWORD}".encode())
+    assert b"proxy-authorization: basic " + basic.lower() in between.asked[0].lower()
+    if target == "https":
+        assert b"proxy-authorization" not in wire.seen[0].head.lower()
+        assert b"the-key" not in between.asked[0]
+
+
+# broken variables
+
+BROKEN = {
+    "scheme": ("socks://me:s3cr3t@127.0.0.1:1", "http://, https://, socks5://, socks5h://"),
+    "port": ("http://me:s3cr3t@127.0.0.1:port", "http://host:port"),
+    "port 0": ("http://me:s3cr3t@127.0.0.1:0", "http://host:port"),
+    "no host": ("http://me:s3cr3t@", "http://host:port"),
+    "bracket": ("http://me:s3cr3t@[::1", "http://host:port"),
+    "no package": ("socks5://me:s3cr3t@127.0.0.1:1", r"pip install 'httpx[socks]'"),
+}
+broken = pytest.mark.parametrize(("value", "fix"), BROKEN.values(), ids=BROKEN)
+
+
+@pytest.fixture(name="no_socks")
+def no_socks_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package for SOCKS is not installed."""
+    monkeypatch.setattr("rerank_integrations._sender.find_spec", lambda name: None)
+
+
+@broken
+@pytest.mark.usefixtures("no_socks", "pauses")
+def test_a_broken_variable_is_named(
+    call: Calls, plain: Wire, monkeypatch: pytest.MonkeyPatch, value: str, fix: str
+) -> None:
+    """A proxy that cannot be used is a ConfigurationError with the variable and the fix."""
+    for variable in ("all_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(variable, value)
+        with client_of(plain.url) as client:
+            with pytest.raises(ConfigurationError) as caught:
+                call(client)
+            call.close(client)
+        said = f"{caught.value} {caught.value!r} {vars(caught.value)}"
+        assert variable in said
+        assert fix in said
+        assert PASSWORD not in said
+        assert len(caught.value.attempts) <= 1
+    assert not plain.seen
+
+
+@broken
+@pytest.mark.usefixtures("no_socks")
+def test_a_broken_variable_matters_where_it_is_chosen(
+    call: Calls, plain: Wire, monkeypatch: pytest.MonkeyPatch, value: str, fix: str
+) -> None:
+    """A broken proxy for another scheme, or for other hosts, fails no call."""
+    monkeypatch.setenv("HTTPS_PROXY", value)
+    with client_of(plain.url, max_retries=0) as client:
+        assert call(client).id == QUERY
+        call.close(client)
+    monkeypatch.setenv("ALL_PROXY", value)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with client_of(plain.url, max_retries=0) as client:
+        assert call(client).id == QUERY
+        call.close(client)
+
+
+def test_no_password_in_the_traceback_of_a_broken_variable(
+    call: Calls, plain: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The password in a proxy's URL is in no local variable either."""
+    monkeypatch.setenv("HTTP_PROXY", f"socks://me:{PASSWORD}@127.0.0.1:1")
+    with client_of(plain.url) as client:
+        with pytest.raises(ConfigurationError) as caught:
+            call(client)
+        call.close(client)
+    assert [part for part in visible(caught.value) if PASSWORD in part] == []
+
+
+def test_a_proxy_that_is_away(
+    call: Calls, plain: Wire, nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No password of a proxy is in the error of a call that the proxy did not pass on."""
+    monkeypatch.setenv("HTTP_PROXY", nobody.replace("://", f"://me:{PASSWORD}@"))
+    with client_of(plain.url, max_retries=0) as client:
+        with pytest.raises(TransportError) as caught:
+            call(client)
+        call.close(client)
+    assert caught.value.is_retryable
+    assert [part for part in visible(caught.value) if PASSWORD in part] == []
+
+
+# certificates
+
+
+def no_file(folder: Path) -> Path:
+    """A path where nothing is."""
+    return folder / "missing"
+
+
+def not_a_certificate(folder: Path) -> Path:
+    """A file that holds something else."""
+    (folder / "text.pem").write_text("no certificate")
+    return folder / "text.pem"
+
+
+def empty_file(folder: Path) -> Path:
+    """An empty file."""
+    (folder / "empty.pem").touch()
+    return folder / "empty.pem"
+
+
+def empty_folder(folder: Path) -> Path:
+    """A folder without a file."""
+    (folder / "empty").mkdir()
+    return folder / "empty"
+
+
+CERTIFICATES = {
+    "no file": ("SSL_CERT_FILE", no_file),
+    "no certificate": ("SSL_CERT_FILE", not_a_certificate),
+    "empty": ("SSL_CERT_FILE", empty_file),
+    "a folder for a file": ("SSL_CERT_FILE", empty_folder),
+    "no folder": ("SSL_CERT_DIR", no_file),
+    "a file for a folder": ("SSL_CERT_DIR", not_a_certificate),
+    "empty folder": ("SSL_CERT_DIR", empty_folder),
+}
+
+
+@pytest.fixture(name="certificates", params=CERTIFICATES)
+def certificates_fixture(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """The variable that names certificates which are not there."""
+    variable, make = CERTIFICATES[request.param]
+    monkeypatch.setenv(variable, str(make(tmp_path)))
+    return variable
+
+
+def test_certificates_that_are_missing(
+    call: Calls, pauses: Sequence[float], certificates: str
+) -> None:
+    """Certificates that do not exist or cannot be read are a ConfigurationError, for https."""
+    with client_of("https://127.0.0.1:1") as client:
+        with pytest.raises(ConfigurationError, match=certificates):
+            call(client)
+        call.close(client)
+    assert not pauses
+
+
+def test_certificates_are_not_needed_without_tls(
+    call: Calls, plain: Wire, certificates: str
+) -> None:
+    """A call over http needs no certificates."""
+    with client_of(plain.url, max_retries=0) as client:
+        assert call(client).id == QUERY
+        call.close(client)
+
+
+def test_no_password_beside_a_missing_certificate(
+    call: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No password of a proxy is in an error about certificates."""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:{PASSWORD}@127.0.0.1:1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(no_file(tmp_path)))
+    with client_of("https://127.0.0.1:1", max_retries=0) as client:
+        with pytest.raises(ConfigurationError) as caught:
+            call(client)
+        call.close(client)
+    assert [part for part in visible(caught.value) if PASSWORD in part] == []

@@ -1,0 +1,589 @@
+"""What becomes of failures of the network: kind, retries, phase, traceback, and no key in any."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from traceback import walk_tb
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import httpx
+import httpx2
+import httpx_aiohttp
+import pytest
+import trustme
+from langchain_core.documents import Document
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+
+from rerank_integrations import (
+    ConfigurationError,
+    RerankClient,
+    RerankTimeoutError,
+    TransportError,
+)
+from rerank_integrations.langchain import RerankCompressor
+from rerank_integrations.llama_index import RerankPostprocessor
+from server import (  # noqa: F401
+    QUERY,
+    TEXTS,
+    Calls,
+    Fault,
+    Server,
+    SyncCalls,
+    call_fixture,
+    client_of,
+    nobody_fixture,
+    pauses_fixture,
+    server_fixture,
+)
+from test_connection_pool import (  # noqa: F401
+    Seen,
+    Wire,
+    context_fixture,
+    framed,
+    listening,
+    plain_fixture,
+)
+
+libraries = pytest.mark.parametrize(
+    "library", [None, httpx, httpx2], ids=["default", "httpx", "httpx2"]
+)
+KEY = "the-key"
+PACKAGE = "rerank_integrations."
+TESTS = str(Path(__file__).parent)
+LIBRARIES = {"httpx", "httpcore", "h11", "httpx2", "httpcore2", "httpx_aiohttp", "aiohttp", "anyio"}
+AIOHTTP = SimpleNamespace(AsyncClient=httpx_aiohttp.HttpxAiohttpClient)
+
+
+def links(error: BaseException) -> list[BaseException]:
+    """An error and all that it came from."""
+    found: dict[int, BaseException] = {}
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        link = waiting.pop()
+        if link is not None and id(link) not in found:
+            found[id(link)] = link
+            waiting += [link.__cause__, link.__context__, *getattr(link, "exceptions", ())]
+    return list(found.values())
+
+
+def modules(error: BaseException) -> list[str]:
+    """The modules of an error's traceback, outermost first."""
+    frames = walk_tb(error.__traceback__)
+    return [str(frame.f_globals.get("__name__")) for frame, _ in frames]
+
+
+def visible(error: BaseException) -> Iterator[str]:
+    """All that an error tracker can store of an error, but for the variables of the tests."""
+    for link in links(error):
+        yield f"{link} {link!r} {link.args} {vars(link)}\n"
+        for name in ("request", "response"):
+            holder = getattr(link, f"_{name}", None) or vars(link).get(name)
+            yield f"{name} {holder!r} {getattr(getattr(holder, 'headers', None), 'raw', None)}\n"
+        for frame, _ in walk_tb(link.__traceback__):
+            if not frame.f_code.co_filename.startswith(TESTS):
+                for name, value in frame.f_locals.items():
+                    yield f"{frame.f_code.co_qualname} {name} = {value!r}\n"
+
+
+def users(call: Calls, library: Any, **options: Any) -> AbstractContextManager[dict[str, Any]]:
+    """The argument with which a client uses an HTTP client of a library; None for the default."""
+
+    @contextmanager
+    def argument() -> Iterator[dict[str, Any]]:
+        with call.http_client(library, **options) as theirs:
+            yield {call.argument: theirs}
+
+    return argument() if library else nullcontext({})
+
+
+def failed(call: Calls, client: RerankClient, **options: Any) -> Any:
+    """The error that a call ends with, which is one of the network."""
+    with client:
+        with pytest.raises(TransportError) as caught:
+            call(client, **options)
+        call.close(client)
+    return caught.value
+
+
+def untrusted_context() -> ssl.SSLContext:
+    """A context for a server for which nobody vouches."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+# kinds and retries
+
+
+@libraries
+def test_an_untrusted_certificate_is_permanent(
+    call: Calls, pauses: Sequence[float], library: Any
+) -> None:
+    """A certificate that is not trusted is refused once, with a hint, by every HTTP client."""
+    with listening(untrusted_context()) as wire, users(call, library) as argument:
+        error = failed(call, client_of(wire.url, **argument))
+    assert "SSL_CERT_FILE" in str(error)
+    assert not error.is_retryable
+    assert len(error.attempts) == 1
+    assert not pauses
+    assert not wire.seen
+
+
+@libraries
+@pytest.mark.parametrize("retry_on_timeout", [True, False])
+@pytest.mark.usefixtures("pauses")
+def test_a_read_timeout_is_retried_unless_told_otherwise(
+    call: Calls,
+    server: Server,
+    library: Any,
+    retry_on_timeout: bool,  # noqa: FBT001
+) -> None:
+    """With retry_on_timeout=False a request that may still be worked on is sent once."""
+    server.plays(Fault.STALL)
+    timeout = httpx.Timeout(5, read=0.03)
+    with users(call, library) as argument:
+        client = client_of(server, timeout=timeout, retry_on_timeout=retry_on_timeout, **argument)
+        error = failed(call, client)
+    assert error.phase == "read"
+    assert error.is_retryable is retry_on_timeout
+    assert len(server.received) == len(error.attempts) == (3 if retry_on_timeout else 1)
+
+
+def test_retry_on_timeout_is_for_reading_only(
+    call: Calls, nobody: str, pauses: Sequence[float]
+) -> None:
+    """A connection that could not be made is tried again, whatever retry_on_timeout says."""
+    error = failed(call, client_of(nobody, retry_on_timeout=False))
+    assert error.is_retryable
+    assert len(error.attempts) == 3
+
+
+@pytest.fixture(name="deaf")
+def deaf_fixture() -> Iterator[str]:
+    """An address that takes connections, and never reads from nor writes to them."""
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+PHASES = {
+    "connect": ("https", TEXTS),
+    "write": ("http", ["x" * 16_000_000]),
+    "read": ("http", TEXTS),
+}
+
+
+@pytest.mark.parametrize("library", [None, httpx], ids=["default", "httpx"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_phase_of_a_timeout(call: Calls, deaf: str, library: Any, phase: str) -> None:
+    """An error says which timeout passed; one of connecting or writing is always retryable."""
+    scheme, documents = PHASES[phase]
+    options: dict[str, Any] = {"timeout": httpx.Timeout(5, **{phase: 0.05}), "max_retries": 0}
+    with users(call, library) as argument:
+        client = client_of(f"{scheme}://{deaf}", retry_on_timeout=False, **argument, **options)
+        error = failed(call, client, documents=documents)
+    assert isinstance(error, RerankTimeoutError)
+    assert error.phase == phase
+    assert phase in str(error)
+    assert "0.05" in str(error)
+    assert error.is_retryable is (phase != "read")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_phase_of_a_deadline(call: Calls, deaf: str, phase: str) -> None:
+    """Whatever a call was doing when its deadline passed, the error says so."""
+    scheme, documents = PHASES[phase]
+    client = client_of(f"{scheme}://{deaf}", deadline=0.1, timeout=5)
+    error = failed(call, client, documents=documents)
+    assert isinstance(error, RerankTimeoutError)
+    assert error.phase == "deadline"
+    assert "deadline" in str(error)
+
+
+def head_in_drops() -> Iterator[bytes]:
+    """A head that takes its time."""
+    yield b"HTTP/1.1 200 OK\r\n"
+    for _ in range(40):
+        time.sleep(0.05)
+        yield b"x-more: 1\r\n"
+
+
+def body_in_drops() -> Iterator[bytes]:
+    """A body that takes its time."""
+    yield b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"
+    for _ in range(40):
+        time.sleep(0.05)
+        yield b" "
+
+
+Drops: TypeAlias = Callable[[], Iterator[bytes]]
+DRIPS = pytest.mark.parametrize("drops", [head_in_drops, body_in_drops])
+
+
+def dripping(wire: Wire, drops: Drops) -> None:
+    """Let a server answer in drops for 2 seconds, and then go away; the first call is answered."""
+
+    def respond(seen: Seen) -> Iterator[bytes]:
+        if seen.query == "first":
+            yield framed(seen.query)
+            return
+        yield from drops()
+        raise ConnectionResetError
+
+    wire.respond = respond
+
+
+@DRIPS
+def test_a_deadline_holds_against_drops(call: Calls, plain: Wire, drops: Drops) -> None:
+    """A response that comes in drops, head or body, is awaited until the deadline, no longer."""
+    dripping(plain, drops)
+    error = failed(call, client_of(plain.url, max_retries=0, deadline=0.3))
+    assert error.phase == "deadline"
+
+
+@DRIPS
+def test_a_deadline_holds_against_drops_over_tls(context: ssl.SSLContext, drops: Drops) -> None:
+    """The same over TLS, without an event loop that could end a read."""
+    with listening(context) as wire:
+        dripping(wire, drops)
+        error = failed(SyncCalls(), client_of(wire.url, max_retries=0, deadline=0.3))
+    assert error.phase == "deadline"
+
+
+@DRIPS
+@libraries
+def test_a_deadline_holds_against_drops_on_a_kept_connection(
+    plain: Wire, drops: Drops, library: Any
+) -> None:
+    """The same on a connection that was made by an earlier call, which had no deadline."""
+    call = SyncCalls()
+    dripping(plain, drops)
+    with users(call, library) as argument:
+        client = client_of(plain.url, max_retries=0, **argument)
+        assert call(client, "first", deadline=None).id == "first"
+        error = failed(call, client, deadline=0.3)
+    assert error.phase == "deadline"
+    assert len(plain.sockets) == 1
+
+
+# defects of the package, and exceptions of the user's
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    """A function of this package that raises an error."""
+    names: dict[str, Any] = {"__name__": "rerank_integrations._simulated", "error": error}
+    code = "def fails(*_, **__):\n    raise error"
+    exec(compile(code, "_simulated.py", "exec"), names)  # noqa: S102
+    found: Callable[..., Any] = names["fails"]
+    return found
+
+
+DEFECTIVE = {
+    "connecting": ("_pool._Connection.begin", AttributeError("a defect")),
+    "counting": ("_pool._Connection.count", KeyError("a defect")),
+    "beginning": ("_http_result.BodyReader.__init__", TypeError("a defect")),
+    "reading": ("_http_result.BodyReader.add", TypeError("a defect")),
+    "ending": ("_http_result.BodyReader.answer", KeyError("a defect")),
+}
+
+
+@pytest.fixture(name="break_")
+def break_fixture(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Exception], None]:
+    """Lets a function of the package raise."""
+
+    def change(place: str, defect: Exception) -> None:
+        monkeypatch.setattr(f"rerank_integrations.{place}", raising(defect))
+
+    return change
+
+
+@pytest.mark.parametrize("moment", DEFECTIVE)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"fallbacks": ["local:bm25"]}, {"max_documents_per_request": 1, "on_partial": "keep"}],
+    ids=["alone", "fallbacks", "parts"],
+)
+def test_a_defect_is_raised_as_it_is(
+    call: Calls,
+    server: Server,
+    break_: Callable[[str, Exception], None],
+    moment: str,
+    options: dict[str, Any],
+) -> None:
+    """A defect of this package is no network error: not wrapped, not retried, not covered up."""
+    place, defect = DEFECTIVE[moment]
+    break_(place, defect)
+    with client_of(server, **options) as client:
+        with pytest.raises(type(defect)) as caught:
+            call(client)
+        call.close(client)
+    assert caught.value is defect
+
+
+@pytest.mark.parametrize("place", ["had_stale_bytes", "ended_exactly"])
+@pytest.mark.usefixtures("pauses")
+def test_a_defect_beside_a_network_error_is_raised_as_it_is(
+    call: Calls, server: Server, break_: Callable[[str, Exception], None], place: str
+) -> None:
+    """A defect is raised as it is also where it is met while a network error is handled."""
+    server.plays(Fault.DROP if place == "had_stale_bytes" else Fault.HALF)
+    defect = TypeError("a defect")
+    break_(f"_pool._Connection.{place}", defect)
+    with client_of(server) as client:
+        with pytest.raises(TypeError) as caught:
+            call(client)
+        call.close(client)
+    assert caught.value is defect
+    assert len(server.received) == 1
+
+
+@pytest.fixture(name="adapters")
+def adapters_fixture(
+    server: Server, break_: Callable[[str, Exception], None]
+) -> Iterator[tuple[RerankCompressor, RerankPostprocessor]]:
+    """Adapters that pass over failures, of a client with a defect."""
+    break_("_http_result.BodyReader.add", DEFECT)
+    with client_of(server, fallbacks=["local:bm25"]) as client:
+        yield (
+            RerankCompressor(client=client, on_error="passthrough"),
+            RerankPostprocessor(client=client, on_error="passthrough"),
+        )
+
+
+Adapters: TypeAlias = tuple[RerankCompressor, RerankPostprocessor]
+DEFECT = TypeError("a defect")
+DOCUMENTS = [Document(page_content=text) for text in TEXTS]
+NODES = [NodeWithScore(node=TextNode(text=text)) for text in TEXTS]
+
+
+def test_adapters_raise_a_defect_as_it_is(adapters: Adapters) -> None:
+    """No adapter takes a defect of this package for a failure that it may pass over."""
+    compressor, postprocessor = adapters
+    with pytest.raises(TypeError) as caught:
+        compressor.compress_documents(DOCUMENTS, QUERY)
+    assert caught.value is DEFECT
+    with pytest.raises(TypeError) as caught:
+        postprocessor.postprocess_nodes(NODES, QueryBundle(QUERY))
+    assert caught.value is DEFECT
+
+
+async def test_async_adapters_raise_a_defect_as_it_is(adapters: Adapters) -> None:
+    """The same on an event loop."""
+    compressor, postprocessor = adapters
+    with pytest.raises(TypeError) as caught:
+        await compressor.acompress_documents(DOCUMENTS, QUERY)
+    assert caught.value is DEFECT
+    with pytest.raises(TypeError) as caught:
+        await postprocessor.apostprocess_nodes(NODES, QueryBundle(QUERY))
+    assert caught.value is DEFECT
+
+
+class UsersError(Exception):
+    """Of a user's hook."""
+
+
+def hooked(call: Calls, event: str) -> dict[str, Any]:
+    """Options of an HTTP client whose hook raises."""
+
+    def users_hook(_: Any) -> None:
+        raise UsersError("of the user")
+
+    async def users_async_hook(_: Any) -> None:
+        raise UsersError("of the user")
+
+    hook = users_hook if call.argument == "http_client" else users_async_hook
+    return {"event_hooks": {event: [hook]}}
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+@pytest.mark.parametrize("event", ["request", "response"])
+def test_an_exception_of_a_hook(call: Calls, server: Server, library: Any, event: str) -> None:
+    """What a user's hook raises is the cause of a TransportError, with the hook's own frame."""
+    with users(call, library, **hooked(call, event)) as argument:
+        error = failed(call, client_of(server, **argument))
+    cause = error.__cause__
+    assert isinstance(cause, UsersError)
+    functions = [frame.f_code.co_name for frame, _ in walk_tb(cause.__traceback__)]
+    assert functions[-1] in ("users_hook", "users_async_hook")
+    assert not error.is_retryable
+    assert len(error.attempts) == 1
+
+
+# no key
+
+Scenario = Callable[[Calls, Any], AbstractContextManager[Any]]
+
+
+@contextmanager
+def refused(call: Calls, library: Any) -> Iterator[Any]:
+    """Nobody listens."""
+    with socket.socket() as bound, users(call, library) as argument:
+        bound.bind(("127.0.0.1", 0))
+        client = client_of(f"http://127.0.0.1:{bound.getsockname()[1]}", max_retries=0, **argument)
+        yield failed(call, client)
+
+
+def answering(response: Callable[[Seen], Any], **options: Any) -> Scenario:
+    """A server that does not do what it should."""
+
+    @contextmanager
+    def scenario(call: Calls, library: Any) -> Iterator[Any]:
+        with listening() as wire, users(call, library) as argument:
+            wire.respond = response
+            yield failed(call, client_of(wire.url, max_retries=0, **argument), **options)
+
+    return scenario
+
+
+def dropped(seen: Seen) -> bytes:
+    """The server goes."""
+    raise ConnectionResetError
+
+
+def half(seen: Seen) -> Iterator[bytes]:
+    """The server goes in the middle of a body."""
+    yield framed(seen.query)[:-5]
+    raise ConnectionResetError
+
+
+@contextmanager
+def stalled(call: Calls, library: Any) -> Iterator[Any]:
+    """The server is silent."""
+    timeout = httpx.Timeout(5, read=0.05)
+    with socket.create_server(("127.0.0.1", 0)) as listener, users(call, library) as argument:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield failed(call, client_of(url, max_retries=0, **argument), timeout=timeout)
+
+
+@contextmanager
+def unwritten(call: Calls, library: Any) -> Iterator[Any]:
+    """The server does not take the request."""
+    timeout = httpx.Timeout(5, write=0.05)
+    with socket.create_server(("127.0.0.1", 0)) as listener, users(call, library) as argument:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        deadline = 0.2 if library is AIOHTTP else None  # it has no timeout for writing
+        client = client_of(url, max_retries=0, timeout=timeout, deadline=deadline, **argument)
+        yield failed(call, client, documents=["x" * 16_000_000])
+
+
+@contextmanager
+def untrusted(call: Calls, library: Any) -> Iterator[Any]:
+    """Nobody vouches for the server's certificate."""
+    with listening(untrusted_context()) as wire, users(call, library) as argument:
+        yield failed(call, client_of(wire.url, max_retries=0, **argument))
+
+
+@contextmanager
+def by_hook(call: Calls, library: Any) -> Iterator[Any]:
+    """A hook of the user's client raises."""
+    with listening() as wire, users(call, library, **hooked(call, "response")) as argument:
+        yield failed(call, client_of(wire.url, max_retries=0, **argument))
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "refused": refused,
+    "dropped": answering(dropped),
+    "half a body": answering(half),
+    "status line": answering(lambda seen: b"HTTP/9 authorization: Bearer the-key\r\n\r\n"),
+    "header line": answering(lambda seen: b"HTTP/1.1 200 OK\r\nBearer the-key\r\n\r\n"),
+    "timeout": stalled,
+    "failed write": unwritten,
+    "TLS": untrusted,
+    "hook": by_hook,
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+def test_no_error_shows_the_key(call: Calls, scenario: Scenario) -> None:
+    """No key is in an error of the network, its causes, their attributes or local variables."""
+    asked: list[Any] = [httpx, httpx2]
+    if call.argument == "async_http_client":
+        asked.append(AIOHTTP)
+    if scenario is not by_hook:
+        asked.append(None)
+    for library in asked:
+        with scenario(call, library) as error:
+            assert [part for part in visible(error) if KEY in part] == [], library
+            used = {name.partition(".")[0] for link in links(error) for name in modules(link)}
+            assert not used & LIBRARIES
+            assert "rerank_integrations.client" in modules(error)
+            own = [name for name in modules(error.__cause__) if name.startswith(PACKAGE)]
+            assert own, library
+
+
+# headers
+
+
+@libraries
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Host", "rerank.example"),
+        ("HOST", "a:1"),
+        ("Accept-Encoding", "identity"),
+        ("accept", "*/*"),
+    ],
+)
+def test_a_header_replaces_ours(
+    call: Calls, plain: Wire, library: Any, name: str, value: str
+) -> None:
+    """A header of the user's that the package sets too arrives once, with the user's value."""
+    with users(call, library) as argument:
+        client = client_of(plain.url, max_retries=0, extra_headers={name: value}, **argument)
+        call(client)
+        call.close(client)
+    lines = plain.seen[0].head.lower().split(b"\r\n")
+    found = [line for line in lines if line.startswith(name.lower().encode() + b":")]
+    assert found == [f"{name}: {value}".lower().encode()]
+
+
+REFUSED_HEADERS = {
+    "Content-Length": "5",
+    "transfer-encoding": "chunked",
+    "Connection": "close",
+    "Accept-Encoding": "gzip, br",
+    "": "a",
+    "a b": "a",
+    "a:": "a",
+    "a\r\nb": "a",
+    "(a)": "a",
+    "ä": "a",
+    "a\x00": "a",
+    "x-line": "a\r\nx-b: c",
+    "x-null": "a\x00",
+    "x-delete": "a\x7f",
+    "x-letter": "ä",
+    "x-before": " a",
+    "x-after": "a\t",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED_HEADERS.items())
+def test_a_header_that_http_cannot_carry(
+    call: Calls, server: Server, name: str, value: str
+) -> None:
+    """Framing headers, and names and values outside the grammar, are refused before sending."""
+    with pytest.raises(ConfigurationError):
+        client_of(server, extra_headers={name: value})
+    with client_of(server) as client:
+        with pytest.raises(ConfigurationError):
+            call(client, extra_headers={name: value})
+        call.close(client)
+    assert not server.received
+
+
+def test_a_header_with_all_that_is_allowed(call: Calls, server: Server) -> None:
+    """Every character of the grammar may be in a name or a value."""
+    name = "!#$%&'*+-.^_`|~09AZaz"
+    value = "!" + "".join(map(chr, range(0x20, 0x7F))) + "\t~"
+    with client_of(server, max_retries=0, extra_headers={name: value, "x-empty": ""}) as client:
+        call(client)
+        call.close(client)
+    headers = server.received[0].headers
+    assert headers[name.lower()] == value
+    assert headers["x-empty"] == ""
