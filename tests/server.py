@@ -110,12 +110,22 @@ class Server(ThreadingTCPServer):
         self.failures: list[str] = []
         self._script: list[Step] = [ranks_all]
         self._sockets: list[socket.socket] = []
+        self._counted = 0  # of these, before the last reset
         self._taking = threading.Lock()
 
     @property
     def connections(self) -> int:
         """How many connections were made."""
-        return len(self._sockets)
+        return len(self._sockets) - self._counted
+
+    def reset(self) -> None:
+        """Forget all requests and the script, and let go of whoever still waits."""
+        self.released.set()
+        self.released = threading.Event()
+        self.asked.clear()
+        self.received.clear()
+        self._script = [ranks_all]
+        self._counted = len(self._sockets)
 
     def plays(self, *steps: Step) -> None:
         """Set the script."""

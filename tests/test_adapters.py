@@ -16,6 +16,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, TextNode
 from pydantic import ValidationError
 
+from cases import cases
 from rerank_integrations import ConfigurationError, RateLimitError, RerankClient
 from rerank_integrations._adapter import Adapter
 from rerank_integrations.langchain import RerankCompressor
@@ -34,7 +35,7 @@ def _postprocess(adapter: RerankPostprocessor) -> int:
     return len(adapter.postprocess_nodes(nodes, query_str="q"))
 
 
-adapters = pytest.mark.parametrize(
+adapters = cases(
     ("kind", "rank"), [(RerankCompressor, _compress), (RerankPostprocessor, _postprocess)]
 )
 

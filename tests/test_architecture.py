@@ -1,34 +1,24 @@
-"""The rooms of the house, and which way the imports run."""
+"""The layout of the modules, and which way the imports run."""
 
 from __future__ import annotations
 
 import ast
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 import rerank_integrations
+from cases import cases
+from server import Server, client_of, server_fixture  # noqa: F401
 
 PACKAGE = "rerank_integrations"
 ROOT = Path(rerank_integrations.__file__).parent
-# a module may import from the rows above its own, and from its own row where it is a package
-ROWS = [
-    {"errors", "_secrets", "_rate_limit"},
-    {"images", "providers", "_pool"},
-    {"models", "_options", "_http_result"},
-    {"fields", "_sender"},
-    {"_request", "_transport"},
-    {"_response"},
-    {"_retry"},
-    {"_engine"},
-    {"client"},
-    {"_adapter"},
-    {"langchain", "llama_index"},
-    {"testing"},
-]
 PACKAGES = {"providers", "testing"}
+OF_THE_PACKAGE = {"__version__", "lazy_attributes"}  # names, not modules
 ADAPTERS = {"langchain", "llama_index"}
 # the three of the design, and what adapters share
 FOR_ADAPTERS = {"client", "models", "errors", "_adapter"}
@@ -72,20 +62,74 @@ def rooms(path: Path) -> set[str]:
         for name in imports(path, at_run_time=True)
         if name.startswith(f"{PACKAGE}.")
     }
-    return inside - {"__version__", "lazy_attributes"}
+    return inside - OF_THE_PACKAGE
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
-def test_imports_run_one_way(name: str) -> None:
-    """A module imports only from rows above its own."""
-    room = name.split(".", maxsplit=1)[0]
-    row = next(number for number, names in enumerate(ROWS) if room in names)
-    allowed = set().union(*ROWS[:row]) | ({room} & PACKAGES)
+def graph() -> dict[str, set[str]]:
+    """For each module the modules that it imports, at any place and for type checkers too.
 
-    assert rooms(modules()[name]) <= allowed
+    `providers` and `testing` are one module each.
+    """
+    found: dict[str, set[str]] = {}
+    for name, path in modules().items():
+        room = name.split(".", maxsplit=1)[0]
+        inside = {one.split(".")[1] for one in imports(path) if one.startswith(f"{PACKAGE}.")}
+        found.setdefault(room, set()).update(inside - {room, *OF_THE_PACKAGE})
+    return found
 
 
-@pytest.mark.parametrize("name", sorted(ADAPTERS))
+def level(name: str, found: dict[str, set[str]], above: tuple[str, ...] = ()) -> int:
+    """How many imports lead down from a module at most; a cycle is an error."""
+    assert name not in above, f"a cycle: {' -> '.join([*above, name])}"
+    return max((1 + level(one, found, (*above, name)) for one in found[name]), default=0)
+
+
+def test_imports_have_no_cycle_and_few_levels() -> None:
+    """No import leads back, `client` is at most 8 levels up, and the whole graph at most 11."""
+    found = graph()
+    levels = {name: level(name, found) for name in found}
+
+    assert levels["client"] <= 8, levels
+    assert max(levels.values()) <= 11, levels
+
+
+def test_the_package_has_few_modules() -> None:
+    """Outside of `providers` and `testing` there are at most 20 modules."""
+    own = {name for name in modules() if name.split(".")[0] not in PACKAGES}
+
+    assert len(own) + 1 <= 20  # and __init__
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_a_call_passes_few_modules(server: Server, way: str) -> None:
+    """At most 6 of our modules are on the stack at any moment of a call."""
+    deepest: set[str] = set()
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        nonlocal deepest
+        on_stack: set[str] = set()
+        one: FrameType | None = frame if event == "call" else None
+        while one is not None:
+            name = one.f_globals.get("__name__", "")
+            if name.startswith(f"{PACKAGE}."):
+                on_stack.add(name.split(".")[1])
+            one = one.f_back
+        deepest = max(deepest, on_stack, key=len)
+
+    with client_of(server, "portkey", extra_headers={"X-A": "1"}) as client:
+        documents = [{"title": "a", "text": "b"}, "c"]
+        sys.setprofile(profile)
+        try:
+            if way == "sync":
+                client.rerank("q", documents, rank_fields=["title", "text"])
+            else:
+                asyncio.run(client.arerank("q", documents, rank_fields=["title", "text"]))
+        finally:
+            sys.setprofile(None)
+    assert 0 < len(deepest) <= 6, deepest
+
+
+@cases("name", sorted(ADAPTERS))
 def test_an_adapter_knows_the_client_the_models_and_the_errors_only(name: str) -> None:
     """An adapter needs the client, models, errors and what adapters share, and no other room."""
     assert rooms(modules()[name]) <= FOR_ADAPTERS
@@ -103,7 +147,7 @@ def test_only_the_sender_names_the_http_library() -> None:
     assert users == {"_sender", "_pool"}
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
+@cases("name", sorted(modules()))
 def test_a_framework_is_named_by_its_adapter_only(name: str) -> None:
     """No file but its own adapter, and the tests for authors of others, imports a framework."""
     frameworks = {
@@ -131,7 +175,7 @@ def test_no_code_asks_for_a_providers_name() -> None:
                 assert not literals & names, f"{name}: {ast.unparse(node)}"
 
 
-@pytest.mark.parametrize(
+@cases(
     "statement",
     [
         "import rerank_integrations",
@@ -177,7 +221,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = rerank_integrations.Reranker
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
+@cases("name", sorted(modules()))
 def test_each_file_opens_with_one_sentence(name: str) -> None:
     """Each file's docstring opens with one sentence that says its subject."""
     docstring = ast.get_docstring(ast.parse(modules()[name].read_text(encoding="utf-8"))) or ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cases import cases
 from rerank_integrations import (
     ConfigurationError,
     InvalidRequestError,
@@ -48,8 +49,8 @@ def refused(action: Callable[[], object], kind: type[RerankError], *cure: str) -
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [None, "", "  "], ids=["unset", "empty", "blank"])
-@pytest.mark.parametrize(("gateway", "variable"), KEYS.items())
+@cases("value", [None, "", "  "], ids=["unset", "empty", "blank"])
+@cases(("gateway", "variable"), KEYS.items())
 def test_a_missing_key_names_its_variable(
     monkeypatch: pytest.MonkeyPatch, gateway: str, variable: str, value: str | None
 ) -> None:
@@ -64,7 +65,7 @@ def test_a_missing_key_names_its_variable(
     refused(lambda: kind(api_key=value), ConfigurationError, *cure)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("model", "cure"),
     [
         ("cohere:rerank-v3.5", ("'cohere'", "local, openrouter, portkey, together")),
@@ -86,7 +87,7 @@ def test_a_model_that_names_no_provider(model: Any, cure: tuple[str, ...]) -> No
     refused(lambda: RerankClient(model), ConfigurationError, *cure)
 
 
-@pytest.mark.parametrize("provider", ["openrouter", OpenRouter, {}, 5])
+@cases("provider", ["openrouter", OpenRouter, {}, 5])
 def test_a_provider_that_is_none(provider: Any) -> None:
     """Something else than a provider object is refused with an example of one."""
     refused(
@@ -94,7 +95,7 @@ def test_a_provider_that_is_none(provider: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("query", ["", "  ", "\n\t", None, 5, b"q", ["q"], {"text": "q"}])
+@cases("query", ["", "  ", "\n\t", None, 5, b"q", ["q"], {"text": "q"}])
 def test_a_query_without_text(call: Calls, server: Server, query: Any) -> None:
     """A query that is empty or no str is refused."""
     with client_of(server) as client:
@@ -102,7 +103,7 @@ def test_a_query_without_text(call: Calls, server: Server, query: Any) -> None:
     assert not server.received
 
 
-@pytest.mark.parametrize("top_n", [0, -1, 2.0, "3", True, [1]])
+@cases("top_n", [0, -1, 2.0, "3", True, [1]])
 def test_a_top_n_below_one(call: Calls, server: Server, top_n: Any) -> None:
     """A top_n that is no int of at least 1 is refused wherever it can be set."""
     cure = (InvalidRequestError, "top_n must be an int of at least 1, or None", repr(top_n))
@@ -113,7 +114,7 @@ def test_a_top_n_below_one(call: Calls, server: Server, top_n: Any) -> None:
     assert not server.received
 
 
-@pytest.mark.parametrize(
+@cases(
     ("make", "wrong", "meant"),
     [
         (lambda **more: RerankClient("local:bm25", **more), "topn", "top_n"),
@@ -140,7 +141,7 @@ def test_an_unknown_argument_of_a_call(call: Calls, server: Server) -> None:
     assert not server.received
 
 
-@pytest.mark.parametrize(
+@cases(
     "document",
     [
         RerankDocument(text="cat", image="https://example.com/cat.png"),
@@ -150,8 +151,8 @@ def test_an_unknown_argument_of_a_call(call: Calls, server: Server) -> None:
     ],
     ids=["document with URL", "document with bytes", "mapping with data", "mapping with bytes"],
 )
-@pytest.mark.parametrize("rank_fields", [None, ["text"]])
-@pytest.mark.parametrize("gateway", ["together", "portkey", "local"])
+@cases("rank_fields", [None, ["text"]])
+@cases("gateway", ["together", "portkey", "local"])
 def test_an_image_for_a_gateway_without_images(
     call: Calls, server: Server, *, gateway: str, document: Any, rank_fields: list[str] | None
 ) -> None:
@@ -169,8 +170,8 @@ def test_an_image_for_a_gateway_without_images(
     assert not server.received
 
 
-@pytest.mark.parametrize("document", [None, 5, 1.5, b"bytes", ["text"], ("a", "b"), object(), str])
-@pytest.mark.parametrize("gateway", [*KEYS, "local"])
+@cases("document", [None, 5, 1.5, b"bytes", ["text"], ("a", "b"), object(), str])
+@cases("gateway", [*KEYS, "local"])
 def test_what_is_no_document(call: Calls, server: Server, gateway: str, document: Any) -> None:
     """A document that is neither text, mapping nor RerankDocument is refused with its position."""
     client = RerankClient("local:bm25") if gateway == "local" else client_of(server, gateway)
@@ -185,7 +186,7 @@ def test_what_is_no_document(call: Calls, server: Server, gateway: str, document
     assert not server.received
 
 
-@pytest.mark.parametrize(
+@cases(
     ("image", "cure"),
     [
         ("cat.png", "RerankDocument.from_file(path)"),
@@ -231,7 +232,7 @@ HEADERS: dict[str, Callable[[str], object]] = {
 }
 
 
-@pytest.mark.parametrize("make", HEADERS.values(), ids=HEADERS)
+@cases("make", HEADERS.values(), ids=HEADERS)
 def test_a_header_with_a_line_break(server: Server, make: Callable[[str], object]) -> None:
     """A header value or name with a line break is refused by its name."""
     refused(lambda: make(server.url), ConfigurationError, "line break", "remove it")
@@ -260,13 +261,13 @@ def test_a_header_of_a_call_with_a_line_break(call: Calls, server: Server) -> No
     assert not server.received
 
 
-@pytest.mark.parametrize("value", ["münchen", "日本", 5, None, b"a"])
+@cases("value", ["münchen", "日本", 5, None, b"a"])
 def test_a_header_that_http_cannot_carry(server: Server, value: Any) -> None:
     """A header value that is no ASCII str is refused by its name."""
     refused(lambda: client_of(server, extra_headers={"X-A": value}), ConfigurationError, "'X-A'")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("documents", "cure"),
     [
         ("text", "put it into a list"),
@@ -284,7 +285,7 @@ def test_documents_that_are_no_list(call: Calls, server: Server, documents: Any,
     assert not server.received
 
 
-@pytest.mark.parametrize("rank_fields", ["title", b"title", [], [""], [5], {"title": 1}, 5])
+@cases("rank_fields", ["title", b"title", [], [""], [5], {"title": 1}, 5])
 def test_rank_fields_that_are_no_list(call: Calls, server: Server, rank_fields: Any) -> None:
     """rank_fields that are no list of names are refused wherever they can be set."""
     with client_of(server) as client:
@@ -305,7 +306,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "value"),
     [(name, value) for name, values in OUT_OF_RANGE.items() for value in values],
 )
@@ -325,9 +326,9 @@ DOCUMENTS: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("documents", DOCUMENTS.values(), ids=DOCUMENTS)
-@pytest.mark.parametrize("rank_fields", [None, ["title", "text"], ["meta.title"]])
-@pytest.mark.parametrize("gateway", KEYS)
+@cases("documents", DOCUMENTS.values(), ids=DOCUMENTS)
+@cases("rank_fields", [None, ["title", "text"], ["meta.title"]])
+@cases("gateway", KEYS)
 def test_the_callers_documents_stay_as_they_are(
     call: Calls,
     server: Server,

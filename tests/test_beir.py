@@ -11,6 +11,7 @@ from ir_measures import RR, R, nDCG
 from judged import Collection, CollectionError, Tally, interval, ranking, read, to_depth, values
 from python_faq import OWN, REFERRED, collection, entries
 
+from cases import cases
 from rerank_integrations import RerankClient
 from rerank_integrations.errors import Attempt
 from rerank_integrations.models import RerankResponse, RerankResult, Usage
@@ -72,7 +73,7 @@ def test_another_split_is_read(tmp_path: Path) -> None:
     assert read(tmp_path, "dev").judgments == {"2": {"a": 1}}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changed", "told"),
     [
         ({"corpus.jsonl": None}, r"corpus.jsonl is not there; choose a folder with corpus.jsonl,"),
@@ -133,7 +134,7 @@ def test_measures_are_those_of_the_textbook() -> None:
     assert found[R @ 1] == {"1": 0.5, "2": 0.0}
 
 
-@pytest.mark.parametrize("rankings", [{"1": ["a"]}, {"1": ["a"], "2": []}])
+@cases("rankings", [{"1": ["a"]}, {"1": ["a"], "2": []}])
 def test_a_query_that_found_nothing_counts_as_nothing(rankings: dict[str, list[str]]) -> None:
     """It is 0 and not left out, or who finds less would look better."""
     assert values(QRELS, rankings, [RR])[RR] == {"1": 1.0, "2": 0.0}

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import httpx
 import pytest
 
+from cases import cases
 from rerank_integrations import (
     RateLimitError,
     RerankError,
@@ -78,8 +79,8 @@ REFUSED = {
     "two codings of which one is none": ("identity, gzip", GZIP),
     "unknown": ("rot13", BODY),
 }
-read_ones = pytest.mark.parametrize(("coding", "content"), READ.values(), ids=READ)
-refused_ones = pytest.mark.parametrize(("coding", "content"), REFUSED.values(), ids=REFUSED)
+read_ones = cases(("coding", "content"), READ.values(), ids=READ)
+refused_ones = cases(("coding", "content"), REFUSED.values(), ids=REFUSED)
 
 
 def reader_of(coding: str, pieces: Iterable[bytes], status: int = 200) -> BodyReader:
@@ -127,7 +128,7 @@ def test_a_body_is_refused_byte_by_byte(coding: str, content: bytes) -> None:
     assert (answer.status_code, answer.content) == (503, b"")
 
 
-@pytest.mark.parametrize("kind", ["truncated gzip", "junk behind gzip", "brotli", "two codings"])
+@cases("kind", ["truncated gzip", "junk behind gzip", "brotli", "two codings"])
 def test_a_status_outlives_its_body(
     call: Calls, server: Server, pauses: Sequence[float], kind: str
 ) -> None:
@@ -198,8 +199,8 @@ def ended(call: Calls, wire: Wire, flooding: Flooding, **options: Any) -> Rerank
     return caught.value
 
 
-@pytest.mark.parametrize("coding", ["br", "gzip, gzip", "unknown"])
-@pytest.mark.parametrize(("status", "kind"), [(200, ResponseError), (429, RateLimitError)])
+@cases("coding", ["br", "gzip, gzip", "unknown"])
+@cases(("status", "kind"), [(200, ResponseError), (429, RateLimitError)])
 def test_a_body_in_a_refused_coding_is_not_read(
     call: Calls, plain: Wire, coding: str, status: int, kind: type[RerankError]
 ) -> None:
@@ -228,7 +229,7 @@ FLOODS: dict[str, tuple[str, Flood]] = {
 }
 
 
-@pytest.mark.parametrize(("coding", "pieces"), FLOODS.values(), ids=FLOODS)
+@cases(("coding", "pieces"), FLOODS.values(), ids=FLOODS)
 def test_a_body_without_end(call: Calls, plain: Wire, coding: str, pieces: Flood) -> None:
     """A body larger than the limit, encoded or decoded, is neither read nor held beyond it."""
     flooding = Flooding(head(coding), pieces)

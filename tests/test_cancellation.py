@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cases import cases
 from hanging import Hanging, client_at, hanging
 from rerank_integrations import RerankClient
 from server import QUERY, TEXTS, Fault, Reply, Server, ranking, server_fixture  # noqa: F401
@@ -38,8 +39,8 @@ async def works(client: RerankClient, server: Hanging) -> None:
     assert len(await client.arerank(QUERY, TEXTS)) == 3
 
 
-@pytest.mark.parametrize("hangs", ["before", "inside"])
-@pytest.mark.parametrize("options", [{}, SPLIT], ids=["whole", "split"])
+@cases("hangs", ["before", "inside"])
+@cases("options", [{}, SPLIT], ids=["whole", "split"])
 async def test_a_thousand_cancelled_calls(hangs: str, options: dict[str, Any]) -> None:
     """A thousand calls that are cancelled on their way leave no connection open."""
     each = 3 if options else 1
@@ -52,8 +53,8 @@ async def test_a_thousand_cancelled_calls(hangs: str, options: dict[str, Any]) -
         await works(client, server)
 
 
-@pytest.mark.parametrize("kept_before", [0, 5])
-@pytest.mark.parametrize("options", [{}, SPLIT], ids=["whole", "split"])
+@cases("kept_before", [0, 5])
+@cases("options", [{}, SPLIT], ids=["whole", "split"])
 async def test_cancelled_at_any_moment(options: dict[str, Any], kept_before: int) -> None:
     """Wherever a call is when it is cancelled, what stays open is what the client keeps."""
     ends = []
@@ -70,7 +71,7 @@ async def test_cancelled_at_any_moment(options: dict[str, Any], kept_before: int
     assert set(ends) == {"cancelled", "RerankResponse"}
 
 
-@pytest.mark.parametrize("hangs", ["before", "inside"])
+@cases("hangs", ["before", "inside"])
 async def test_an_expired_timeout(hangs: str) -> None:
     """A call inside an asyncio.timeout that expires ends with TimeoutError, and cleanly."""
 
@@ -208,7 +209,7 @@ class Interrupting:
         return self._parse_fast(*given, **named)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("step", "before"),
     [("send", 0), ("recv", 0), ("send", 1), ("recv", 1)],
 )

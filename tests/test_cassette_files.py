@@ -15,10 +15,12 @@ from cassettes.readable import Readable
 from cassettes.record import LIVE, head_of, is_live
 from cassettes.scrub import HIDDEN, KEPT, LEFT_OUT, SHOWN
 
+from cases import cases
+
 FILES = sorted(path for gateway in GATEWAYS for path in (HERE / gateway).glob("*.yaml"))
 LARGEST = 8_000  # bytes; what a person reads
 
-each = pytest.mark.parametrize("case", CASES, ids=str)
+each = cases("case", CASES, ids=str)
 needs_specs = pytest.mark.skipif(bool(prism.missing()), reason=prism.missing())
 
 
@@ -184,7 +186,7 @@ def test_each_kind_of_error_has_a_case() -> None:
 
 
 @needs_specs
-@pytest.mark.parametrize("case", [one for one in CASES if isinstance(one.answers, Prism)], ids=str)
+@cases("case", [one for one in CASES if isinstance(one.answers, Prism)], ids=str)
 def test_each_head_names_the_file_that_is_there(case: Case) -> None:
     """A cassette from Prism names the Prism and the file that are there now."""
     if not is_live(case.path):

@@ -29,6 +29,7 @@ from cassettes.record import (
 from cassettes.scrub import HIDDEN
 from hypothesis import given, strategies as st
 
+from cases import cases
 from rerank_integrations import Portkey, RerankError
 
 BY_NAME = {str(case): case for case in CASES}
@@ -97,7 +98,7 @@ def test_known_keys_are_not_stored(tmp_path: Path) -> None:
     assert call["response"]["json"]["user_id"] == HIDDEN
 
 
-@pytest.mark.parametrize("gateway", GATEWAYS)
+@cases("gateway", GATEWAYS)
 def test_a_key_that_an_answer_repeats_is_not_stored(tmp_path: Path, gateway: str) -> None:
     """Where a secret would be stored all the same, nothing is."""
     case = next(case for case in CASES if case.gateway == gateway and not case.takes_wrong_key)
@@ -109,7 +110,7 @@ def test_a_key_that_an_answer_repeats_is_not_stored(tmp_path: Path, gateway: str
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("is_strict", [True, False])
+@cases("is_strict", [True, False])
 def test_what_the_table_does_not_say_is_not_stored(tmp_path: Path, *, is_strict: bool) -> None:
     """An error in place of an answer is not stored."""
     stored = tmp_path / "stored.yaml"
@@ -140,7 +141,7 @@ def test_a_compressed_answer_is_stored_as_text(tmp_path: Path) -> None:
     assert call["response"]["json"] == ANSWER
 
 
-@pytest.mark.parametrize("body", ['{"a": 1}', '{"a":1.50}', '{"a":1,"a":2}', '{"a":"\\u00f6"}'])
+@cases("body", ['{"a": 1}', '{"a":1.50}', '{"a":1,"a":2}', '{"a":"\\u00f6"}'])
 def test_a_body_that_yaml_would_change_is_refused(body: str) -> None:
     """A request is stored only where its bytes can be made again."""
     request = {"method": "POST", "uri": "https://h.example", "headers": {}, "body": body}
@@ -169,9 +170,7 @@ def test_bodies_come_back_as_they_were(value: object) -> None:
     assert Readable().deserialize(Readable(["a head"]).serialize(one)) == one
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if isinstance(case.answers, Script)], ids=str
-)
+@cases("case", [case for case in CASES if isinstance(case.answers, Script)], ids=str)
 def test_scripted_answers_are_those_in_the_table(tmp_path: Path, case: Case) -> None:
     """Recording a scripted answer again changes nothing."""
     if is_live(case.path):
@@ -189,14 +188,8 @@ def prism_of_fixture() -> Iterator[Callable[[str], str]]:
 
 
 @pytest.mark.skipif(bool(prism.missing()), reason=prism.missing())
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=pytest.mark.xdist_group(f"{case.gateway} recorded"), id=str(case))
-        for case in CASES
-        if isinstance(case.answers, Prism)
-    ],
-)
+@pytest.mark.xdist_group("prism")  # one worker starts it
+@cases("case", [one for one in CASES if isinstance(one.answers, Prism)], ids=str)
 def test_prism_still_answers_so(tmp_path: Path, prism_of: Callable[[str], str], case: Case) -> None:
     """Recording from Prism again changes nothing."""
     if is_live(case.path):

@@ -11,8 +11,8 @@ import pytest
 from cassettes.case import HERE, Case, Ranked, outcome
 from cassettes.cases import CASES
 from cassettes.replay import UnplayedError, replaying
-from vcr.cassette import Cassette
 
+from cases import cases
 from rerank_integrations import RerankError, TransportError
 from server import Calls, call_fixture  # noqa: F401
 
@@ -25,12 +25,6 @@ def vcr_cassette_dir() -> str:
     return str(HERE)
 
 
-EACH = [
-    pytest.param(
-        case, marks=[pytest.mark.vcr, pytest.mark.default_cassette(str(case))], id=str(case)
-    )
-    for case in CASES
-]
 BY_NAME = {str(case): case for case in CASES}
 STRINGS = BY_NAME["openrouter/strings"]
 
@@ -55,18 +49,18 @@ def made_with(path: Path, call: Calls, case: Case, **changes: Any) -> Any:
     return came[0]
 
 
-@pytest.mark.parametrize("case", EACH)
-def test_each_case_comes_out_as_the_table_says(call: Calls, vcr: Cassette, case: Case) -> None:
+@cases("case", CASES, ids=str)
+def test_each_case_comes_out_as_the_table_says(call: Calls, case: Case) -> None:
     """From one recording, sync and async send its very bytes and headers, and give the same."""
-    result = made(call, case)
+    with replaying(case.path) as cassette:
+        result = made(call, case)
     assert outcome(result) == case.wants
-    assert vcr.all_played
-    assert len(vcr) == 1
+    assert len(cassette) == 1
     if isinstance(case.wants, Ranked):  # the caller's own objects, whatever was echoed
         assert all(one.document is case.documents[one.index] for one in result)
 
 
-@pytest.mark.parametrize(
+@cases(
     "changes",
     [
         {"documents": [*STRINGS.documents[:-1], "another text"]},

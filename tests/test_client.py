@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cases import cases
 from rerank_integrations import (
     AuthenticationError,
     BadGatewayError,
@@ -60,7 +61,7 @@ PASSING: tuple[Step, ...] = (
 )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("gateway", "path", "own_headers"),
     [
         ("openrouter", "/api/v1/rerank", {"authorization": "Bearer the-key"}),
@@ -157,7 +158,7 @@ def test_an_error_answer_leaves_the_connection_usable(call: Calls, server: Serve
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("first", PASSING, ids=str)
+@cases("first", PASSING, ids=str)
 def test_a_passing_failure_is_repeated(
     call: Calls, server: Server, pauses: Sequence[float], first: Step
 ) -> None:
@@ -172,7 +173,7 @@ def test_a_passing_failure_is_repeated(
     assert len(pauses) == 1
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "kind"),
     [(400, BadRequestError), (401, AuthenticationError), (404, NotFoundError), (418, StatusError)],
 )
@@ -188,8 +189,8 @@ def test_a_lasting_failure_is_not_repeated(
     assert not pauses
 
 
-@pytest.mark.parametrize("max_retries", [0, 1, 3])
-@pytest.mark.parametrize("step", [Reply(status=503), Fault.DROP], ids=str)
+@cases("max_retries", [0, 1, 3])
+@cases("step", [Reply(status=503), Fault.DROP], ids=str)
 def test_retries_are_bounded(
     call: Calls, server: Server, pauses: Sequence[float], step: Step, max_retries: int
 ) -> None:
@@ -201,7 +202,7 @@ def test_retries_are_bounded(
     assert len(pauses) == max_retries
 
 
-@pytest.mark.parametrize(
+@cases(
     ("headers", "seconds"),
     [
         ({"Retry-After": "7"}, 7.0),
@@ -210,7 +211,7 @@ def test_retries_are_bounded(
         ({"retry-after-ms": "9500", "Retry-After": "20"}, 9.5),
     ],
 )
-@pytest.mark.parametrize("status", [429, 503])
+@cases("status", [429, 503])
 def test_a_pause_is_as_long_as_asked(
     call: Calls,
     server: Server,
@@ -227,7 +228,7 @@ def test_a_pause_is_as_long_as_asked(
     assert list(pauses) == [seconds]
 
 
-@pytest.mark.parametrize(("asked", "deadline"), [("31", 30.0), ("61", None), ("86400", 1e6)])
+@cases(("asked", "deadline"), [("31", 30.0), ("61", None), ("86400", 1e6)])
 def test_no_pause_is_longer_than_the_call_may_take(
     call: Calls, server: Server, pauses: Sequence[float], asked: str, deadline: float | None
 ) -> None:
@@ -252,7 +253,7 @@ def test_a_pause_without_advice_is_short_and_grows(
     assert all(bound / 2 <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
 
 
-@pytest.mark.parametrize("step", [Fault.STALL, Fault.TRICKLE], ids=str)
+@cases("step", [Fault.STALL, Fault.TRICKLE], ids=str)
 def test_a_deadline_ends_a_call(call: Calls, server: Server, step: Step) -> None:
     """The deadline holds for a server that is silent and for one that never comes to an end."""
     server.plays(ranking(1.0), step)
@@ -264,7 +265,7 @@ def test_a_deadline_ends_a_call(call: Calls, server: Server, step: Step) -> None
     assert len(caught.value.attempts) == 1
 
 
-@pytest.mark.parametrize("timeout", [0.05, httpx.Timeout(5.0, read=0.05)], ids=["number", "phases"])
+@cases("timeout", [0.05, httpx.Timeout(5.0, read=0.05)], ids=["number", "phases"])
 def test_a_timeout_ends_a_request_and_not_the_call(
     call: Calls, server: Server, pauses: Sequence[float], timeout: Any
 ) -> None:
@@ -296,7 +297,7 @@ def test_a_refused_connection_is_typed(call: Calls, nobody: str, pauses: Sequenc
     assert len(pauses) == 2
 
 
-@pytest.mark.parametrize("fault", [Fault.DROP, Fault.HALF], ids=str)
+@cases("fault", [Fault.DROP, Fault.HALF], ids=str)
 def test_a_broken_answer_is_typed(call: Calls, server: Server, fault: Fault) -> None:
     """A connection that ends before the answer does is a TransportError with its cause."""
     server.plays(fault)
@@ -316,7 +317,7 @@ def test_a_page_of_a_proxy_is_typed(call: Calls, server: Server) -> None:
     assert "<" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("reply", "words"),
     [
         (Reply(b"<html></html>", headers={"Content-Type": "text/html"}), "not JSON"),
@@ -339,7 +340,7 @@ def test_a_success_that_is_none_is_typed(
     assert len(server.received) == 1
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@cases("packed", [False, True], ids=["plain", "gzip"])
 def test_an_endless_answer_is_not_read(
     call: Calls, server: Server, monkeypatch: pytest.MonkeyPatch, *, packed: bool
 ) -> None:
@@ -367,8 +368,8 @@ def test_an_answer_that_lies_about_its_packing_is_typed(call: Calls, server: Ser
         call(client)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("gateway", GATEWAYS)
+@cases("status", [301, 302, 303, 307, 308])
+@cases("gateway", GATEWAYS)
 def test_a_redirect_is_not_followed(call: Calls, server: Server, gateway: str, status: int) -> None:
     """A redirect is an error that names the cure, and its target never sees the key."""
     with running() as elsewhere:
@@ -379,7 +380,7 @@ def test_a_redirect_is_not_followed(call: Calls, server: Server, gateway: str, s
     assert len(server.received) == 1
 
 
-@pytest.mark.parametrize(("gateway", "variable"), KEYS.items())
+@cases(("gateway", "variable"), KEYS.items())
 def test_a_refused_key_names_its_variable(
     call: Calls, server: Server, gateway: str, variable: str
 ) -> None:
@@ -391,7 +392,7 @@ def test_a_refused_key_names_its_variable(
     assert "No auth credentials found" in str(caught.value)
 
 
-@pytest.mark.parametrize(("query", "documents"), [("q", []), ("", []), ("q", ["", " "])])
+@cases(("query", "documents"), [("q", []), ("", []), ("q", ["", " "])])
 def test_nothing_to_rank_sends_nothing(
     call: Calls, server: Server, query: str, documents: list[str]
 ) -> None:
@@ -404,7 +405,7 @@ def test_nothing_to_rank_sends_nothing(
     assert server.connections == 0
 
 
-@pytest.mark.parametrize("used", [False, True], ids=["unused", "used"])
+@cases("used", [False, True], ids=["unused", "used"])
 def test_a_closed_client_says_so(call: Calls, server: Server, *, used: bool) -> None:
     """A call after `close` or `aclose` is a ConfigurationError, in `with_options` copies too."""
     client = client_of(server)
@@ -481,7 +482,7 @@ def test_a_users_client_has_its_own_timeout(call: Calls, server: Server, library
             call(client)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("step", "kind", "cause"),
     [
         (None, TransportError, "ConnectError"),
@@ -552,7 +553,7 @@ def test_local_refuses_a_users_client(call: Calls, library: Any) -> None:
         RerankClient("local:bm25", **{call.argument: theirs})
 
 
-@pytest.mark.parametrize("argument", ["http_client", "async_http_client"])
+@cases("argument", ["http_client", "async_http_client"])
 async def test_a_users_client_of_the_other_kind_is_refused(library: Any, argument: str) -> None:
     """A sync client where an async one belongs, or the other way, is refused by name."""
     provider = OpenRouter(api_key="the-key")
@@ -563,8 +564,8 @@ async def test_a_users_client_of_the_other_kind_is_refused(library: Any, argumen
                 RerankClient("m", provider=provider, **{argument: wrong})
 
 
-@pytest.mark.parametrize("argument", ["http_client", "async_http_client"])
-@pytest.mark.parametrize("wrong", [object(), "http://host", {}, 0])
+@cases("argument", ["http_client", "async_http_client"])
+@cases("wrong", [object(), "http://host", {}, 0])
 def test_what_is_no_http_client_is_refused(argument: str, wrong: Any) -> None:
     """Anything but an HTTP client, or a callable that makes one, is refused by name."""
     with pytest.raises(ConfigurationError, match=f"^{argument} must be an httpx"):

@@ -11,6 +11,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import Field, SecretStr
 
 import wrong_compressors as wrong
+from cases import cases
 from conformance_support import SECRET, check_bug, suite_of
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.testing import CompressorConformance
@@ -202,13 +203,13 @@ class TestInThread(CompressorConformance):
         return wrong.InheritedAsync(**arguments)
 
 
-@pytest.mark.parametrize("kind", BUGS, ids=lambda kind: kind.__name__)
+@cases("kind", BUGS, ids=lambda kind: kind.__name__)
 def test_a_bug_breaks_its_own_rules_and_no_other(kind: type[Correct]) -> None:
     """Each wrong compressor fails the rules about its bug, and passes all others."""
     check_bug(suite_of(CompressorConformance, kind, secrets=(SECRET,)), BUGS[kind])
 
 
-@pytest.mark.parametrize(
+@cases(
     ("settings", "skipped"),
     [
         ({"native_async": False}, "async_is_native"),

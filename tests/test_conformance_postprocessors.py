@@ -12,6 +12,7 @@ from llama_index.core.schema import NodeWithScore
 from pydantic import Field, SecretStr
 
 import wrong_postprocessors as wrong
+from cases import cases
 from conformance_support import SECRET, check_bug, suite_of
 from rerank_integrations import RerankClient
 from rerank_integrations.llama_index import RerankPostprocessor
@@ -246,13 +247,13 @@ class TestInThread(PostprocessorConformance):
         return wrong.InheritedAsync(**arguments)
 
 
-@pytest.mark.parametrize("kind", BUGS, ids=lambda kind: kind.__name__)
+@cases("kind", BUGS, ids=lambda kind: kind.__name__)
 def test_a_bug_breaks_its_own_rules_and_no_other(kind: type[Correct]) -> None:
     """Each wrong postprocessor fails the rules about its bug, and passes all others."""
     check_bug(suite_of(PostprocessorConformance, kind, secrets=(SECRET,)), BUGS[kind])
 
 
-@pytest.mark.parametrize(
+@cases(
     ("settings", "skipped"),
     [
         ({"native_async": False}, "async_is_native"),

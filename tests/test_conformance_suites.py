@@ -16,6 +16,7 @@ import test_conformance
 import test_conformance_postprocessors
 import wrong_compressors
 import wrong_postprocessors
+from cases import cases
 from conformance_support import broken, rules_of
 from rerank_integrations import testing
 from rerank_integrations.testing import compressors, postprocessors
@@ -35,7 +36,7 @@ EXAMPLES = [
     *re.findall(r"```python\n.*?```", DOCS.read_text(encoding="utf-8"), re.DOTALL),
 ]
 
-every_suite = pytest.mark.parametrize("name", SUITES)
+every_suite = cases("name", SUITES)
 
 
 @every_suite
@@ -55,7 +56,7 @@ def test_every_wrong_one_is_tried(name: str) -> None:
     assert {kind for kind in kinds if issubclass(kind, correct)} == {correct, *BUGS[name]}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "rule"), [(name, rule) for name in SUITES for rule in sorted(rules_of(SUITES[name]))]
 )
 def test_a_rule_is_one_sentence(name: str, rule: str) -> None:
@@ -88,7 +89,7 @@ def shown(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("suite", "framework", "extra"),
     [
         ("CompressorConformance", "langchain_core", "langchain"),
@@ -105,7 +106,7 @@ def test_without_the_framework_the_extra_is_named(suite: str, framework: str, ex
     assert f"pip install 'rerank-integrations[{extra}]'" in missing.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("suite", "other"),
     [
         ("CompressorConformance", "llama_index"),
@@ -130,9 +131,7 @@ def test_the_names_of_the_room() -> None:
         _ = testing.Nothing
 
 
-@pytest.mark.parametrize(
-    "text", EXAMPLES, ids=["compressors", "postprocessors", "docs-1", "docs-2"]
-)
+@cases("text", EXAMPLES, ids=["compressors", "postprocessors", "docs-1", "docs-2"])
 def test_the_example_passes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The examples for authors pass as they stand, in a module of their own."""
     block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]

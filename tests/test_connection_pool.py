@@ -25,6 +25,7 @@ import httpx
 import pytest
 import trustme
 
+from cases import cases
 from rerank_integrations import RerankClient, RerankError, RerankResponse, RerankTimeoutError
 from server import LOOPS, QUERY, TEXTS, AsyncCalls, SyncCalls, client_of
 
@@ -454,7 +455,7 @@ def test_a_wait_for_a_connection_ends_at_the_deadline(
         ways.close(client)
 
 
-@pytest.mark.parametrize("step", ["connect", "send", "recv"])
+@cases("step", ["connect", "send", "recv"])
 def test_an_interrupted_call_frees_its_slot(
     plain: Wire, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import httpx
 import pytest
 
+from cases import cases
 from rerank_integrations import ConfigurationError, RerankClient, RerankResponse
 from server import (  # noqa: F401
     KEYS,
@@ -62,12 +63,12 @@ def closed(client: RerankClient) -> None:
     client.close()
 
 
-copiers = pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
+copiers = cases("copied", [copy.copy, copy.deepcopy, pickled])
 
 
 @copiers
-@pytest.mark.parametrize("before", [unused, used, used_on_two_loops, closed])
-@pytest.mark.parametrize("gateway", KEYS)
+@cases("before", [unused, used, used_on_two_loops, closed])
+@cases("gateway", KEYS)
 def test_a_copy_works(
     call: Calls,
     server: Server,
@@ -115,7 +116,7 @@ async def test_a_copy_can_be_made_while_a_loop_runs(server: Server, copied: Copi
     assert server.connections == 2
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+@cases("copied", [copy.copy, copy.deepcopy])
 def test_a_copy_keeps_a_users_client(server: Server, copied: Copier) -> None:
     """A copy sends through the HTTP client that the user handed in."""
     with httpx.Client(headers={"X-Mine": "1"}) as theirs:
@@ -265,7 +266,7 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+@cases("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_nothing_is_left_open(server: Server, script: str) -> None:
     """No socket, loop or generator is left open with a warning, however a client ends."""
     strict = [sys.executable, "-X", "dev", "-W", "error", "-c"]

@@ -12,6 +12,7 @@ import yaml
 from llama_index.core.schema import MetadataMode
 
 import rerank_integrations
+from cases import cases
 from docs_support import DOCS, ROOT
 from rerank_integrations import RerankClient, RerankError, RerankResponse, Usage, errors, testing
 from rerank_integrations._adapter import Adapter
@@ -83,7 +84,7 @@ def places(provider: Any) -> set[tuple[str, Any]]:
     }
 
 
-@pytest.mark.parametrize(("name", "argument"), ARGUMENTS)
+@cases(("name", "argument"), ARGUMENTS)
 def test_each_argument_of_a_provider_stands_where_it_goes(
     name: str, argument: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,14 +103,14 @@ def test_each_argument_of_a_provider_stands_where_it_goes(
     assert (said == "not sent") is not bool(named or said == "the address")
 
 
-@pytest.mark.parametrize("name", known_names())
+@cases("name", known_names())
 def test_a_page_knows_no_argument_that_is_gone(name: str) -> None:
     """A provider's page lists its arguments and no others."""
     known = {argument.name for argument in dataclasses.fields(provider_class(name))}
     assert set(rows(f"gateways/{name}", "## Arguments")) == known
 
 
-@pytest.mark.parametrize("name", known_names())
+@cases("name", known_names())
 def test_a_page_says_address_and_variable(name: str) -> None:
     """A gateway's page says the address that it asks and where its key comes from."""
     kind = provider_class(name)
@@ -137,7 +138,7 @@ def test_each_argument_of_the_client_is_named() -> None:
     assert set(rows("client", "## Who is asked")) == named
 
 
-@pytest.mark.parametrize("name", sorted(SETTINGS))
+@cases("name", sorted(SETTINGS))
 def test_a_default_is_the_real_one(name: str) -> None:
     """A default that stands in code style on the client's page is that of the client."""
     said = re.fullmatch(r"`(.+)`", rows("client", "## Settings")[name][0])
@@ -149,7 +150,7 @@ def test_a_default_is_the_real_one(name: str) -> None:
     assert eval(said[1], {}) == default  # noqa: S307
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
+@cases("name", ADAPTERS)
 def test_each_field_of_an_adapter_is_named(name: str) -> None:
     """An adapter's page lists its fields, each with its real default."""
     fields = ADAPTERS[name].model_fields
@@ -160,7 +161,7 @@ def test_each_field_of_an_adapter_is_named(name: str) -> None:
         assert eval(default.strip("`"), known) == fields[field].default  # noqa: S307
 
 
-@pytest.mark.parametrize(("kind", "heading"), [(RerankResponse, "response"), (Usage, "usage")])
+@cases(("kind", "heading"), [(RerankResponse, "response"), (Usage, "usage")])
 def test_each_attribute_of_an_answer_is_named(kind: Any, heading: str) -> None:
     """The client's page lists what a response and its usage hold."""
     titles = {"response": "## The response", "usage": "## Usage"}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
+from cases import cases
 from docs_support import PAGES, README, ROOT
 
 WRITTEN_BY_MAKE = {ROOT / "benchmarks" / "RESULTS.md"}
@@ -20,7 +19,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"\s", "-", heading) for heading in plain}
 
 
-@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+@cases("page", [README, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
 def test_each_link_leads_somewhere(page: Path) -> None:
     """A relative link names a file that is there, or that make writes, and a heading of it."""
     broken = []
@@ -35,7 +34,7 @@ def test_each_link_leads_somewhere(page: Path) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@cases("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_are_relative_or_secure(page: Path) -> None:
     """A page links to vendors by https, and to the rest by relative links."""
     links = _LINK.findall(page.read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cases import cases
 from docs_support import (
     PAGES,
     README,
@@ -46,7 +47,7 @@ def test_each_curl_sends_what_the_code_above_it_sends(page: Path, world: World) 
     assert [by_curl for by_curl, _ in twins] == [by_client for _, by_client in twins]
 
 
-@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+@cases("page", [README, *PAGES], ids=lambda page: page.stem)
 def test_no_block_escapes(page: Path) -> None:
     """Every fence begins its line and names its language, so that no example goes unread."""
     fences = page.read_text(encoding="utf-8").count("```")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pickle
 
-import pytest
-
+from cases import cases
 from rerank_integrations import errors
 from rerank_integrations.errors import Attempt, RerankError, StatusError, error_class
 
@@ -16,7 +15,7 @@ FAMILY = {
 }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "name"),
     [
         (400, "BadRequestError"),
@@ -47,7 +46,7 @@ def test_class_of_a_status(status: int, name: str) -> None:
     assert error_class(status).__name__ == name
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "parents"),
     [
         ("ConfigurationError", {"RerankError", "ValueError"}),
@@ -82,13 +81,13 @@ def test_drawing_is_complete() -> None:
     assert {name for name in FAMILY if name not in (errors.__doc__ or "")} == set()
 
 
-@pytest.mark.parametrize("name", sorted(FAMILY))
+@cases("name", sorted(FAMILY))
 def test_one_base(name: str) -> None:
     """Whatever goes wrong can be caught as RerankError."""
     assert issubclass(FAMILY[name], RerankError)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "expected"),
     [
         ("TransportError", True),
@@ -108,13 +107,13 @@ def test_lasting_transport_error() -> None:
     assert errors.TransportError("why", is_retryable=False).is_retryable is False
 
 
-@pytest.mark.parametrize("name", sorted(FAMILY))
+@cases("name", sorted(FAMILY))
 def test_message(name: str) -> None:
     """The text of an exception is its message."""
     assert str(FAMILY[name]("why")) == "why"
 
 
-@pytest.mark.parametrize("name", sorted(FAMILY))
+@cases("name", sorted(FAMILY))
 def test_nothing_sent(name: str) -> None:
     """An exception has no attempts until a request was sent."""
     assert FAMILY[name]("why").attempts == ()  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ import httpx
 import pytest
 import trio
 
+from cases import cases
 from hanging import client_at, hanging
 from loop_scenarios import SCENARIOS
 from rerank_integrations import ConfigurationError, RerankResponse
@@ -69,8 +70,8 @@ def stderr_of(loop: str, scenario: str, url: str, *flags: str) -> str:
     return ended.stderr
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@cases("loop", LOOPS)
+@cases("scenario", SCENARIOS)
 def test_nothing_is_printed(server: Server, loop: str, scenario: str) -> None:
     """Whenever loops end and clients go, no warning and no error is printed, on any loop."""
     flags = ["-X", "dev", "-W", "error"]
@@ -91,7 +92,7 @@ class Unused:
         return httpx.AsyncClient()
 
 
-@pytest.mark.parametrize("query", [QUERY, ""], ids=["call", "wrong call"])
+@cases("query", [QUERY, ""], ids=["call", "wrong call"])
 def test_trio_is_refused(server: Server, query: str) -> None:
     """Under trio `arerank` says that asyncio is needed, before anything else is looked at."""
     factory = Unused()

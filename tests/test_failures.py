@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cases import cases
 from rerank_integrations._response import _retry_after
 from rerank_integrations.images import wire_image
 from support import KEY, OVERLOADED, PIXELS, PNG, failed, openrouter, portkey, together
@@ -13,7 +14,7 @@ from support import KEY, OVERLOADED, PIXELS, PNG, failed, openrouter, portkey, t
 HTML = b"<!DOCTYPE html><html><title> 502: Bad gateway </title><body>...</body></html>"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "name", "retryable"),
     [
         (400, "BadRequestError", False),
@@ -39,7 +40,7 @@ HTML = b"<!DOCTYPE html><html><title> 502: Bad gateway </title><body>...</body><
         (529, "OverloadedError", True),
     ],
 )
-@pytest.mark.parametrize("provider", [openrouter, together, portkey])
+@cases("provider", [openrouter, together, portkey])
 def test_status(provider: Any, status: int, name: str, retryable: bool) -> None:  # noqa: FBT001
     """A status decides the class, and whether another attempt may help, at every gateway."""
     error = failed({"error": {"message": "words"}}, status, provider=provider())
@@ -50,7 +51,7 @@ def test_status(provider: Any, status: int, name: str, retryable: bool) -> None:
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "message", "code"),
     [
         ({"error": {"message": "words", "code": 400}}, "words", "400"),
@@ -105,7 +106,7 @@ def test_text() -> None:
     assert str(error) == "together answered 400: words (why) [request r-1]"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("provider", "name"),
     [
         (openrouter, "OPENROUTER_API_KEY"),
@@ -120,14 +121,14 @@ def test_refused_key(provider: Any, name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@cases("status", [301, 302, 307, 308])
 def test_redirect(status: int) -> None:
     """A redirect is an error that says which setting to change."""
     error = failed(b"", status, {"location": "https://elsewhere.example"})
     assert "set base_url to the final address" in str(error)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("provider", "headers", "expected"),
     [
         (openrouter, {"x-generation-id": "g-1", "x-request-id": "r-1"}, "g-1"),
@@ -144,13 +145,13 @@ def test_request_id(provider: Any, headers: dict[str, str], expected: str) -> No
     assert failed(body, 400, headers, provider()).request_id == expected
 
 
-@pytest.mark.parametrize("body", [{"id": 5}, {"message": "no"}, b""])
+@cases("body", [{"id": 5}, {"message": "no"}, b""])
 def test_no_request_id(body: object) -> None:
     """Where nobody gives an id there is none."""
     assert failed(body).request_id is None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("headers", "expected"),
     [
         ({"retry-after": "30"}, 30.0),
@@ -198,7 +199,7 @@ def test_secrets_are_cut_out() -> None:
     assert KEY not in str(error)
 
 
-@pytest.mark.parametrize(
+@cases(
     "uri",
     [
         f"data:image/png;base64,{PIXELS}",
@@ -244,7 +245,7 @@ def test_a_date_without_a_zone_is_universal_time() -> None:
     assert error.retry_after == pytest.approx(same.retry_after, abs=60)
 
 
-@pytest.mark.parametrize("status", [404, 405])
+@cases("status", [404, 405])
 def test_a_wrong_path_is_named(status: int) -> None:
     """Where nothing was found, the error names the address that was asked."""
     assert "https://api.together.ai/v1/rerank" in str(failed({}, status))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cases import cases
 from rerank_integrations._response import status_error
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import BadRequestError, ImageError, StatusError
@@ -20,7 +21,7 @@ def openrouter_failed(status: int, error: dict[str, Any], **headers: str) -> Sta
     return failed({"error": error}, status, named, openrouter())
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "message", "name"),
     [
         (400, "Invalid request parameters", "BadRequestError"),
@@ -42,7 +43,7 @@ def test_openrouter_example(status: int, message: str, name: str) -> None:
     assert (error.message, error.code) == (message, str(status))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "code", "retryable"),
     [
         (400, "model_not_found", False),
@@ -74,7 +75,7 @@ def test_openrouter_availability_without_word() -> None:
     assert error.is_retryable is True
 
 
-@pytest.mark.parametrize(
+@cases(
     ("retry_after", "expected"),
     [(12, 12.0), (0.5, 0.5), (-1, 0.0), (None, None), ("12", None), (True, None)],
 )
@@ -100,7 +101,7 @@ def test_header_wins_over_availability() -> None:
     assert error.retry_after == 3.0
 
 
-@pytest.mark.parametrize("place", ["metadata", "error"])
+@cases("place", ["metadata", "error"])
 def test_openrouter_error_type(place: str) -> None:
     """OpenRouter's error type is the code, and wins over the number."""
     kind = {"error_type": "context_length_exceeded"}
@@ -108,7 +109,7 @@ def test_openrouter_error_type(place: str) -> None:
     assert openrouter_failed(400, error).code == "context_length_exceeded"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "code"),
     [
         (400, "invalid_image"),
@@ -132,14 +133,14 @@ def test_image_code_of_another_gateway() -> None:
     assert type(failed({"error": {"message": "no", "code": "invalid_image"}})) is BadRequestError
 
 
-@pytest.mark.parametrize("value", [None, "moderation", ["a"], 5])
-@pytest.mark.parametrize("key", ["metadata", "availability"])
+@cases("value", [None, "moderation", ["a"], 5])
+@cases("key", ["metadata", "availability"])
 def test_openrouter_odd_metadata(key: str, value: object) -> None:
     """Metadata of another shape is passed over."""
     assert openrouter_failed(403, {"code": 403, "message": "no", key: value}).code == "403"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "headers", "retryable"),
     [
         ("openrouter_in_flight_budget", {"retry_after": "2"}, True),
@@ -154,7 +155,7 @@ def test_openrouter_budget(source: str | None, headers: dict[str, str], retryabl
     assert openrouter_failed(402, error, **headers).is_retryable is retryable
 
 
-@pytest.mark.parametrize("factor", [1, 1000])
+@cases("factor", [1, 1000])
 def test_openrouter_rate_limit_reset(factor: int) -> None:
     """X-RateLimit-Reset is the time of the reset, in seconds or in milliseconds."""
     reset = str(round((time.time() + 30) * factor))
@@ -162,7 +163,7 @@ def test_openrouter_rate_limit_reset(factor: int) -> None:
     assert error.retry_after == pytest.approx(30, abs=5)
 
 
-@pytest.mark.parametrize(("reset", "expected"), [("1445412480", 0.0), ("soon", None), ("", None)])
+@cases(("reset", "expected"), [("1445412480", 0.0), ("soon", None), ("", None)])
 def test_openrouter_odd_reset(reset: str, expected: float | None) -> None:
     """A reset that has passed means not to wait, and nonsense counts as none."""
     error = openrouter_failed(429, {"code": 429, "message": "no"}, x_ratelimit_reset=reset)
@@ -187,7 +188,7 @@ def test_together_model_not_available() -> None:
     assert error.message.startswith(f"{words}. Together serves this model on a dedicated endpoint")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "headers", "expected"),
     [
         (429, {"x-ratelimit-reset": "7"}, 7.0),
@@ -236,7 +237,7 @@ PORTKEY_429 = {
 NOT_SUPPORTED = {"status": "failure", "message": "rerank is not supported by together-ai"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "body", "message", "code"),
     [
         (429, PORTKEY_429, "cohere error: slow down", None),
@@ -256,7 +257,7 @@ def test_portkey_example(status: int, body: object, message: str, code: str | No
     assert (error.message, error.code) == (message, code)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("headers", "retryable"),
     [
         ({}, True),

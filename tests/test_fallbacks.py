@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cases import cases
 from rerank_integrations import (
     AuthenticationError,
     InvalidRequestError,
@@ -70,7 +71,7 @@ NO_MODEL = {"error": {"message": "Unable to access m", "code": "model_not_availa
 ANSWERED = [("openrouter", "RateLimitError"), ("together", "")]
 
 
-@pytest.mark.parametrize(("step", "why"), PASSED_ON, ids=str)
+@cases(("step", "why"), PASSED_ON, ids=str)
 def test_the_next_answers(
     call: Calls, server: Server, second: Server, step: Step, why: str
 ) -> None:
@@ -105,7 +106,7 @@ def test_the_next_answers_for_a_model_that_is_not_available(call: Calls, server:
         assert told(call(client)) == [("together", "BadRequestError"), ("local", "")]
 
 
-@pytest.mark.parametrize("status", OWN_FAULT)
+@cases("status", OWN_FAULT)
 def test_a_wrong_call_is_asked_of_nobody_else(
     call: Calls, server: Server, second: Server, status: int
 ) -> None:
@@ -117,7 +118,7 @@ def test_a_wrong_call_is_asked_of_nobody_else(
     assert not second.received
 
 
-@pytest.mark.parametrize(
+@cases(
     "given",
     [
         {"query": " "},
@@ -178,7 +179,7 @@ def test_the_first_of_a_call_is_asked_first(call: Calls, server: Server, second:
         assert [call(client).provider, call(client).provider] == ["together", "openrouter"]
 
 
-@pytest.mark.parametrize("status", [401, 429, 500, 400, 422])
+@cases("status", [401, 429, 500, 400, 422])
 def test_a_fallback_that_fails_is_passed_too(
     call: Calls, server: Server, second: Server, status: int
 ) -> None:
@@ -191,7 +192,7 @@ def test_a_fallback_that_fails_is_passed_too(
     assert response.provider == "local"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("step", "kind"),
     [
         (Reply(status=429), RateLimitError),
@@ -258,8 +259,8 @@ def test_a_client_as_a_fallback_has_its_own_retries(
     assert [len(server.received), len(second.received)] == [1, 3]
 
 
-@pytest.mark.parametrize("of_call", [False, True], ids=["client", "call"])
-@pytest.mark.parametrize("as_client", [False, True], ids=["string", "object"])
+@cases("of_call", [False, True], ids=["client", "call"])
+@cases("as_client", [False, True], ids=["string", "object"])
 def test_what_is_asked_for_reaches_a_fallback(
     call: Calls, server: Server, second: Server, *, of_call: bool, as_client: bool
 ) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from cases import cases
 from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
 from rerank_integrations.fields import Parts, parts_of, rendered
 from rerank_integrations.images import wire_image
@@ -24,7 +25,7 @@ def fields_of(document: object, rank_fields: Sequence[str] | None = None) -> lis
     return list(parts_of(document, rank_fields).fields.items())
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "rank_fields", "expected"),
     [
         ("a cat", None, [("text", "a cat")]),
@@ -57,7 +58,7 @@ def test_attributes_win() -> None:
     )
 
 
-@pytest.mark.parametrize("empty", [None, "", " ", "\n\t", [], {}.keys(), set()])
+@cases("empty", [None, "", " ", "\n\t", [], {}.keys(), set()])
 def test_empty_field_is_left_out(empty: object) -> None:
     """A field that is None, empty or only spaces does not count."""
     assert fields_of({"title": empty, "text": "x"}) == [("text", "x")]
@@ -68,7 +69,7 @@ def test_text_keeps_its_spaces() -> None:
     assert fields_of(" a\n") == [("text", " a\n")]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "expected"),
     [
         ({"a": {"b": {"c": "deep"}}}, [("a.b.c", "deep")]),
@@ -82,14 +83,14 @@ def test_dotted_name(document: object, expected: list[tuple[str, str]]) -> None:
     assert fields_of(document, ["a.b.c"]) == expected
 
 
-@pytest.mark.parametrize("rank_fields", [None, ["image", "text"], ["text"]])
+@cases("rank_fields", [None, ["image", "text"], ["text"]])
 def test_image_is_no_text_field(rank_fields: list[str] | None) -> None:
     """The image is sent as an image whatever rank_fields says, and never as text."""
     document = {"image": DATA_URI, "text": "x"}
     assert parts_of(document, rank_fields) == Parts({"text": "x"}, wire_image(DATA_URI))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "expected"),
     [
         (True, "true"),
@@ -121,9 +122,7 @@ def _loop() -> list[Any]:
     return loop
 
 
-@pytest.mark.parametrize(
-    "value", [b"bytes", bytearray(b"b"), memoryview(b"m"), [b"\xff"], [1, "\ud800"], _loop()]
-)
+@cases("value", [b"bytes", bytearray(b"b"), memoryview(b"m"), [b"\xff"], [1, "\ud800"], _loop()])
 def test_value_without_text_form(value: object) -> None:
     """A field that has no text form is refused by name."""
     with pytest.raises(InvalidRequestError, match="'cover'"):
@@ -135,14 +134,14 @@ def test_field_outside_rank_fields_is_not_read() -> None:
     assert fields_of({"text": "x", "cover": b"bytes"}, ["text"]) == [("text", "x")]
 
 
-@pytest.mark.parametrize("document", [None, 5, b"a cat", ["a cat"], object()])
+@cases("document", [None, 5, b"a cat", ["a cat"], object()])
 def test_no_document(document: object) -> None:
     """What is no str, mapping or RerankDocument is refused with its type."""
     with pytest.raises(UnsupportedDocumentError, match=f"not {type(document).__name__}"):
         parts_of(document, None)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("fields", "expected"),
     [
         ({"text": "a cat"}, "a cat"),

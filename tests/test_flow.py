@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cases import cases
 from rerank_integrations._request import RequestPlan
 from rerank_integrations._retry import Outcome, Send, rerank_call
 from rerank_integrations._transport import Transport
@@ -102,7 +103,7 @@ def test_without_limits() -> None:
     assert (send.timeouts, send.deadline) == (None, None)
 
 
-@pytest.mark.parametrize("documents", [(), (" ", "")])
+@cases("documents", [(), (" ", "")])
 def test_nothing_to_send(documents: tuple[str, ...]) -> None:
     """Without a document to send the call ends before the first step."""
     with pytest.raises(StopIteration) as stop:
@@ -111,7 +112,7 @@ def test_nothing_to_send(documents: tuple[str, ...]) -> None:
     assert (len(response), response.skipped) == (0, tuple(range(len(documents))))
 
 
-@pytest.mark.parametrize("max_retries", [0, 1, 2, 5])
+@cases("max_retries", [0, 1, 2, 5])
 def test_number_of_retries(max_retries: int) -> None:
     """A request is sent once and then max_retries times more, and not again."""
     sends, error = driven([BUSY] * 9, max_retries=max_retries)
@@ -124,28 +125,26 @@ def test_every_step_sends_the_same() -> None:
     assert len({(id(send.request), str(send.timeouts)) for send in sends}) == 1
 
 
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 524, 529])
+@cases("status", [408, 409, 429, 500, 502, 503, 504, 524, 529])
 def test_passing_status(status: int) -> None:
     """After a status that may pass the request is sent again."""
     _, response = driven([answer({"message": "no"}, status), GOOD])
     assert isinstance(response, RerankResponse)
 
 
-@pytest.mark.parametrize("status", [302, 400, 401, 402, 403, 404, 413, 422, 446])
+@cases("status", [302, 400, 401, 402, 403, 404, 413, 422, 446])
 def test_lasting_status(status: int) -> None:
     """After a status that lasts nothing is sent again."""
     assert len(driven([answer({"message": "no"}, status), GOOD])[0]) == 1
 
 
-@pytest.mark.parametrize("error", [TransportError("dropped"), RerankTimeoutError("late")])
+@cases("error", [TransportError("dropped"), RerankTimeoutError("late")])
 def test_lost_answer(error: RerankError) -> None:
     """After a lost answer the request is sent again."""
     assert isinstance(driven([error, GOOD])[1], RerankResponse)
 
 
-@pytest.mark.parametrize(
-    "error", [TransportError("no host", is_retryable=False), ResponseError("too large")]
-)
+@cases("error", [TransportError("no host", is_retryable=False), ResponseError("too large")])
 def test_lasting_error(error: RerankError) -> None:
     """After an error that lasts nothing is sent again, and it comes out as it is."""
     assert raised([error, GOOD]) is error
@@ -156,7 +155,7 @@ def test_untrusted_answer() -> None:
     assert isinstance(raised([answer({}), GOOD]), ResponseError)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("jitter", "expected"),
     [
         (0.0, [0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 4.0]),
@@ -183,15 +182,13 @@ def test_chance_by_default() -> None:
     assert 0.25 <= step.delay <= 0.5
 
 
-@pytest.mark.parametrize(
-    ("retry_after", "expected"), [("3", 3.0), ("0.1", 0.5), ("0", 0.5), ("60", 60.0)]
-)
+@cases(("retry_after", "expected"), [("3", 3.0), ("0.1", 0.5), ("0", 0.5), ("60", 60.0)])
 def test_retry_after(retry_after: str, expected: float) -> None:
     """The pause is as long as the far side asks for, and never shorter than usual."""
     assert waits([busy(retry_after=retry_after), GOOD], deadline=None) == [0.0, expected]
 
 
-@pytest.mark.parametrize("retry_after", ["60.1", "3600"])
+@cases("retry_after", ["60.1", "3600"])
 def test_retry_after_too_long(retry_after: str) -> None:
     """More than a minute is not waited for: the error comes at once, with the time."""
     sends, error = driven([busy(retry_after=retry_after), GOOD], deadline=None)
@@ -199,9 +196,7 @@ def test_retry_after_too_long(retry_after: str) -> None:
     assert (len(sends), error.retry_after) == (1, float(retry_after))
 
 
-@pytest.mark.parametrize(
-    ("deadline", "sent"), [(10.0, 1), (12.0, 1), (12.9, 1), (13.1, 2), (None, 2)]
-)
+@cases(("deadline", "sent"), [(10.0, 1), (12.0, 1), (12.9, 1), (13.1, 2), (None, 2)])
 def test_retry_after_beyond_the_deadline(deadline: float | None, sent: int) -> None:
     """A pause that would end at the deadline or later raises at once."""
     sends, _ = driven([busy(retry_after="8"), GOOD], elapsed=5.0, deadline=deadline)
@@ -233,7 +228,7 @@ def test_too_late_to_send_at_all() -> None:
     assert caught.value.attempts == ()
 
 
-@pytest.mark.parametrize("elapsed", [10.0, 11.0])
+@cases("elapsed", [10.0, 11.0])
 def test_deadline_passed(elapsed: float) -> None:
     """After the deadline nothing is sent again, and the last error comes out."""
     assert isinstance(raised([BUSY, GOOD], elapsed=elapsed, deadline=10.0), ServiceUnavailableError)

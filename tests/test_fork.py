@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trustme
 
+from cases import cases
 from fork_scenarios import CALLS, WORKERS
 from server import Received, Reply, Server, ranking, running
 from test_tls import secure
@@ -57,8 +58,8 @@ def found(scenario: str, server: Server) -> Any:
     return json.loads(ended.stdout)
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize("scenario", ["sync", "async", "threads"])
+@cases("scheme", ["http", "https"])
+@cases("scenario", ["sync", "async", "threads"])
 def test_each_process_reads_its_own_responses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, scenario: str
 ) -> None:
@@ -68,7 +69,7 @@ def test_each_process_reads_its_own_responses(
     assert len(server.received) >= CALLS
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@cases("scheme", ["http", "https"])
 def test_the_parent_keeps_its_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:

@@ -7,11 +7,12 @@ import pickle
 
 import pytest
 
+from cases import cases
 from rerank_integrations._secrets import Secret
 from support import KEY
 
 
-@pytest.mark.parametrize(
+@cases(
     ("content", "expected"),
     [
         ({"Authorization": KEY}, "<hidden dict, 1>"),
@@ -24,7 +25,7 @@ def test_repr(content: object, expected: str) -> None:
     assert repr(Secret(content)) == expected
 
 
-@pytest.mark.parametrize("form", [str, "{!s}".format, "{}".format, "{!r}".format])
+@cases("form", [str, "{!s}".format, "{}".format, "{!r}".format])
 def test_no_form_shows_the_content(form: object) -> None:
     """No way to turn the box into text shows the content."""
     assert callable(form)
@@ -37,7 +38,7 @@ def test_reveal() -> None:
     assert Secret(content).get_secret_value() is content
 
 
-@pytest.mark.parametrize(
+@cases(
     ("one", "other", "expected"),
     [
         (Secret(KEY), Secret(KEY), True),

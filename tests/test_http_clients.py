@@ -26,6 +26,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
+from cases import cases
 from relays import proxy, unix_socket
 from rerank_integrations import (
     AuthenticationError,
@@ -210,7 +211,7 @@ def pickled(client: RerankClient) -> Any:
     return pickle.loads(pickle.dumps(client))  # noqa: S301
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
+@cases("copied", [copy.copy, copy.deepcopy, pickled])
 def test_a_copy_keeps_a_callable(
     call: Calls, server: Server, copied: Callable[[RerankClient], RerankClient]
 ) -> None:
@@ -234,7 +235,7 @@ def other_argument(call: Calls) -> str:
     return other
 
 
-@pytest.mark.parametrize("made", [object, lambda: None, dict, lambda: httpx.Client])
+@cases("made", [object, lambda: None, dict, lambda: httpx.Client])
 def test_a_callable_that_makes_no_client(call: Calls, server: Server, made: Any) -> None:
     """A callable that makes no HTTP client is a ConfigurationError that names the argument."""
     client = client_of(server, **given(call, made))
@@ -255,7 +256,7 @@ def test_a_callable_that_makes_the_other_kind(call: Calls, server: Server) -> No
     assert not server.received
 
 
-@pytest.mark.parametrize("raised", [OSError("no such file"), TypeError("bad"), KeyError("proxy")])
+@cases("raised", [OSError("no such file"), TypeError("bad"), KeyError("proxy")])
 def test_a_callable_that_raises(call: Calls, server: Server, raised: Exception) -> None:
     """What a callable raises is the cause of a ConfigurationError that names the argument."""
 
@@ -365,8 +366,8 @@ def reading_hook(call: Calls, *, raises: bool) -> Mapping[str, Any]:
     return {"response": [read if call.argument == "http_client" else aread]}
 
 
-@pytest.mark.parametrize("coding", ["", "gzip"])
-@pytest.mark.parametrize("raises", [False, True])
+@cases("coding", ["", "gzip"])
+@cases("raises", [False, True])
 def test_a_hook_that_reads(call: Calls, server: Server, coding: str, *, raises: bool) -> None:
     """Where a hook has read the body, the answer and the provider's message are the same."""
     refusal = b'{"error": {"message": "no such account"}}'
@@ -545,7 +546,7 @@ async def test_many_calls_over_one_http2_connection(
     assert len(set(http2_server.clients)) == 1
 
 
-@pytest.mark.parametrize("scheme", ["http", "socks5"])
+@cases("scheme", ["http", "socks5"])
 def test_a_proxy(call: Calls, server: Server, scheme: str) -> None:
     """A client with `proxy=` sends through a proxy of HTTP or SOCKS."""
     with proxy(scheme) as passing:

@@ -26,6 +26,7 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.integrations.httpx import HttpxIntegration
 from sentry_sdk.transport import Transport
 
+from cases import cases
 from rerank_integrations import (
     RerankClient,
     RerankResponse,
@@ -250,8 +251,8 @@ def patched_transports(response: httpx.Response) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("coding", ["", "gzip"])
-@pytest.mark.parametrize("mocks", [respx_below, respx_above, patched_transports])
+@cases("coding", ["", "gzip"])
+@cases("mocks", [respx_below, respx_above, patched_transports])
 def test_a_mocked_response_that_was_read(
     call: Calls, server: Server, mocks: Mocks, coding: str
 ) -> None:
@@ -266,7 +267,7 @@ def test_a_mocked_response_that_was_read(
     assert not server.received
 
 
-@pytest.mark.parametrize("mocks", [respx_below, respx_above, patched_transports])
+@cases("mocks", [respx_below, respx_above, patched_transports])
 def test_after_a_mock(call: Calls, server: Server, mocks: Mocks) -> None:
     """A client that was used before a mock and inside it asks the real server again after it."""
     with client_of(server, max_retries=0) as client:
@@ -281,7 +282,7 @@ def test_after_a_mock(call: Calls, server: Server, mocks: Mocks) -> None:
     assert len(server.received) == 3
 
 
-@pytest.mark.parametrize("coding", ["", "gzip"])
+@cases("coding", ["", "gzip"])
 def test_a_tool_that_reads_everything(
     call: Calls, server: Server, monkeypatch: pytest.MonkeyPatch, coding: str
 ) -> None:

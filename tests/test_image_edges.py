@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from cases import cases
 from rerank_integrations import ImageError, OpenRouter, RerankDocument, UnsupportedDocumentError
 from rerank_integrations.errors import InvalidRequestError
 from rerank_integrations.images import ImageLimits, wire_image
@@ -47,7 +48,7 @@ def colours(picture: Image.Image) -> list[Any]:
     return [shown.getpixel((x, y)) for y in range(shown.height) for x in range(shown.width)]
 
 
-@pytest.mark.parametrize(
+@cases(
     "host",
     [
         "[::ffff:100.64.0.1]",  # the shared space of a provider, as an IPv4 address in IPv6
@@ -66,13 +67,13 @@ def test_address_inside_an_address(host: str) -> None:
         wire_image(f"http://{host}/a.png", PUBLIC)
 
 
-@pytest.mark.parametrize("host", ["[::ffff:8.8.8.8]", "[2a00:1450:4001::64]", "[64:ff9b::808:808]"])
+@cases("host", ["[::ffff:8.8.8.8]", "[2a00:1450:4001::64]", "[64:ff9b::808:808]"])
 def test_public_address_inside_an_address(host: str) -> None:
     """image_urls='public' passes an IPv6 address that is, or stands for, a public one."""
     assert wire_image(f"http://{host}/a.png", PUBLIC).uri() == f"http://{host}/a.png"
 
 
-@pytest.mark.parametrize(
+@cases(
     "host",
     [
         "printer.local\u3002",  # these full stops are dots of a host name, too
@@ -90,7 +91,7 @@ def test_names_as_a_resolver_reads_them(host: str) -> None:
         wire_image(f"http://{host}/a.png", PUBLIC)
 
 
-@pytest.mark.parametrize("mode", ["PA", "RGBa"])
+@cases("mode", ["PA", "RGBa"])
 def test_transparency_of_rare_modes(mode: str) -> None:
     """A picture keeps its transparency in the modes of Pillow that others do not know."""
     picture = Image.new("RGBA", (2, 1), (255, 255, 255, 255))
@@ -98,7 +99,7 @@ def test_transparency_of_rare_modes(mode: str) -> None:
     assert [alpha for *_, alpha in colours(sent(picture.convert(mode)))] == [0, 255]
 
 
-@pytest.mark.parametrize("mode", ["I", "I;16", "I;16B"])
+@cases("mode", ["I", "I;16", "I;16B"])
 def test_sixteen_bits(mode: str) -> None:
     """A picture of 16 bits a pixel, as scanners make them, is not bleached."""
     picture = Image.new("I", (3, 1))
@@ -114,8 +115,8 @@ def test_sixteen_bits(mode: str) -> None:
     assert [round((value or 0) / (257 if deep else 1)) for value in found] == [0, 128, 255]
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-@pytest.mark.parametrize("max_pixels", [None, 50])
+@cases("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@cases("max_pixels", [None, 50])
 def test_turned_photograph(kind: str, max_pixels: int | None) -> None:
     """A photograph that lies on its side is sent so that it is shown the same way up."""
     exif = Image.Exif()
@@ -145,7 +146,7 @@ def test_view_of_every_second_byte() -> None:
     assert wire_image(memoryview(spread)[::2]) == wire_image(PNG)
 
 
-@pytest.mark.parametrize("image", ["https://example.com/\ud800", 'data:image/png;a="\udfff"'])
+@cases("image", ["https://example.com/\ud800", 'data:image/png;a="\udfff"'])
 def test_half_a_surrogate(image: str) -> None:
     """An address with half a surrogate pair is refused as such, before anything is sent."""
     given = image if image.startswith("http") else image + DATA_URI[len("data:image/png") :]
@@ -153,7 +154,7 @@ def test_half_a_surrogate(image: str) -> None:
         prepared("a", RerankDocument(image=given))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("of_client", "of_call"),
     [
         ({"image_urls": "none"}, {"image_urls": "any"}),
@@ -176,8 +177,8 @@ def test_limits_of_one_call(
     assert len(server.received) == 1
 
 
-@pytest.mark.parametrize("code", ["image_not_found", "image_download_failed"])
-@pytest.mark.parametrize("holder", ["metadata", "error"])
+@cases("code", ["image_not_found", "image_download_failed"])
+@cases("holder", ["metadata", "error"])
 def test_image_that_the_far_side_cannot_fetch(
     call: Calls, server: Server, code: str, holder: str
 ) -> None:
@@ -191,7 +192,7 @@ def test_image_that_the_far_side_cannot_fetch(
     assert server.url not in str(caught.value)
 
 
-@pytest.mark.parametrize("code", sorted(OpenRouter.image_codes))
+@cases("code", sorted(OpenRouter.image_codes))
 def test_codes_are_openrouters_own(call: Calls, server: Server, code: str) -> None:
     """Where another provider uses such a word it is no ImageError."""
     server.plays(Reply({"error": {"message": "no", "type": code}}, 400))

@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
+from cases import cases
 from rerank_integrations import (
     BadRequestError,
     ConfigurationError,
@@ -158,7 +159,7 @@ def touching_nothing() -> Iterator[None]:
     assert heard == []
 
 
-@pytest.mark.parametrize(
+@cases(
     "address", [SIGNED, "http://[2001:db8::1]/é?a=1&a=2", "HTTP://Host:80/a.png?q=%E2%9C%93'\"\\"]
 )
 def test_url_byte_for_byte(call: Calls, server: Server, address: str) -> None:
@@ -168,8 +169,8 @@ def test_url_byte_for_byte(call: Calls, server: Server, address: str) -> None:
     assert server.received[0].body["documents"] == [{"image": address}]
 
 
-@pytest.mark.parametrize("kind", GOOD)
-@pytest.mark.parametrize("form", FORMS)
+@cases("kind", GOOD)
+@cases("form", FORMS)
 def test_bytes_arrive(
     call: Calls, server: Server, kind: str, form: Callable[[bytes], object]
 ) -> None:
@@ -179,7 +180,7 @@ def test_bytes_arrive(
     assert server.received[0].body["documents"] == [{"image": uri(GOOD[kind], kind)}]
 
 
-@pytest.mark.parametrize("kind", GOOD)
+@cases("kind", GOOD)
 def test_data_uri_byte_for_byte(kind: str) -> None:
     """A data URI goes out as it was given."""
     given = uri(GOOD[kind], kind)
@@ -192,7 +193,7 @@ def test_data_uri_with_parameters() -> None:
     assert sent(given) == given
 
 
-@pytest.mark.parametrize("kind", GOOD)
+@cases("kind", GOOD)
 def test_from_file(tmp_path: Path, kind: str) -> None:
     """An image from a file goes out as the bytes of the file, told by what it holds."""
     path = tmp_path / "a.dat"
@@ -201,8 +202,8 @@ def test_from_file(tmp_path: Path, kind: str) -> None:
     assert document == {"text": "x", "image": uri(GOOD[kind], kind)}
 
 
-@pytest.mark.parametrize("kind", GOOD)
-@pytest.mark.parametrize("encode", [base64.b64encode, base64.encodebytes])
+@cases("kind", GOOD)
+@cases("encode", [base64.b64encode, base64.encodebytes])
 def test_from_base64(kind: str, encode: Callable[[bytes], bytes]) -> None:
     """An image from base64 goes out as the bytes that it stands for, as bytes or text."""
     for encoded in (encode(GOOD[kind]), encode(GOOD[kind]).decode()):
@@ -210,7 +211,7 @@ def test_from_base64(kind: str, encode: Callable[[bytes], bytes]) -> None:
         assert sent(image) == uri(GOOD[kind], kind)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+@cases("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_picture(mode: str) -> None:
     """A picture object is sent as a PNG with the same pixels."""
     picture = drawn(mode)
@@ -219,7 +220,7 @@ def test_picture(mode: str) -> None:
     assert found.convert("RGBA").tobytes() == picture.convert("RGBA").tobytes()
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "I;16", "F"])
+@cases("mode", ["CMYK", "I;16", "F"])
 def test_picture_of_another_mode(mode: str) -> None:
     """A picture of a mode that models do not know keeps its brightness."""
     found = opened(drawn(mode)).convert("L").tobytes()
@@ -233,7 +234,7 @@ def test_deep_picture_made_smaller() -> None:
     assert abs(found.tobytes()[0] - 100) <= 2
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "expected"),
     [("JPEG", "JPEG"), ("WEBP", "WEBP"), ("PNG", "PNG"), ("GIF", "PNG"), ("BMP", "PNG")],
 )
@@ -242,8 +243,8 @@ def test_format_of_a_picture(kind: str, expected: str) -> None:
     assert opened(Image.open(BytesIO(saved(drawn("RGB"), kind)))).format == expected
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("max_image_pixels", [None, 12])
+@cases("kind", ["JPEG", "PNG", "WEBP"])
+@cases("max_image_pixels", [None, 12])
 def test_exif(kind: str, max_image_pixels: int | None) -> None:
     """EXIF data, which says how a photograph is turned, stays byte for byte."""
     exif = Image.Exif()
@@ -277,8 +278,8 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("kind", OTHERS)
-@pytest.mark.parametrize("form", ["bytes", "uri", "base64", "file"])
+@cases("kind", OTHERS)
+@cases("form", ["bytes", "uri", "base64", "file"])
 def test_other_formats(tmp_path: Path, kind: str, form: str) -> None:
     """A format that no endpoint takes is refused with the list of those that are taken."""
     content, path = OTHERS[kind], tmp_path / f"a.{kind}"
@@ -293,7 +294,7 @@ def test_other_formats(tmp_path: Path, kind: str, form: str) -> None:
         prepared(make[form]())
 
 
-@pytest.mark.parametrize(
+@cases(
     "image",
     [
         b"",
@@ -324,14 +325,14 @@ def test_no_image(call: Calls, server: Server, image: object) -> None:
     assert server.received == []
 
 
-@pytest.mark.parametrize("encoded", ["", "iVBOR", "*" * 8, "é" * 8, b"\xff" * 8, "aGVsbG8="])
+@cases("encoded", ["", "iVBOR", "*" * 8, "é" * 8, b"\xff" * 8, "aGVsbG8="])
 def test_from_base64_of_no_image(encoded: str | bytes) -> None:
     """Base64 that is broken, empty or no image is refused."""
     with pytest.raises(UnsupportedDocumentError):
         RerankDocument.from_base64(encoded)
 
 
-@pytest.mark.parametrize("encoded", [None, 5, ["iVBOR"], object()])
+@cases("encoded", [None, 5, ["iVBOR"], object()])
 def test_from_base64_of_no_text(encoded: Any) -> None:
     """What is no text at all is refused as a document, not with an error of ours."""
     with pytest.raises(UnsupportedDocumentError):
@@ -413,44 +414,44 @@ DISGUISED = [
 ]
 
 
-@pytest.mark.parametrize("address", PUBLIC)
+@cases("address", PUBLIC)
 def test_public_addresses(address: str) -> None:
     """image_urls='public' passes the URL of a public address as it was given."""
     assert sent(address, image_urls="public") == address
 
 
-@pytest.mark.parametrize("address", PRIVATE)
+@cases("address", PRIVATE)
 def test_private_addresses(address: str) -> None:
     """image_urls='public' refuses the URL of a private address, in whatever way it is written."""
     assert "private address" in refused(address, image_urls="public")
 
 
-@pytest.mark.parametrize("address", DISGUISED)
+@cases("address", DISGUISED)
 def test_disguised_addresses(address: str) -> None:
     """image_urls='public' refuses a host that others read as a private one."""
     assert "private address" in refused(address, image_urls="public")
 
 
-@pytest.mark.parametrize("address", PRIVATE + DISGUISED)
+@cases("address", PRIVATE + DISGUISED)
 def test_any_address(address: str) -> None:
     """By default a URL of any address passes as it was given."""
     assert sent(address) == address
 
 
-@pytest.mark.parametrize("address", PUBLIC + PRIVATE)
+@cases("address", PUBLIC + PRIVATE)
 def test_no_addresses(address: str) -> None:
     """image_urls='none' refuses every URL."""
     assert "image_urls='none'" in refused(address, image_urls="none")
 
 
-@pytest.mark.parametrize("image_urls", ["any", "public", "none"])
-@pytest.mark.parametrize("image", [PNG, uri(PNG), drawn("RGB")])
+@cases("image_urls", ["any", "public", "none"])
+@cases("image", [PNG, uri(PNG), drawn("RGB")])
 def test_image_urls_is_about_addresses(image: object, image_urls: str) -> None:
     """image_urls leaves bytes, data URIs and pictures alone."""
     assert sent(image, image_urls=image_urls).startswith("data:image/png;base64,")
 
 
-@pytest.mark.parametrize("image_urls", ["public", "none"])
+@cases("image_urls", ["public", "none"])
 def test_refused_address_is_not_sent(call: Calls, server: Server, image_urls: str) -> None:
     """Where one URL is refused nothing is sent, and the message has no signature."""
     address = "http://127.0.0.1/a.png?signature=secret"
@@ -460,7 +461,7 @@ def test_refused_address_is_not_sent(call: Calls, server: Server, image_urls: st
     assert ("secret" in str(caught.value), server.received) == (False, [])
 
 
-@pytest.mark.parametrize("make", [lambda content: content, uri])
+@cases("make", [lambda content: content, uri])
 def test_default_size(make: Callable[[bytes], object]) -> None:
     """By default an image of 10 MiB is sent, and one byte more is refused."""
     exact = PNG.ljust(10 * MIB, b"\0")
@@ -468,7 +469,7 @@ def test_default_size(make: Callable[[bytes], object]) -> None:
     assert "10,485,761 bytes" in refused(make(exact + b"\0"))
 
 
-@pytest.mark.parametrize("make", [*FORMS, uri])
+@cases("make", [*FORMS, uri])
 def test_exact_size(make: Callable[[bytes], object]) -> None:
     """An image of exactly max_image_bytes is sent, and a larger one is refused by its bytes."""
     assert decoded(sent(make(PNG), max_image_bytes=len(PNG))) == PNG
@@ -484,7 +485,7 @@ def test_size_of_a_picture() -> None:
     assert f"{size} bytes" in refused(drawn("RGB"), max_image_bytes=size - 1)
 
 
-@pytest.mark.parametrize("make", [bytes, uri])
+@cases("make", [bytes, uri])
 def test_no_size_limit(make: Callable[[bytes], object]) -> None:
     """max_image_bytes=None sends an image of any size."""
     large = PNG.ljust(10 * MIB + 1, b"\0")
@@ -498,10 +499,8 @@ def test_large_image_made_smaller() -> None:
     assert len(decoded(sent(content, max_image_bytes=5000, max_image_pixels=2000))) <= 5000
 
 
-@pytest.mark.parametrize(
-    "make", [bytes, bytearray, uri, lambda content: Image.open(BytesIO(content))]
-)
-@pytest.mark.parametrize("size", [(100, 50), (50, 100), (73, 41), (99, 99)])
+@cases("make", [bytes, bytearray, uri, lambda content: Image.open(BytesIO(content))])
+@cases("size", [(100, 50), (50, 100), (73, 41), (99, 99)])
 def test_proportions(make: Callable[[bytes], object], size: tuple[int, int]) -> None:
     """A large image is sent with no more pixels than allowed, nearly as many, in proportion."""
     width, height = opened(make(saved(drawn("RGB", size))), max_image_pixels=1000).size
@@ -509,8 +508,8 @@ def test_proportions(make: Callable[[bytes], object], size: tuple[int, int]) -> 
     assert abs(math.log(width / height) - math.log(size[0] / size[1])) < 0.06
 
 
-@pytest.mark.parametrize("size", [(1000, 1), (1, 1000), (3000, 2), (2, 3000), (500, 3)])
-@pytest.mark.parametrize("max_image_pixels", [1, 2, 7, 100, 400])
+@cases("size", [(1000, 1), (1, 1000), (3000, 2), (2, 3000), (500, 3)])
+@cases("max_image_pixels", [1, 2, 7, 100, 400])
 def test_extreme_proportions(size: tuple[int, int], max_image_pixels: int) -> None:
     """A very long image is sent with no more pixels than allowed, too."""
     width, height = opened(saved(drawn("L", size)), max_image_pixels=max_image_pixels).size
@@ -530,9 +529,9 @@ def test_never_more_pixels(width: int, height: int, most: int) -> None:
         assert small[0] * small[1] <= most
 
 
-@pytest.mark.parametrize("kind", GOOD)
-@pytest.mark.parametrize("make", [lambda content, _: content, uri])
-@pytest.mark.parametrize("max_image_pixels", [48, 49, 10**9])
+@cases("kind", GOOD)
+@cases("make", [lambda content, _: content, uri])
+@cases("max_image_pixels", [48, 49, 10**9])
 def test_smaller_image_untouched(
     kind: str, make: Callable[[bytes, str], object], max_image_pixels: int
 ) -> None:
@@ -541,10 +540,8 @@ def test_smaller_image_untouched(
     assert found == uri(GOOD[kind], kind)
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"), [("JPEG", "JPEG"), ("WEBP", "WEBP"), ("PNG", "PNG"), ("GIF", "PNG")]
-)
-@pytest.mark.parametrize("make", [bytes, uri])
+@cases(("kind", "expected"), [("JPEG", "JPEG"), ("WEBP", "WEBP"), ("PNG", "PNG"), ("GIF", "PNG")])
+@cases("make", [bytes, uri])
 def test_format_of_a_smaller_image(
     kind: str, expected: str, make: Callable[[bytes], object]
 ) -> None:
@@ -554,7 +551,7 @@ def test_format_of_a_smaller_image(
     assert found.startswith(f"data:image/{expected.lower()};base64,")
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+@cases("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_smaller_pixels(mode: str) -> None:
     """A gradient made smaller is still that gradient, in every mode, transparency included."""
     picture = drawn(mode, (64, 48))
@@ -594,8 +591,8 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
-@pytest.mark.parametrize("form", ["bytes", "uri"])
+@cases("content", BROKEN.values(), ids=BROKEN.keys())
+@cases("form", ["bytes", "uri"])
 def test_broken_image(call: Calls, server: Server, content: bytes, form: str) -> None:
     """A truncated image or a bomb that would be made smaller is refused, and nothing is sent."""
     given = uri(content) if form == "uri" else content
@@ -630,7 +627,7 @@ def test_without_pillow() -> None:
     assert "pip install 'rerank-integrations[images]'" in ran.stdout
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "value"),
     [
         *((name, value) for name in ("max_image_bytes", "max_image_pixels")
@@ -639,7 +636,7 @@ def test_without_pillow() -> None:
         *(("on_image", value) for value in ("", "ignore", "TEXT", None, False, {"a": 1})),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("place", ["client", "copy", "call"])
+@cases("place", ["client", "copy", "call"])
 def test_wrong_option(call: Calls, server: Server, name: str, value: Any, place: str) -> None:
     """A wrong value is a ConfigurationError that names the option, wherever it is given."""
     wrong: dict[str, Any] = {name: value}
@@ -671,8 +668,8 @@ BLIND_ONES = ["together", "portkey", "local", "jina"]
 IMAGES = [SIGNED, uri(PNG), PNG, drawn("RGB"), "cat.png", b"", 5]
 
 
-@pytest.mark.parametrize("name", BLIND_ONES)
-@pytest.mark.parametrize("image", IMAGES)
+@cases("name", BLIND_ONES)
+@cases("image", IMAGES)
 def test_blind_provider_raises(call: Calls, server: Server, name: str, image: object) -> None:
     """By default an image is refused where only text is taken, with its index and the option."""
     documents = ["a", RerankDocument(text="x", image=image)]
@@ -686,8 +683,8 @@ def test_blind_provider_raises(call: Calls, server: Server, name: str, image: ob
     assert (uri(PNG)[40:60] in str(caught.value), server.received) == (False, [])
 
 
-@pytest.mark.parametrize("name", BLIND_ONES)
-@pytest.mark.parametrize("image", IMAGES)
+@cases("name", BLIND_ONES)
+@cases("image", IMAGES)
 def test_blind_provider_ranks_the_text(
     call: Calls, server: Server, name: str, image: object
 ) -> None:
@@ -704,7 +701,7 @@ def test_blind_provider_ranks_the_text(
         assert received.body["documents"] == ["aa", "x", "yyy", "b"]
 
 
-@pytest.mark.parametrize("name", BLIND_ONES)
+@cases("name", BLIND_ONES)
 def test_blind_provider_skips_an_image_without_text(call: Calls, server: Server, name: str) -> None:
     """on_image='text' skips a document that is an image alone, and the warning names it, too."""
     documents = ["aa", RerankDocument(image=PNG), "b", {"image": SIGNED, "text": " "}]
@@ -715,7 +712,7 @@ def test_blind_provider_skips_an_image_without_text(call: Calls, server: Server,
     assert "documents 1, 3 " in response.warnings[0]
 
 
-@pytest.mark.parametrize("name", BLIND_ONES)
+@cases("name", BLIND_ONES)
 def test_nothing_left_to_send(call: Calls, server: Server, name: str) -> None:
     """on_image='text' sends nothing where all documents are images alone."""
     with blind_client(name, server, **BLIND) as client:
@@ -734,8 +731,8 @@ def test_either_text_or_image() -> None:
     assert "documents 1 " in ready.warnings[0]
 
 
-@pytest.mark.parametrize("code", sorted(OpenRouter.image_codes))
-@pytest.mark.parametrize("status", [400, 413, 422])
+@cases("code", sorted(OpenRouter.image_codes))
+@cases("status", [400, 413, 422])
 def test_image_error(call: Calls, server: Server, code: str, status: int) -> None:
     """Each of OpenRouter's codes for images is an ImageError with that code, and is not retried."""
     error = {"code": status, "message": f"cannot use {uri(PNG)}", "metadata": {"error_type": code}}
@@ -757,7 +754,7 @@ def test_no_image_error(call: Calls, server: Server) -> None:
     assert type(caught.value) is BadRequestError
 
 
-@pytest.mark.parametrize(
+@cases(
     ("image", "given"),
     [
         (uri(PNG) + "?", {}),
@@ -853,7 +850,7 @@ def test_anything_as_an_image(image: object) -> None:
     assert said.startswith("document 1: ")
 
 
-@pytest.mark.parametrize("image", [SIGNED, uri(PNG), PNG, drawn("RGB"), drawn("CMYK")])
+@cases("image", [SIGNED, uri(PNG), PNG, drawn("RGB"), drawn("CMYK")])
 def test_nothing_is_opened(image: object) -> None:
     """An image is made ready without a file or a socket, a URL included."""
     openrouter()

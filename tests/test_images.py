@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cases import cases
 from rerank_integrations.errors import UnsupportedDocumentError
 from rerank_integrations.images import wire_image
 from support import DATA_URI, PIXELS, PNG
@@ -15,7 +16,7 @@ JPEG = b"\xff\xd8\xff\xe0 rest"
 WEBP = b"RIFF\x24\x00\x00\x00WEBPVP8 "
 
 
-@pytest.mark.parametrize(
+@cases(
     "image",
     [
         "http://example.com/a.png",
@@ -30,7 +31,7 @@ def test_address_passes(image: str) -> None:
     assert wire_image(image).uri() == image
 
 
-@pytest.mark.parametrize(
+@cases(
     ("content", "kind"),
     [
         (PNG, "png"),
@@ -46,13 +47,13 @@ def test_bytes_become_a_data_uri(content: bytes, kind: str) -> None:
     assert wire_image(content).uri() == f"data:image/{kind};base64,{encoded}"
 
 
-@pytest.mark.parametrize("view", [bytearray(PNG), memoryview(PNG)])
+@cases("view", [bytearray(PNG), memoryview(PNG)])
 def test_other_bytes(view: object) -> None:
     """A bytearray and a memoryview are bytes too."""
     assert wire_image(view) == wire_image(PNG)
 
 
-@pytest.mark.parametrize("content", [b"BM bitmap", b"%PDF-1.7", b"RIFF\x24\x00\x00\x00WAVEfmt "])
+@cases("content", [b"BM bitmap", b"%PDF-1.7", b"RIFF\x24\x00\x00\x00WAVEfmt "])
 def test_bytes_of_no_image(content: bytes) -> None:
     """Bytes that no endpoint takes are refused with the formats that it takes."""
     with pytest.raises(UnsupportedDocumentError, match="PNG, JPEG, WebP, GIF"):
@@ -65,9 +66,7 @@ def test_no_bytes() -> None:
         wire_image(b"")
 
 
-@pytest.mark.parametrize(
-    "image", ["cat.png", "/etc/hostname", "", "file:///cat.png", Path("c.png")]
-)
+@cases("image", ["cat.png", "/etc/hostname", "", "file:///cat.png", Path("c.png")])
 def test_local_file(image: object) -> None:
     """A path is never read by accident: the message names the way to read one."""
     with pytest.raises(UnsupportedDocumentError, match=r"RerankDocument\.from_file"):
@@ -80,14 +79,14 @@ def test_data_uri_of_something_else() -> None:
         wire_image("data:text/plain;base64,YQ==")
 
 
-@pytest.mark.parametrize("uri", ["data:image/png;base64,", "data:image/png,abc", "data:image/png"])
+@cases("uri", ["data:image/png;base64,", "data:image/png,abc", "data:image/png"])
 def test_data_uri_without_base64(uri: str) -> None:
     """A data URI without a base64 content is refused with the form that it should have."""
     with pytest.raises(UnsupportedDocumentError, match="has the form"):
         wire_image(uri)
 
 
-@pytest.mark.parametrize("payload", ["iVBORw0", "iVBO Rw==", "iVBORw==\n", "*" * 4, "é" * 4])
+@cases("payload", ["iVBORw0", "iVBO Rw==", "iVBORw==\n", "*" * 4, "é" * 4])
 def test_data_uri_with_broken_base64(payload: str) -> None:
     """A data URI whose base64 is broken is refused."""
     with pytest.raises(UnsupportedDocumentError, match="not valid base64"):
@@ -101,7 +100,7 @@ def test_refusal_shows_no_image_data() -> None:
     assert PIXELS not in str(caught.value)
 
 
-@pytest.mark.parametrize("image", [5, {"url": "https://example.com/a.png"}, ["https://a.example"]])
+@cases("image", [5, {"url": "https://example.com/a.png"}, ["https://a.example"]])
 def test_no_image(image: object) -> None:
     """What is no str and no bytes is refused with its type."""
     with pytest.raises(UnsupportedDocumentError, match=f"not {type(image).__name__}"):

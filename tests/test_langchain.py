@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
-import pytest
 from langchain_core.documents import BaseDocumentCompressor, Document
 
+from cases import cases
 from langchain_support import (  # noqa: F401
     KEY,
     QUERY,
@@ -93,7 +93,7 @@ def test_an_older_score_is_replaced_in_the_copy_only(way: Way) -> None:
     assert document.metadata["relevance_score"] == "old"
 
 
-@pytest.mark.parametrize(("scores", "order"), [((1, 1, 1), "123"), ((1, 2, 1), "213")])
+@cases(("scores", "order"), [((1, 1, 1), "123"), ((1, 2, 1), "213")])
 def test_ties_stay_in_order(way: Way, scores: Sequence[float], order: str) -> None:
     """Documents with the same score keep the order in which they were given."""
     assert ids(way.compress(RerankCompressor(client=scoring(*scores)), three())) == list(order)
@@ -184,9 +184,7 @@ def test_more_than_there_are_is_all(way: Way, server: Server) -> None:
     assert server.received[0].body["top_n"] == 3
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"), [({}, 1), ({"top_n": None}, 3), ({"top_n": 2}, 2)]
-)
+@cases(("arguments", "expected"), [({}, 1), ({"top_n": None}, 3), ({"top_n": 2}, 2)])
 def test_options_of_the_client_hold_until_they_are_given(
     way: Way, arguments: dict[str, Any], expected: int
 ) -> None:

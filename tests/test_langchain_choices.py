@@ -14,6 +14,7 @@ from langchain_core import exceptions
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 
+from cases import cases
 from langchain_support import (  # noqa: F401
     QUERY,
     AsyncTracer,
@@ -92,7 +93,7 @@ def once(server: Server | str, gateway: str = "openrouter", **arguments: Any) ->
     return RerankCompressor(client=client_of(server, gateway, max_retries=0), **arguments)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("threshold", "kept"),
     [(None, "231"), (-1, "231"), (0.25, "231"), (0.5, "23"), (0.500001, "2"), (0.9, "2"), (1, "")],
 )
@@ -129,7 +130,7 @@ FAILURES: dict[str, Step | None] = {
     "no JSON": Reply(b"<html>"),
     "a wrong index": Reply({"results": [{"index": 9, "relevance_score": 1}]}),
 }
-failures = pytest.mark.parametrize("step", FAILURES.values(), ids=FAILURES)
+failures = cases("step", FAILURES.values(), ids=FAILURES)
 
 
 def failing(server: Server, nobody: str, step: Step | None, **arguments: Any) -> RerankCompressor:
@@ -163,9 +164,7 @@ def test_a_failure_is_raised_otherwise(
         way.compress(compressor, three())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "kept"), [({}, "12"), ({"top_n": None}, "123"), ({"top_n": 50}, "123")]
-)
+@cases(("arguments", "kept"), [({}, "12"), ({"top_n": None}, "123"), ({"top_n": 50}, "123")])
 def test_how_many_pass(way: Way, server: Server, arguments: dict[str, Any], kept: str) -> None:
     """Where the adapter has no top_n, that of the client says how many pass; None is all."""
     server.plays(Reply(status=500))
@@ -208,7 +207,7 @@ def test_a_success_logs_nothing(way: Way, server: Server, caplog: pytest.LogCapt
     assert not events.seen
 
 
-@pytest.mark.parametrize("tracer", [Tracer(), AsyncTracer()], ids=["tracer", "async tracer"])
+@cases("tracer", [Tracer(), AsyncTracer()], ids=["tracer", "async tracer"])
 def test_passing_shows_in_the_trace(way: Way, server: Server, tracer: Any) -> None:
     """A failure that is passed over is an event of the run, and the run shows the error."""
     server.plays(Reply({"error": {"message": "no capacity", "code": 500}}, 500))
@@ -236,7 +235,7 @@ async def test_passing_shows_in_a_stream_of_events(server: Server) -> None:
     assert told == [EVENT]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "document", "kind"),
     [
         ("", Document("text"), InvalidRequestError),
@@ -329,7 +328,7 @@ def test_the_raw_response_says_what_was_skipped(way: Way) -> None:
     assert [result.index for result in response] == [1]
 
 
-@pytest.mark.parametrize(("top_n", "kept"), [(2, 2), (None, 3)])
+@cases(("top_n", "kept"), [(2, 2), (None, 3)])
 def test_top_n_of_a_call_wins(way: Way, top_n: int | None, kept: int) -> None:
     """top_n of rerank() holds for that call alone; None is all."""
     compressor = local(top_n=1)
@@ -360,7 +359,7 @@ def test_every_option_of_a_client_can_be_given_to_a_call(way: Way, server: Serve
     assert second.body["model"] == "m"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "cure"),
     [
         ({"topn": 1}, "topn"),

@@ -17,6 +17,7 @@ from langchain_core.load import dumpd, dumps, loads
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda
 from pydantic import SecretStr, ValidationError
 
+from cases import cases
 from langchain_support import (  # noqa: F401
     KEY,
     QUERY,
@@ -92,7 +93,7 @@ def test_what_was_not_set_stays_unset(given: dict[str, Any]) -> None:
     assert again.model_fields_set == {"model", *given}
 
 
-@pytest.mark.parametrize(("gateway", "variable"), KEYS.items())
+@cases(("gateway", "variable"), KEYS.items())
 def test_a_dump_names_the_key(gateway: str, variable: str) -> None:
     """In a dump stands the name of the provider's environment variable instead of the key."""
     compressor = RerankCompressor(model=MODELS[gateway], api_key=SecretStr(KEY))
@@ -126,7 +127,7 @@ def test_a_dump_without_a_key_has_no_secret() -> None:
     assert json.loads(dumps(compressor))["kwargs"] == {"model": "local:bm25"}
 
 
-@pytest.mark.parametrize(
+@cases(
     "arguments",
     [
         {"client": RerankClient("m", provider=OpenRouter(api_key=KEY))},
@@ -179,13 +180,13 @@ PRINTERS: dict[str, Callable[[Any], object]] = {
     "dumps": dumps,
     "dumps, pretty": lambda held: dumps(held, pretty=True),
 }
-holders = pytest.mark.parametrize("hold", [lambda c: c, retriever, pipeline, chain])
-makers = pytest.mark.parametrize("make", [with_client, with_model])
+holders = cases("hold", [lambda c: c, retriever, pipeline, chain])
+makers = cases("make", [with_client, with_model])
 
 
 @makers
 @holders
-@pytest.mark.parametrize("printed", PRINTERS.values(), ids=PRINTERS)
+@cases("printed", PRINTERS.values(), ids=PRINTERS)
 def test_nothing_prints_the_key(
     make: Callable[[], RerankCompressor],
     hold: Callable[[RerankCompressor], object],
@@ -196,7 +197,7 @@ def test_nothing_prints_the_key(
 
 
 @makers
-@pytest.mark.parametrize("hold", [lambda c: c, retriever, pipeline])
+@cases("hold", [lambda c: c, retriever, pipeline])
 def test_no_model_dump_shows_the_key(
     make: Callable[[], RerankCompressor], hold: Callable[[RerankCompressor], Any]
 ) -> None:
@@ -251,14 +252,12 @@ async def _acompress(compressor: RerankCompressor) -> None:
     await compressor.acompress_documents(three(), QUERY)
 
 
-copiers = pytest.mark.parametrize(
-    "copied", [copy.copy, copy.deepcopy, model_copied, deeply_copied, pickled]
-)
+copiers = cases("copied", [copy.copy, copy.deepcopy, model_copied, deeply_copied, pickled])
 
 
 @copiers
-@pytest.mark.parametrize("before", [unused, used, used_on_loops])
-@pytest.mark.parametrize("by_client", [False, True], ids=["model", "client"])
+@cases("before", [unused, used, used_on_loops])
+@cases("by_client", [False, True], ids=["model", "client"])
 def test_a_copy_works(
     way: Way,
     server: Server,
@@ -318,7 +317,7 @@ def test_loops_one_after_another(server: Server) -> None:
     assert len(server.received) == 9
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])  # noqa: S301
+@cases("copied", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])  # noqa: S301
 def test_what_holds_it_can_be_copied(way: Way, server: Server, copied: Callable[..., Any]) -> None:
     """A retriever and a step that hold a compressor are copied and pickled with it, after use."""
     compressor = openrouter(server, top_n=1)
@@ -332,7 +331,7 @@ def test_what_holds_it_can_be_copied(way: Way, server: Server, copied: Callable[
         assert len(way.invoke(copied(held), asked)) == 1
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "cure"),
     [
         ({}, "either model="),

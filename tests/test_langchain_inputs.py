@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 
+from cases import cases
 from langchain_support import (  # noqa: F401
     QUERY,
     Way,
@@ -46,7 +47,7 @@ def test_the_text_alone_is_sent(way: Way, server: Server) -> None:
     assert b"secret" not in server.received[0].content
 
 
-@pytest.mark.parametrize(
+@cases(
     ("rank_fields", "expected"),
     [
         (["text"], "the text"),
@@ -100,7 +101,7 @@ def test_a_document_without_the_fields_is_left_out(way: Way, server: Server) -> 
     assert sent(server) == [QUERY]
 
 
-@pytest.mark.parametrize("blank", ["", " \n"])
+@cases("blank", ["", " \n"])
 def test_a_blank_document_is_left_out(way: Way, server: Server, blank: str) -> None:
     """A document without text or image is not sent and shifts no other."""
     documents = [Document(blank, id="1"), *three()]
@@ -136,7 +137,7 @@ def test_a_pages_metadata_type_is_no_matter(way: Way, server: Server) -> None:
     assert sent(server) == ["t"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("image", "expected"),
     [
         (URL, URL),
@@ -156,8 +157,8 @@ def test_an_image_is_sent(way: Way, server: Server, image: object, expected: str
     assert b"secret" not in server.received[0].content
 
 
-@pytest.mark.parametrize("rank_fields", [None, ["text"]])
-@pytest.mark.parametrize("image", [None, "", b"", [], (), [None], [""]])
+@cases("rank_fields", [None, ["text"]])
+@cases("image", [None, "", b"", [], (), [None], [""]])
 def test_no_image_is_no_image(
     way: Way, server: Server, image: object, rank_fields: list[str] | None
 ) -> None:
@@ -167,7 +168,7 @@ def test_no_image_is_no_image(
     assert sent(server) == ["the text"]
 
 
-@pytest.mark.parametrize("image", [URL, PNG, [DATA_URI]], ids=["url", "bytes", "list"])
+@cases("image", [URL, PNG, [DATA_URI]], ids=["url", "bytes", "list"])
 def test_an_image_alone_is_a_document(way: Way, server: Server, image: object) -> None:
     """A document with an image and no text is ranked by its image."""
     document = Document("", id="1", metadata={"image": image})
@@ -203,7 +204,7 @@ def test_another_key_may_hold_the_image(way: Way, server: Server) -> None:
     assert sent(server) == [{"text": "the text", "image": URL}]
 
 
-@pytest.mark.parametrize("rank_fields", [None, ["text"]])
+@cases("rank_fields", [None, ["text"]])
 def test_images_can_be_switched_off(way: Way, server: Server, rank_fields: Any) -> None:
     """image_key=None ranks text alone, whatever "image" holds."""
     compressor = openrouter(server, image_key=None, rank_fields=rank_fields)
@@ -221,7 +222,7 @@ def test_an_image_with_fields(way: Way, server: Server) -> None:
     assert b"secret" not in server.received[0].content
 
 
-@pytest.mark.parametrize("image", ["bicycle.png", 7, {"url": URL}, [{"url": URL}], b"no image"])
+@cases("image", ["bicycle.png", 7, {"url": URL}, [{"url": URL}], b"no image"])
 def test_what_is_no_image_is_refused(way: Way, server: Server, image: object) -> None:
     """A path, an object or bytes of no known format are refused before anything is sent."""
     with pytest.raises(UnsupportedDocumentError, match="image"):
@@ -229,8 +230,8 @@ def test_what_is_no_image_is_refused(way: Way, server: Server, image: object) ->
     assert not server.received
 
 
-@pytest.mark.parametrize("gateway", ["together", "portkey"])
-@pytest.mark.parametrize("text", ["the text", ""])
+@cases("gateway", ["together", "portkey"])
+@cases("text", ["the text", ""])
 def test_an_image_for_a_text_endpoint_is_refused(
     way: Way, server: Server, gateway: str, text: str
 ) -> None:
@@ -268,7 +269,7 @@ def as_document(document: Document) -> RerankDocument:
     return RerankDocument(text=document.page_content, image=URL)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document_to_input", "rank_fields", "expected"),
     [
         (shouted, None, "secret!"),

@@ -23,6 +23,7 @@ from langchain_core.runnables import (
 from langchain_core.tools import create_retriever_tool
 from langchain_text_splitters import CharacterTextSplitter
 
+from cases import cases
 from langchain_support import (  # noqa: F401
     QUERY,
     Candidates,
@@ -98,7 +99,7 @@ def test_in_a_retriever_that_finds_nothing(way: Way) -> None:
     assert way.invoke(retriever, QUERY) == []
 
 
-@pytest.mark.parametrize(
+@cases(
     "documents",
     [
         two_stages(),
@@ -135,7 +136,7 @@ def test_in_a_pipeline(way: Way) -> None:
     assert kept.metadata.keys() == {"source", "relevance_score"}
 
 
-@pytest.mark.parametrize("documents", [[], three()], ids=["nothing", "nothing left"])
+@cases("documents", [[], three()], ids=["nothing", "nothing left"])
 def test_in_a_pipeline_without_documents(
     way: Way, server: Server, documents: list[Document]
 ) -> None:
@@ -225,7 +226,7 @@ def test_a_wrong_input_in_a_batch_fails_alone(way: Way) -> None:
     assert isinstance(failure, InvalidRequestError)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("wrong", "cure"),
     [
         (QUERY, "query.*documents"),

@@ -19,6 +19,7 @@ from langchain_core.documents import Document
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tracers.schemas import Run
 
+from cases import cases
 from langchain_support import (  # noqa: F401
     KEY,
     QUERY,
@@ -298,7 +299,7 @@ class AsyncHandler(Told, AsyncCallbackHandler):
         self.told.append((f"failed with {type(error).__name__}", run_id))
 
 
-@pytest.mark.parametrize("kind", [Handler, AsyncHandler])
+@cases("kind", [Handler, AsyncHandler])
 def test_plain_handlers_are_told(way: Way, kind: type[Handler | AsyncHandler]) -> None:
     """Handlers in a list, sync or async, are told of the start and the end, once each."""
     handler = kind()
@@ -310,7 +311,7 @@ def test_plain_handlers_are_told(way: Way, kind: type[Handler | AsyncHandler]) -
     assert one == same
 
 
-@pytest.mark.parametrize("kind", [Handler, AsyncHandler])
+@cases("kind", [Handler, AsyncHandler])
 def test_plain_handlers_are_told_of_an_error(
     way: Way, server: Server, kind: type[Handler | AsyncHandler]
 ) -> None:
@@ -367,7 +368,7 @@ def test_an_error_of_the_users_function_is_in_the_trace(way: Way, tracer: AnyTra
     assert tracer.run().end_time is not None
 
 
-@pytest.mark.parametrize("wrong", ["a red bicycle", {"text": "a red bicycle"}, 7])
+@cases("wrong", ["a red bicycle", {"text": "a red bicycle"}, 7])
 def test_a_run_ends_whatever_is_passed(way: Way, wrong: Any) -> None:
     """What is no Document of LangChain's is an error, and no run is left open."""
     tracer = Tracer()
@@ -421,8 +422,8 @@ def silent(run: Run) -> bool:
     return all(part not in content(run) for part in (PIXELS, "raw pixels", "rest"))
 
 
-@pytest.mark.parametrize("key", ["image", "scan"])
-@pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
+@cases("key", ["image", "scan"])
+@cases("image", IMAGES.values(), ids=IMAGES)
 def test_no_image_enters_a_trace(way: Way, server: Server, image: Any, key: str) -> None:
     """The run shows an outline in the place of image data; the caller gets the data itself."""
     tracer = Tracer()
@@ -487,7 +488,7 @@ def test_no_image_enters_a_trace_by_passing(way: Way, server: Server) -> None:
     assert silent(tracer.run())
 
 
-@pytest.mark.parametrize("status", [200, 401])
+@cases("status", [200, 401])
 def test_no_key_enters_a_trace(way: Way, server: Server, status: int) -> None:
     """No run of a chain holds the key, whether the call succeeds or its answer repeats the key."""
     if status != 200:

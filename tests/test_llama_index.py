@@ -15,6 +15,7 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.llms import MockLLM
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
+from cases import cases
 from llama_index_support import (  # noqa: F401
     Rerank,
     ask_fixture,
@@ -225,7 +226,7 @@ def test_no_key_is_shown() -> None:
         assert RerankPostprocessor.from_dict(reranker.to_dict()).model == "openrouter:m"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "cure"),
     [
         ({}, "either model="),

@@ -17,6 +17,7 @@ from llama_index.core.evaluation import RetrieverEvaluator
 from llama_index.core.schema import MetadataMode
 from pydantic import SecretStr, ValidationError
 
+from cases import cases
 from llama_index_support import (  # noqa: F401
     KEY,
     QUERY,
@@ -99,11 +100,11 @@ def used_on_loops(reranker: RerankPostprocessor) -> None:
 SHALLOW: list[Copier] = [copy.copy, model_copied]
 DEEP: list[Copier] = [copy.deepcopy, deeply_copied, pickled]
 DUMPED: list[Copier] = [by_dict, by_json]
-uses = pytest.mark.parametrize("before", [unused, used, used_on_loops])
+uses = cases("before", [unused, used, used_on_loops])
 
 
 @uses
-@pytest.mark.parametrize("copied", SHALLOW + DEEP + DUMPED)
+@cases("copied", SHALLOW + DEEP + DUMPED)
 def test_a_copy_works(
     rerank: Rerank, server: Server, copied: Copier, before: Callable[[RerankPostprocessor], None]
 ) -> None:
@@ -120,7 +121,7 @@ def test_a_copy_works(
 
 
 @uses
-@pytest.mark.parametrize("copied", SHALLOW + DEEP)
+@cases("copied", SHALLOW + DEEP)
 def test_a_copy_of_one_with_a_client_works(
     rerank: Rerank, server: Server, copied: Copier, before: Callable[[RerankPostprocessor], None]
 ) -> None:
@@ -143,8 +144,8 @@ def test_a_dump_leaves_a_clients_options_alone(rerank: Rerank) -> None:
     assert ids(rerank(again, three(), QUERY)) == ["bicycle"]
 
 
-@pytest.mark.parametrize("copied", SHALLOW + DEEP + DUMPED)
-@pytest.mark.parametrize("kind", [RerankPostprocessor, Mine])
+@cases("copied", SHALLOW + DEEP + DUMPED)
+@cases("kind", [RerankPostprocessor, Mine])
 def test_a_copy_has_the_same_settings(copied: Copier, kind: type[RerankPostprocessor]) -> None:
     """A copy has every setting of the original and its key, also those of a subclass."""
     own: dict[str, Any] = {"label": "mine"} if kind is Mine else {}
@@ -158,7 +159,7 @@ def test_a_copy_has_the_same_settings(copied: Copier, kind: type[RerankPostproce
     assert other.api_key == SecretStr(KEY)
 
 
-@pytest.mark.parametrize("copied", SHALLOW + DEEP)
+@cases("copied", SHALLOW + DEEP)
 def test_what_was_not_set_stays_unset(copied: Copier) -> None:
     """A copy holds what was given, and leaves the rest unset."""
     given: dict[str, Any] = {"model": "local:bm25", "top_n": None}
@@ -166,8 +167,8 @@ def test_what_was_not_set_stays_unset(copied: Copier) -> None:
     assert copied(RerankPostprocessor(**given)).model_fields_set == given.keys()
 
 
-@pytest.mark.parametrize("copied", DEEP + DUMPED)
-@pytest.mark.parametrize("closed", ["original", "copy"])
+@cases("copied", DEEP + DUMPED)
+@cases("closed", ["original", "copy"])
 def test_a_copy_is_independent(rerank: Rerank, server: Server, copied: Copier, closed: str) -> None:
     """Closing a used original leaves its deep copy, pickle or dump open, and the other way."""
     reranker = openrouter(server, top_n=2)
@@ -269,7 +270,7 @@ def test_a_dump_takes_its_key_from_the_environment(
     assert server.received[0].headers["authorization"] == "Bearer sk-environment"
 
 
-@pytest.mark.parametrize(
+@cases(
     "make",
     [
         lambda: local(topn=1),
@@ -320,8 +321,8 @@ def _evaluator(reranker: RerankPostprocessor) -> Any:
     return RetrieverEvaluator.from_metric_names(["mrr"], **given)
 
 
-@pytest.mark.parametrize("make", [with_client, with_model])
-@pytest.mark.parametrize("printed", PRINTERS.values(), ids=PRINTERS)
+@cases("make", [with_client, with_model])
+@cases("printed", PRINTERS.values(), ids=PRINTERS)
 def test_nothing_prints_the_key(
     make: Callable[[], RerankPostprocessor], printed: Callable[[Any], object]
 ) -> None:
@@ -332,7 +333,7 @@ def test_nothing_prints_the_key(
     assert KEY in pickle.dumps(reranker).decode("latin-1")  # so it was there to be shown
 
 
-@pytest.mark.parametrize("kind", [RerankPostprocessor, Mine])
+@cases("kind", [RerankPostprocessor, Mine])
 def test_it_has_a_json_schema(kind: type[RerankPostprocessor]) -> None:
     """model_json_schema() names the settings that a dump can hold, and the class."""
     properties = kind.model_json_schema()["properties"]

@@ -18,6 +18,7 @@ from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.span import active_span_id
 from llama_index.core.schema import NodeWithScore
 
+from cases import cases
 from llama_index_support import (  # noqa: F401
     QUERY,
     Ask,
@@ -163,7 +164,7 @@ def test_a_handler_may_be_broken(rerank: Rerank, heard: list[Any], spans: Spans)
     assert spans.own("exit")
 
 
-@pytest.mark.parametrize("client", [local()._ranker(), failing()], ids=["well", "failing"])
+@cases("client", [local()._ranker(), failing()], ids=["well", "failing"])
 def test_nothing_leaks_out_of_a_call(client: RerankClient) -> None:
     """After a sync call the caller's context has no span and no event of it."""
     reranker = RerankPostprocessor(client=client, on_error="passthrough")

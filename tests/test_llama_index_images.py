@@ -25,6 +25,7 @@ from llama_index.core.schema import (
 )
 from PIL import Image
 
+from cases import cases
 from rerank_integrations import InvalidRequestError, UnsupportedDocumentError
 from rerank_integrations.llama_index import RerankPostprocessor
 from server import Server, server_fixture  # noqa: F401
@@ -347,7 +348,7 @@ def test_files_are_read_beside_the_event_loop(
     assert on_a_loop == [False]
 
 
-@pytest.mark.parametrize("allowed", [True, False, Path("pictures")])
+@cases("allowed", [True, False, Path("pictures")])
 def test_what_may_be_read_survives_a_round_trip(allowed: Any) -> None:
     """allow_local_images comes back from dict and JSON as it was."""
     reranker = RerankPostprocessor(model="local:bm25", allow_local_images=allowed)
@@ -370,7 +371,7 @@ def test_no_absolute_path_is_sent_by_itself(send: Send, path: str) -> None:
     assert send(node, rank_fields=["file_path"]) == [path]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("nodes", "named"),
     [
         ([TextNode(text="a")], "TextNode"),

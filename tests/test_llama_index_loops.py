@@ -8,8 +8,7 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
+from cases import cases
 from llama_index_support import QUERY, ids, openrouter, three
 from server import Server, server_fixture  # noqa: F401
 
@@ -54,7 +53,7 @@ async def test_the_sync_method_works_on_a_running_loop(server: Server) -> None:
     assert len(server.received) == 4
 
 
-@pytest.mark.parametrize("calls", [1, 5])
+@cases("calls", [1, 5])
 def test_one_that_is_dropped_leaves_no_socket_open(server: Server, calls: int) -> None:
     """A postprocessor made on an event loop and dropped there unclosed leaves no socket open."""
 

@@ -27,6 +27,7 @@ from llama_index.core.query_engine import (
 from llama_index.core.schema import NodeWithScore
 from pydantic import Field
 
+from cases import cases
 from llama_index_support import (  # noqa: F401
     QUERY,
     Ask,
@@ -116,9 +117,9 @@ CHATS: dict[str, Build] = {
         node_postprocessors=steps,
     ),
 }
-engines = pytest.mark.parametrize("build", ENGINES.values(), ids=ENGINES)
+engines = cases("build", ENGINES.values(), ids=ENGINES)
 
-chats = pytest.mark.parametrize("build", CHATS.values(), ids=CHATS)
+chats = cases("build", CHATS.values(), ids=CHATS)
 
 
 @engines
@@ -174,7 +175,7 @@ def test_a_chat_goes_on(ask: Ask) -> None:
     assert titles(ask(chat, "chat", "blue car")) == ["car"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("build", "method"),
     [(build, "aquery") for build in ENGINES.values()]
     + [(build, "achat") for build in CHATS.values()]
@@ -193,7 +194,7 @@ async def test_an_engine_on_a_loop_does_not_block_it(build: Build, method: str) 
     assert reranker.called == ["async"]
 
 
-@pytest.mark.parametrize("found", [[], three()], ids=["nothing", "something"])
+@cases("found", [[], three()], ids=["nothing", "something"])
 def test_in_an_engine_that_finds_nothing(
     ask: Ask, server: Server, found: list[NodeWithScore]
 ) -> None:

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import httpx
-import pytest
 
+from cases import cases
 from rerank_integrations import Jina, RerankClient, RerankDocument
 from rerank_integrations._http_result import BodyReader
 from rerank_integrations._request import Chunk
@@ -130,8 +130,8 @@ def within(peak: Peak, size: int, factor: float) -> None:
     assert peak.size <= factor * size, f"{peak.size / size:.3f} times the bytes, not {factor}"
 
 
-@pytest.mark.parametrize("make", [bytes, uri], ids=["bytes", "uri"])
-@pytest.mark.parametrize("seeing", SEEING.values(), ids=SEEING.keys())
+@cases("make", [bytes, uri], ids=["bytes", "uri"])
+@cases("seeing", SEEING.values(), ids=SEEING.keys())
 def test_sending(seeing: Seeing, make: Make) -> None:
     """A call takes at most 1.05 times the body of its request, above the caller's documents."""
     given = documents(make)
@@ -147,7 +147,7 @@ def test_sending(seeing: Seeing, make: Make) -> None:
     within(peak, drain.size, SENDING)
 
 
-@pytest.mark.parametrize("make", [bytes, uri], ids=["bytes", "uri"])
+@cases("make", [bytes, uri], ids=["bytes", "uri"])
 def test_sending_on_a_loop(make: Make) -> None:
     """A call on an event loop takes at most 1.05 times its body, too."""
     given = documents(make)
@@ -167,8 +167,8 @@ def test_sending_on_a_loop(make: Make) -> None:
     within(asyncio.run(ranked()), drain.size, SENDING)
 
 
-@pytest.mark.parametrize("make", [bytes, uri], ids=["bytes", "uri"])
-@pytest.mark.parametrize("text", [None, "a page"])
+@cases("make", [bytes, uri], ids=["bytes", "uri"])
+@cases("text", [None, "a page"])
 def test_preparing(make: Make, text: str | None) -> None:
     """A request that is prepared takes at most 1.05 times its body."""
     given = documents(make, text)
@@ -179,7 +179,7 @@ def test_preparing(make: Make, text: str | None) -> None:
     within(peak, request.size, SENDING)
 
 
-@pytest.mark.parametrize("make", [bytes, uri], ids=["bytes", "uri"])
+@cases("make", [bytes, uri], ids=["bytes", "uri"])
 def test_waiting(make: Make) -> None:
     """Requests that wait for their turn hold no image a second time."""
     given = documents(make)
@@ -190,7 +190,7 @@ def test_waiting(make: Make) -> None:
     assert peak.size <= 3 * MEGABYTE
 
 
-@pytest.mark.parametrize("make", [bytes, uri], ids=["bytes", "uri"])
+@cases("make", [bytes, uri], ids=["bytes", "uri"])
 def test_one_request_after_another(make: Make) -> None:
     """A call of several requests, one at a time, takes the memory of a few of them only."""
     given = documents(make)

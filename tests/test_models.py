@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cases import cases
 from rerank_integrations.errors import Attempt, UnsupportedDocumentError
 from rerank_integrations.models import (
     RerankDocument,
@@ -21,16 +22,14 @@ RESULTS = (RerankResult(1, 0.9, "b"), RerankResult(0, 0.1, "a"))
 RESPONSE = RerankResponse(RESULTS, "some/model", "openrouter")
 
 
-@pytest.mark.parametrize(
-    "given", [{"text": "a"}, {"image": PNG}, {"fields": {"title": "t"}}, {"text": ""}]
-)
+@cases("given", [{"text": "a"}, {"image": PNG}, {"fields": {"title": "t"}}, {"text": ""}])
 def test_one_part_is_enough(given: dict[str, Any]) -> None:
     """A document needs only one of text, image and fields."""
     document = RerankDocument(**given)
     assert {name: getattr(document, name) for name in given} == given
 
 
-@pytest.mark.parametrize(
+@cases(
     ("given", "why"),
     [
         ({}, "needs text, image or fields"),
@@ -52,7 +51,7 @@ def test_document_does_not_change() -> None:
         RerankDocument(text="a").text = "b"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("kind", [str, Path])
+@cases("kind", [str, Path])
 def test_from_file(tmp_path: Path, kind: type[str | Path]) -> None:
     """A local image is read when the document is made."""
     path = tmp_path / "cat.png"
@@ -62,7 +61,7 @@ def test_from_file(tmp_path: Path, kind: type[str | Path]) -> None:
     assert document == RerankDocument(text="a cat", image=PNG, fields={"title": "t"})
 
 
-@pytest.mark.parametrize("name", ["missing.png", "."])
+@cases("name", ["missing.png", "."])
 def test_from_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     """A file that cannot be read is refused with its path and the cause."""
     with pytest.raises(UnsupportedDocumentError, match="cannot read the image file") as caught:
@@ -70,7 +69,7 @@ def test_from_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "expected"),
     [
         (RerankDocument(text="a cat"), "RerankDocument(text='a cat')"),
@@ -94,13 +93,13 @@ def test_repr_of_a_document(document: RerankDocument, expected: str) -> None:
     assert repr(document) == expected
 
 
-@pytest.mark.parametrize("start", ["data:image/png;base64,", "DATA:image/png;base64,"])
+@cases("start", ["data:image/png;base64,", "DATA:image/png;base64,"])
 def test_repr_hides_every_data_uri(start: str) -> None:
     """A repr shows no image data, however the data URI is spelled."""
     assert PIXELS[:8] not in repr(RerankDocument(image=start + PIXELS))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "expected"),
     [
         ("a cat", "'a cat'"),
@@ -165,7 +164,7 @@ def test_from_base64() -> None:
         assert document == RerankDocument(text="a cat", image=DATA_URI, fields={"title": "t"})
 
 
-@pytest.mark.parametrize("encoded", ["no base64!", "é", b"\xff", "JVBERi0xLjc=", ""])
+@cases("encoded", ["no base64!", "é", b"\xff", "JVBERi0xLjc=", ""])
 def test_from_base64_of_no_image(encoded: str | bytes) -> None:
     """What is no base64, or none of an image, is refused at once."""
     with pytest.raises(UnsupportedDocumentError, match=r"base64|takes|no bytes"):

@@ -36,6 +36,7 @@ from llama_index.core.schema import (
 from PIL.Image import Image
 
 import llama_index_support
+from cases import cases
 from langchain_support import Candidates, Tracer, Way, content, ids, way_fixture  # noqa: F401
 from llama_index_support import (  # noqa: F401
     Ask,
@@ -187,7 +188,7 @@ def by_id(documents: Sequence[Document]) -> dict[str | None, float]:
     return {document.id: document.metadata["relevance_score"] for document in documents}
 
 
-@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@cases("make", KINDS.values(), ids=KINDS)
 def test_each_kind_of_image_in_metadata(client: RerankClient, way: Way, make: MakeImage) -> None:
     """However a document holds its image, it is scored by its own pixels and comes back as is."""
     documents = documents_of(make)
@@ -204,7 +205,7 @@ def test_each_kind_of_image_in_metadata(client: RerankClient, way: Way, make: Ma
         assert given.metadata.keys() == {"image", "n"}
 
 
-@pytest.mark.parametrize("query", ["red", "green", "blue"])
+@cases("query", ["red", "green", "blue"])
 def test_the_query_decides(client: RerankClient, way: Way, query: str) -> None:
     """The same pages come in another order for another query."""
     kept = way.compress(RerankCompressor(client=client, top_n=2), documents_of(encoded), query)
@@ -231,7 +232,7 @@ def test_mixed_documents(client: RerankClient, way: Way) -> None:
     assert list(by_id(kept).items()) == list(MIXED.items())
 
 
-@pytest.mark.parametrize("build", [two_stages, as_a_step])
+@cases("build", [two_stages, as_a_step])
 def test_from_a_retriever(client: RerankClient, way: Way, build: Any) -> None:
     """What a retriever found is ranked by its images and texts, and the best are kept."""
     kept = way.invoke(build(client), "red")
@@ -284,7 +285,7 @@ def test_a_function_for_another_shape(client: RerankClient, way: Way) -> None:
     assert ids(kept) == best(QUERY)
 
 
-@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@cases("make", KINDS.values(), ids=KINDS)
 def test_a_trace_holds_no_image(client: RerankClient, way: Way, make: MakeImage) -> None:
     """The run of a call holds the reranked documents with a placeholder for each image."""
     tracer = Tracer()
@@ -346,7 +347,7 @@ def with_other_names(received: Received) -> Reply:
     return Reply({"data": results})
 
 
-@pytest.mark.parametrize("step", [sees, with_other_names])
+@cases("step", [sees, with_other_names])
 def test_the_echo_is_not_kept(server: Server, call: Calls, step: Any) -> None:
     """Of the images that an answer repeats nothing is reachable from the response."""
     server.plays(step)
@@ -421,7 +422,7 @@ def mixed_nodes(directory: Path) -> list[NodeWithScore]:
     return [NodeWithScore(node=node, score=0.5) for node in nodes]
 
 
-@pytest.mark.parametrize("make", NODES.values(), ids=NODES)
+@cases("make", NODES.values(), ids=NODES)
 def test_each_kind_of_node(
     client: RerankClient, rerank: Rerank, make: MakeNode, directory: Path
 ) -> None:
@@ -478,7 +479,7 @@ def test_files_only_where_they_are_allowed(
     assert not server.received
 
 
-@pytest.mark.parametrize("make", NODES.values(), ids=NODES)
+@cases("make", NODES.values(), ids=NODES)
 def test_events_hold_no_second_image(
     *, client: RerankClient, rerank: Rerank, make: MakeNode, directory: Path, heard: list[Any]
 ) -> None:

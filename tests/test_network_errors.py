@@ -20,6 +20,7 @@ import trustme
 from langchain_core.documents import Document
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
+from cases import cases
 from rerank_integrations import (
     ConfigurationError,
     RerankClient,
@@ -400,8 +401,8 @@ def hooked(call: Calls, event: str) -> dict[str, Any]:
     return {"event_hooks": {event: [hook]}}
 
 
-@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
-@pytest.mark.parametrize("event", ["request", "response"])
+@cases("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+@cases("event", ["request", "response"])
 def test_an_exception_of_a_hook(call: Calls, server: Server, library: Any, event: str) -> None:
     """What a user's hook raises is the cause of a TransportError, with the hook's own frame."""
     with users(call, library, **hooked(call, event)) as argument:
@@ -498,7 +499,7 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+@cases("scenario", SCENARIOS.values(), ids=SCENARIOS)
 def test_no_error_shows_the_key(call: Calls, scenario: Scenario) -> None:
     """No key is in an error of the network, its causes, their attributes or local variables."""
     asked: list[Any] = [httpx, httpx2]
@@ -565,7 +566,7 @@ REFUSED_HEADERS = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), REFUSED_HEADERS.items())
+@cases(("name", "value"), REFUSED_HEADERS.items())
 def test_a_header_that_http_cannot_carry(
     call: Calls, server: Server, name: str, value: str
 ) -> None:

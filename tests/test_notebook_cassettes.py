@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
+
+from cases import cases
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -34,7 +35,7 @@ ASYNC = (
 )
 OTHER = 'client.rerank("Where is Paris?", documents)'
 
-each = pytest.mark.parametrize("path", CASSETTES, ids=lambda path: path.stem)
+each = cases("path", CASSETTES, ids=lambda path: path.stem)
 
 
 def kernel(folder: Path, cells: str, cassette: Path = ONE) -> tuple[str, str, str]:
@@ -58,7 +59,7 @@ def kernel(folder: Path, cells: str, cassette: Path = ONE) -> tuple[str, str, st
     return ran.stdout.strip(), ran.stderr, said.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("cells", [SYNC, ASYNC], ids=["sync", "async"])
+@cases("cells", [SYNC, ASYNC], ids=["sync", "async"])
 def test_a_cell_is_answered_from_the_cassette(tmp_path: Path, cells: str) -> None:
     """The client that a cell makes, by name and key alone, has its answer from the cassette."""
     printed, failed, said = kernel(tmp_path, cells)

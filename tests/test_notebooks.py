@@ -8,9 +8,8 @@ import re
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
-
 import rerank_integrations
+from cases import cases
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -25,7 +24,7 @@ LARGEST = 500_000  # bytes; more is no picture that a page needs
 
 Node = TypeVar("Node", bound=ast.AST)
 
-each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each = cases("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def code_of(path: Path) -> list[dict[str, Any]]:
@@ -78,7 +77,7 @@ def asks_gateways(path: Path) -> bool:
     return any(isinstance(text, str) and GATEWAY.match(text) for text in texts)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "pictures"),
     {
         "01_quickstart": 2,

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cases import cases
 from rerank_integrations import RerankClient
 from rerank_integrations._options import NOT_GIVEN, Options, resolved
 from rerank_integrations._secrets import Secret
@@ -31,20 +32,20 @@ class Two:
         return 2
 
 
-@pytest.mark.parametrize(("top_n", "expected"), [(None, None), (1, 1), (10**6, 10**6), (Two(), 2)])
+@cases(("top_n", "expected"), [(None, None), (1, 1), (10**6, 10**6), (Two(), 2)])
 def test_top_n(top_n: object, expected: int | None) -> None:
     """top_n is None or a whole number of at least 1."""
     assert options(top_n=top_n).top_n == expected
 
 
-@pytest.mark.parametrize("top_n", [0, -1, True, 1.0, "3", math.nan])
+@cases("top_n", [0, -1, True, 1.0, "3", math.nan])
 def test_wrong_top_n(top_n: object) -> None:
     """Any other top_n is refused before anything is sent."""
     with pytest.raises(InvalidRequestError, match="top_n"):
         options(top_n=top_n)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("rank_fields", "expected"),
     [
         (None, None),
@@ -58,37 +59,35 @@ def test_rank_fields(rank_fields: object, expected: object) -> None:
     assert options(rank_fields=rank_fields).rank_fields == expected
 
 
-@pytest.mark.parametrize(
-    "rank_fields", ["title", b"title", [], [""], [1], [None], {"title"}, 5, [["title"]]]
-)
+@cases("rank_fields", ["title", b"title", [], [""], [1], [None], {"title"}, 5, [["title"]]])
 def test_wrong_rank_fields(rank_fields: object) -> None:
     """rank_fields that is no list of names is refused before anything is sent."""
     with pytest.raises(InvalidRequestError, match="rank_fields"):
         options(rank_fields=rank_fields)
 
 
-@pytest.mark.parametrize("max_retries", [0, 1, 10])
+@cases("max_retries", [0, 1, 10])
 def test_max_retries(max_retries: int) -> None:
     """max_retries is any whole number, zero included."""
     assert options(max_retries=max_retries).max_retries == max_retries
 
 
-@pytest.mark.parametrize("max_retries", [-1, None, True, 1.5, "2", math.inf])
+@cases("max_retries", [-1, None, True, 1.5, "2", math.inf])
 def test_wrong_max_retries(max_retries: object) -> None:
     """Any other max_retries is refused."""
     with pytest.raises(ConfigurationError, match="max_retries"):
         options(max_retries=max_retries)
 
 
-@pytest.mark.parametrize("name", ["timeout", "deadline"])
-@pytest.mark.parametrize("seconds", [0, -1, True, "5", math.nan, math.inf, (1, 2)])
+@cases("name", ["timeout", "deadline"])
+@cases("seconds", [0, -1, True, "5", math.nan, math.inf, (1, 2)])
 def test_wrong_seconds(name: str, seconds: object) -> None:
     """A time limit that is no number of seconds above zero is refused."""
     with pytest.raises(ConfigurationError, match=name):
         changed(options(), **{name: seconds})
 
 
-@pytest.mark.parametrize(
+@cases(
     ("timeout", "expected"),
     [
         (NOT_GIVEN, None),
@@ -116,7 +115,7 @@ def test_defaults() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("headers", "expected"), [(None, {}), ({}, {}), ({"X-Team": "Search"}, {"x-team": "Search"})]
 )
 def test_extra_headers(headers: dict[str, str] | None, expected: dict[str, str]) -> None:
@@ -124,7 +123,7 @@ def test_extra_headers(headers: dict[str, str] | None, expected: dict[str, str])
     assert options(extra_headers=headers).extra_headers == Secret(expected)
 
 
-@pytest.mark.parametrize(
+@cases(
     "headers",
     [
         {"X-Team": f"{KEY}\nX-Evil: 1"},
@@ -143,14 +142,14 @@ def test_wrong_extra_headers(headers: object) -> None:
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["model", "query", "documents", "top_n", "rank_fields"])
+@cases("name", ["model", "query", "documents", "top_n", "rank_fields"])
 def test_own_key_in_extra_body(name: str) -> None:
     """extra_body cannot replace what an argument sets."""
     with pytest.raises(ConfigurationError, match=f"'{name}'"):
         options(extra_body={name: None})
 
 
-@pytest.mark.parametrize("body", ["a", [("a", 1)], 5])
+@cases("body", ["a", [("a", 1)], 5])
 def test_wrong_extra_body(body: object) -> None:
     """extra_body is a mapping."""
     with pytest.raises(ConfigurationError, match="extra_body must be a mapping"):
@@ -178,7 +177,7 @@ def test_without_changes() -> None:
     assert changed(given) is given
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "value"),
     [
         ("model", "other/model"),
@@ -194,7 +193,7 @@ def test_change(name: str, value: object) -> None:
     assert getattr(changed(options(), **{name: value}), name) == value
 
 
-@pytest.mark.parametrize("name", ["top_n", "rank_fields", "deadline", "timeout"])
+@cases("name", ["top_n", "rank_fields", "deadline", "timeout"])
 def test_change_to_none(name: str) -> None:
     """A call can take an option back with None."""
     given = options(top_n=1, rank_fields=["a"], deadline=1.0, timeout=1.0)
@@ -214,7 +213,7 @@ def test_change_is_checked() -> None:
         changed(options(), top_n=0)
 
 
-@pytest.mark.parametrize("model", ["", " ", None, 5])
+@cases("model", ["", " ", None, 5])
 def test_change_to_no_model(model: object) -> None:
     """A model that is empty or no str is refused for one call as for the client."""
     with pytest.raises(RerankError, match="model"):
@@ -235,8 +234,8 @@ def test_header_names_ignore_case() -> None:
     assert list(after.extra_headers.get_secret_value().values()) == ["2"]
 
 
-@pytest.mark.parametrize("nothing", [None, {}])
-@pytest.mark.parametrize("name", ["extra_headers", "extra_body"])
+@cases("nothing", [None, {}])
+@cases("name", ["extra_headers", "extra_body"])
 def test_nothing_added(name: str, nothing: object) -> None:
     """None as a call's headers or body keys leaves the client's in force."""
     own: dict[str, Any] = {name: {"a": "1"}}
@@ -283,7 +282,7 @@ def test_the_provider_checks_the_model() -> None:
         changed(options(Local(), model="bm25"), model="bm42")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "model"),
     [
         ("together:Salesforce/Llama-Rank-V1", "Salesforce/Llama-Rank-V1"),
@@ -303,7 +302,7 @@ def test_model_is_taken_whole() -> None:
     assert resolved("local:bm25", provider) == ("local:bm25", provider)
 
 
-@pytest.mark.parametrize("name", ["cohere:rerank-v3.5", "OpenRouter:m", ":m", "base:m"])
+@cases("name", ["cohere:rerank-v3.5", "OpenRouter:m", ":m", "base:m"])
 def test_unknown_provider(name: str) -> None:
     """An unknown provider is refused with the known ones."""
     with pytest.raises(ConfigurationError, match="local, openrouter, portkey, together"):
@@ -316,22 +315,22 @@ def test_no_provider() -> None:
         resolved("rerank-v3.5", None)
 
 
-@pytest.mark.parametrize("model", [None, "", "  ", 5])
-@pytest.mark.parametrize("provider", [None, Local()])
+@cases("model", [None, "", "  ", 5])
+@cases("provider", [None, Local()])
 def test_no_model(model: object, provider: object) -> None:
     """A model is a str with something in it, whoever serves."""
     with pytest.raises(ConfigurationError, match="model must be a str"):
         resolved(model, provider)
 
 
-@pytest.mark.parametrize("name", ["local:", "local: "])
+@cases("name", ["local:", "local: "])
 def test_provider_without_model(name: str) -> None:
     """A provider's name alone is refused with the form that names a model too."""
     with pytest.raises(ConfigurationError, match="'local:model'"):
         resolved(name, None)
 
 
-@pytest.mark.parametrize("provider", ["openrouter", Local, 5])
+@cases("provider", ["openrouter", Local, 5])
 def test_no_provider_object(provider: object) -> None:
     """A provider that is no provider object is refused with the form of one."""
     with pytest.raises(ConfigurationError, match=r"OpenRouter\(api_key=\.\.\.\)"):

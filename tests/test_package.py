@@ -9,12 +9,12 @@ from email.message import Message
 from functools import cache
 from pathlib import Path
 
-import pytest
 from hatch_build import absolute
 from hatchling.metadata.core import ProjectMetadata
 from hatchling.metadata.spec import get_core_metadata_constructors
 from hatchling.plugin.manager import PluginManager
 
+from cases import cases
 from rerank_integrations import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ def test_the_changelog_knows_the_version() -> None:
     assert len(set(headings)) == len(headings)
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
+@cases("path", [*SOURCES, *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_an_extra_that_is_named_is_there(path: Path) -> None:
     """An error message, a docstring or a page names no extra that the package does not have."""
     assert extras_named(path) <= set(EXTRAS)
@@ -93,9 +93,7 @@ def test_pythons() -> None:
     assert [f"3.{minor}" for minor in range(11, 11 + len(found))] == found
 
 
-@pytest.mark.parametrize(
-    "name", ["Homepage", "Documentation", "Repository", "Changelog", "Issues", "Security"]
-)
+@cases("name", ["Homepage", "Documentation", "Repository", "Changelog", "Issues", "Security"])
 def test_addresses(name: str) -> None:
     """The package's page links to the project's places, all in its repository."""
     urls = dict(url.split(", ") for url in metadata().get_all("Project-URL", []))
@@ -133,7 +131,7 @@ def test_readme_leads_on_from_an_index() -> None:
     assert re.findall(r"\]\((?!https?:|#)", page) == []
 
 
-@pytest.mark.parametrize(
+@cases(
     ("written", "becomes"),
     [
         ("[a](b.md)", "[a](R/blob/v1/b.md)"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from cases import cases
 from rerank_integrations import (
     AuthenticationError,
     BadRequestError,
@@ -126,7 +127,7 @@ def test_nothing_missing_says_nothing(call: Calls, server: Server) -> None:
     assert (response.missing, response.warnings, len(response)) == ((), (), 5)
 
 
-@pytest.mark.parametrize("on_partial", ["keep", "raise"])
+@cases("on_partial", ["keep", "raise"])
 def test_all_parts_fail(call: Calls, server: Server, on_partial: str) -> None:
     """Where no request is answered, the call fails."""
     server.plays(failed(503))
@@ -142,7 +143,7 @@ def test_the_first_of_all_errors_is_raised(call: Calls, server: Server) -> None:
         call(client, "q", DOCUMENTS)
 
 
-@pytest.mark.parametrize("documents", [["a"], ["", "a", " "]], ids=str)
+@cases("documents", [["a"], ["", "a", " "]], ids=str)
 def test_a_single_request_is_not_partial(call: Calls, server: Server, documents: list[str]) -> None:
     """A call of one request that fails is raised, whatever is to be kept."""
     server.plays(failed(400))
@@ -150,7 +151,7 @@ def test_a_single_request_is_not_partial(call: Calls, server: Server, documents:
         call(client, "q", documents)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("step", "kind"),
     [
         (failed(400), BadRequestError),

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import pytest
 from release.page import dead_links
 from release.tag import problems
+
+from cases import cases
 
 UNRELEASED = "# Changelog\n\n## [Unreleased]\n"
 DATED = "## [1.2.0] - 2026-11-24\n\n### Added\n\n- This.\n\n## [1.1.0] - 2026-10-01\n\n- That.\n"
 
 
-@pytest.mark.parametrize("changelog", [DATED, f"# Changelog\n\n{DATED}", f"{UNRELEASED}\n{DATED}"])
+@cases("changelog", [DATED, f"# Changelog\n\n{DATED}", f"{UNRELEASED}\n{DATED}"])
 def test_a_dated_version_may_be_released(changelog: str) -> None:
     """A tag is released when it names the version and the changelog dates it."""
     assert problems("v1.2.0", "1.2.0", changelog) == []
 
 
-@pytest.mark.parametrize(
-    "tag", ["", "1.2.0", "v1.2", "v1.2.0.post1", "v1.2.0 ", "V1.2.0", "v1.3.0"]
-)
+@cases("tag", ["", "1.2.0", "v1.2", "v1.2.0.post1", "v1.2.0 ", "V1.2.0", "v1.3.0"])
 def test_another_tag(tag: str) -> None:
     """A tag that is not the version of the wheel is refused."""
     (problem,) = problems(tag, "1.2.0", DATED)
     assert "not 'v1.2.0'" in problem
 
 
-@pytest.mark.parametrize("heading", ["[1.2.0]", "1.2.0 - 2026-11-24", "[1.2.0] - soon"])
+@cases("heading", ["[1.2.0]", "1.2.0 - 2026-11-24", "[1.2.0] - soon"])
 def test_a_version_without_a_date(heading: str) -> None:
     """A version that the changelog does not date is refused."""
     (problem,) = problems("v1.2.0", "1.2.0", f"## {heading}\n\n- This.\n")
@@ -43,14 +42,14 @@ def test_nothing_dated_yet() -> None:
     assert len(problems("v1.2.0", "1.2.0", f"{UNRELEASED}\n- All.\n")) == 2
 
 
-@pytest.mark.parametrize("target", ["docs/faults.md", "/docs", "#nowhere", "", "./a.png"])
+@cases("target", ["docs/faults.md", "/docs", "#nowhere", "", "./a.png"])
 def test_dead_links(target: str) -> None:
     """A link or an image that leads nowhere on a page of its own is found."""
     assert dead_links(f'<h2 id="b">B</h2><a href="{target}">a</a>') == [target]
     assert dead_links(f'<img alt="a" src="{target}">') == [target]
 
 
-@pytest.mark.parametrize("target", ["https://a.example/b", "mailto:a@b.example", "#b"])
+@cases("target", ["https://a.example/b", "mailto:a@b.example", "#b"])
 def test_links_that_lead_on(target: str) -> None:
     """An address, and an anchor that is on the page, are in order."""
     assert dead_links(f'<a href="{target}">a</a><h2 id="b">B</h2>') == []

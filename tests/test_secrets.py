@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cases import cases
 from rerank_integrations import (
     ConfigurationError,
     InvalidRequestError,
@@ -102,7 +103,7 @@ PRINTED: dict[str, Callable[[], object]] = {
 }
 
 
-@pytest.mark.parametrize("make", PRINTED.values(), ids=PRINTED)
+@cases("make", PRINTED.values(), ids=PRINTED)
 def test_nothing_prints_a_key(make: Callable[[], object]) -> None:
     """No repr or str of a provider, a client, its options or its attributes holds a key."""
     thing = make()
@@ -144,7 +145,7 @@ SETUPS: dict[str, Callable[[], object]] = {
 }
 
 
-@pytest.mark.parametrize("make", SETUPS.values(), ids=SETUPS)
+@cases("make", SETUPS.values(), ids=SETUPS)
 def test_a_wrong_setup_tells_no_key(make: Callable[[], object]) -> None:
     """An error about the setup holds no key, neither in its message nor in our frames."""
     with pytest.raises((ConfigurationError, InvalidRequestError)) as caught:
@@ -179,7 +180,7 @@ def failed(call: Calls, client: RerankClient, **options: Any) -> RerankError:
     return caught.value
 
 
-@pytest.mark.parametrize("step", FAILURES.values(), ids=FAILURES)
+@cases("step", FAILURES.values(), ids=FAILURES)
 def test_a_failed_call_tells_no_key(
     call: Calls, server: Server, pauses: Sequence[float], step: Step
 ) -> None:
@@ -225,12 +226,12 @@ def test_a_call_that_is_refused_here_tells_no_key(call: Calls, server: Server) -
     assert_silent(told(error))
 
 
-@pytest.mark.parametrize(
+@cases(
     "document",
     [RerankDocument(text="cat", image=IMAGE), {"text": "cat", "image": IMAGE}],
     ids=["document", "mapping"],
 )
-@pytest.mark.parametrize(
+@cases(
     "step",
     [
         Reply({"error": {"message": f"cannot read {IMAGE}"}}, 400),
@@ -249,7 +250,7 @@ def test_a_failed_call_tells_no_image(
     assert SECRET in str(server.received[0].body)
 
 
-@pytest.mark.parametrize(
+@cases(
     "documents",
     [
         [RerankDocument(image=IMAGE), 5],
@@ -268,9 +269,7 @@ def test_a_refused_document_tells_no_image(
     assert not server.received
 
 
-@pytest.mark.parametrize(
-    "step", [ranking(1.0), Reply(status=401), Fault.DROP], ids=["success", "401", "dropped"]
-)
+@cases("step", [ranking(1.0), Reply(status=401), Fault.DROP], ids=["success", "401", "dropped"])
 def test_nothing_logs_a_key(
     call: Calls,
     server: Server,

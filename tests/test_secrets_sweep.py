@@ -21,6 +21,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, TextNode
 from pydantic import SecretStr
 
+from cases import cases
 from langchain_support import Tracer, content
 from llama_index_support import (  # noqa: F401
     Debug,
@@ -221,7 +222,7 @@ ECHOED_FACTS: dict[str, Reply] = {
 }
 
 
-@pytest.mark.parametrize("reply", ECHOED_FACTS.values(), ids=ECHOED_FACTS)
+@cases("reply", ECHOED_FACTS.values(), ids=ECHOED_FACTS)
 def test_no_echo_brings_a_key_into_a_response(call: Calls, server: Server, reply: Reply) -> None:
     """A key that an answer repeats as one of its facts is not in the response, nor in its repr."""
     server.plays(reply)
@@ -232,7 +233,7 @@ def test_no_echo_brings_a_key_into_a_response(call: Calls, server: Server, reply
 
 
 ADAPTERS = {"compressor": RerankCompressor, "postprocessor": RerankPostprocessor}
-each_adapter = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
+each_adapter = cases("adapter", ADAPTERS.values(), ids=ADAPTERS)
 WITH_PASSWORD = f"https://user:{SECRET}@host/v1"
 WRONG: dict[str, Callable[[Any], object]] = {
     "unknown argument": lambda make: make(model="openrouter:m", api_key=KEY, topn=1),
@@ -246,7 +247,7 @@ WRONG: dict[str, Callable[[Any], object]] = {
 
 
 @each_adapter
-@pytest.mark.parametrize("setup", WRONG.values(), ids=WRONG)
+@cases("setup", WRONG.values(), ids=WRONG)
 def test_a_wrong_setup_of_an_adapter_tells_no_key(adapter: Any, setup: Any) -> None:
     """An error about the setup of an adapter tells no key: no text, no variable of a frame."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # of pydantic's kind or of ours

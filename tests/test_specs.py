@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from cases import F, cases
 from rerank_integrations import (
     AuthenticationError,
     BadGatewayError,
@@ -56,7 +57,10 @@ def missing() -> str:
     return f"{', '.join(absent)} not installed" if absent else ""
 
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+pytestmark = [
+    pytest.mark.skipif(bool(missing()), reason=missing()),
+    pytest.mark.xdist_group("prism"),  # one worker starts it
+]
 
 
 @contextmanager
@@ -123,16 +127,10 @@ def portkey(url: str, **more: Any) -> Provider:
 MAKES: dict[str, Make] = {"openrouter": openrouter, "together": together, "portkey": portkey}
 
 
-def for_gateways(**cases: Any) -> pytest.MarkDecorator:
-    """A test for each gateway and each of its cases, all of a gateway in one worker."""
-    return pytest.mark.parametrize(
-        ("gateway", "case"),
-        [
-            pytest.param(gateway, case, marks=pytest.mark.xdist_group(gateway))
-            for gateway, found in cases.items()
-            for case in found
-        ],
-    )
+def for_gateways(**every: Any) -> Callable[[F], F]:
+    """A rule for each gateway and each of its cases."""
+    pairs = [(gateway, case) for gateway, found in every.items() for case in found]
+    return cases(("gateway", "case"), pairs)
 
 
 # Together's example ranks documents 0 and 2
@@ -182,8 +180,8 @@ def rank(call: Calls, client: RerankClient, documents: list[Any], **options: Any
     assert [attempt.error for attempt in response.attempts] == [None]
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("documents", DOCUMENTS.values(), ids=DOCUMENTS)
+@cases("options", OPTIONS.values(), ids=OPTIONS)
+@cases("documents", DOCUMENTS.values(), ids=DOCUMENTS)
 @for_gateways(**MODELS)
 def test_every_document_is_accepted(
     call: Calls,
@@ -199,9 +197,8 @@ def test_every_document_is_accepted(
     rank(call, client, documents, **options)
 
 
-@pytest.mark.parametrize("documents", IMAGES.values(), ids=IMAGES)
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.xdist_group("openrouter")
+@cases("documents", IMAGES.values(), ids=IMAGES)
+@cases("options", OPTIONS.values(), ids=OPTIONS)
 def test_every_image_is_accepted(
     call: Calls, prism: Callable[[str], str], documents: list[Any], options: dict[str, Any]
 ) -> None:
@@ -269,7 +266,7 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("documents", [TEXTS, OBJECTS], ids=["texts", "objects"])
+@cases("documents", [TEXTS, OBJECTS], ids=["texts", "objects"])
 @for_gateways(**ARGUMENTS)
 def test_every_argument_is_accepted(
     call: Calls,
@@ -284,8 +281,8 @@ def test_every_argument_is_accepted(
     rank(call, client, documents, top_n=2)
 
 
-@pytest.mark.parametrize("native", [None, True, False])
-@pytest.mark.parametrize("documents", DOCUMENTS.values(), ids=DOCUMENTS)
+@cases("native", [None, True, False])
+@cases("documents", DOCUMENTS.values(), ids=DOCUMENTS)
 @for_gateways(together=["m", LLAMA_RANK], portkey=["m", "bge-reranker-v2-m3"])
 def test_fields_are_accepted_natively_and_as_text(
     call: Calls,

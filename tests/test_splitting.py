@@ -15,6 +15,7 @@ import httpx
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from cases import cases
 from rerank_integrations import (
     NOT_GIVEN,
     BadRequestError,
@@ -83,7 +84,7 @@ def parts_received(server: Server) -> list[list[Any]]:
     return sorted((one.body["documents"] for one in server.received), key=lambda d: -float(d[0]))
 
 
-@pytest.mark.parametrize("documents", [["a", "bb", "ccc"], ["é\n" * 9, '"'], MIXED])
+@cases("documents", [["a", "bb", "ccc"], ["é\n" * 9, '"'], MIXED])
 def test_exact_limit(documents: list[object]) -> None:
     """A body of exactly max_request_bytes is one request, and a limit of one byte less splits."""
     whole = size_for(documents)
@@ -93,8 +94,8 @@ def test_exact_limit(documents: list[object]) -> None:
     assert max(split) < whole
 
 
-@pytest.mark.parametrize("largest", range(90, 400, 17))
-@pytest.mark.parametrize("top_n", [None, 1, 12])
+@cases("largest", range(90, 400, 17))
+@cases("top_n", [None, 1, 12])
 def test_no_body_is_larger(largest: int, top_n: int | None) -> None:
     """No body passes max_request_bytes, whatever top_n adds, and the documents keep their order."""
     documents = [letter * size for letter, size in zip("abcdefghij", range(1, 11), strict=True)]
@@ -104,9 +105,7 @@ def test_no_body_is_larger(largest: int, top_n: int | None) -> None:
     assert [index for part in call.chunks for index in part.sent] == list(range(10))
 
 
-@pytest.mark.parametrize(
-    "fits", [["aaaa", "bbbb"], ["a" * 9, "é", '"'], [{"image": PNG}, "aa"], ["a" * 50]]
-)
+@cases("fits", [["aaaa", "bbbb"], ["a" * 9, "é", '"'], [{"image": PNG}, "aa"], ["a" * 50]])
 def test_full_bodies(fits: list[object]) -> None:
     """A body among several may have exactly max_request_bytes, too."""
     call = prepared(*fits, *fits, max_request_bytes=size_for(fits))
@@ -126,16 +125,16 @@ def test_full_bodies_with_both_limits() -> None:
     assert counts(prepared(*["aaaa"] * 8, **given)) == [3, 3, 2]
 
 
-@pytest.mark.parametrize("others", [[], ["a"], ["a", "b", "c"]])
-@pytest.mark.parametrize("large", ["x" * 99, {"image": PNG, "text": "x" * 60}])
+@cases("others", [[], ["a"], ["a", "b", "c"]])
+@cases("large", ["x" * 99, {"image": PNG, "text": "x" * 60}])
 def test_one_document_fills_a_body(others: list[object], large: object) -> None:
     """A document that fills a body exactly is sent, alone or after others."""
     call = prepared(*others, large, max_request_bytes=size_for([large]))
     assert list(call.chunks[-1].sent) == [len(others)]
 
 
-@pytest.mark.parametrize("others", [[], ["1"], ["1", "2", "3"], ["1", " ", "3"]])
-@pytest.mark.parametrize("large", ["9" * 99, {"image": PNG, "text": "9" * 60}])
+@cases("others", [[], ["1"], ["1", "2", "3"], ["1", " ", "3"]])
+@cases("large", ["9" * 99, {"image": PNG, "text": "9" * 60}])
 def test_one_document_too_large(
     call: Calls, server: Server, others: list[object], large: object
 ) -> None:
@@ -175,7 +174,7 @@ def test_default_limit_of_bytes() -> None:
     assert counts(prepared(*[document] * 33, max_request_bytes=None)) == [33]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("given", "expected"),
     [
         ({}, [1000, 1000, 1]),
@@ -197,17 +196,15 @@ def test_blank_documents_do_not_count() -> None:
     assert [list(part.sent) for part in call.chunks] == [[0, 2], [4]]
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.5, "2", True, b"1"])
-@pytest.mark.parametrize(
-    "name", ["max_documents_per_request", "max_request_bytes", "max_concurrency"]
-)
+@cases("value", [0, -1, 1.5, "2", True, b"1"])
+@cases("name", ["max_documents_per_request", "max_request_bytes", "max_concurrency"])
 def test_wrong_limit(name: str, value: Any) -> None:
     """A limit that is no positive int is a ConfigurationError that names it."""
     with pytest.raises(ConfigurationError, match=f"^{name} must be"):
         options(None, **{name: value})
 
 
-@pytest.mark.parametrize(
+@cases(
     ("provider", "model"),
     [
         (OpenRouter(api_key="k"), LISTWISE),
@@ -215,7 +212,7 @@ def test_wrong_limit(name: str, value: Any) -> None:
         (Local(scorer=max), "mine"),
     ],
 )
-@pytest.mark.parametrize("limit", ["max_documents_per_request", "max_request_bytes"])
+@cases("limit", ["max_documents_per_request", "max_request_bytes"])
 def test_never_split(provider: Provider, model: str, limit: str) -> None:
     """What scores a document by the whole list gets the whole list, whatever the limits."""
     documents = ["a" * 40] * 1200
@@ -224,9 +221,7 @@ def test_never_split(provider: Provider, model: str, limit: str) -> None:
     assert counts(call) == [1200]
 
 
-@pytest.mark.parametrize(
-    ("top_n", "expected"), [(1, [1, 1, 1]), (2, [2, 2, 1]), (3, [2, 2, 1]), (9, [2, 2, 1])]
-)
+@cases(("top_n", "expected"), [(1, [1, 1, 1]), (2, [2, 2, 1]), (3, [2, 2, 1]), (9, [2, 2, 1])])
 def test_top_n_of_each_part(top_n: int, expected: list[int]) -> None:
     """Each request asks for top_n, or for all of its documents where it has fewer."""
     call = prepared(*"abcde", top_n=top_n, max_documents_per_request=2)
@@ -243,8 +238,8 @@ def test_parts_are_alike() -> None:
     assert all(r.headers == requests[0].headers and r.url == requests[0].url for r in requests)
 
 
-@pytest.mark.parametrize("top_n", [None, 1, 2, 3, 99])
-@pytest.mark.parametrize("limit", [{"max_documents_per_request": 2}, {"max_request_bytes": 75}])
+@cases("top_n", [None, 1, 2, 3, 99])
+@cases("limit", [{"max_documents_per_request": 2}, {"max_request_bytes": 75}])
 def test_merged_ranking(
     call: Calls, server: Server, top_n: int | None, limit: dict[str, Any]
 ) -> None:
@@ -345,7 +340,7 @@ def test_warnings_once(call: Calls, server: Server) -> None:
     assert "guardrail" in second
 
 
-@pytest.mark.parametrize("failing", ["1", "2", "3"])
+@cases("failing", ["1", "2", "3"])
 def test_a_failing_part_fails_the_call(call: Calls, server: Server, failing: str) -> None:
     """One request that fails fails the call with its own error."""
 
@@ -399,7 +394,7 @@ class Counting:
         return scores(received)
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 4])
+@cases("at_once", [1, 2, 4])
 def test_requests_in_flight(call: Calls, server: Server, at_once: int) -> None:
     """Exactly max_concurrency requests are on their way at once, and each connection is reused."""
     counting = Counting(at_once)
@@ -420,7 +415,7 @@ def test_default_concurrency(call: Calls, server: Server) -> None:
     assert (counting.most, len(server.received)) == (4, 8)
 
 
-@pytest.mark.parametrize("theirs", [False, True])
+@cases("theirs", [False, True])
 def test_exact_bytes_on_the_socket(call: Calls, server: Server, *, theirs: bool) -> None:
     """Each request has its exact length, is not chunked, and is the JSON that was prepared."""
     server.plays(lambda received: Reply({"results": []}))
@@ -562,7 +557,7 @@ STEPS: list[Callable[[RerankClient], RerankClient]] = [
 ]
 
 
-@pytest.mark.parametrize("step", STEPS)
+@cases("step", STEPS)
 def test_limits_of_a_call_win(
     call: Calls, server: Server, step: Callable[[RerankClient], RerankClient]
 ) -> None:

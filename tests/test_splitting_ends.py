@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cases import cases
 from rerank_integrations import (
     BadRequestError,
     RerankClient,
@@ -115,7 +116,7 @@ def ended(client: RerankClient) -> None:
             thread.join(30)
 
 
-@pytest.mark.parametrize("good", [0, 1, 4])
+@cases("good", [0, 1, 4])
 def test_none_is_begun_after_a_failure(call: Calls, server: Server, good: int) -> None:
     """The request that follows a failed one is never sent: it would be billed for nothing."""
     server.plays(*[ranks_all] * good, BAD, ranks_all)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import jedi
-import pytest
 
+from cases import cases
 from rerank_integrations import NOT_GIVEN, OpenRouter, RerankClient
 from rerank_integrations._options import Options
 from rerank_integrations.langchain import RerankCompressor
@@ -80,7 +80,7 @@ def test_pyright_flags_each_misuse_and_nothing_else(tmp_path: Path) -> None:
     assert marked() ^ pyright("wrong.py", tmp_path) == set()
 
 
-@pytest.mark.parametrize("name", CHECKED)
+@cases("name", CHECKED)
 def test_each_signature_names_each_setting(name: str) -> None:
     """Every function that takes the settings names all of them, keyword-only, in one order."""
     parameters = inspect.signature(CHECKED[name]).parameters
@@ -101,7 +101,7 @@ def test_the_defaults_of_the_client_are_those_of_the_table() -> None:
         assert {parameters[option.name].default for option in SETTINGS} == {NOT_GIVEN}
 
 
-@pytest.mark.parametrize("kind", [OpenRouter, RerankClient, RerankCompressor, RerankPostprocessor])
+@cases("kind", [OpenRouter, RerankClient, RerankCompressor, RerankPostprocessor])
 def test_help_shows_each_argument(kind: Any) -> None:
     """`inspect.signature`, which `help()` and IPython show, names the arguments and their types."""
     parameters = inspect.signature(kind).parameters
@@ -109,7 +109,7 @@ def test_help_shows_each_argument(kind: Any) -> None:
     assert all(one.annotation is not inspect.Parameter.empty for one in parameters.values())
 
 
-@pytest.mark.parametrize(
+@cases(
     ("code", "expected"),
     [
         ("RerankClient(", {"model", "api_key", "top_n", "http_client", "on_partial"}),
@@ -130,7 +130,7 @@ def test_jedi_lists_the_arguments(code: str, expected: set[str]) -> None:
     assert expected <= {parameter.name for parameter in signature.params}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("code", "expected"),
     [
         ("response.", {"results", "usage", "request_id", "warnings"}),

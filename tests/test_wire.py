@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cases import cases
 from rerank_integrations import __version__
 from rerank_integrations._request import plan_request
 from rerank_integrations._secrets import Secret
@@ -64,7 +65,7 @@ def test_common_headers() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("provider", "url"),
     [
         (openrouter, "https://openrouter.ai/api/v1/rerank"),
@@ -82,7 +83,7 @@ def test_absent_keys() -> None:
     assert body_of(call("a")) == {"model": "some/model", "query": "a query", "documents": ["a"]}
 
 
-@pytest.mark.parametrize(("top_n", "expected"), [(1, 1), (2, 2), (3, 2), (99, 2)])
+@cases(("top_n", "expected"), [(1, 1), (2, 2), (3, 2), (99, 2)])
 def test_top_n(top_n: int, expected: int) -> None:
     """top_n never exceeds the number of documents that are sent."""
     assert body_of(call("a", " ", "b", top_n=top_n))["top_n"] == expected
@@ -103,7 +104,7 @@ def test_together_example() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "expected"),
     [
         ("a cat", "a cat"),
@@ -136,8 +137,8 @@ def test_text_and_image_documents_mix() -> None:
     assert documents == ["a", {"image": URL}, "title: Llama\ntext: A camelid."]
 
 
-@pytest.mark.parametrize("provider", [openrouter(), together(), portkey(), Local(scorer=max)])
-@pytest.mark.parametrize(
+@cases("provider", [openrouter(), together(), portkey(), Local(scorer=max)])
+@cases(
     ("rank_fields", "expected"),
     [
         (["text"], "A camelid."),
@@ -159,7 +160,7 @@ def test_image_stays_with_rank_fields() -> None:
     assert body["documents"] == [{"text": "Llama", "image": URL}]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("documents", "rank_fields", "sent", "named"),
     [
         ([LLAMA, PANDA], ["text", "title"], [LLAMA, PANDA], ["text", "title"]),
@@ -194,7 +195,7 @@ def test_together_never_mixes() -> None:
     assert body["documents"] == ["a", "title: Llama\ntext: A camelid."]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "rank_fields", "expected"),
     [
         (LLAMA, None, {"text": "A camelid.", "title": "Llama"}),
@@ -214,8 +215,8 @@ def test_pinecone_documents(
 BLANKS = ["", " \n", {}, {"text": None}, {"title": ""}, RerankDocument(text=" ")]
 
 
-@pytest.mark.parametrize("blank", BLANKS)
-@pytest.mark.parametrize("provider", [openrouter(), together()])
+@cases("blank", BLANKS)
+@cases("provider", [openrouter(), together()])
 def test_blank_documents(provider: Provider, blank: object) -> None:
     """A blank document is not sent, and the others keep their indexes."""
     prepared = call("a", blank, "b", blank, provider=provider, model=LLAMA_RANK)
@@ -234,7 +235,7 @@ def test_image_alone_is_not_blank() -> None:
     assert call({"image": URL}, rank_fields=["title"]).skipped == ()
 
 
-@pytest.mark.parametrize(("query", "documents"), [("", []), (None, ()), ("a", iter([]))])
+@cases(("query", "documents"), [("", []), (None, ()), ("a", iter([]))])
 def test_empty_list(query: object, documents: object) -> None:
     """An empty list is nothing to send, whatever the query."""
     assert plan_request(options(), query, documents).chunks == ()
@@ -246,28 +247,28 @@ def test_only_blank_documents() -> None:
     assert (prepared.chunks, prepared.skipped) == ((), (0, 1, 2, 3, 4, 5))
 
 
-@pytest.mark.parametrize("query", ["", " ", "\n\t"])
+@cases("query", ["", " ", "\n\t"])
 def test_empty_query(query: str) -> None:
     """An empty query is refused before anything is sent."""
     with pytest.raises(InvalidRequestError, match="query is empty"):
         plan_request(options(), query, ["a"])
 
 
-@pytest.mark.parametrize("query", [None, 5, b"q", {"image": URL}, RerankDocument(image=URL)])
+@cases("query", [None, 5, b"q", {"image": URL}, RerankDocument(image=URL)])
 def test_query_is_text(query: object) -> None:
     """A query is text: no endpoint takes an image as the query."""
     with pytest.raises(InvalidRequestError, match="query must be a str, not"):
         plan_request(options(), query, ["a"])
 
 
-@pytest.mark.parametrize("documents", ["a", b"a", LLAMA, RerankDocument(text="a"), {}])
+@cases("documents", ["a", b"a", LLAMA, RerankDocument(text="a"), {}])
 def test_one_document(documents: object) -> None:
     """One document where a list belongs is refused, not taken apart."""
     with pytest.raises(InvalidRequestError, match="put it into a list"):
         plan_request(options(), "q", documents)
 
 
-@pytest.mark.parametrize("documents", [None, 5, object()])
+@cases("documents", [None, 5, object()])
 def test_no_list(documents: object) -> None:
     """What cannot be gone through is no list of documents."""
     with pytest.raises(InvalidRequestError, match="must be a list of documents, not"):
@@ -283,15 +284,15 @@ def test_any_iterable() -> None:
     )
 
 
-@pytest.mark.parametrize("image", [URL, DATA_URI, PNG])
-@pytest.mark.parametrize("provider", [together(), portkey(), Local(scorer=max)])
+@cases("image", [URL, DATA_URI, PNG])
+@cases("provider", [together(), portkey(), Local(scorer=max)])
 def test_image_for_a_text_endpoint(provider: Provider, image: object) -> None:
     """An image for an endpoint that takes text only is refused with its index."""
     with pytest.raises(UnsupportedDocumentError, match=r"document 1: it has an image.*text only"):
         call("a", {"image": image, "text": "x"}, provider=provider)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "kind", "why"),
     [
         (5, UnsupportedDocumentError, "not int"),
@@ -314,14 +315,14 @@ def test_extra_body() -> None:
     assert (body["user"], body["new"]) == ("v", {"a": [1]})
 
 
-@pytest.mark.parametrize("name", ["X-Team", "User-Agent", "AUTHORIZATION", "content-type"])
+@cases("name", ["X-Team", "User-Agent", "AUTHORIZATION", "content-type"])
 def test_extra_headers(name: str) -> None:
     """A header of the caller is added, or replaces ours of the same name in whatever letters."""
     headers = request_of(call("a", extra_headers={name: "mine"})).headers.get_secret_value()
     assert [value for own, value in headers.items() if own.lower() == name.lower()] == ["mine"]
 
 
-@pytest.mark.parametrize("given", ["query", "document"])
+@cases("given", ["query", "document"])
 def test_half_a_surrogate(given: str) -> None:
     """Half a surrogate pair is refused with the way to clean it."""
     query, document = ("\ud800", "a") if given == "query" else ("a", "\ud800")
@@ -335,9 +336,7 @@ def _loop() -> dict[str, Any]:
     return loop
 
 
-@pytest.mark.parametrize(
-    "value", [object(), b"\xff", _loop(), float("nan"), float("inf"), {"a": [float("-inf")]}]
-)
+@cases("value", [object(), b"\xff", _loop(), float("nan"), float("inf"), {"a": [float("-inf")]}])
 def test_body_that_json_cannot_carry(value: object) -> None:
     """A value that JSON has no form for is refused before anything is sent."""
     with pytest.raises(InvalidRequestError, match="JSON cannot carry"):

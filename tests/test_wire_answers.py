@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cases import cases
 from rerank_integrations._response import merge_responses, parse_response
 from rerank_integrations.errors import Attempt, AuthenticationError, ResponseError, StatusError
 from rerank_integrations.models import RerankDocument, RerankResponse, Usage
@@ -83,7 +84,7 @@ def test_together_example() -> None:
     assert response.usage.raw == usage
 
 
-@pytest.mark.parametrize(
+@cases(
     "body",
     [
         {"results": [{"index": 1, "relevance_score": 0.5}]},
@@ -100,18 +101,14 @@ def test_dialects(body: object) -> None:
     assert pairs(answered(body)) == [(1, 0.5)]
 
 
-@pytest.mark.parametrize(
-    "echo", [{}, {"document": None}, {"document": {}}, {"document": "x"}, {"document": ["x"]}]
-)
+@cases("echo", [{}, {"document": None}, {"document": {}}, {"document": "x"}, {"document": ["x"]}])
 def test_echo_is_passed_over(echo: dict[str, object]) -> None:
     """A result's document is the caller's, whatever the answer echoes."""
     result = answered({"results": [{"index": 2, "relevance_score": 0.5, **echo}]})[0]
     assert result.document == "c"
 
 
-@pytest.mark.parametrize(
-    "document", [{"text": "a"}, RerankDocument(text="a"), {"image": DATA_URI, "text": "a"}]
-)
+@cases("document", [{"text": "a"}, RerankDocument(text="a"), {"image": DATA_URI, "text": "a"}])
 def test_document_is_the_callers_object(document: object) -> None:
     """A result's document is the very object that the caller passed."""
     response = parse_response(part("x", document), answer(ranking((1, 0.5))))
@@ -136,7 +133,7 @@ def test_same_document_twice() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("given", "expected"),
     [
         ([(2, 0.9), (0, 0.5), (1, 0.1)], [2, 0, 1]),
@@ -152,29 +149,27 @@ def test_order(given: list[tuple[int, float]], expected: list[int]) -> None:
     assert [result.index for result in answered(ranking(*given))] == expected
 
 
-@pytest.mark.parametrize(
-    ("score", "expected"), [(1, 1.0), (0, 0.0), (-12.5, -12.5), (1e-9, 1e-9), (250.0, 250.0)]
-)
+@cases(("score", "expected"), [(1, 1.0), (0, 0.0), (-12.5, -12.5), (1e-9, 1e-9), (250.0, 250.0)])
 def test_score(score: float, expected: float) -> None:
     """A score is the provider's number as a float, never rescaled."""
     found = answered(ranking((0, score)))[0].relevance_score
     assert (found, type(found)) == (expected, float)
 
 
-@pytest.mark.parametrize("top_n", [1, 2])
+@cases("top_n", [1, 2])
 def test_more_results_than_asked_for(top_n: int) -> None:
     """An endpoint that ignores top_n is cut to the best."""
     body = ranking((0, 0.1), (1, 0.9), (2, 0.5))
     assert [result.index for result in answered(body, top_n=top_n)] == [1, 2][:top_n]
 
 
-@pytest.mark.parametrize("body", [{"results": []}, [], ranking((1, 0.5))])
+@cases("body", [{"results": []}, [], ranking((1, 0.5))])
 def test_fewer_results_than_asked_for(body: object) -> None:
     """An answer may rank fewer documents than were sent, or none."""
     assert len(answered(body, top_n=3)) <= 1
 
 
-@pytest.mark.parametrize("index", [3, -1, 99, 1.0, True, False, "0", None, [0], {}])
+@cases("index", [3, -1, 99, 1.0, True, False, "0", None, [0], {}])
 def test_wrong_index(index: object) -> None:
     """An index that is no position of a sent document is refused."""
     body = {"results": [{"index": index, "relevance_score": 0.5}]}
@@ -202,9 +197,7 @@ def test_repeated_index_beyond_top_n() -> None:
     assert "twice" in refused(ranking((0, 0.9), (0, 0.1)), top_n=1)
 
 
-@pytest.mark.parametrize(
-    "score", [math.nan, math.inf, -math.inf, None, "0.5", True, False, [0.5], {}, _HUGE]
-)
+@cases("score", [math.nan, math.inf, -math.inf, None, "0.5", True, False, [0.5], {}, _HUGE])
 def test_wrong_score(score: object) -> None:
     """A score that is no finite number is refused with its document's index."""
     assert "score of document 1" in refused({"results": [{"index": 1, "relevance_score": score}]})
@@ -215,32 +208,32 @@ def test_no_score() -> None:
     assert "score of document 1" in refused({"results": [{"index": 1}]})
 
 
-@pytest.mark.parametrize("key", ["index", "relevance_score"])
+@cases("key", ["index", "relevance_score"])
 def test_odd_value_shows_no_image(key: str) -> None:
     """The message about an odd index or score repeats no image data."""
     result = {"index": 0, "relevance_score": 0.5, key: DATA_URI}
     assert PIXELS not in refused({"results": [result]})
 
 
-@pytest.mark.parametrize("body", [{}, {"results": None}, {"results": {"0": 0.5}}, {"data": 5}])
+@cases("body", [{}, {"results": None}, {"results": {"0": 0.5}}, {"data": 5}])
 def test_no_results(body: object) -> None:
     """An answer without a list of results is refused."""
     assert "no list of results" in refused(body)
 
 
-@pytest.mark.parametrize("item", [None, 0.5, "a", [0, 0.5]])
+@cases("item", [None, 0.5, "a", [0, 0.5]])
 def test_result_is_an_object(item: object) -> None:
     """A result that is no object is refused."""
     assert "a result is not an object" in refused({"results": [item]})
 
 
-@pytest.mark.parametrize("body", ["words", 5, None, True])
+@cases("body", ["words", 5, None, True])
 def test_no_object(body: object) -> None:
     """An answer that is neither an object nor a list is refused."""
     assert "not an object" in refused(body)
 
 
-@pytest.mark.parametrize(
+@cases(
     "content", [b"<html></html>", b"data: [DONE]", b'{"results": [', b'{"a":"\xff"}', b"[" * 9999]
 )
 def test_not_json(content: bytes) -> None:
@@ -249,13 +242,13 @@ def test_not_json(content: bytes) -> None:
         parse_response(part("a"), answer(content, headers={"content-type": "text/html"}))
 
 
-@pytest.mark.parametrize("status", [200, 204])
+@cases("status", [200, 204])
 def test_empty_body(status: int) -> None:
     """An answer without a body is refused as such."""
     assert "its body is empty" in refused(b"", status)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("error", "words"),
     [
         ({"message": "Invalid response received from cohere: {}"}, "Invalid response"),
@@ -282,13 +275,13 @@ def test_untrusted_answer_is_final() -> None:
     assert caught.value.is_retryable is False
 
 
-@pytest.mark.parametrize("status", [200, 201, 246, 299])
+@cases("status", [200, 201, 246, 299])
 def test_success(status: int) -> None:
     """Every 2xx is a success."""
     assert pairs(answered(GOOD, status)) == [(0, 0.9)]
 
 
-@pytest.mark.parametrize("status", [199, 300, 304, 400, 500])
+@cases("status", [199, 300, 304, 400, 500])
 def test_no_success(status: int) -> None:
     """Any other status is an error, even with a good body."""
     with pytest.raises(StatusError) as caught:
@@ -296,7 +289,7 @@ def test_no_success(status: int) -> None:
     assert caught.value.status_code == status
 
 
-@pytest.mark.parametrize(
+@cases(
     ("provider", "status", "warned"),
     [(portkey(), 246, True), (portkey(), 200, False), (openrouter(), 246, False)],
 )
@@ -305,7 +298,7 @@ def test_guardrail_warning(provider: Provider, status: int, warned: bool) -> Non
     assert bool(answered(GOOD, status, provider=provider).warnings) is warned
 
 
-@pytest.mark.parametrize(
+@cases(
     ("more", "expected"),
     [
         ({}, Usage()),
@@ -334,7 +327,7 @@ def test_usage(more: dict[str, object], expected: Usage) -> None:
     assert answered({**GOOD, **more}).usage.counts() == expected.counts()
 
 
-@pytest.mark.parametrize("place", ["usage", "billed_units"])
+@cases("place", ["usage", "billed_units"])
 def test_raw_usage(place: str) -> None:
     """The whole usage object is kept, with counts that have no name here."""
     raw = {"rerank_units": 2, "search_units": "1"}
@@ -342,7 +335,7 @@ def test_raw_usage(place: str) -> None:
     assert answered({**GOOD, **more}).usage.raw == raw
 
 
-@pytest.mark.parametrize(
+@cases(
     ("more", "expected"),
     [
         ({}, ("some/model", "openrouter", None)),
@@ -370,7 +363,7 @@ def test_nothing_sent() -> None:
     assert response == RerankResponse((), "some/model", "openrouter", skipped=(0, 1))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("provider", "secret", "headers"),
     [
         (openrouter(), KEY, {}),

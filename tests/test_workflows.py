@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cases import cases
+
 ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in PATHS}
@@ -55,13 +57,13 @@ def test_the_same_steps_here_and_there() -> None:
     assert set(targets("ci")) == set(re.findall(r"^make (.+)$", here, re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
+@cases("name", WORKFLOWS)
 def test_each_target_is_there(name: str) -> None:
     """A workflow calls make targets that the Makefile has."""
     assert set(targets(name)) <= set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
+@cases("name", WORKFLOWS)
 def test_pins(name: str) -> None:
     """Each action is pinned by a commit's hash, and its version stands beside it."""
     assert [line for line in uses(name) if not PIN.fullmatch(line)] == []
@@ -88,14 +90,14 @@ def test_pythons() -> None:
     assert all(matrix == claimed for matrix in matrices.values())
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
+@cases("name", WORKFLOWS)
 def test_no_rights_by_default(name: str) -> None:
     """A workflow has no rights but those that its jobs ask for, and no two of a kind race."""
     assert WORKFLOWS[name]["permissions"] == {}
     assert "group" in WORKFLOWS[name]["concurrency"]
 
 
-@pytest.mark.parametrize("job", JOBS)
+@cases("job", JOBS)
 def test_rights_of_a_job(job: dict[str, Any]) -> None:
     """A job may read the tree or, to publish, say who it is; it ends in time."""
     assert job["permissions"] in ({}, {"contents": "read"}, {"id-token": "write"})
@@ -126,7 +128,7 @@ def test_what_was_tried_is_what_is_published() -> None:
     assert list(targets("release")) == ["dist", "tag", "smoke"]
 
 
-@pytest.mark.parametrize("job", JOBS)
+@cases("job", JOBS)
 def test_a_checkout_keeps_no_credentials(job: dict[str, Any]) -> None:
     """After a checkout no token lies in the tree."""
     for step in steps(job):
@@ -134,7 +136,7 @@ def test_a_checkout_keeps_no_credentials(job: dict[str, Any]) -> None:
             assert step["with"]["persist-credentials"] is False
 
 
-@pytest.mark.parametrize("job", JOBS)
+@cases("job", JOBS)
 def test_no_text_from_outside_becomes_a_command(job: dict[str, Any]) -> None:
     """What a branch, a tag or a matrix is called reaches a command as a variable only."""
     assert [step["run"] for step in steps(job) if "${{" in step.get("run", "")] == []
@@ -150,7 +152,7 @@ def test_all_passed_waits_for_all() -> None:
     assert f'"{" ".join("success" for _ in passed["needs"])}"' in steps(passed)[0]["run"]
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
+@cases("name", WORKFLOWS)
 def test_no_host(name: str) -> None:
     """A workflow names no address: publishing needs none."""
     assert "://" not in TEXTS[name]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from cases import cases
 from rerank_integrations import RerankClient
 from rerank_integrations._response import parse_response
 from rerank_integrations.errors import (
@@ -45,7 +46,7 @@ def test_headers() -> None:
     assert jina().headers() == {"Authorization": f"Bearer {KEY}"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("base_url", "expected"),
     [
         (None, "https://api.jina.ai/v1/rerank"),
@@ -75,7 +76,7 @@ def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         RerankClient(f"jina:{M0}")
 
 
-@pytest.mark.parametrize("form", [repr, str, "{}".format])
+@cases("form", [repr, str, "{}".format])
 def test_key_is_never_shown(form: Any) -> None:
     """No form of the provider or its client as text shows the key."""
     shown = form(jina()) + form(RerankClient(M0, provider=jina()))
@@ -99,7 +100,7 @@ def test_top_n_in_the_body() -> None:
     assert "top_n" not in body_of(call("a", "b", provider=jina()))
 
 
-@pytest.mark.parametrize("echo", [True, False])
+@cases("echo", [True, False])
 def test_return_documents(echo: bool) -> None:  # noqa: FBT001
     """Whether Jina is to echo is the caller's choice."""
     assert body_of(call("a", provider=jina(return_documents=echo)))["return_documents"] is echo
@@ -113,7 +114,7 @@ def test_fields_are_written_as_text() -> None:
     assert "rank_fields" not in body_of(call(document, provider=jina(), rank_fields=["text"]))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("image", "expected"),
     [
         (URL, URL),
@@ -149,7 +150,7 @@ def test_text_with_an_image_where_text_will_do() -> None:
     assert "documents 0 " in prepared.warnings[0]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("model", "expected"),
     [
         (M0, True),
@@ -160,23 +161,21 @@ def test_text_with_an_image_where_text_will_do() -> None:
         ("jina-colbert-v2", False),
     ],
 )
-@pytest.mark.parametrize("said", [None, True, False])
+@cases("said", [None, True, False])
 def test_sees_images(model: str, expected: bool, said: bool | None) -> None:  # noqa: FBT001
     """The multimodal models see images, unless the caller says otherwise."""
     found = jina(sees_images=said).takes_images(model)
     assert found is (expected if said is None else said)
 
 
-@pytest.mark.parametrize("model", [V2, "jina-reranker-v3"])
+@cases("model", [V2, "jina-reranker-v3"])
 def test_an_image_for_a_model_of_texts(model: str) -> None:
     """A model that does not see gets no image: it is refused before anything is sent."""
     with pytest.raises(UnsupportedDocumentError, match=f"takes text only.*{model}"):
         call(RerankDocument(image=URL), provider=jina(), model=model)
 
 
-@pytest.mark.parametrize(
-    ("model", "expected"), [(M0, [1, 1, 1]), (V2, [1, 1, 1]), ("jina-reranker-v3", [3])]
-)
+@cases(("model", "expected"), [(M0, [1, 1, 1]), (V2, [1, 1, 1]), ("jina-reranker-v3", [3])])
 def test_a_listwise_model_is_never_split(model: str, expected: list[int]) -> None:
     """jina-reranker-v3 scores the list as a whole, so it goes in one request whatever its size."""
     limits = {"max_documents_per_request": 1, "max_request_bytes": 300}
@@ -184,7 +183,7 @@ def test_a_listwise_model_is_never_split(model: str, expected: list[int]) -> Non
     assert [len(body["documents"]) for body in bodies_of(prepared)] == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "body", "kind", "message"),
     [
         (401, {"detail": "Unauthorized"}, AuthenticationError, "Unauthorized"),
@@ -213,7 +212,7 @@ def test_error_about_the_key() -> None:
     assert KEY not in str(error)
 
 
-@pytest.mark.parametrize(
+@cases(
     "echo",
     [
         {},

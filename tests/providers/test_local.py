@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cases import cases
 from rerank_integrations import RerankClient
 from rerank_integrations.errors import ConfigurationError, ServerError, UnsupportedDocumentError
 from rerank_integrations.models import RerankDocument
@@ -84,7 +85,7 @@ def test_letter_case() -> None:
     assert indexes(query="STRASSE", texts=["Weg", "Straße"]) == [1, 0]
 
 
-@pytest.mark.parametrize(("top_n", "expected"), [(1, 1), (2, 2), (9, 3)])
+@cases(("top_n", "expected"), [(1, 1), (2, 2), (9, 3)])
 def test_top_n(top_n: int, expected: int) -> None:
     """The engine obeys top_n."""
     assert len(ranked(top_n=top_n)) == expected
@@ -100,7 +101,7 @@ def test_two_documents() -> None:
     assert indexes(texts=["a dog", "a cat"]) == [1, 0]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "texts"),
     [
         ("zebra", ["a cat", "a dog"]),
@@ -126,7 +127,7 @@ def test_no_documents() -> None:
     assert bm25("cat", []) == []
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "texts"),
     [
         ("猫", ["犬が公園を走る", "猫が窓辺で眠る"]),
@@ -146,7 +147,7 @@ def test_other_scripts(query: str, texts: list[str]) -> None:
     assert indexes(query=query, texts=texts) == [1, 0]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "texts"),
     [
         ("東京", ["大阪", "2024年の東京"]),
@@ -159,7 +160,7 @@ def test_mixed_scripts(query: str, texts: list[str]) -> None:
     assert indexes(query=query, texts=texts) == [1, 0]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "text"),
     [("किताब", "ताला बंद है"), ("पानी", "नीला आसमान")],
 )
@@ -219,7 +220,7 @@ def test_scorer_gets_the_texts() -> None:
     assert calls == [("cat", TEXTS)]
 
 
-@pytest.mark.parametrize("scorer", [CrossEncoder(), CrossEncoder().predict])
+@cases("scorer", [CrossEncoder(), CrossEncoder().predict])
 def test_cross_encoder(scorer: object) -> None:
     """A cross-encoder, or its bound method, is called with pairs."""
     assert indexes(scorer, "abc", ["a", "abc", "ab"]) == [1, 2, 0]
@@ -247,7 +248,7 @@ def _failing(query: str, texts: Sequence[str]) -> list[float]:
     raise ZeroDivisionError("no weights")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("scorer", "why"),
     [
         (_failing, "the scorer failed: ZeroDivisionError: no weights"),
@@ -276,7 +277,7 @@ def test_cause_of_a_failing_scorer() -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-@pytest.mark.parametrize("scorer", [None, "bm25", 5])
+@cases("scorer", [None, "bm25", 5])
 def test_no_scorer(scorer: Any) -> None:
     """A scorer that cannot be called is refused when the engine is made."""
     with pytest.raises(ConfigurationError, match=f"not {type(scorer).__name__}"):

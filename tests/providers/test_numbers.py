@@ -6,10 +6,11 @@ import math
 
 import pytest
 
+from cases import cases
 from rerank_integrations.providers._validation import finite, seconds_in
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "expected"),
     [
         (1, 1.0),
@@ -34,7 +35,7 @@ def test_finite_is_a_float() -> None:
     assert type(finite(1)) is float
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "expected"),
     [
         ("7", 7.0),

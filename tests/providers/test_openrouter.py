@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cases import cases
 from rerank_integrations import ProviderPreferences
 from rerank_integrations.errors import ConfigurationError
 from support import KEY, body_of, call, openrouter
@@ -52,7 +53,7 @@ def test_headers_that_nobody_set() -> None:
     assert openrouter().headers() == {"Authorization": f"Bearer {KEY}"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("categories", "expected"),
     [
         ("cli-agent", "cli-agent"),
@@ -66,7 +67,7 @@ def test_categories(categories: object, expected: str) -> None:
     assert openrouter(categories=categories).headers()["X-OpenRouter-Categories"] == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     "categories",
     ["a,b,c", ["a", "b", "c"], "CLI-agent", "cli agent", "a" * 31, "", [""], "a,", "é"],
 )
@@ -76,8 +77,8 @@ def test_wrong_categories(categories: object) -> None:
         openrouter(categories=categories)
 
 
-@pytest.mark.parametrize("name", ["http_referer", "title"])
-@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "naïve"])
+@cases("name", ["http_referer", "title"])
+@cases("value", ["a\r\nX-Evil: 1", "a\nb", "naïve"])
 def test_wrong_header(name: str, value: object) -> None:
     """A header that HTTP cannot carry is refused when the provider is made."""
     with pytest.raises(ConfigurationError, match="header"):
@@ -107,7 +108,7 @@ def test_long_session_id() -> None:
         openrouter(session_id="s" * 257)
 
 
-@pytest.mark.parametrize("form", [dict, ProviderPreferences.model_validate])
+@cases("form", [dict, ProviderPreferences.model_validate])
 def test_all_preferences(form: Any) -> None:
     """All preferences go out as they were given, as a mapping or as an object."""
     provider = openrouter(provider_preferences=form(PREFERENCES))
@@ -119,7 +120,7 @@ def test_preferences_are_complete() -> None:
     assert set(ProviderPreferences.model_fields) == set(PREFERENCES)
 
 
-@pytest.mark.parametrize(
+@cases(
     "preferences",
     [
         *({name: value} for name, value in PREFERENCES.items()),
@@ -137,7 +138,7 @@ def test_preference(preferences: dict[str, object]) -> None:
     assert body_of(call("a", provider=provider))["provider"] == preferences
 
 
-@pytest.mark.parametrize("name", PREFERENCES)
+@cases("name", PREFERENCES)
 def test_preference_of_none(name: str) -> None:
     """A preference that is None is not sent, not even as null."""
     others = {other: value for other, value in PREFERENCES.items() if other != name}
@@ -150,7 +151,7 @@ def test_no_preferences() -> None:
     assert "provider" not in body_of(call("a", provider=openrouter()))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("preferences", "place"),
     [
         ({"alow_fallbacks": True}, "alow_fallbacks"),
@@ -166,7 +167,7 @@ def test_unknown_preference(preferences: dict[str, object], place: str) -> None:
         openrouter(provider_preferences=preferences)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("preferences", "place"),
     [
         ({"data_collection": "maybe"}, "data_collection"),
@@ -197,7 +198,7 @@ def test_images() -> None:
     assert openrouter().takes_images("some/model") is True
 
 
-@pytest.mark.parametrize("model", ["Salesforce/Llama-Rank-V1", "pinecone/bge-reranker-v2-m3"])
+@cases("model", ["Salesforce/Llama-Rank-V1", "pinecone/bge-reranker-v2-m3"])
 def test_never_ranks_fields(model: str) -> None:
     """OpenRouter knows no rank_fields, whatever the model is called."""
     assert openrouter().ranks_fields(model) is False

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from cases import cases
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers.portkey import Portkey
 from support import KEY, body_of, call
@@ -22,7 +23,7 @@ def portkey(**arguments: Any) -> Portkey:
     return Portkey(**{"api_key": KEY, **arguments})
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "expected"),
     [
         ({"virtual_key": "vk-1"}, {"x-portkey-virtual-key": "vk-1"}),
@@ -75,7 +76,7 @@ def test_name_without_key() -> None:
         portkey(provider="cohere").check("rerank-v3.5")
 
 
-@pytest.mark.parametrize("provider", ["bedrock", "vertex-ai", "azure-ai"])
+@cases("provider", ["bedrock", "vertex-ai", "azure-ai"])
 def test_host_with_headers_of_its_own(provider: str) -> None:
     """A host that authorises with headers of its own needs no authorization."""
     portkey(provider=provider).check("arn:aws:bedrock:us-west-2::foundation-model/m:0")
@@ -92,16 +93,14 @@ def test_custom_host_needs_a_provider() -> None:
         portkey(custom_host="https://host.example")
 
 
-@pytest.mark.parametrize("host", ["host.example", "https://user:pw@host.example", ""])
+@cases("host", ["host.example", "https://user:pw@host.example", ""])
 def test_wrong_custom_host(host: str) -> None:
     """A custom host is a web address without a key in it."""
     with pytest.raises(ConfigurationError, match="custom_host must"):
         portkey(provider="cohere", custom_host=host)
 
 
-@pytest.mark.parametrize(
-    "base_url", [OWN_GATEWAY, f"{OWN_GATEWAY}/v1/", "https://aigw.portkey.ai/v1"]
-)
+@cases("base_url", [OWN_GATEWAY, f"{OWN_GATEWAY}/v1/", "https://aigw.portkey.ai/v1"])
 def test_own_gateway_needs_no_key(base_url: str) -> None:
     """A gateway that is not Portkey's cloud needs no key of Portkey."""
     provider = Portkey(base_url=base_url, provider="cohere", authorization=UPSTREAM)
@@ -111,16 +110,14 @@ def test_own_gateway_needs_no_key(base_url: str) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "base_url", [None, "https://api.portkey.ai", "https://API.portkey.ai/v1/rerank"]
-)
+@cases("base_url", [None, "https://api.portkey.ai", "https://API.portkey.ai/v1/rerank"])
 def test_cloud_needs_a_key(base_url: str | None) -> None:
     """Portkey's cloud needs a key, however its address is written."""
     with pytest.raises(ConfigurationError, match="PORTKEY_API_KEY"):
         Portkey(base_url=base_url, provider="@cohere-prod")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("base_url", "expected"),
     [
         (None, "https://api.portkey.ai/v1/rerank"),
@@ -148,7 +145,7 @@ def test_tracing_headers() -> None:
     }
 
 
-@pytest.mark.parametrize("metadata", [None, {}])
+@cases("metadata", [None, {}])
 def test_no_metadata(metadata: dict[str, str] | None) -> None:
     """Without metadata there is no such header."""
     assert "x-portkey-metadata" not in portkey(metadata=metadata).headers()
@@ -160,7 +157,7 @@ def test_metadata_with_a_line_break() -> None:
     assert json.loads(headers["x-portkey-metadata"]) == {"a": "x\ny"}
 
 
-@pytest.mark.parametrize("value", ["x" * 129, 5, None, ["a"]])
+@cases("value", ["x" * 129, 5, None, ["a"]])
 def test_wrong_metadata(value: object) -> None:
     """A value of metadata is a text of at most 128 characters."""
     with pytest.raises(ConfigurationError, match=r"metadata\['_user'\]"):
@@ -172,7 +169,7 @@ def test_longest_metadata() -> None:
     assert portkey(metadata={"_user": "x" * 128}).metadata == {"_user": "x" * 128}
 
 
-@pytest.mark.parametrize("config", ["", " ", 5, ["a"], {"a": object()}])
+@cases("config", ["", " ", 5, ["a"], {"a": object()}])
 def test_wrong_config(config: object) -> None:
     """A config is an id or a mapping of JSON values."""
     with pytest.raises(ConfigurationError, match="config"):
@@ -204,15 +201,15 @@ def test_body_that_nobody_set() -> None:
     assert set(body) == {"model", "query", "documents"}
 
 
-@pytest.mark.parametrize("number", [0, -1])
+@cases("number", [0, -1])
 def test_wrong_max_tokens(number: int) -> None:
     """max_tokens_per_doc is at least 1."""
     with pytest.raises(ConfigurationError, match="max_tokens_per_doc"):
         portkey(max_tokens_per_doc=number)
 
 
-@pytest.mark.parametrize("name", ["virtual_key", "authorization", "config"])
-@pytest.mark.parametrize("form", [str, SecretStr])
+@cases("name", ["virtual_key", "authorization", "config"])
+@cases("form", [str, SecretStr])
 def test_secrets_are_never_shown(name: str, form: Any) -> None:
     """No secret of any kind is in the repr."""
     assert UPSTREAM not in repr(portkey(**{name: form(UPSTREAM)}))
@@ -223,9 +220,7 @@ def test_config_is_never_shown() -> None:
     assert UPSTREAM not in repr(portkey(config=CONFIG))
 
 
-@pytest.mark.parametrize(
-    "name", ["virtual_key", "authorization", "config", "provider", "trace_id", "span_name"]
-)
+@cases("name", ["virtual_key", "authorization", "config", "provider", "trace_id", "span_name"])
 def test_line_break_in_a_header(name: str) -> None:
     """A value with a line break inside is refused without repeating it."""
     with pytest.raises(ConfigurationError, match="has a line break") as caught:
@@ -233,7 +228,7 @@ def test_line_break_in_a_header(name: str) -> None:
     assert UPSTREAM not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "model", "expected"),
     [
         ({"provider": "@pinecone-prod"}, "any", True),

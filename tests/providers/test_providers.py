@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import SecretStr
 
+from cases import cases
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers import known_names, provider_class
 from rerank_integrations.providers.base import ErrorDetails, HTTPResponse, Provider, RemoteProvider
@@ -39,7 +40,7 @@ def test_known_names() -> None:
     assert known_names() == ["jina", "local", "openrouter", "portkey", "together", "vllm"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "kind"),
     [("local", Local), ("openrouter", OpenRouter), ("portkey", Portkey), ("together", Together)],
 )
@@ -48,14 +49,14 @@ def test_class_of_a_name(name: str, kind: type[Provider]) -> None:
     assert provider_class(name) is kind
 
 
-@pytest.mark.parametrize("name", ["cohere", "base", "_settings", "", "OpenRouter", "os"])
+@cases("name", ["cohere", "base", "_settings", "", "OpenRouter", "os"])
 def test_unknown_name(name: str) -> None:
     """An unknown name is refused with the known ones."""
     with pytest.raises(ConfigurationError, match="one of jina, local, openrouter"):
         provider_class(name)
 
 
-@pytest.mark.parametrize("kind", REMOTE)
+@cases("kind", REMOTE)
 def test_key_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider]
 ) -> None:
@@ -64,22 +65,22 @@ def test_key_of_the_environment(
     assert kind().api_key == SecretStr(KEY)
 
 
-@pytest.mark.parametrize("kind", REMOTE)
+@cases("kind", REMOTE)
 def test_given_key_wins(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider]) -> None:
     """A given key wins over the environment."""
     monkeypatch.setenv(kind.api_key_env, "another")
     assert kind(api_key=KEY).api_key == SecretStr(KEY)
 
 
-@pytest.mark.parametrize("kind", REMOTE)
+@cases("kind", REMOTE)
 def test_empty_key(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider]) -> None:
     """An empty key counts as none, so the environment's is taken."""
     monkeypatch.setenv(kind.api_key_env, KEY)
     assert kind(api_key="").api_key == SecretStr(KEY)
 
 
-@pytest.mark.parametrize("kind", REMOTE)
-@pytest.mark.parametrize("key", ["", " "])
+@cases("kind", REMOTE)
+@cases("key", ["", " "])
 def test_no_key(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider], key: str) -> None:
     """Without a key the message names the variable and the argument."""
     monkeypatch.setenv(kind.api_key_env, key)
@@ -91,21 +92,21 @@ def test_no_key(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider], key
     )
 
 
-@pytest.mark.parametrize("key", [KEY, SecretStr(KEY), f" {KEY}\n"])
-@pytest.mark.parametrize("kind", [OpenRouter, Together])
+@cases("key", [KEY, SecretStr(KEY), f" {KEY}\n"])
+@cases("kind", [OpenRouter, Together])
 def test_bearer_token(kind: type[RemoteProvider], key: str | SecretStr) -> None:
     """The key goes out as a bearer token, without spaces around it."""
     assert kind(api_key=key).headers()["Authorization"] == f"Bearer {KEY}"
 
 
-@pytest.mark.parametrize("provider", [openrouter, together, portkey])
-@pytest.mark.parametrize("form", [repr, str, "{}".format])
+@cases("provider", [openrouter, together, portkey])
+@cases("form", [repr, str, "{}".format])
 def test_key_is_never_shown(provider: Callable[[], Provider], form: Callable[..., str]) -> None:
     """No form of a provider as text shows its key."""
     assert KEY not in form(provider())
 
 
-@pytest.mark.parametrize("kind", REMOTE)
+@cases("kind", REMOTE)
 def test_key_with_a_line_break(kind: type[RemoteProvider]) -> None:
     """A key with a line break inside is refused, and the message does not repeat it."""
     with pytest.raises(ConfigurationError, match="has a line break") as caught:
@@ -113,7 +114,7 @@ def test_key_with_a_line_break(kind: type[RemoteProvider]) -> None:
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", REMOTE)
+@cases("kind", REMOTE)
 def test_key_of_another_type(kind: type[RemoteProvider]) -> None:
     """A key that is no text is refused."""
     key: Any = KEY.encode()
@@ -121,7 +122,7 @@ def test_key_of_another_type(kind: type[RemoteProvider]) -> None:
         kind(api_key=key)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "given", "meant"),
     [
         (OpenRouter, "api_kye", "api_key"),
@@ -147,14 +148,14 @@ def test_unknown_argument_like_no_other() -> None:
         Local(**arguments)
 
 
-@pytest.mark.parametrize("provider", [openrouter(), together(), portkey(), Local()])
+@cases("provider", [openrouter(), together(), portkey(), Local()])
 def test_provider_does_not_change(provider: Provider) -> None:
     """A provider cannot be changed."""
     with pytest.raises(FrozenInstanceError):
         provider.base_url = "https://elsewhere.example"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("kind", REMOTE)
+@cases("kind", REMOTE)
 def test_own_address(kind: type[RemoteProvider]) -> None:
     """An address without a path gets the vendor's own path."""
     path = kind.default_base_url.partition("://")[2].partition("/")[2]
@@ -162,7 +163,7 @@ def test_own_address(kind: type[RemoteProvider]) -> None:
     assert url == f"http://localhost:8080/{path}/rerank"
 
 
-@pytest.mark.parametrize("kind", REMOTE)
+@cases("kind", REMOTE)
 def test_wrong_address(kind: type[RemoteProvider]) -> None:
     """An address that is none is refused when the provider is made."""
     with pytest.raises(ConfigurationError, match="base_url must be an address"):
@@ -208,7 +209,7 @@ def test_repr_of_a_failure() -> None:
     assert repr(FAILURE) == "<failure 500>"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("provider", "name", "value", "wanted"),
     [
         (OpenRouter, "session_id", 5, "str"),
@@ -233,7 +234,7 @@ def test_a_whole_number_is_a_number() -> None:
     assert Portkey(api_key="key-123456", priority=3).priority == 3
 
 
-@pytest.mark.parametrize(
+@cases(
     "address",
     ["http://gateway.example/v1", "http://10.0.0.5:8000", "http://192.168.1.1", "http://[fe80::1]"],
 )
@@ -244,7 +245,7 @@ def test_an_open_address_needs_a_yes(address: str) -> None:
     assert together(base_url=address, allow_http=True).url.startswith(address)
 
 
-@pytest.mark.parametrize(
+@cases(
     "address", ["http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1", "http://a.localhost"]
 )
 def test_this_machine_needs_none(address: str) -> None:

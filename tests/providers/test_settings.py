@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from cases import cases
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import (
@@ -22,7 +23,7 @@ from support import KEY
 DEFAULT = "https://openrouter.ai/api/v1"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "expected"),
     [
         (KEY, SecretStr(KEY)),
@@ -42,7 +43,7 @@ def test_secret(value: object, expected: SecretStr | None) -> None:
     assert secret(value) == expected
 
 
-@pytest.mark.parametrize("value", [KEY.encode(), 5, [KEY], {"key": KEY}, Secret(5)])
+@cases("value", [KEY.encode(), 5, [KEY], {"key": KEY}, Secret(5)])
 def test_wrong_secret(value: object) -> None:
     """A key of another type is refused without its value in the message."""
     with pytest.raises(ConfigurationError, match="a key is a str or a SecretStr") as caught:
@@ -50,7 +51,7 @@ def test_wrong_secret(value: object) -> None:
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("key", "expected"),
     [(KEY, {"Authorization": f"Bearer {KEY}"}), (None, {}), (" ", {})],
 )
@@ -59,7 +60,7 @@ def test_bearer(key: str | None, expected: dict[str, str]) -> None:
     assert bearer(key) == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("headers", "expected"),
     [
         ({}, None),
@@ -82,7 +83,7 @@ def test_header_problem(headers: dict[object, object], expected: str | None) -> 
     assert header_problem(headers) == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     "value",
     ["http://localhost", "https://example.com/v1", "https://[::1]:8080/v1/", "HTTPS://host:443"],
 )
@@ -91,7 +92,7 @@ def test_address(value: str) -> None:
     assert address_problem(value) is None
 
 
-@pytest.mark.parametrize(
+@cases(
     "value",
     [
         "",
@@ -115,7 +116,7 @@ def test_no_address(value: object) -> None:
     assert (address_problem(value) or "").startswith("must be an address with http:// or https://")
 
 
-@pytest.mark.parametrize(
+@cases(
     "value",
     [
         f"https://user:{KEY}@example.com",
@@ -130,7 +131,7 @@ def test_key_in_an_address(value: str) -> None:
     assert (problem[:37], KEY in problem) == ("must have no user, password, query or", False)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("given", "expected"),
     [
         ("https://openrouter.ai", DEFAULT),
@@ -166,13 +167,13 @@ def _deep() -> list[Any]:
     return deep
 
 
-@pytest.mark.parametrize("value", [None, {"a": [1, 0.5, "é", True, None]}, {1: (2, 3)}])
+@cases("value", [None, {"a": [1, 0.5, "é", True, None]}, {1: (2, 3)}])
 def test_json(value: object) -> None:
     """What JSON can carry has no problem."""
     assert json_problem(value) is None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "expected"),
     [
         ({"a": object()}, "holds a value that JSON cannot carry"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cases import cases
 from rerank_integrations.errors import ConfigurationError
 from support import KEY, together
 
@@ -13,14 +14,14 @@ def test_headers() -> None:
     assert together().headers() == {"Authorization": f"Bearer {KEY}"}
 
 
-@pytest.mark.parametrize("return_documents", [None, True, False])
+@cases("return_documents", [None, True, False])
 def test_body(return_documents: bool | None) -> None:  # noqa: FBT001
     """The schema allows no key besides the common ones but return_documents."""
     body = together(return_documents=return_documents).body()
     assert body == {"return_documents": return_documents}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("base_url", "expected"),
     [
         (None, "https://api.together.ai/v1/rerank"),
@@ -60,7 +61,7 @@ def test_wrong_address_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
         together()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("model", "expected"),
     [
         ("Salesforce/Llama-Rank-V1", True),
@@ -70,7 +71,7 @@ def test_wrong_address_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
         ("nvidia/llama-nemotron-rerank", False),
     ],
 )
-@pytest.mark.parametrize("said", [None, True, False])
+@cases("said", [None, True, False])
 def test_ranks_fields(model: str, expected: bool, said: bool | None) -> None:  # noqa: FBT001
     """The Llama-Rank family ranks fields itself, unless the caller says otherwise."""
     found = together(native_rank_fields=said).ranks_fields(model)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cases import cases
 from rerank_integrations import RerankClient
 from rerank_integrations._response import parse_response
 from rerank_integrations.errors import (
@@ -54,7 +55,7 @@ def test_no_key_no_header() -> None:
     assert "authorization" not in headers
 
 
-@pytest.mark.parametrize("key", ["", " "])
+@cases("key", ["", " "])
 def test_an_empty_key_is_none(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     """An empty key, given or of the environment, counts as none."""
     monkeypatch.setenv("VLLM_API_KEY", key)
@@ -66,7 +67,7 @@ def test_headers() -> None:
     assert VLLM(api_key=KEY).headers() == {"Authorization": f"Bearer {KEY}"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("base_url", "expected"),
     [
         (None, "http://localhost:8000/v1/rerank"),
@@ -91,7 +92,7 @@ def test_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (client.model, client.provider) == (MODEL, VLLM(api_key=KEY))
 
 
-@pytest.mark.parametrize("form", [repr, str, "{}".format])
+@cases("form", [repr, str, "{}".format])
 def test_key_is_never_shown(form: Any) -> None:
     """No form of the provider or its client as text shows the key."""
     provider = VLLM(api_key=KEY)
@@ -128,7 +129,7 @@ def test_fields_are_written_as_text() -> None:
     assert "rank_fields" not in body_of(call(document, provider=VLLM(), rank_fields=["text"]))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("image", "expected"),
     [
         (URL, URL),
@@ -160,7 +161,7 @@ def test_sees_images() -> None:
     assert VLLM().takes_images("BAAI/bge-reranker-v2-m3") is True
 
 
-@pytest.mark.parametrize(("model", "expected"), [(MODEL, [1, 1]), ("jinaai/jina-reranker-v3", [2])])
+@cases(("model", "expected"), [(MODEL, [1, 1]), ("jinaai/jina-reranker-v3", [2])])
 def test_a_listwise_model_is_never_split(model: str, expected: list[int]) -> None:
     """A model that scores the list as a whole goes in one request here too."""
     prepared = call("a", "b", provider=VLLM(), model=model, max_documents_per_request=1)
@@ -171,7 +172,7 @@ NOT_FOUND = "The model `x` does not exist."
 TOO_LONG = "This model's maximum context length is 512 tokens."
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "body", "kind", "message"),
     [
         (
@@ -216,7 +217,7 @@ def test_error_without_a_key() -> None:
     assert "check api_key= or the environment variable VLLM_API_KEY" in str(error)
 
 
-@pytest.mark.parametrize(
+@cases(
     "echo",
     [
         {"text": "b", "multi_modal": None},
