@@ -53,7 +53,7 @@ docs: $(DOCS_READY) ## build the site of docs/ into site/, without a network
 	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
 
 faults: $(READY) ## play every fault of the network and of gateways, and write docs/faults.md
-	@$(BIN)/python -m faults.run
+	@PYTHONPATH=tests $(BIN)/python -m faults.run
 
 $(BENCH_READY): pyproject.toml Makefile
 	@$(PYTHON) -m venv .venv/bench
@@ -97,13 +97,13 @@ $(RELEASE_READY): pyproject.toml
 	@touch $@
 
 dist: $(RELEASE_READY) ## build wheel and sdist into dist/, check them and say what is inside
-	@.venv/release/bin/python -m release.dist
+	@PYTHONPATH=scripts .venv/release/bin/python -m release.dist
 
 smoke: $(RELEASE_READY) ## install the wheel in dist/ without and with each extra, and rank with each
-	@.venv/release/bin/python -m release.smoke $(EXTRAS)
+	@PYTHONPATH=scripts .venv/release/bin/python -m release.smoke $(EXTRAS)
 
 tag: $(RELEASE_READY) ## check that TAG may be released: the version in dist/, dated in CHANGELOG
-	@.venv/release/bin/python -m release.tag
+	@PYTHONPATH=scripts .venv/release/bin/python -m release.tag
 
 workflows: $(RELEASE_READY) ## check what GitHub runs, without asking GitHub
 	@.venv/release/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml

@@ -102,7 +102,7 @@ def refused(
     return Case(**_common(name, shows, TEXTS), wants=wants, answers=answers, **more)
 
 
-def scripted(  # noqa: PLR0913
+def scripted(
     name: str,
     shows: str,
     kind: type[RerankError],

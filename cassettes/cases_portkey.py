@@ -82,7 +82,7 @@ def feature(
     )
 
 
-def scripted(  # noqa: PLR0913
+def scripted(
     name: str,
     shows: str,
     kind: type[StatusError],

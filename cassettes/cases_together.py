@@ -79,7 +79,7 @@ def refused(name: str, kind: type[StatusError], *, is_retryable: bool = False, *
     return Case(**_common(name, shows, OTHER, TEXTS), wants=wants, answers=answers, **more)
 
 
-def scripted(  # noqa: PLR0913
+def scripted(
     name: str,
     shows: str,
     kind: type[StatusError],

@@ -39,7 +39,7 @@ class NotRecordedError(Exception):
     """Something else came than the table says, so nothing was written."""
 
 
-def record(  # noqa: PLR0913
+def record(
     case: Case,
     path: Path,
     head: Sequence[str],

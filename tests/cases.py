@@ -7,7 +7,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import pytest
 
@@ -37,7 +37,7 @@ def cases(
 
     def decorate(function: F) -> F:
         inner = getattr(function, "rule", function)
-        return _test(inner, [*getattr(function, "axes", []), axis])
+        return cast("F", _test(inner, [*getattr(function, "axes", []), axis]))
 
     return decorate
 

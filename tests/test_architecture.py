@@ -13,6 +13,7 @@ import pytest
 
 import rerank_integrations
 from cases import cases
+from rerank_integrations import DocumentInput
 from server import Server, client_of, server_fixture  # noqa: F401
 
 PACKAGE = "rerank_integrations"
@@ -117,7 +118,7 @@ def test_a_call_passes_few_modules(server: Server, way: str) -> None:
         deepest = max(deepest, on_stack, key=len)
 
     with client_of(server, "portkey", extra_headers={"X-A": "1"}) as client:
-        documents = [{"title": "a", "text": "b"}, "c"]
+        documents: list[DocumentInput] = [{"title": "a", "text": "b"}, "c"]
         sys.setprofile(profile)
         try:
             if way == "sync":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+
 from faults.case import GATEWAYS
 from faults.cases import CASES
 from faults.page import PAGE, page, title
 from faults.play import Way, play
-
 from server import pauses_fixture  # noqa: F401
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from cases import cases
 from release.page import dead_links
 from release.tag import problems
-
-from cases import cases
 
 UNRELEASED = "# Changelog\n\n## [Unreleased]\n"
 DATED = "## [1.2.0] - 2026-11-24\n\n### Added\n\n- This.\n\n## [1.1.0] - 2026-10-01\n\n- That.\n"

@@ -13,8 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from faults.acts import failing, head, in_encoding, replies, says
-from faults.server import Act, serving
 from langchain_core.documents import Document
 from langchain_core.load import dumps
 from llama_index.core.callbacks import CallbackManager
@@ -22,6 +20,8 @@ from llama_index.core.schema import NodeWithScore, TextNode
 from pydantic import SecretStr
 
 from cases import cases
+from faults.acts import failing, head, in_encoding, replies, says
+from faults.server import Act, serving
 from langchain_support import Tracer, content
 from llama_index_support import (  # noqa: F401
     Debug,

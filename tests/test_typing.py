@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jedi
+import jedi  # type: ignore[import-untyped]
 
 from cases import cases
 from rerank_integrations import NOT_GIVEN, OpenRouter, RerankClient
@@ -25,7 +25,7 @@ PROGRAMS = HERE / "typing"
 SETTINGS = [
     option for option in dataclasses.fields(Options) if option.name not in ("provider", "model")
 ]
-CHECKED = {
+CHECKED: dict[str, Any] = {
     "init": RerankClient.__init__,
     "rerank": RerankClient.rerank,
     "arerank": RerankClient.arerank,
@@ -41,7 +41,8 @@ CHECKED = {
 
 def mypy(program: str) -> set[int]:
     """The lines that mypy --strict flags."""
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", PROGRAMS / program]
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary"]
+    command.append(str(PROGRAMS / program))
     shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False).stdout
     return {int(line) for line in re.findall(rf"{program}:(\d+): error", shown)}
 
@@ -55,8 +56,8 @@ def pyright(program: str, tmp_path: Path) -> set[int]:
         "extraPaths": [str(ROOT / "src")],
     }
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
-    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--project", tmp_path]
-    command += ["--pythonpath", sys.executable]
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--project"]
+    command += [str(tmp_path), "--pythonpath", sys.executable]
     shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     found = json.loads(shown)["generalDiagnostics"]
     return {one["range"]["start"]["line"] + 1 for one in found if one["severity"] == "error"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from faults.case import DOCUMENTS, GATEWAYS, Case
 from faults.cases import CASES
 
-PAGE = Path(__file__).parents[1] / "docs" / "faults.md"
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 SLACK = 0.25  # seconds that a call may end after its deadline
 
 _TIMES = (0.1, 0.4, 1.0, 2.0, 3.0)  # finer ones would change with each run
