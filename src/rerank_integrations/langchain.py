@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from typing import Any, Self, overload
+from typing import Any, Self, TypeVar, overload
 
 from pydantic import Field, SecretStr
 from pydantic.json_schema import SkipJsonSchema
@@ -105,6 +105,9 @@ def _as_our_own(error: RerankError) -> tuple[Any, ...]:
     """A pickle holds our own class: one that is made at run time cannot be found again."""
     return type(error).__bases__[0], error.args, error.__dict__
 
+
+DocumentT = TypeVar("DocumentT", bound=Document | DocumentInput)
+"""The type of the documents of one call of `rerank`, and so of those in its response."""
 
 _TAGS = ["rerank"]
 _PASSTHROUGH = "rerank_passthrough"
@@ -285,7 +288,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     @checked_arguments
     def rerank(
         self,
-        documents: Sequence[Document | DocumentInput],
+        documents: Sequence[DocumentT],
         query: str,
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -308,7 +311,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
-    ) -> RerankResponse:
+    ) -> RerankResponse[DocumentT]:
         """The provider's whole answer: scores, usage, request id; documents come first here.
 
         Args:
@@ -327,7 +330,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     @checked_arguments
     async def arerank(
         self,
-        documents: Sequence[Document | DocumentInput],
+        documents: Sequence[DocumentT],
         query: str,
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -350,7 +353,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
-    ) -> RerankResponse:
+    ) -> RerankResponse[DocumentT]:
         """The same as `rerank`, without blocking the event loop."""
         own = self._call_options(given(locals()))
         with errors_of_both_families():
@@ -438,7 +441,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             return fields
         return RerankDocument(text=document.page_content, image=image, fields=fields)
 
-    def _with_scores(self, response: RerankResponse) -> list[Document]:
+    def _with_scores(self, response: RerankResponse[Document]) -> list[Document]:
         return [
             (document := result.document).model_copy(
                 update={"metadata": {**document.metadata, self.score_key: result.relevance_score}}
@@ -535,7 +538,7 @@ def _documents(documents: object) -> Sequence[Document]:
     return found
 
 
-def _about(documents: Sequence[Any], response: RerankResponse) -> RerankResponse:
+def _about(documents: Sequence[DocumentT], response: RerankResponse) -> RerankResponse[DocumentT]:
     """The response with the objects that the caller passed, not what was made of them."""
     results = (
         RerankResult(result.index, result.relevance_score, documents[result.index])
