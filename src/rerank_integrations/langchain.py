@@ -393,13 +393,19 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         return {"api_key": name} if name else {}
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
-        """What `dumps` writes; an object that holds a client or a function cannot be loaded."""
-        if self.client is not None or self.document_to_input is not None:
+        """What `dumps` writes.
+
+        What holds a client, a provider object, headers or a function cannot be loaded, and says
+        so as `not_implemented`.
+        """
+        if not self._can_be_loaded() or self.document_to_input is not None:
             return self.to_json_not_implemented()
         written = super().to_json()
         if written["type"] == "constructor":  # what was not set is left to the client
-            given = self.model_fields_set - {"client", "document_to_input"}
-            written["kwargs"] = {name: written["kwargs"].get(name) for name in sorted(given)}
+            plain = {**written["kwargs"], **self.model_dump(include={"timeout"})}
+            excluded = {"client", "provider", "extra_headers", "document_to_input"}
+            given = self.model_fields_set - excluded
+            written["kwargs"] = {name: plain.get(name) for name in sorted(given)}
         return written
 
     def _inputs(
@@ -493,6 +499,11 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
             return list(kept)
 
         return await self._acall_with_config(step, input, config)
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """LangChain's `dumps` can write it, with its compressor."""
+        return True
 
     def _compressor(self) -> RerankCompressor:
         update: dict[str, Any] = {"top_n": self.top_n}

@@ -271,6 +271,12 @@ class RerankResponse(_JSON, Generic[T_co]):
     missing: tuple[int, ...] = ()
     retries: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("results", "skipped", "warnings", "attempts", "missing"):
+            value = getattr(self, name)
+            if type(value) is not tuple:  # a checkpoint of LangGraph restores lists
+                object.__setattr__(self, name, tuple(value))
+
     def __iter__(self) -> Iterator[RerankResult[T_co]]:
         return iter(self.results)
 
@@ -308,7 +314,7 @@ class RerankResponse(_JSON, Generic[T_co]):
         facts = [
             f"{len(self)} result{'' if len(self) == 1 else 's'}",
             *(self.model, self.provider),
-            *(f"{name} {value:g}" for name, value in self.usage.counts().items()),
+            *(f"{name} {value}" for name, value in self.usage.counts().items()),
             *(f"{name} {count}" for name, count in self._remarks().items()),
         ]
         not_ranked = (*self.skipped, *self.missing)
@@ -514,7 +520,7 @@ def _cell_text(document: object) -> str:
             )
         case Mapping():
             values = {**document, "image": "[image]"} if "image" in document else document
-            text = " ".join(f"{key}: {without_image_data(item)}" for key, item in values.items())
+            text = " · ".join(f"{key}: {without_image_data(item)}" for key, item in values.items())
         case _:
             found = getattr(document, "page_content", None)  # of LangChain
             text = found if isinstance(found, str) else f"<{type(document).__name__}>"
