@@ -261,7 +261,7 @@ def test_provider_of_one_call() -> None:
     """One call cannot change the provider."""
     client = RerankClient("local:bm25")
     with pytest.raises(ConfigurationError, match="rerank has no argument 'provider'"):
-        client.rerank("q", ["a"], provider=together())  # type: ignore[call-arg]
+        client.rerank("q", ["a"], provider=together())  # type: ignore[call-overload]
 
 
 def test_change_of_provider() -> None:

@@ -79,6 +79,17 @@ def _timeout_as_json(timeout: Any) -> Any:
     return timeout.as_dict() if isinstance(timeout, PhasedTimeout) else timeout
 
 
+def _comparable(value: Any) -> Any:
+    """The value with lists for tuples and dicts for timeouts, as JSON gives them back."""
+    match value:
+        case dict():
+            return {name: _comparable(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_comparable(item) for item in value]
+        case _:
+            return _timeout_as_json(value)
+
+
 def _names_only(fallbacks: Sequence[Any]) -> list[str]:
     return [one for one in fallbacks if isinstance(one, str)]
 
@@ -151,7 +162,7 @@ class Adapter(BaseModel):
 
     def __eq__(self, other: object) -> bool:
         """Equal settings make equal adapters, whatever connections they have open."""
-        return type(self) is type(other) and self.__dict__ == other.__dict__
+        return type(self) is type(other) and self._settings() == other._settings()
 
     __hash__ = object.__hash__
 
@@ -160,6 +171,16 @@ class Adapter(BaseModel):
         own = {name: getattr(self, name) for name in self.model_fields_set}
         checked = type(self)(**{**own, **changes})
         return self.model_copy(update={name: getattr(checked, name) for name in changes})
+
+    def _settings(self) -> dict[str, Any]:
+        """What equal adapters have in common."""
+        return {name: _comparable(value) for name, value in self.__dict__.items()}
+
+    def _can_be_loaded(self) -> bool:
+        """Whether JSON can hold all that was set: it holds no object, and no header."""
+        objects = (self.client, self.provider, self.extra_headers)
+        by_name = all(isinstance(fallback, str) for fallback in self.fallbacks)
+        return by_name and all(one is None for one in objects)
 
     def close(self) -> None:
         """Close the client's connections, those of copies that share them included."""

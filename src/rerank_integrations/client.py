@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, overload
 
 from pydantic import SecretStr
 
@@ -29,7 +29,7 @@ from rerank_integrations._secrets import Secret
 from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
-from rerank_integrations.models import DocumentInput, RerankResponse, listed
+from rerank_integrations.models import DocumentInput, DocumentT, RerankResponse, listed
 from rerank_integrations.providers.base import Provider
 
 _OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body")
@@ -172,6 +172,60 @@ class RerankClient:
         """The fields that a call ranks by; None for all of a document's."""
         return self._options.rank_fields
 
+    @overload
+    def rerank(
+        self,
+        query: str,
+        documents: Iterable[DocumentT],
+        *,
+        model: str | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+    ) -> RerankResponse[DocumentT]: ...
+    @overload  # for lists of several types, which type checkers may not name
+    def rerank(  # type: ignore[overload-cannot-match]
+        self,
+        query: str,
+        documents: Iterable[DocumentInput],
+        *,
+        model: str | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+    ) -> RerankResponse[Any]: ...
     @checked_arguments
     def rerank(
         self,
@@ -198,7 +252,7 @@ class RerankClient:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
-    ) -> RerankResponse:
+    ) -> RerankResponse[Any]:
         """Rank documents by their relevance to the query, best first.
 
         Args:
@@ -222,6 +276,60 @@ class RerankClient:
             self._transport.sender()  # making it does not count against the deadline
         return run_sync(make_call)
 
+    @overload
+    async def arerank(
+        self,
+        query: str,
+        documents: Iterable[DocumentT],
+        *,
+        model: str | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+    ) -> RerankResponse[DocumentT]: ...
+    @overload  # for lists of several types, which type checkers may not name
+    async def arerank(  # type: ignore[overload-cannot-match]
+        self,
+        query: str,
+        documents: Iterable[DocumentInput],
+        *,
+        model: str | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+    ) -> RerankResponse[Any]: ...
     @checked_arguments
     async def arerank(
         self,
@@ -248,7 +356,7 @@ class RerankClient:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
-    ) -> RerankResponse:
+    ) -> RerankResponse[Any]:
         """The same as `rerank`, without blocking the event loop."""
         running_loop()
         make_call = self._prepare(query, documents, given(locals()))

@@ -142,6 +142,21 @@ def data_uri(encoded: str | bytes) -> str:
     return f"{_DATA_URI}{_format_of(beginning)}{_BASE64}{text}"
 
 
+def bytes_to_data_uri(content: bytes | bytearray | memoryview) -> str:
+    """A data URI of an image's bytes, or of any others, which have no type then."""
+    content = bytes(content)
+    kind = "application/octet-stream"
+    with suppress(UnsupportedDocumentError):
+        kind = f"image/{_format_of(content)}"
+    encoded = binascii.b2a_base64(content, newline=False).decode("ascii")
+    return f"data:{kind}{_BASE64}{encoded}"
+
+
+def picture_to_data_uri(picture: Any) -> str:
+    """A data URI of a `PIL.Image.Image`, as it would be sent."""
+    return bytes_to_data_uri(_picture_bytes(picture))
+
+
 def is_picture(image: Any) -> bool:
     """Whether it is a `PIL.Image.Image`; who has one has loaded Pillow."""
     pillow: Any = sys.modules.get("PIL.Image")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from typing import Any, Self, overload
+from typing import Any, Self, TypeVar, overload
 
 from pydantic import Field, SecretStr
 from pydantic.json_schema import SkipJsonSchema
@@ -105,6 +105,9 @@ def _as_our_own(error: RerankError) -> tuple[Any, ...]:
     """A pickle holds our own class: one that is made at run time cannot be found again."""
     return type(error).__bases__[0], error.args, error.__dict__
 
+
+DocumentT = TypeVar("DocumentT", bound=Document | DocumentInput)
+"""The type of the documents of one call of `rerank`, and so of those in its response."""
 
 _TAGS = ["rerank"]
 _PASSTHROUGH = "rerank_passthrough"
@@ -285,7 +288,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     @checked_arguments
     def rerank(
         self,
-        documents: Sequence[Document | DocumentInput],
+        documents: Sequence[DocumentT],
         query: str,
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -308,7 +311,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
-    ) -> RerankResponse:
+    ) -> RerankResponse[DocumentT]:
         """The provider's whole answer: scores, usage, request id; documents come first here.
 
         Args:
@@ -327,7 +330,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     @checked_arguments
     async def arerank(
         self,
-        documents: Sequence[Document | DocumentInput],
+        documents: Sequence[DocumentT],
         query: str,
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -350,7 +353,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
-    ) -> RerankResponse:
+    ) -> RerankResponse[DocumentT]:
         """The same as `rerank`, without blocking the event loop."""
         own = self._call_options(given(locals()))
         with errors_of_both_families():
@@ -390,13 +393,19 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         return {"api_key": name} if name else {}
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
-        """What `dumps` writes; an object that holds a client or a function cannot be loaded."""
-        if self.client is not None or self.document_to_input is not None:
+        """What `dumps` writes.
+
+        What holds a client, a provider object, headers or a function cannot be loaded, and says
+        so as `not_implemented`.
+        """
+        if not self._can_be_loaded() or self.document_to_input is not None:
             return self.to_json_not_implemented()
         written = super().to_json()
         if written["type"] == "constructor":  # what was not set is left to the client
-            given = self.model_fields_set - {"client", "document_to_input"}
-            written["kwargs"] = {name: written["kwargs"].get(name) for name in sorted(given)}
+            plain = {**written["kwargs"], **self.model_dump(include={"timeout"})}
+            excluded = {"client", "provider", "extra_headers", "document_to_input"}
+            given = self.model_fields_set - excluded
+            written["kwargs"] = {name: plain.get(name) for name in sorted(given)}
         return written
 
     def _inputs(
@@ -438,7 +447,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             return fields
         return RerankDocument(text=document.page_content, image=image, fields=fields)
 
-    def _with_scores(self, response: RerankResponse) -> list[Document]:
+    def _with_scores(self, response: RerankResponse[Document]) -> list[Document]:
         return [
             (document := result.document).model_copy(
                 update={"metadata": {**document.metadata, self.score_key: result.relevance_score}}
@@ -491,6 +500,11 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
 
         return await self._acall_with_config(step, input, config)
 
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """LangChain's `dumps` can write it, with its compressor."""
+        return True
+
     def _compressor(self) -> RerankCompressor:
         update: dict[str, Any] = {"top_n": self.top_n}
         if self.model is not None and self.compressor.client is not None:
@@ -535,7 +549,7 @@ def _documents(documents: object) -> Sequence[Document]:
     return found
 
 
-def _about(documents: Sequence[Any], response: RerankResponse) -> RerankResponse:
+def _about(documents: Sequence[DocumentT], response: RerankResponse) -> RerankResponse[DocumentT]:
     """The response with the objects that the caller passed, not what was made of them."""
     results = (
         RerankResult(result.index, result.relevance_score, documents[result.index])

@@ -274,6 +274,10 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             return self._inputs(nodes)
         return await asyncio.to_thread(self._inputs, nodes)
 
+    def _settings(self) -> dict[str, Any]:
+        # every postprocessor has a manager of its own, which is equal to no other
+        return {**super()._settings(), "callback_manager": self.callback_manager.handlers}
+
     def _inputs(self, nodes: Sequence[NodeWithScore]) -> list[DocumentInput]:
         by_fields = self._options().get("rank_fields", self._ranker().rank_fields) is not None
         return [

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import FrozenInstanceError, dataclass, field, fields, is_dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NoReturn,
+    TypeAlias,
+    overload,
+)
 
 from rerank_integrations.errors import Attempt, InvalidRequestError, UnsupportedDocumentError
-from rerank_integrations.images import data_uri, is_picture
+from rerank_integrations.images import bytes_to_data_uri, data_uri, is_picture, picture_to_data_uri
+
+if TYPE_CHECKING:  # a default, which typing has from Python 3.13 on; type checkers bring their own
+    from typing_extensions import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True)
 
 USAGE_COUNTS = ("search_units", "total_tokens", "prompt_tokens", "completion_tokens", "cost")
 _BASE64 = ";base64,"
@@ -18,6 +38,14 @@ _DATA_URI = re.compile(r"data:[^\s\"'<>]*;base64,[\w+/=-]*", re.IGNORECASE)
 _DEEPEST = 20  # levels of nested values that a trace shows
 _LARGEST_FILE = 256 * 2**20  # bytes; more than any image that can be sent, also made smaller
 _SHOWN = 60  # characters of a text or a URL that a repr shows
+_RESULTS_IN_REPR = 3
+_REPR_OF_RESULTS = 700  # characters, beyond which fewer results are shown
+_ROWS = 100  # of the table in a notebook
+_CELL = 160  # characters of a document in the table
+_RESULT_KEYS = ("index", "relevance_score", "document")
+
+Images: TypeAlias = Literal["redact", "keep"]
+"""What becomes of images in `to_dict` and `to_json`: a placeholder, or base64 data URIs."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -99,10 +127,45 @@ class RerankDocument:
 DocumentInput: TypeAlias = str | Mapping[str, Any] | RerankDocument
 """What a caller may pass as a document."""
 
+DocumentT = TypeVar("DocumentT", bound=DocumentInput)
+"""The type of the documents of one call, and so of those in its response."""
+
+
+class _JSON:
+    """`to_dict` and `to_json` of a dataclass."""
+
+    __slots__ = ()
+
+    def to_dict(self, *, images: Images = "redact") -> dict[str, Any]:
+        """The same as plain data, which JSON can hold.
+
+        Args:
+            images: "redact" puts a placeholder for image data; "keep" writes it as base64 data
+                URIs. URLs of images stay as they are.
+
+        Returns:
+            A dict of the attributes. A `RerankDocument` becomes a dict of text, image and fields;
+            a number that JSON cannot hold becomes None.
+        """
+        _check_images(images)
+        return _attributes(self, images, 0)
+
+    def to_json(self, *, images: Images = "redact", indent: int | None = None) -> str:
+        """What `to_dict` returns, as JSON text.
+
+        Args:
+            images: the same as in `to_dict`.
+            indent: spaces for each level; None for one line.
+        """
+        data = self.to_dict(images=images)
+        return json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)
+
 
 @dataclass(frozen=True, slots=True, repr=False, init=False)
-class RerankResult:
+class RerankResult(_JSON, Generic[T_co]):
     """One ranked document.
+
+    `result["index"]`, `result["relevance_score"]` and `result["document"]` work too.
 
     Attributes:
         index: its position in the list that the caller passed.
@@ -112,13 +175,26 @@ class RerankResult:
 
     index: int
     relevance_score: float
-    document: Any
+    document: T_co
 
-    def __init__(self, index: int, relevance_score: float, document: Any) -> None:
+    __iter__: ClassVar[None] = None  # it has keys, and is no sequence
+
+    def __init__(self, index: int, relevance_score: float, document: T_co) -> None:
         # by the slots themselves: the usual way of a frozen dataclass takes three times as long
         _set_index(self, index)
         _set_score(self, relevance_score)
         _set_document(self, document)
+
+    @overload
+    def __getitem__(self, key: Literal["index"]) -> int: ...
+    @overload
+    def __getitem__(self, key: Literal["relevance_score"]) -> float: ...
+    @overload
+    def __getitem__(self, key: Literal["document"]) -> T_co: ...
+    def __getitem__(self, key: str) -> Any:
+        if key not in _RESULT_KEYS:
+            raise KeyError(f"a RerankResult has {', '.join(map(repr, _RESULT_KEYS))}, not {key!r}")
+        return getattr(self, key)
 
     def __repr__(self) -> str:
         return (
@@ -133,7 +209,7 @@ _set_index, _set_score, _set_document = (
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Usage:
+class Usage(_JSON):
     """What a call cost, in the provider's own units; each is None where it does not say.
 
     Attributes:
@@ -161,11 +237,12 @@ class Usage:
         return {name: value for name, value in found.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class RerankResponse:
+@dataclass(frozen=True, slots=True, repr=False)
+class RerankResponse(_JSON, Generic[T_co]):
     """The ranked documents, best first, and what the provider said about the call.
 
-    Iterating, `len()` and `[i]` go over `results`.
+    Iterating, `len()`, `[i]` and slices go over `results`. A notebook shows it as a table.
+    `RerankResponse[str]` is the type of a response to documents that are strings.
 
     Attributes:
         results: best first, at most `top_n`.
@@ -182,7 +259,7 @@ class RerankResponse:
         retries: how many of these repeated a request that had failed.
     """
 
-    results: tuple[RerankResult, ...]
+    results: tuple[RerankResult[T_co], ...]
     model: str
     provider: str
     id: str | None = None
@@ -194,14 +271,83 @@ class RerankResponse:
     missing: tuple[int, ...] = ()
     retries: int = 0
 
-    def __iter__(self) -> Iterator[RerankResult]:
+    def __post_init__(self) -> None:
+        for name in ("results", "skipped", "warnings", "attempts", "missing"):
+            value = getattr(self, name)
+            if type(value) is not tuple:  # a checkpoint of LangGraph restores lists
+                object.__setattr__(self, name, tuple(value))
+
+    def __iter__(self) -> Iterator[RerankResult[T_co]]:
         return iter(self.results)
 
     def __len__(self) -> int:
         return len(self.results)
 
-    def __getitem__(self, position: int) -> RerankResult:
+    @overload
+    def __getitem__(self, position: int) -> RerankResult[T_co]: ...
+    @overload
+    def __getitem__(self, position: slice) -> tuple[RerankResult[T_co], ...]: ...
+    def __getitem__(
+        self, position: int | slice
+    ) -> RerankResult[T_co] | tuple[RerankResult[T_co], ...]:
         return self.results[position]
+
+    def __repr__(self) -> str:
+        shown = [repr(result) for result in self.results[:_RESULTS_IN_REPR]]
+        while len(shown) > 1 and sum(map(len, shown)) > _REPR_OF_RESULTS:
+            del shown[-1]
+        if len(shown) < len(self.results):
+            shown.append(f"... {len(self.results) - len(shown)} more")
+        parts = [f"results=[{', '.join(shown)}]"]
+        for name in ("model", "provider", "id", "request_id"):
+            value = getattr(self, name)
+            if value is not None:
+                parts.append(f"{name}={_shortened(value)!r}")
+        parts.append(f"usage={self.usage}")
+        parts += [f"{name}=<{count}>" for name, count in self._remarks().items()]
+        return f"RerankResponse({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """The table that a notebook shows; it loads nothing and runs nothing."""
+        from html import escape  # noqa: PLC0415  # slow, and for notebooks only
+
+        facts = [
+            f"{len(self)} result{'' if len(self) == 1 else 's'}",
+            *(self.model, self.provider),
+            *(f"{name} {value}" for name, value in self.usage.counts().items()),
+            *(f"{name} {count}" for name, count in self._remarks().items()),
+        ]
+        not_ranked = (*self.skipped, *self.missing)
+        lengths = _bar_lengths([result.relevance_score for result in self.results[:_ROWS]])
+        rows = [
+            _row(
+                rank,
+                result.index - sum(index < result.index for index in not_ranked) - rank,
+                length,
+                result,
+                escape(_cell_text(result.document)),
+            )
+            for rank, (result, length) in enumerate(zip(self.results, lengths, strict=False))
+        ]
+        if len(self) > _ROWS:
+            rows.append(f'<tr><td colspan="5">{len(self) - _ROWS} more</td></tr>')
+        return _TABLE.format(caption=escape(" · ".join(facts)), rows="".join(rows))
+
+    def _remarks(self) -> dict[str, int]:
+        """How many documents, warnings and retries there are to know of, without zeros."""
+        found = {name: len(getattr(self, name)) for name in ("skipped", "missing", "warnings")}
+        found["retries"] = self.retries
+        return {name: count for name, count in found.items() if count}
+
+
+def _refuse_change(self: object, name: str, *_: object) -> NoReturn:
+    raise FrozenInstanceError(f"cannot change {name!r} of a {type(self).__name__}")
+
+
+# what dataclass makes for a class with slots raises TypeError for names that are no fields; one
+# of these is set, and may be refused, by RerankResult[str](...)
+for _kind in (RerankResult, RerankResponse):
+    _kind.__setattr__ = _kind.__delattr__ = _refuse_change  # type: ignore[method-assign]
 
 
 def _content(file: Path) -> bytes:
@@ -240,6 +386,8 @@ def without_image_data(value: Any, depth: int = 0) -> Any:
             return f"<{len(value)} bytes>"
         case _ if is_picture(value):
             return f"<image of {value.width} x {value.height} pixels>"
+        case RerankDocument():
+            return without_image_data(_parts(value), depth)
         case Mapping():
             return {key: without_image_data(item, depth + 1) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
@@ -248,6 +396,136 @@ def without_image_data(value: Any, depth: int = 0) -> Any:
             return without_image_data(value.model_dump(), depth + 1)
         case _:
             return value
+
+
+def _check_images(images: object) -> None:
+    if images not in ("redact", "keep"):
+        raise InvalidRequestError(f"images must be 'redact' or 'keep', not {images!r}")
+
+
+def _attributes(value: Any, images: Images, depth: int) -> dict[str, Any]:
+    """The attributes of a dataclass as JSON can hold them."""
+    return {one.name: _as_json(getattr(value, one.name), images, depth) for one in fields(value)}
+
+
+def _as_json(value: Any, images: Images, depth: int = 0) -> Any:
+    """The value as JSON can hold it."""
+    if depth == _DEEPEST:  # it may hold itself
+        return f"<{type(value).__name__}>"
+    match value:
+        case None | bool() | int() | float() | str() | bytes() | bytearray() | memoryview():
+            return _scalar_as_json(value, images)
+        case RerankDocument():
+            return _as_json(_parts(value), images, depth)
+        case Attempt():
+            return _as_json(value._asdict(), images, depth)
+        case Mapping():
+            return {
+                _scalar_as_json(str(key), images): _as_json(item, images, depth + 1)
+                for key, item in value.items()
+            }
+        case _ if hasattr(value, "tolist"):  # of numpy, pandas or torch
+            return _as_json(value.tolist(), images, depth + 1)
+        case Collection():
+            return [_as_json(item, images, depth + 1) for item in value]
+        case _ if hasattr(value, "model_dump"):  # a pydantic model
+            return _as_json(value.model_dump(), images, depth + 1)
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return _attributes(value, images, depth + 1)
+        case _:
+            return _scalar_as_json(value, images)
+
+
+def _scalar_as_json(value: Any, images: Images) -> Any:
+    redacted = images == "redact"
+    match value:
+        case None | bool():
+            return value
+        case int():
+            return int(value)
+        case float():
+            return float(value) if math.isfinite(value) else None
+        case str():
+            text = without_image_data(value) if redacted else value
+            # a lone surrogate cannot be written as UTF-8
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        case bytes() | bytearray() | memoryview():
+            return without_image_data(value) if redacted else bytes_to_data_uri(value)
+        case _ if is_picture(value):
+            return without_image_data(value) if redacted else picture_to_data_uri(value)
+        case _:
+            from pydantic_core import to_jsonable_python  # noqa: PLC0415  # slow, and rare
+
+            # dates, UUIDs, decimals, paths, enums
+            return to_jsonable_python(
+                value, inf_nan_mode="null", fallback=lambda other: f"<{type(other).__name__}>"
+            )
+
+
+def _parts(document: RerankDocument) -> dict[str, Any]:
+    return {"text": document.text, "image": document.image, "fields": document.fields}
+
+
+_TABLE = """\
+<table class="mathjax_ignore tex2jax_ignore" style="border-collapse: collapse; color: inherit">
+<caption style="caption-side: top; text-align: left; color: inherit; opacity: 0.75; \
+padding: 0.2em 0.6em">{caption}</caption>
+<thead><tr>\
+<th style="text-align: right">rank</th>\
+<th style="text-align: left">moved</th>\
+<th style="text-align: left" colspan="2">score</th>\
+<th style="text-align: left">document</th>\
+</tr></thead>
+<tbody>{rows}</tbody>
+</table>"""
+
+
+def _row(rank: int, moved: int, length: float, result: RerankResult, text: str) -> str:
+    arrow, colour = ("▲", "#2e9e5b") if moved > 0 else ("▼", "#d9534f")
+    movement = f'<span style="color: {colour}">{arrow} {moved:+}</span>' if moved else "= 0"
+    return (
+        f'<tr><td style="text-align: right">{rank + 1}</td>'
+        f'<td style="text-align: left; white-space: nowrap" title="index {result.index}">'
+        f"{movement}</td>"
+        '<td style="text-align: left; min-width: 84px"><div style="width: 80px; height: 0.7em; '
+        'border-radius: 2px; background: rgba(128, 128, 128, 0.25)"><div style="width: '
+        f'{length:.0%}; height: 100%; border-radius: 2px; background: #4a90d9"></div></div></td>'
+        '<td style="text-align: right; font-variant-numeric: tabular-nums">'
+        f"{result.relevance_score:.4g}</td>"
+        f'<td style="text-align: left; white-space: normal; max-width: 40em" dir="auto">{text}</td>'
+        "</tr>"
+    )
+
+
+def _bar_lengths(scores: Sequence[float]) -> list[float]:
+    """The score of each as a part of the longest bar; the shortest bar is 0 or a score below."""
+    low, high = min(scores, default=0.0), max(scores, default=0.0)
+    low = min(low, 0.0)
+    span = max(high, 0.0) - low
+    return [score / span - low / span if span else 0.0 for score in scores]
+
+
+def _cell_text(document: object) -> str:
+    """A document's text on one line, shortened, with a word in place of an image."""
+    match document:
+        case str():
+            text = document
+        case RerankDocument():
+            text = " ".join(
+                [
+                    *([document.text] if document.text is not None else []),
+                    *([_cell_text(document.fields)] if document.fields else []),
+                    *(["[image]"] if document.image is not None else []),
+                ]
+            )
+        case Mapping():
+            values = {**document, "image": "[image]"} if "image" in document else document
+            text = " · ".join(f"{key}: {without_image_data(item)}" for key, item in values.items())
+        case _:
+            found = getattr(document, "page_content", None)  # of LangChain
+            text = found if isinstance(found, str) else f"<{type(document).__name__}>"
+    text = without_image_data(text)[: 10 * _CELL]
+    return _shortened(" ".join(text.split()), _CELL)
 
 
 def _outline(value: object) -> str:
@@ -262,12 +540,12 @@ def _outline(value: object) -> str:
         case str():
             return repr(_shortened(value))
         case Mapping():
-            return f"<mapping of {', '.join(map(str, value))}>"
+            return f"<mapping of {_shortened(' '.join(', '.join(map(str, value)).split()))}>"
         case RerankDocument():
             return repr(value)
         case _:
             return f"<{type(value).__name__}>"
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+def _shortened(text: str, most: int = _SHOWN) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
