@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from cases import cases
 from rerank_integrations import ConfigurationError, RerankClient
 from server import (  # noqa: F401
     QUERY,
@@ -31,8 +30,8 @@ COPIES: dict[str, Copy] = {
     "pickle": lambda client: pickle.loads(pickle.dumps(client)),  # noqa: S301
     "with_options": lambda client: client.with_options(top_n=3),
 }
-of_any_kind = cases("copied", COPIES.values(), ids=COPIES)
-on_its_own = cases("name", ["copy", "deepcopy", "pickle"])
+of_any_kind = pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+on_its_own = pytest.mark.parametrize("name", ["copy", "deepcopy", "pickle"])
 FELL_BACK = [("openrouter", "ServiceUnavailableError"), ("together", "")]
 
 
@@ -42,7 +41,7 @@ def _busy(server: Server) -> None:
 
 
 @of_any_kind
-@cases("as_client", [False, True], ids=["string", "object"])
+@pytest.mark.parametrize("as_client", [False, True], ids=["string", "object"])
 def test_copies_keep_fallbacks(
     call: Calls, server: Server, second: Server, copied: Copy, *, as_client: bool
 ) -> None:
@@ -175,7 +174,7 @@ def test_another_provider_has_a_record_of_its_own(
         assert told(call(other)) == [("together", "")]
 
 
-@cases(
+@pytest.mark.parametrize(
     ("given", "cure"),
     [
         ("local:bm25", "must be a list"),

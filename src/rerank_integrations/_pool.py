@@ -34,7 +34,6 @@ ONE_CONNECTION = httpx.Limits(
 )
 _WRITE_SIZE = 256 * 1024  # bytes; the deadline is checked before each
 _PROXY_ANSWERED = "setup_socks5_connection.complete"
-_READ_SIZE = 2**20  # bytes; anyio keeps what a smaller read of its would leave, and we must see it
 _CONNECTED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 _call = threading.local()  # .ends: when the call of this thread must end, monotonic seconds
 
@@ -86,6 +85,7 @@ class _Connection:
         self._head = 0
         self._start = b""
         self._tail = b""
+        self._may_have_more = False
 
     def begin(self, request: httpx.Request) -> None:
         """Count from here; a new connection is found by the `trace` extension."""
@@ -106,9 +106,10 @@ class _Connection:
         self._reads = self._bytes = self._head = 0
         self._start = self._tail = b""
 
-    def count(self, data: bytes) -> None:
-        """Note what was read."""
+    def count(self, data: bytes, asked: int) -> None:
+        """Note what was read, of so many bytes asked for."""
         self._reads += 1
+        self._may_have_more = len(data) >= asked  # anyio keeps what does not fit
         if not self._head:
             start = self._start + data
             end = start.find(b"\r\n\r\n")
@@ -129,7 +130,7 @@ class _Connection:
 
     def ended_exactly(self, response: httpx.Response) -> bool:
         """Whether the response was read to its end, and nothing followed it."""
-        if self.stream is None or not self.served(response):
+        if self.stream is None or self._may_have_more or not self.served(response):
             return False
         headers = response.headers
         if "transfer-encoding" in headers:
@@ -196,7 +197,7 @@ def _sync_trace(connection: _Connection, given: Any) -> Callable[..., None]:
 
             def counted_read(max_bytes: int, timeout: float | None = None) -> Any:
                 data = read(max_bytes, timeout)
-                connection.count(data)
+                connection.count(data, max_bytes)
                 return data
 
             stream.read = counted_read
@@ -218,8 +219,8 @@ def _async_trace(connection: _Connection, given: Any) -> Callable[..., Any]:
             async def counted_read(
                 max_bytes: int, timeout: float | None = None
             ) -> Any:  # the signature of httpcore
-                data = await read(max(max_bytes, _READ_SIZE), timeout)
-                connection.count(data)
+                data = await read(max_bytes, timeout)
+                connection.count(data, max_bytes)
                 return data
 
             stream.read = counted_read
