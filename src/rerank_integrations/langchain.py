@@ -122,9 +122,12 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
 
     Args:
         model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"`.
-        client: a RerankClient instead of a model, for all that a name cannot say.
+        client: a RerankClient in place of `model`, `provider`, `api_key`, `base_url` and
+            `fallbacks`.
+        provider: a provider object, for `model` alone.
         api_key: the key for `model`; from the provider's environment variable when None.
         base_url: another address for `model`.
+        fallbacks: models or clients that rank if the provider fails.
         top_n: how many to keep; where not given, as the client says.
         rank_fields: names of metadata fields to rank by, in order; `"text"` is `page_content`,
             `"a.b"` a nested value. Without it `page_content` is ranked alone.
@@ -139,8 +142,12 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             sends no images.
         document_to_input: makes what is ranked out of a document, instead of all of the above.
 
+    The other arguments are the settings of `RerankClient`, for the calls of this adapter; what is
+    not given is as the client says.
+
     Raises:
-        pydantic.ValidationError: an unknown argument, no key, neither or both of model and client.
+        ConfigurationError: an unknown argument; the message says which was probably meant.
+        pydantic.ValidationError: no key, a wrong value, neither or both of model and client.
     """
 
     model_config = Adapter.model_config  # Serializable would ignore unknown arguments

@@ -87,9 +87,12 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
 
     Args:
         model: "provider:model", such as `"together:Salesforce/Llama-Rank-V1"`.
-        client: a RerankClient instead of a model, for all that a name cannot say.
+        client: a RerankClient in place of `model`, `provider`, `api_key`, `base_url` and
+            `fallbacks`.
+        provider: a provider object, for `model` alone.
         api_key: the key for `model`; from the provider's environment variable when None.
         base_url: another address for `model`.
+        fallbacks: models or clients that rank if the provider fails.
         top_n: how many to keep; where not given, as the client says.
         rank_fields: names of metadata fields to rank by, in order; `"text"` is the node's own
             text. Without it the node is ranked by its content in `metadata_mode`.
@@ -104,8 +107,12 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             back as they are, with a logged warning. Mistakes made on this side are raised.
         on_image: "raise" or "text", where the provider takes text only; as the client says.
 
+    The other arguments are the settings of `RerankClient`, for the calls of this adapter; what is
+    not given is as the client says.
+
     Raises:
-        pydantic.ValidationError: an unknown argument, no key, neither or both of model and client.
+        ConfigurationError: an unknown argument; the message says which was probably meant.
+        pydantic.ValidationError: no key, a wrong value, neither or both of model and client.
     """
 
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
