@@ -289,7 +289,7 @@ DEFECTIVE = {
     "counting": ("_pool._Connection.count", KeyError("a defect")),
     "beginning": ("_http_result.BodyReader.__init__", TypeError("a defect")),
     "reading": ("_http_result.BodyReader.add", TypeError("a defect")),
-    "ending": ("_http_result.BodyReader.answer", KeyError("a defect")),
+    "ending": ("_http_result.BodyReader.response", KeyError("a defect")),
 }
 
 

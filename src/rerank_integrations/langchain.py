@@ -22,10 +22,10 @@ from rerank_integrations._adapter import (
     OnPartial,
     Provider,
     Timeout,
-    answered,
     checked_arguments,
     declared_init,
-    failed,
+    end_metadata,
+    error_metadata,
     given,
 )
 from rerank_integrations.client import RerankClient
@@ -35,7 +35,7 @@ from rerank_integrations.models import (
     RerankDocument,
     RerankResponse,
     RerankResult,
-    listed,
+    as_list,
     without_image_data,
 )
 
@@ -243,12 +243,12 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             return []
         manager = CallbackManager.configure(_around(callbacks), local_tags=_TAGS)
         if manager.handlers:
-            manager.add_metadata(self._asked(len(found)), inherit=False)
+            manager.add_metadata(self._start_metadata(len(found)), inherit=False)
         run = manager.on_retriever_start(None, query, name=type(self).__name__)
         try:
             response = self.rerank(found, query)
         except RerankError as error:
-            run.metadata.update(failed(error))
+            run.metadata.update(error_metadata(error))
             run.on_retriever_error(error)
             if not self._passes(error):
                 raise
@@ -259,8 +259,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             raise
         kept = self._with_scores(response)
         if run.handlers:
-            run.metadata.update(answered(response))
-            run.on_retriever_end(list(map(_shown, kept)))
+            run.metadata.update(end_metadata(response))
+            run.on_retriever_end(list(map(_redact, kept)))
         return kept
 
     async def acompress_documents(
@@ -272,12 +272,12 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             return []
         manager = AsyncCallbackManager.configure(_around(callbacks), local_tags=_TAGS)
         if manager.handlers:
-            manager.add_metadata(self._asked(len(found)), inherit=False)
+            manager.add_metadata(self._start_metadata(len(found)), inherit=False)
         run = await manager.on_retriever_start(None, query, name=type(self).__name__)
         try:
             response = await self.arerank(found, query)
         except RerankError as error:
-            run.metadata.update(failed(error))
+            run.metadata.update(error_metadata(error))
             await run.on_retriever_error(error)
             if not self._passes(error):
                 raise
@@ -288,8 +288,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             raise
         kept = self._with_scores(response)
         if run.handlers:
-            run.metadata.update(answered(response))
-            await run.on_retriever_end(list(map(_shown, kept)))
+            run.metadata.update(end_metadata(response))
+            await run.on_retriever_end(list(map(_redact, kept)))
         return kept
 
     @checked_arguments
@@ -319,7 +319,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
-        """The provider's whole answer: scores, usage, request id; documents come first here.
+        """The whole response: scores, usage, request id; documents come first here.
 
         Args:
             documents: LangChain documents, or whatever `RerankClient.rerank` takes.
@@ -332,7 +332,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         with errors_of_both_families():
             found = _listed(documents)
             response = self._ranker().rerank(query, self._inputs(found, own), **own)
-        return _about(found, response)
+        return _restore_documents(found, response)
 
     @checked_arguments
     async def arerank(
@@ -366,7 +366,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         with errors_of_both_families():
             found = _listed(documents)
             response = await self._ranker().arerank(query, self._inputs(found, own), **own)
-        return _about(found, response)
+        return _restore_documents(found, response)
 
     @overload
     def as_runnable(self, retriever: None = None) -> RerankRunnable: ...
@@ -541,7 +541,7 @@ def _listed(documents: object) -> Sequence[Any]:
             f"documents must be a list of documents, not one {type(documents).__name__}; "
             "they come first, then the query"
         )
-    return listed(documents)
+    return as_list(documents)
 
 
 @errors_of_both_families()
@@ -556,7 +556,9 @@ def _documents(documents: object) -> Sequence[Document]:
     return found
 
 
-def _about(documents: Sequence[DocumentT], response: RerankResponse) -> RerankResponse[DocumentT]:
+def _restore_documents(
+    documents: Sequence[DocumentT], response: RerankResponse
+) -> RerankResponse[DocumentT]:
     """The response with the objects that the caller passed, not what was made of them."""
     results = (
         RerankResult(result.index, result.relevance_score, documents[result.index])
@@ -565,7 +567,7 @@ def _about(documents: Sequence[DocumentT], response: RerankResponse) -> RerankRe
     return replace(response, results=tuple(results))
 
 
-def _shown(document: Document) -> Document:
+def _redact(document: Document) -> Document:
     """The document as a trace may hold it: a plain one, for a subclass may hold images."""
     text, metadata = without_image_data((document.page_content, document.metadata))
     return Document(text, id=document.id, metadata=metadata)
