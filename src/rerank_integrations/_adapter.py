@@ -32,6 +32,7 @@ from rerank_integrations._options import (
     checked_arguments,
     given,
     hide_secrets,
+    merged_settings,
 )
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
@@ -107,14 +108,15 @@ def declared_init(declared: F) -> F:
     @functools.wraps(declared)
     def init(self: Any, *args: Any, **keywords: Any) -> None:
         if len(args) > 1:
+            args = ()
+            hide_secrets(keywords, ())
             raise ConfigurationError(f"{type(self).__name__} takes one positional argument, model")
         taken = {**({"model": args[0]} if args else {}), **keywords}
-        del keywords  # it may hold a key, and so may not the frame of an error
-        hide_secrets(taken)
+        del keywords  # it may hold a key, which the frame of an error must not show
         known = dict.fromkeys([*takes, *type(self).model_fields])  # a subclass may have its own
-        if not taken.keys() <= known.keys():
-            refuse_unknown(type(self).__name__, taken, list(known), INSTEAD)
-        BaseModel.__init__(self, **taken)
+        hide_secrets(taken, known)
+        refuse_unknown(type(self).__name__, list(taken), list(known), INSTEAD)
+        BaseModel.__init__(self, **given(taken))
 
     return init  # type: ignore[return-value]
 
@@ -164,11 +166,13 @@ class Adapter(BaseModel):
         """Equal settings make equal adapters, whatever connections they have open."""
         return type(self) is type(other) and self._settings() == other._settings()
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return hash(type(self))  # settings may change
 
     def _copy_with(self, changes: dict[str, Any]) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
         own = {name: getattr(self, name) for name in self.model_fields_set}
+        changes = merged_settings(own, changes, only=changes.keys())
         checked = type(self)(**{**own, **changes})
         return self.model_copy(update={name: getattr(checked, name) for name in changes})
 
@@ -233,7 +237,7 @@ class Adapter(BaseModel):
 
     def _call_options(self, changes: Any) -> dict[str, Any]:
         """What a call overrides: what was set here, then what was given for the call."""
-        return {**self._options(), **changes}
+        return merged_settings(self._options(), changes)
 
     def _top_n(self) -> int | None:
         return self._options().get("top_n", self._ranker().top_n)
@@ -279,7 +283,9 @@ def error_metadata(error: RerankError) -> dict[str, Any]:
 
 
 def _client_of(model: str | None, client: RerankClient | None, **named: Any) -> RerankClient:
-    arguments: dict[str, Any] = {name: value for name, value in named.items() if value}
+    arguments: dict[str, Any] = {
+        name: value for name, value in named.items() if value is not None and value != ()
+    }
     if (model is None) == (client is None):
         raise ConfigurationError(
             "pass either model='provider:model', such as 'openrouter:cohere/rerank-v3.5', "

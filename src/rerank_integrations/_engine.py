@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import Any, TypeAlias
 
 from rerank_integrations._http_result import Limits, rerank_error
@@ -159,7 +160,8 @@ def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankEr
             raise
 
     try:
-        futures = [pool.submit(run, call) for call in gather.calls]
+        # each thread sees the caller's context variables, as tasks do: traces nest by them
+        futures = [pool.submit(copy_context().run, run, call) for call in gather.calls]
         if gather.keep_errors:
             return [_result_or_error(future) for future in futures]
         ended = wait(futures, return_when=FIRST_EXCEPTION).done

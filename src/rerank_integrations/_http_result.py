@@ -153,6 +153,8 @@ class Limits(NamedTuple):
 
     def describe(self, phase: str) -> str:
         """A limit as a message names it."""
+        if phase == "other":
+            return "a limit other than timeout= and deadline="
         if phase == "deadline":
             seconds, name = self.deadline, "deadline"
         else:
@@ -199,8 +201,8 @@ def rerank_error(
     error: RerankError
     if kinds & _TIMEOUTS and not certificate and not _is_refused_by_aiohttp(links):
         phase = "deadline"
-        if not limits.deadline_passed:
-            phase = next((_PHASES[kind] for kind in kinds if kind in _PHASES), phase)
+        if not limits.deadline_passed:  # by a hook's own limit, or the system's
+            phase = next((_PHASES[kind] for kind in kinds if kind in _PHASES), "other")
         error = RerankTimeoutError(
             f"the request to {url} timed out: {limits.describe(phase)} passed",
             is_retryable=retry_on_timeout or phase != "read",

@@ -8,7 +8,7 @@ import inspect
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
@@ -228,21 +228,40 @@ def argument_check(function: Callable[..., Any]) -> Callable[[dict[str, Any]], N
     hint = INSTEAD if "client" in known else ""
 
     def check(keywords: dict[str, Any]) -> None:
-        hide_secrets(keywords)
+        hide_secrets(keywords, known)
         if not keywords.keys() <= known:
-            refuse_unknown(owner, keywords, takes, hint)
+            refuse_unknown(owner, list(keywords), takes, hint)
 
     return check
 
 
+def positional_check(function: Callable[..., Any]) -> Callable[[int], str | None]:
+    """What is wrong with so many positional arguments, `self` included."""
+    parameters = inspect.signature(function).parameters.values()
+    names = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    owner = function.__qualname__.removesuffix(".__init__")
+
+    def problem(count: int) -> str | None:
+        if count <= len(names):
+            return None
+        shown = ", ".join(name for name in names if name != "self") or "none"
+        return f"{owner} takes as positional arguments: {shown}; name the others, as in api_key=..."
+
+    return problem
+
+
 def checked_arguments(function: F) -> F:
     """The function with an `argument_check` before each call."""
-    check = argument_check(function)
+    check, problem = argument_check(function), positional_check(function)
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def checked(*args: Any, **keywords: Any) -> Any:
             check(keywords)
+            wrong = problem(len(args))
+            if wrong is not None:
+                args = ()  # one of them may be a key
+                raise ConfigurationError(wrong)
             return await function(*args, **keywords)
 
     else:
@@ -250,21 +269,56 @@ def checked_arguments(function: F) -> F:
         @functools.wraps(function)
         def checked(*args: Any, **keywords: Any) -> Any:
             check(keywords)
+            wrong = problem(len(args))
+            if wrong is not None:
+                args = ()
+                raise ConfigurationError(wrong)
             return function(*args, **keywords)
 
     return checked  # type: ignore[return-value]
 
 
-def hide_secrets(keywords: dict[str, Any]) -> None:
-    """Hide headers and keys in a dict of keyword arguments itself."""
+def hide_secrets(keywords: dict[str, Any], known: Container[str]) -> None:
+    """Hide headers, keys and unknown values in a dict of keyword arguments itself."""
+    for name, value in list(keywords.items()):
+        if name not in known:  # it may be a key under a wrong name
+            keywords[name] = Secret(value)
     headers = keywords.get("extra_headers")
     if headers is not None and not isinstance(headers, Secret | NotGiven):
         keywords["extra_headers"] = Secret(headers)
-    if isinstance(keywords.get("api_key"), str):
-        keywords["api_key"] = SecretStr(keywords["api_key"])
+    key = keywords.get("api_key")
+    if key is not None and not isinstance(key, SecretStr | Secret | NotGiven):
+        keywords["api_key"] = SecretStr(key) if isinstance(key, str) else Secret(key)
+    del key
     if isinstance(keywords.get("base_url"), str):
-        # a password is refused, but the frames that refuse it show their variables
-        keywords["base_url"] = re.sub(r"//[^/]*@", "//***@", keywords["base_url"])
+        # a password or a key is refused, but the frames that refuse it show their variables
+        shown = re.sub(r"//[^/]*@", "//***@", keywords["base_url"])
+        keywords["base_url"] = re.sub(r"[?#].*", "?***", shown)
+
+
+def merged_settings(
+    own: Mapping[str, Any], changes: Mapping[str, Any], only: Container[str] | None = None
+) -> dict[str, Any]:
+    """The settings with changes; headers and body keys are added, all else is replaced."""
+    merged = {**own, **changes}
+    headers, body = own.get("extra_headers"), own.get("extra_body")
+    if headers is not None and changes.get("extra_headers") is not None:
+        merged["extra_headers"] = Secret(
+            {
+                **_lower(headers.get_secret_value()),
+                **_lower(changes["extra_headers"].get_secret_value()),
+            }
+        )
+    if isinstance(body, Mapping) and isinstance(changes.get("extra_body"), Mapping):
+        merged["extra_body"] = {**body, **changes["extra_body"]}
+    return {name: value for name, value in merged.items() if only is None or name in only}
+
+
+def _lower(headers: Any) -> Any:
+    """Header names in lower case; what is no mapping is refused later."""
+    if not isinstance(headers, Mapping):
+        return {"": headers}
+    return {str(name).lower(): value for name, value in headers.items()}
 
 
 def given(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -362,7 +362,9 @@ def redact(text: str, secrets: Secret[list[str]]) -> str:
 def redact_error(error: BaseException, secrets: Secret[list[str]]) -> None:
     """Take secrets out of an error and of what caused it: both may quote what came."""
     link: BaseException | None = error
-    while link is not None:
+    seen: set[int] = set()  # a user's code may raise an error from itself
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
         if any(s in str(link) for s in secrets.get_secret_value() if len(s) >= _SHORTEST_SECRET):
             link.args = (redact(str(link), secrets),)
         link = link.__cause__ or link.__context__

@@ -189,12 +189,17 @@ def _log_request(chunk: Chunk, outcome: Outcome, came: RerankResponse | RerankEr
     log.info(
         "%s %s: %d documents, %s, %.0f ms, request id %s",
         chunk.options.provider.name,
-        chunk.options.model,
+        _one_line(chunk.options.model),
         len(chunk.sent),
         status,
         outcome.seconds * 1000,
-        getattr(came, "request_id", None),
+        _one_line(getattr(came, "request_id", None)),
     )
+
+
+def _one_line(text: str | None) -> str | None:
+    """The text without line breaks: a server's id must not forge a log record."""
+    return text and " ".join(text.split())
 
 
 def _parsed(

@@ -281,8 +281,8 @@ def _proxy_problem(proxy: str) -> str | None:
     """What is wrong with the URL of a proxy; it may hold a password, so it is not repeated."""
     try:
         parts = urlsplit(proxy)
-        usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        usable = bool(parts.hostname) and parts.port != 0 and bool(httpx.URL(proxy).host)
+    except (ValueError, httpx.InvalidURL):
         usable = False
     if not usable:
         return "holds no URL of a proxy; write it as http://host:port, or unset the variable"
@@ -353,15 +353,21 @@ def ssl_context() -> ssl.SSLContext:
 @lru_cache(maxsize=8)
 def _ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
     """One context for all connections: making it takes longer than a call."""
-    for name, path, exists in (
-        ("SSL_CERT_FILE", file, os.path.isfile),
-        ("SSL_CERT_DIR", folder, os.path.isdir),
-    ):
-        if path and not exists(path):
-            raise ConfigurationError(
-                f"{name} names {path!r}, which does not exist; correct or unset the variable"
-            )
-    if folder and not any(Path(folder).iterdir()):
+    if file and not Path(file).is_file():
+        raise ConfigurationError(
+            f"SSL_CERT_FILE names {file!r}, which does not exist or is no file; correct or unset "
+            "the variable"
+        )
+    folders = [Path(part) for part in folder.split(os.pathsep) if part] if folder else []
+    if folders and not any(one.is_dir() for one in folders):
+        raise ConfigurationError(
+            f"SSL_CERT_DIR names {folder!r}, which does not exist; correct or unset the variable"
+        )
+    try:
+        is_empty = bool(folders) and not any(any(f.iterdir()) for f in folders if f.is_dir())
+    except OSError as cause:
+        raise ConfigurationError(f"SSL_CERT_DIR cannot be read: {cause}") from cause
+    if is_empty:
         raise ConfigurationError(
             f"SSL_CERT_DIR names {folder!r}, which holds no certificate; correct or unset it"
         )

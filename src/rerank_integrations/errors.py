@@ -72,8 +72,8 @@ class TransportError(RerankError):
 class RerankTimeoutError(TransportError, TimeoutError):
     """No complete response came within `timeout` or `deadline`.
 
-    `phase` says which limit passed: "connect", "write", "read" or "pool" of the timeout, or
-    "deadline".
+    `phase` says which limit passed: "connect", "write", "read" or "pool" of the timeout,
+    "deadline", or "other" for one of the system or of your own code.
     """
 
     def __init__(

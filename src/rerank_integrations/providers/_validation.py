@@ -28,6 +28,7 @@ _FRAMING = frozenset(
         *("content-length", "content-encoding", "transfer-encoding"),
     }
 )
+_SHORTEST_SUFFIX = 3  # letters of an argument that a longer name may end with
 _CODINGS = frozenset({"gzip", "deflate", "identity"})
 
 
@@ -179,8 +180,9 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str], more:
     """Raise ConfigurationError for the first of `given` that is not among `known`."""
     for name in given:
         if name not in known:
-            # a vendor's SDK may spell a name with a prefix: x_open_router_title
-            meant = get_close_matches(name, known, n=1) or [k for k in known if name.endswith(k)]
+            # a vendor's SDK may spell a name with a prefix: x_open_router_title, cohere_api_key
+            meant = [k for k in known if name.endswith(k) and len(k) > _SHORTEST_SUFFIX]
+            meant = meant or get_close_matches(name, known, n=1)
             hint = f"did you mean {meant[0]!r}? " if meant else ""
             raise ConfigurationError(
                 f"{owner} has no argument {name!r}; {hint}it takes {', '.join(known)}{more}"

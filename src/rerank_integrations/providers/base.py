@@ -86,11 +86,12 @@ class _CheckedArguments(type):
     if not TYPE_CHECKING:  # type checkers and editors read the fields of the dataclass
 
         def __call__(cls, *args: Any, **given: Any) -> Any:
+            known = [field.name for field in dataclasses.fields(cls)]
             given = {
-                name: Secret(value) if name in cls.secret_arguments else value
+                name: Secret(value) if name in cls.secret_arguments or name not in known else value
                 for name, value in given.items()
             }
-            refuse_unknown(cls.__name__, given, [field.name for field in dataclasses.fields(cls)])
+            refuse_unknown(cls.__name__, list(given), known)
             problem = type_problem(cls, given)
             if problem:
                 raise ConfigurationError(f"{cls.__name__}: {problem}")
