@@ -16,12 +16,13 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, TextNode
 from pydantic import ValidationError
 
+from calls import TEXTS
 from cases import cases
+from loopback import Reply, Server
 from rerank_integrations import ConfigurationError, RateLimitError, RerankClient
 from rerank_integrations._adapter import Adapter
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
-from server import TEXTS, Reply, Server, server_fixture  # noqa: F401
 
 Rank = Callable[[Any], int]
 

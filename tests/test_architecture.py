@@ -12,9 +12,10 @@ from types import FrameType
 import pytest
 
 import rerank_integrations
+from calls import client_of
 from cases import cases
+from loopback import Server
 from rerank_integrations import DocumentInput
-from server import Server, client_of, server_fixture  # noqa: F401
 
 PACKAGE = "rerank_integrations"
 ROOT = Path(rerank_integrations.__file__).parent

@@ -17,17 +17,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from calls import QUERY, Calls, client_of
+from fakes import override
+from loopback import Server, echoes, running
 from rerank_integrations import ConfigurationError, TransportError
 from rerank_integrations._sender import proxy_for
-from server import (  # noqa: F401
-    QUERY,
-    Calls,
-    call_fixture,
-    client_of,
-    nobody_fixture,
-    pauses_fixture,
-)
-from test_connection_pool import Wire, context_fixture, listening, plain_fixture  # noqa: F401
 from test_network_errors import visible
 
 PASSWORD = "s3cr3t"
@@ -263,16 +257,16 @@ def test_calls_go_through_the_proxy(
 ) -> None:
     """Every call goes through the proxy of the environment, and its connection is used again."""
     with (
-        listening(context if route.target == "https" else None) as wire,
+        running(echoes, context=context if route.target == "https" else None) as plain,
         proxy(context if route.proxy == "https" else None) as between,
     ):
         monkeypatch.setenv(route.variable, f"{route.proxy}://127.0.0.1:{between.port}")
-        with client_of(wire.url, max_retries=0) as client:
+        with client_of(plain.url, max_retries=0) as client:
             for query in ("first", "second", "third"):
                 assert call(client, query).id == query
             call.close(client)
     assert [first[: len(route.asked)] for first in between.asked] == [route.asked]
-    assert [seen.connection for seen in wire.seen] == [0, 0, 0]
+    assert [received.connection for received in plain.received] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("target", ["http", "https"])
@@ -280,15 +274,18 @@ def test_the_password_of_a_proxy_is_for_the_proxy(
     call: Calls, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     """User and password of a proxy's URL are sent to the proxy, and through a tunnel to nobody."""
-    with listening(context if target == "https" else None) as wire, proxy() as between:
+    with (
+        running(echoes, context=context if target == "https" else None) as plain,
+        proxy() as between,
+    ):
         monkeypatch.setenv(f"{target}_proxy", f"http://me:{PASSWORD}@127.0.0.1:{between.port}")
-        with client_of(wire.url, max_retries=0) as client:
+        with client_of(plain.url, max_retries=0) as client:
             call(client)
             call.close(client)
     basic = base64.b64encode(f"me:{PASSWORD}".encode())
     assert b"proxy-authorization: basic " + basic.lower() in between.asked[0].lower()
     if target == "https":
-        assert b"proxy-authorization" not in wire.seen[0].head.lower()
+        assert b"proxy-authorization" not in plain.received[0].head.lower()
         assert b"the-key" not in between.asked[0]
 
 
@@ -308,13 +305,13 @@ broken = pytest.mark.parametrize(("value", "fix"), BROKEN.values(), ids=BROKEN)
 @pytest.fixture(name="no_socks")
 def no_socks_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
     """The package for SOCKS is not installed."""
-    monkeypatch.setattr("rerank_integrations._sender.find_spec", lambda name: None)
+    override(monkeypatch, find_spec=lambda name: None)
 
 
 @broken
 @pytest.mark.usefixtures("no_socks", "pauses")
 def test_a_broken_variable_is_named(
-    call: Calls, plain: Wire, monkeypatch: pytest.MonkeyPatch, value: str, fix: str
+    call: Calls, plain: Server, monkeypatch: pytest.MonkeyPatch, value: str, fix: str
 ) -> None:
     """A proxy that cannot be used is a ConfigurationError with the variable and the fix."""
     for variable in ("all_proxy", "HTTP_PROXY"):
@@ -328,13 +325,13 @@ def test_a_broken_variable_is_named(
         assert fix in said
         assert PASSWORD not in said
         assert len(caught.value.attempts) <= 1
-    assert not plain.seen
+    assert not plain.received
 
 
 @broken
 @pytest.mark.usefixtures("no_socks")
 def test_a_broken_variable_matters_where_it_is_chosen(
-    call: Calls, plain: Wire, monkeypatch: pytest.MonkeyPatch, value: str, fix: str
+    call: Calls, plain: Server, monkeypatch: pytest.MonkeyPatch, value: str, fix: str
 ) -> None:
     """A broken proxy for another scheme, or for other hosts, fails no call."""
     monkeypatch.setenv("HTTPS_PROXY", value)
@@ -349,7 +346,7 @@ def test_a_broken_variable_matters_where_it_is_chosen(
 
 
 def test_no_password_in_the_traceback_of_a_broken_variable(
-    call: Calls, plain: Wire, monkeypatch: pytest.MonkeyPatch
+    call: Calls, plain: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The password in a proxy's URL is in no local variable either."""
     monkeypatch.setenv("HTTP_PROXY", f"socks://me:{PASSWORD}@127.0.0.1:1")
@@ -361,7 +358,7 @@ def test_no_password_in_the_traceback_of_a_broken_variable(
 
 
 def test_a_proxy_that_is_away(
-    call: Calls, plain: Wire, nobody: str, monkeypatch: pytest.MonkeyPatch
+    call: Calls, plain: Server, nobody: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No password of a proxy is in the error of a call that the proxy did not pass on."""
     monkeypatch.setenv("HTTP_PROXY", nobody.replace("://", f"://me:{PASSWORD}@"))
@@ -432,7 +429,7 @@ def test_certificates_that_are_missing(
 
 
 def test_certificates_are_not_needed_without_tls(
-    call: Calls, plain: Wire, certificates: str
+    call: Calls, plain: Server, certificates: str
 ) -> None:
     """A call over http needs no certificates."""
     with client_of(plain.url, max_retries=0) as client:

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from calls import QUERY, TEXTS, Calls, client_of
+from fakes import COOLDOWN, IN_A_ROW, Clock, chain, ended, told
+from loopback import Fault, Received, Reply, Server, ranking
 from rerank_integrations import (
     RateLimitError,
     RerankClient,
@@ -15,29 +18,6 @@ from rerank_integrations import (
     RerankTimeoutError,
 )
 from rerank_integrations.providers.local import Local
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    Calls,
-    Fault,
-    Received,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    ranking,
-    server_fixture,
-)
-from stand_ins import (  # noqa: F401
-    BREAK,
-    IN_A_ROW,
-    Clock,
-    chain,
-    clock_fixture,
-    ended,
-    second_fixture,
-    told,
-)
 from support import PNG
 
 BUSY = Reply(status=503)
@@ -102,7 +82,7 @@ def test_tried_again_after_the_break(
     with chain(server, "together:n") as client:
         out(call, client)
         outcomes = []
-        for passed in (BREAK - 1, 1, BREAK - 1, 1):
+        for passed in (COOLDOWN - 1, 1, COOLDOWN - 1, 1):
             clock.now += passed
             outcomes.append(told(call(client)))
     assert outcomes == [PASSED_OVER, FELL_BACK, PASSED_OVER, FELL_BACK]
@@ -121,7 +101,7 @@ def test_one_at_a_time_tries_again(
     server.plays(*[BUSY] * IN_A_ROW, meanwhile)
     with chain(server, "together:n") as client:
         out(call, client)
-        clock.now += BREAK
+        clock.now += COOLDOWN
         assert told(call(client)) == [("openrouter", "")]
     assert others == [PASSED_OVER]
 
@@ -133,7 +113,7 @@ def test_an_answer_ends_the_break(
     server.plays(*[BUSY] * IN_A_ROW, GOOD, BUSY)
     with chain(server, "together:n") as client:
         out(call, client)
-        clock.now += BREAK
+        clock.now += COOLDOWN
         assert [told(call(client)) for _ in range(3)] == [[("openrouter", "")], *[FELL_BACK] * 2]
 
 
@@ -174,7 +154,7 @@ def test_a_trial_is_not_spent_by_who_does_not_need_it(
     second.plays(*[BUSY] * IN_A_ROW, GOOD)
     with chain(server, "together:n") as client:
         out(call, client)
-        clock.now += BREAK
+        clock.now += COOLDOWN
         assert told(ended(call, client)) == [("openrouter", "")]
         assert told(ended(call, client)) == FELL_BACK
 
@@ -289,14 +269,14 @@ async def test_a_cancelled_trial_is_no_answer(clock: Clock, server: Server, step
     async with chain(server, "local:bm25") as client:
         for _ in range(IN_A_ROW):
             await client.arerank(QUERY, TEXTS)
-        clock.now += BREAK
+        clock.now += COOLDOWN
         server.asked.clear()
         trial = asyncio.create_task(client.arerank(QUERY, TEXTS))
         await asyncio.to_thread(server.asked.wait, 10)
         trial.cancel()
         await asyncio.gather(trial, return_exceptions=True)
         assert (await client.arerank(QUERY, TEXTS)).provider == "local"
-        clock.now += BREAK
+        clock.now += COOLDOWN
         server.plays(GOOD)
         assert (await client.arerank(QUERY, TEXTS)).provider == "openrouter"
 

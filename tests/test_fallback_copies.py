@@ -9,19 +9,10 @@ from typing import Any
 
 import pytest
 
+from calls import QUERY, TEXTS, Calls, client_of
+from fakes import chain, ended, told
+from loopback import Reply, Server, running
 from rerank_integrations import ConfigurationError, RerankClient
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    Calls,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    running,
-    server_fixture,
-)
-from stand_ins import chain, ended, second_fixture, told  # noqa: F401
 
 Copy = Callable[[RerankClient], RerankClient]
 COPIES: dict[str, Copy] = {

@@ -11,7 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from calls import QUERY, TEXTS, Calls, client_of
 from cases import cases
+from fakes import chain, ended, told
+from loopback import Fault, Reply, Server, Step, ranking
 from rerank_integrations import (
     AuthenticationError,
     InvalidRequestError,
@@ -25,22 +28,6 @@ from rerank_integrations import (
     TransportError,
     UnsupportedDocumentError,
 )
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    Calls,
-    Fault,
-    Reply,
-    Server,
-    Step,
-    call_fixture,
-    client_of,
-    nobody_fixture,
-    pauses_fixture,
-    ranking,
-    server_fixture,
-)
-from stand_ins import chain, ended, second_fixture, told  # noqa: F401
 from support import PNG
 
 PASSED_ON: tuple[tuple[Step, str], ...] = (

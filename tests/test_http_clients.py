@@ -26,7 +26,10 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
+from calls import QUERY, TEXTS, AsyncCalls, Calls, client_of
 from cases import cases
+from fakes import chain
+from loopback import Received, Reply, Server, ranking, ranks_all, running, tls_context
 from relays import proxy, unix_socket
 from rerank_integrations import (
     AuthenticationError,
@@ -37,23 +40,6 @@ from rerank_integrations import (
     StatusError,
     TransportError,
 )
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    AsyncCalls,
-    Calls,
-    Received,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    pauses_fixture,
-    ranking,
-    ranks_all,
-    server_fixture,
-)
-from stand_ins import chain, second_fixture  # noqa: F401
-from test_tls import Secure, secure
 
 THREADS = 8
 AT_ONCE = 100
@@ -562,7 +548,10 @@ def test_a_proxy(call: Calls, server: Server, scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 def test_a_tunnel(call: Calls, authority: trustme.CA, trust: ssl.SSLContext, scheme: str) -> None:
     """A client with `proxy=` and `verify=` speaks TLS to the server behind the proxy."""
-    with secure(authority, "localhost") as server, proxy(scheme) as passing:
+    with (
+        running(context=tls_context(authority, "localhost"), host="localhost") as server,
+        proxy(scheme) as passing,
+    ):
         make = partial(client_class(call), proxy=passing.url, verify=trust)
         with client_of(server, **given(call, make)) as client:
             assert call(client)[0].document == QUERY
@@ -571,11 +560,12 @@ def test_a_tunnel(call: Calls, authority: trustme.CA, trust: ssl.SSLContext, sch
 
 
 @contextmanager
-def demanding(authority: trustme.CA) -> Iterator[Secure]:
+def demanding(authority: trustme.CA) -> Iterator[Server]:
     """A server over TLS that serves only clients with a certificate of the authority."""
-    with secure(authority, "localhost") as server:
-        authority.configure_trust(server._context)
-        server._context.verify_mode = ssl.CERT_REQUIRED
+    context = tls_context(authority, "localhost")
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with running(context=context, host="localhost") as server:
         yield server
 
 

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from calls import Calls, client_of
 from cases import cases
+from fakes import override, told
+from loopback import Fault, Received, Reply, Server, Step, ranking
 from rerank_integrations import (
     AuthenticationError,
     BadRequestError,
@@ -21,20 +24,6 @@ from rerank_integrations import (
 )
 from rerank_integrations._response import merge_responses, parse_response
 from rerank_integrations.models import RerankResponse
-from server import (  # noqa: F401
-    Calls,
-    Fault,
-    Received,
-    Reply,
-    Server,
-    Step,
-    call_fixture,
-    client_of,
-    pauses_fixture,
-    ranking,
-    server_fixture,
-)
-from stand_ins import second_fixture, told  # noqa: F401
 from support import answer, call as prepared, ranking as ranked
 
 DOCUMENTS = ("a", "bb", "ccc", "dddd", "eeeee")
@@ -200,8 +189,7 @@ def test_a_failure_ends_the_retries_of_the_rest(
         pausing.wait(10)
         return failed(400)
 
-    monkeypatch.setattr("rerank_integrations._engine.time.sleep", pause)
-    monkeypatch.setattr("rerank_integrations._engine.asyncio.sleep", apause)
+    override(monkeypatch, sleep=pause, async_sleep=apause)
     server.plays(step)
     with client_of(server, **RAISE | {"max_retries": 1}) as client:
         with pytest.raises(BadRequestError):

@@ -15,7 +15,9 @@ import httpx
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from calls import Calls, client_of
 from cases import cases
+from loopback import Received, Reply, Server
 from rerank_integrations import (
     NOT_GIVEN,
     BadRequestError,
@@ -37,15 +39,6 @@ from rerank_integrations._request import (
 from rerank_integrations._response import merge_responses, parse_response
 from rerank_integrations.providers.base import Provider
 from rerank_integrations.providers.vllm import VLLM
-from server import (  # noqa: F401
-    Calls,
-    Received,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    server_fixture,
-)
 from support import DATA_URI, PNG, answer, bodies_of, call as prepared, content_of, options
 
 LISTWISE = "jina/jina-reranker-v3"

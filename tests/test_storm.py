@@ -11,18 +11,10 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from calls import client_of
+from fakes import Clock
+from loopback import Fault, Received, Reply, Server, ranks_all
 from rerank_integrations import RerankClient, RerankResponse
-from server import (  # noqa: F401
-    Fault,
-    Received,
-    Reply,
-    Server,
-    client_of,
-    pauses_fixture,
-    ranks_all,
-    server_fixture,
-)
-from stand_ins import Clock, clock_fixture, second_fixture  # noqa: F401
 
 CALLERS = 200
 MOST = 3 * CALLERS  # requests; half of them refused makes two a call, give or take chance

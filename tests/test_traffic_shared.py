@@ -8,20 +8,10 @@ from typing import Any
 
 import pytest
 
+from calls import QUERY, TEXTS, Calls, client_of
+from fakes import Clock, ended, told
+from loopback import Reply, Server, ranking
 from rerank_integrations import RateLimitError, RerankClient, RerankTimeoutError
-from server import (  # noqa: F401
-    KEYS,
-    QUERY,
-    TEXTS,
-    Calls,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    ranking,
-    server_fixture,
-)
-from stand_ins import Clock, clock_fixture, ended, second_fixture, told  # noqa: F401
 
 GOOD = ranking(0.9, 0.8, 0.7)
 BUSY = Reply(status=503)

@@ -1,21 +1,39 @@
-"""What tests of fallbacks and of pace share: a second server, and a clock that nobody waits for."""
+"""What stands for the insides of a client in tests: a clock that nobody waits for, other limits."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from calls import Calls, client_of
+from loopback import Server
 from rerank_integrations import RerankClient, RerankError, RerankResponse
 from rerank_integrations._rate_limit import RateLimiter
-from server import KEYS, Calls, Server, client_of, running
+from rerank_integrations._sender import _ssl_context
 
-BREAK = 30.0  # seconds for which an endpoint is left alone
-IN_A_ROW = 5  # failures, before it is
+COOLDOWN = 30.0  # seconds for which a circuit breaker is open
+IN_A_ROW = 5  # failures, before it opens
+_INSIDES = {
+    "sleep": "_engine.time.sleep",
+    "async_sleep": "_engine.asyncio.sleep",
+    "wait": "_engine.wait",
+    "max_connections": "_pool.MAX_CONNECTIONS",
+    "max_idle": "_pool.MAX_IDLE",
+    "idle_seconds": "_pool.IDLE_SECONDS",
+    "largest_body": "_http_result._LARGEST",
+    "find_spec": "_sender.find_spec",
+}
+
+
+def override(patch: pytest.MonkeyPatch, **values: object) -> None:
+    """Set insides of the package by what they are; tests do it here alone."""
+    for name, value in values.items():
+        patch.setattr(f"rerank_integrations.{_INSIDES[name]}", value)
 
 
 class Clock:
@@ -48,26 +66,30 @@ class Clock:
         await asyncio.sleep(0)
 
 
-@pytest.fixture(name="clock")
-def clock_fixture(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of every call and of every client that is made after it."""
-    clock = Clock()
+def forget_certificates() -> None:
+    """Read the trusted certificates anew at the next connection."""
+    _ssl_context.cache_clear()
+
+
+def use_clock(patch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """Let every call, and every client that is made from now on, use a clock."""
     slow = SimpleNamespace(**{name: getattr(asyncio, name) for name in asyncio.__all__})
     slow.sleep = clock.asleep
     for module in ("_engine", "_pool"):
-        monkeypatch.setattr(f"rerank_integrations.{module}.time", clock)
-    monkeypatch.setattr("rerank_integrations._engine.asyncio", slow)
-    monkeypatch.setattr(RateLimiter.__init__, "__defaults__", (clock.monotonic,))
-    return clock
+        patch.setattr(f"rerank_integrations.{module}.time", clock)
+    patch.setattr("rerank_integrations._engine.asyncio", slow)
+    patch.setattr(RateLimiter.__init__, "__defaults__", (clock.monotonic,))
 
 
-@pytest.fixture(name="second")
-def second_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The server of Together, for whoever names that provider."""
-    with running() as server:
-        monkeypatch.setenv(KEYS["together"], "the-second-key")
-        monkeypatch.setenv("TOGETHER_BASE_URL", server.url)
-        yield server
+def sleepless(patch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that clients would have slept, which they do not."""
+    slept: list[float] = []
+
+    async def asleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    override(patch, sleep=slept.append, async_sleep=asleep)
+    return slept
 
 
 def chain(
