@@ -27,6 +27,13 @@ _INSIDES = {
     "idle_seconds": "_pool.IDLE_SECONDS",
     "largest_body": "_http_result._LARGEST",
     "find_spec": "_sender.find_spec",
+    "begin_request": "_pool._Connection.begin",
+    "count_bytes": "_pool._Connection.count",
+    "had_stale_bytes": "_pool._Connection.had_stale_bytes",
+    "ended_exactly": "_pool._Connection.ended_exactly",
+    "make_reader": "_http_result.BodyReader.__init__",
+    "read_body": "_http_result.BodyReader.add",
+    "end_body": "_http_result.BodyReader.answer",
 }
 
 
@@ -107,6 +114,6 @@ def ended(call: Calls, client: RerankClient, *given: Any, **options: Any) -> Any
         return error
 
 
-def told(outcome: RerankResponse | RerankError) -> Sequence[tuple[str, str]]:
+def attempts_of(outcome: RerankResponse | RerankError) -> Sequence[tuple[str, str]]:
     """Who was asked and what came: the name of an error, "" for an answer, or "not asked"."""
     return [(one.provider, (one.error or "").partition(":")[0]) for one in outcome.attempts]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
@@ -408,10 +409,12 @@ loops = pytest.mark.parametrize("loop", LOOPS)
 CANCELLING = f"""
 import asyncio, gc, random, sys
 import httpx
-from rerank_integrations import OpenRouter, RerankClient, _pool
+import pytest
+from fakes import override
+from rerank_integrations import OpenRouter, RerankClient
 
 url, loop, cap = sys.argv[1], sys.argv[2], int(sys.argv[3])
-_pool.MAX_CONNECTIONS = cap
+override(pytest.MonkeyPatch(), max_connections=cap)
 moments = random.Random(13)
 provider = OpenRouter(api_key="the-key", base_url=url)
 
@@ -460,6 +463,7 @@ def test_a_thousand_cancelled_calls(context: ssl.SSLContext, loop: str) -> None:
         wire.plays(respond)
         found = subprocess.run(
             [sys.executable, "-Xdev", "-Werror", "-c", CANCELLING, wire.url, loop, f"{cap}"],
+            cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
             check=False,

@@ -21,7 +21,7 @@ from calls import QUERY, Calls, client_of
 from fakes import override
 from loopback import Server, echoes, running
 from rerank_integrations import ConfigurationError, TransportError
-from rerank_integrations._sender import proxy_for
+from support import chosen_proxy
 from test_network_errors import visible
 
 PASSWORD = "s3cr3t"
@@ -108,8 +108,7 @@ def test_the_proxy_is_the_one_that_httpx_takes(
     environment(variables)
     with httpx.Client(verify=False) as client:  # noqa: S501  # nothing is sent
         expected = {url: chosen_by(client, url) for url in URLS}
-    chosen = {url: proxy_for(url) for url in URLS}
-    found = {url: one and one.get_secret_value() for url, one in chosen.items()}
+    found = {url: chosen_proxy(url) for url in URLS}
     assert {url: proxy and origin(proxy) for url, proxy in found.items()} == expected
 
 
@@ -130,7 +129,7 @@ def test_no_proxy_beyond_httpx(
 ) -> None:
     """Networks and bracketed addresses, which httpx ignores or refuses, need no proxy either."""
     environment(ALL | {"NO_PROXY": entry})
-    assert [url for url in URLS if proxy_for(url) is None] == direct
+    assert [url for url in URLS if chosen_proxy(url) is None] == direct
 
 
 # real proxies

@@ -25,8 +25,17 @@ from rerank_integrations import (
     ResponseError,
     StatusError,
 )
-from rerank_integrations._response import parse_response
-from support import answer, bodies_of, call, failed, part, portkey, ranking, together
+from support import (
+    bodies_of,
+    call,
+    failed,
+    http_response,
+    parsed,
+    part,
+    portkey,
+    ranking,
+    together,
+)
 
 HUGE = "a number of 5000 digits"  # longer than Python likes to write
 DOCUMENTS = ["a", "bb", "ccc", "dddd"]
@@ -117,7 +126,7 @@ def check(response: RerankResponse, documents: list[Any], top_n: int | None) -> 
 def outcome(content: bytes, top_n: int | None = None) -> RerankResponse | RerankError:
     """The response that an answer holds, or our error."""
     try:
-        response = parse_response(part(*DOCUMENTS, top_n=top_n), answer(content))
+        response = parsed(part(*DOCUMENTS, top_n=top_n), http_response(content))
     except RerankError as error:
         assert len(str(error)) < 2000
         return error

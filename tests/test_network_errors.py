@@ -21,6 +21,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
 from calls import QUERY, TEXTS, Calls, SyncCalls, client_of
 from cases import cases
+from fakes import override
 from loopback import Fault, Received, Server, echoes, framed, running, tls_context
 from rerank_integrations import (
     ConfigurationError,
@@ -263,11 +264,11 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 
 DEFECTIVE = {
-    "connecting": ("_pool._Connection.begin", AttributeError("a defect")),
-    "counting": ("_pool._Connection.count", KeyError("a defect")),
-    "beginning": ("_http_result.BodyReader.__init__", TypeError("a defect")),
-    "reading": ("_http_result.BodyReader.add", TypeError("a defect")),
-    "ending": ("_http_result.BodyReader.answer", KeyError("a defect")),
+    "connecting": ("begin_request", AttributeError("a defect")),
+    "counting": ("count_bytes", KeyError("a defect")),
+    "beginning": ("make_reader", TypeError("a defect")),
+    "reading": ("read_body", TypeError("a defect")),
+    "ending": ("end_body", KeyError("a defect")),
 }
 
 
@@ -276,7 +277,7 @@ def break_fixture(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Exception],
     """Lets a function of the package raise."""
 
     def change(place: str, defect: Exception) -> None:
-        monkeypatch.setattr(f"rerank_integrations.{place}", raising(defect))
+        override(monkeypatch, **{place: raising(defect)})
 
     return change
 
@@ -312,7 +313,7 @@ def test_a_defect_beside_a_network_error_is_raised_as_it_is(
     """A defect is raised as it is also where it is met while a network error is handled."""
     server.plays(Fault.DROP if place == "had_stale_bytes" else Fault.HALF)
     defect = TypeError("a defect")
-    break_(f"_pool._Connection.{place}", defect)
+    break_(place, defect)
     with client_of(server) as client:
         with pytest.raises(TypeError) as caught:
             call(client)
@@ -326,7 +327,7 @@ def adapters_fixture(
     server: Server, break_: Callable[[str, Exception], None]
 ) -> Iterator[tuple[RerankCompressor, RerankPostprocessor]]:
     """Adapters that pass over failures, of a client with a defect."""
-    break_("_http_result.BodyReader.add", DEFECT)
+    break_("read_body", DEFECT)
     with client_of(server, fallbacks=["local:bm25"]) as client:
         yield (
             RerankCompressor(client=client, on_error="passthrough"),

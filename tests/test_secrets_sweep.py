@@ -26,9 +26,9 @@ from langchain_support import Tracer, content
 from llama_index_support import Debug, Spans
 from loopback import Fault, Received, Reply, Server, Step, head, ranking, running
 from rerank_integrations import OpenRouter, Portkey, RerankClient, RerankError, Together
-from rerank_integrations._secrets import Secret
 from rerank_integrations.langchain import RerankCompressor, RerankRunnable
 from rerank_integrations.llama_index import RerankPostprocessor
+from support import hidden
 from sweep import places_of
 from test_secrets import CONFIG, HEADERS, KEYS, SECRET, assert_silent, told
 
@@ -143,7 +143,7 @@ def test_the_sweep_finds_what_is_in_no_box() -> None:
         ValueError(SECRET),
     ):
         assert places_of(SECRET, [thing])
-    assert not places_of(SECRET, [Secret(SECRET), SecretStr(SECRET)])
+    assert not places_of(SECRET, [hidden(SECRET), SecretStr(SECRET)])
 
 
 @each_holder

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from calls import QUERY, TEXTS, Calls, client_of
-from fakes import Clock, ended, told
+from fakes import Clock, attempts_of, ended
 from loopback import Reply, Server, ranking
 from rerank_integrations import RateLimitError, RerankClient, RerankTimeoutError
 
@@ -222,5 +222,5 @@ def test_a_fallback_has_its_own_pace(
     """What the provider was told does not hold its fallback."""
     server.plays(slow_down(86400))
     with client_of(server, max_retries=0, fallbacks=["together:m"]) as client:
-        assert [told(call(client))[-1] for _ in range(3)] == [("together", "")] * 3
+        assert [attempts_of(call(client))[-1] for _ in range(3)] == [("together", "")] * 3
     assert not clock.slept
