@@ -441,8 +441,10 @@ def running(*script: Step, **options: Any) -> Iterator[Server]:
     """A server in a thread of its own, stopped at the end; takes the arguments of `Server`."""
     server = Server(*script, **options)
     if server.door in ("shut", "deaf"):
-        yield server
-        server.server_close()
+        try:
+            yield server
+        finally:
+            server.server_close()
         return
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

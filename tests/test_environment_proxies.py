@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import base64
 import os
-import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -20,6 +15,7 @@ import pytest
 from calls import QUERY, Calls, client_of
 from fakes import override
 from loopback import Server, echoes, running
+from proxies import proxy
 from rerank_integrations import ConfigurationError, TransportError
 from support import chosen_proxy
 from test_network_errors import visible
@@ -135,102 +131,6 @@ def test_no_proxy_beyond_httpx(
 # real proxies
 
 
-class Proxy(ThreadingTCPServer):
-    """Forwards, opens tunnels and speaks SOCKS 5; notes what each connection asked for first."""
-
-    allow_reuse_address = True
-    daemon_threads = False
-
-    def __init__(self, context: ssl.SSLContext | None) -> None:
-        super().__init__(("127.0.0.1", 0), _ProxyHandler)
-        self.context = context
-        self.port = self.server_address[1]
-        self.asked: list[bytes] = []
-        self.sockets: list[socket.socket] = []
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands in the connection's own thread, where this is a proxy with TLS."""
-        if self.context is not None:
-            request = self.context.wrap_socket(request, server_side=True)
-        with request:
-            super().finish_request(request, client_address)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """One side has gone, as it may."""
-
-
-class _ProxyHandler(StreamRequestHandler):
-    rbufsize = 0
-    server: Proxy
-
-    def handle(self) -> None:
-        first = self.rfile.read(1)
-        if first == b"\x05":
-            self._socks()
-            return
-        lines = [first + self.rfile.readline()]
-        while lines[-1] != b"\r\n":
-            lines.append(self.rfile.readline())
-        self.server.asked.append(b"".join(lines))
-        method, target, _ = lines[0].split(b" ")
-        if method == b"CONNECT":
-            host, _, port = target.decode().rpartition(":")
-            self._pump((host, int(port)), b"", b"HTTP/1.1 200 Connected\r\n\r\n")
-        else:
-            parts = urlsplit(target.decode())
-            assert parts.hostname
-            assert parts.port
-            self._pump((parts.hostname, parts.port), b"".join(lines), b"")
-
-    def _socks(self) -> None:
-        (methods,) = self.rfile.read(1)
-        self.rfile.read(methods)
-        self.wfile.write(b"\x05\x00")
-        _, command, _, kind = self.rfile.read(4)
-        assert (command, kind) == (1, 1)  # CONNECT to an IPv4 address
-        host = socket.inet_ntoa(self.rfile.read(4))
-        port = int.from_bytes(self.rfile.read(2), "big")
-        self.server.asked.append(f"SOCKS {host}:{port}".encode())
-        self._pump((host, port), b"", b"\x05\x00\x00\x01" + bytes(6))
-
-    def _pump(self, address: tuple[str, int], forward: bytes, back: bytes) -> None:
-        with socket.create_connection(address) as target:
-            self.server.sockets += [self.request, target]
-            target.sendall(forward)
-            self.wfile.write(back)
-            upwards = threading.Thread(target=copy, args=(self.request, target))
-            upwards.start()
-            copy(target, self.request)
-            upwards.join()
-
-
-def copy(source: socket.socket, target: socket.socket) -> None:
-    """Pass on what comes, until one side ends."""
-    with suppress(OSError):
-        while data := source.recv(2**16):
-            target.sendall(data)
-    for one in (source, target):
-        with suppress(OSError):
-            socket.socket.shutdown(one, socket.SHUT_RDWR)
-
-
-@contextmanager
-def proxy(context: ssl.SSLContext | None = None) -> Iterator[Proxy]:
-    """Such a proxy in a thread of its own, stopped at the end."""
-    server = Proxy(context)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        for opened in server.sockets:
-            with suppress(OSError):
-                socket.socket.shutdown(opened, socket.SHUT_RDWR)
-        server.server_close()
-        thread.join()
-
-
 class Route(NamedTuple):
     """A variable, the schemes of the proxy and of the server, and what the proxy is asked."""
 
@@ -264,7 +164,7 @@ def test_calls_go_through_the_proxy(
             for query in ("first", "second", "third"):
                 assert call(client, query).id == query
             call.close(client)
-    assert [first[: len(route.asked)] for first in between.asked] == [route.asked]
+    assert [first[: len(route.asked)] for first in between.heads] == [route.asked]
     assert [received.connection for received in plain.received] == [0, 0, 0]
 
 
@@ -282,10 +182,10 @@ def test_the_password_of_a_proxy_is_for_the_proxy(
             call(client)
             call.close(client)
     basic = base64.b64encode(f"me:{PASSWORD}".encode())
-    assert b"proxy-authorization: basic " + basic.lower() in between.asked[0].lower()
+    assert b"proxy-authorization: basic " + basic.lower() in between.heads[0].lower()
     if target == "https":
         assert b"proxy-authorization" not in plain.received[0].head.lower()
-        assert b"the-key" not in between.asked[0]
+        assert b"the-key" not in between.heads[0]
 
 
 # broken variables

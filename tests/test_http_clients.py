@@ -30,7 +30,7 @@ from calls import QUERY, TEXTS, AsyncCalls, Calls, client_of
 from cases import cases
 from fakes import chain
 from loopback import Received, Reply, Server, ranking, ranks_all, running, tls_context
-from relays import proxy, unix_socket
+from proxies import proxy, unix_socket
 from rerank_integrations import (
     AuthenticationError,
     ConfigurationError,
@@ -535,8 +535,8 @@ async def test_many_calls_over_one_http2_connection(
 @cases("scheme", ["http", "socks5"])
 def test_a_proxy(call: Calls, server: Server, scheme: str) -> None:
     """A client with `proxy=` sends through a proxy of HTTP or SOCKS."""
-    with proxy(scheme) as passing:
-        make = partial(client_class(call), proxy=passing.url)
+    with proxy() as passing:
+        make = partial(client_class(call), proxy=f"{scheme}://127.0.0.1:{passing.port}")
         with client_of(server, **given(call, make)) as client:
             for _ in range(2):
                 assert call(client)[0].document == QUERY
@@ -550,9 +550,11 @@ def test_a_tunnel(call: Calls, authority: trustme.CA, trust: ssl.SSLContext, sch
     """A client with `proxy=` and `verify=` speaks TLS to the server behind the proxy."""
     with (
         running(context=tls_context(authority, "localhost"), host="localhost") as server,
-        proxy(scheme) as passing,
+        proxy() as passing,
     ):
-        make = partial(client_class(call), proxy=passing.url, verify=trust)
+        make = partial(
+            client_class(call), proxy=f"{scheme}://127.0.0.1:{passing.port}", verify=trust
+        )
         with client_of(server, **given(call, make)) as client:
             assert call(client)[0].document == QUERY
             call.close(client)
