@@ -1,4 +1,4 @@
-"""What stands for the insides of a client in tests: a clock that nobody waits for, other limits."""
+"""Replacements for the insides of a client: a clock that nobody waits for, other limits."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Clock:
         self.now = 1000.0
         self.slept: list[float] = []
         self.meanwhile: list[Callable[[], None]] = []
-        self.stands_still = False
+        self.is_frozen = False
         self._taking = threading.Lock()
 
     def monotonic(self) -> float:
@@ -62,7 +62,7 @@ class Clock:
         with self._taking:
             self.slept.append(seconds)
             happens, self.meanwhile = self.meanwhile, []
-            if not self.stands_still:
+            if not self.is_frozen:
                 self.now += seconds
         for step in happens:
             step()
@@ -115,5 +115,5 @@ def ended(call: Calls, client: RerankClient, *given: Any, **options: Any) -> Any
 
 
 def attempts_of(outcome: RerankResponse | RerankError) -> Sequence[tuple[str, str]]:
-    """Who was asked and what came: the name of an error, "" for an answer, or "not asked"."""
+    """The providers and what they gave: an error's name, "" for a response, or "not asked"."""
     return [(one.provider, (one.error or "").partition(":")[0]) for one in outcome.attempts]

@@ -102,7 +102,7 @@ def bodies_of(prepared: RequestPlan) -> list[dict[str, Any]]:
 def http_response(
     body: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
-    """An answer with a body that is bytes, or else is written as JSON."""
+    """A response with a body that is bytes, or else is written as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return HTTPResponse(status, headers or {}, content)
 
@@ -124,14 +124,14 @@ def failed(
     provider: Provider | None = None,
     secrets: tuple[str, ...] = (),
 ) -> StatusError:
-    """The error for an answer, of Together where it does not matter."""
+    """The error for a response, of Together where it does not matter."""
     return status_error(
         provider or together(), http_response(body, status, headers), Secret([*secrets])
     )
 
 
 def ranking(*pairs: tuple[int, float]) -> dict[str, Any]:
-    """The body of an answer that ranks indexes with scores."""
+    """The body of a response that ranks indexes with scores."""
     results = [{"index": index, "relevance_score": score} for index, score in pairs]
     return {"results": results}
 

@@ -55,7 +55,7 @@ def test_requests_a_minute_are_shared(
     clock: Clock, server: Server, way: Any, *, copied: bool
 ) -> None:
     """However many threads, tasks and copies call, only so many requests go in a minute."""
-    clock.stands_still = True
+    clock.is_frozen = True
     with client_of(server, **PACED) as client:
         way([client.with_options(top_n=n + 1) if copied else client for n in range(30)])
     assert sorted(clock.slept) == [60.0] * 10 + [120.0] * 10
@@ -65,7 +65,7 @@ def test_requests_a_minute_are_shared(
 @pytest.mark.parametrize("way", WAYS)
 def test_documents_a_minute_are_shared(clock: Clock, server: Server, way: Any) -> None:
     """However many call, only so many documents go in a minute."""
-    clock.stands_still = True
+    clock.is_frozen = True
     with client_of(server, deadline=None, documents_per_minute=2 * len(TEXTS)) as client:
         way([client] * 6)
     assert sorted(clock.slept) == [60.0] * 2 + [120.0] * 2
@@ -73,7 +73,7 @@ def test_documents_a_minute_are_shared(clock: Clock, server: Server, way: Any) -
 
 def test_every_request_of_a_split_call_counts(call: Calls, clock: Clock, server: Server) -> None:
     """The requests of one call keep to the pace as those of several do."""
-    clock.stands_still = True
+    clock.is_frozen = True
     options = PACED | {"requests_per_minute": 2, "max_documents_per_request": 1}
     with client_of(server, **options) as client:
         assert len(call(client, "q", list("abcdef"))) == 6
@@ -112,7 +112,7 @@ def test_a_call_that_cannot_wait_fails_at_once(call: Calls, clock: Clock, server
 def test_one_is_told_and_all_wait(call: Calls, clock: Clock, server: Server) -> None:
     """After one 429 with Retry-After nobody sends before the time, and then one after another."""
     server.plays(slow_down(7), GOOD)
-    clock.stands_still = True
+    clock.is_frozen = True
     with client_of(server, max_retries=0) as client:
         with pytest.raises(RateLimitError):
             call(client)

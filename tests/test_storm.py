@@ -103,7 +103,7 @@ def test_faults_of_every_kind(storm: Storm, clock: Clock, server: Server) -> Non
 @storms
 def test_a_storm_keeps_to_the_pace(storm: Storm, clock: Clock, server: Server) -> None:
     """Also where half of the requests are refused, retries keep to the pace that was set."""
-    clock.stands_still = True
+    clock.is_frozen = True
     server.plays(half(5, Reply(status=429)))
     options: dict[str, Any] = {"max_retries": RETRIES, "deadline": None}
     with client_of(server, requests_per_minute=CALLERS, **options) as client:
