@@ -43,7 +43,7 @@ adapters = cases(
 
 def made(kind: Kind, server: Server, **settings: Any) -> Any:
     """An adapter of that kind that asks the server."""
-    return kind(model="openrouter:m", api_key="the-key", base_url=server.url, **settings)  # type: ignore[arg-type]
+    return kind(model="openrouter:m", api_key="the-key", base_url=server.url, **settings)
 
 
 @adapters

@@ -15,7 +15,7 @@ import pytest
 from calls import KEYS, QUERY, TEXTS, Calls, client_of
 from cases import cases
 from fakes import override
-from loopback import Fault, Reply, Server, Step, ranking, running
+from loopback import Act, Fault, Reply, Server, Step, ranking, running
 from rerank_integrations import (
     AuthenticationError,
     BadGatewayError,
@@ -284,7 +284,7 @@ def test_a_refused_connection_is_typed(call: Calls, nobody: str, pauses: Sequenc
 
 
 @cases("fault", [Fault.DROP, Fault.HALF], ids=str)
-def test_a_broken_answer_is_typed(call: Calls, server: Server, fault: Fault) -> None:
+def test_a_broken_answer_is_typed(call: Calls, server: Server, fault: Act) -> None:
     """A connection that ends before the answer does is a TransportError with its cause."""
     server.plays(fault)
     with client_of(server, max_retries=0) as client, pytest.raises(TransportError) as caught:

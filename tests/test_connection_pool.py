@@ -123,6 +123,7 @@ def all_answered(ways: Ways, client: RerankClient, wire: Server, calls: int) -> 
         outcomes = at_once(ways, client, calls, timeout=httpx.Timeout(10, pool=0.2))
     finally:
         barrier.abort()
+        wire.plays(echoes)
     assert [one for one in outcomes if not isinstance(one, RerankResponse)] == []
 
 
@@ -133,7 +134,6 @@ def test_the_connection_used_last_is_used_next(ways: Ways, plain: Server) -> Non
     """Of several idle connections, the one used last serves the next call."""
     with client_of(plain.url, max_retries=0) as client:
         all_answered(ways, client, plain, 3)
-        plain.plays(echoes)
         for query in ("first", *NEXT):
             assert ways(client, query).id == query
         ways.close(client)
