@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import pytest
 
+_CLEARED = ("pauses", "heard", "caplog")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -28,8 +29,8 @@ def cases(
 ) -> Callable[[F], F]:
     """Like `pytest.mark.parametrize`, in one test: every case runs, and all that fail are reported.
 
-    Between two cases, fixtures start anew: what has `reset()` is reset, a list or caplog is
-    cleared, and each case has a `monkeypatch` and a `tmp_path` of its own.
+    Between two cases, fixtures start anew: what has `reset()` is reset, `pauses`, `heard` and
+    `caplog` are cleared, and each case has a `monkeypatch` and a `tmp_path` of its own.
     """
     axis = list(_axis([names] if isinstance(names, str) else list(names), list(values), ids))
     if isinstance(names, str) and "," in names:
@@ -114,7 +115,7 @@ class _fresh:  # noqa: N801  # a context manager
                 own[name].mkdir()
             elif self._number and hasattr(fixture, "reset"):
                 fixture.reset()
-            elif self._number and (isinstance(fixture, list) or name == "caplog"):
+            elif self._number and name in _CLEARED:
                 fixture.clear()
         return own
 

@@ -33,7 +33,7 @@ _INSIDES = {
     "ended_exactly": "_pool._Connection.ended_exactly",
     "make_reader": "_http_result.BodyReader.__init__",
     "read_body": "_http_result.BodyReader.add",
-    "end_body": "_http_result.BodyReader.answer",
+    "end_body": "_http_result.BodyReader.response",
 }
 
 

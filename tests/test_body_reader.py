@@ -94,7 +94,7 @@ def test_a_body_is_read(call: Calls, server: Server, coding: str, content: bytes
 @read_ones
 def test_a_body_is_read_byte_by_byte(coding: str, content: bytes) -> None:
     """A body is the same however it is cut into pieces."""
-    answer = reader_of(coding, (bytes([byte]) for byte in content)).answer()
+    answer = reader_of(coding, (bytes([byte]) for byte in content)).response()
     assert (answer.content, answer.problem) == (BODY, None)
 
 
@@ -112,7 +112,7 @@ def test_a_body_is_refused(call: Calls, server: Server, coding: str, content: by
 @refused_ones
 def test_a_body_is_refused_byte_by_byte(coding: str, content: bytes) -> None:
     """What is refused does not depend on how a body is cut into pieces."""
-    answer = reader_of(coding, (bytes([byte]) for byte in content), 503).answer()
+    answer = reader_of(coding, (bytes([byte]) for byte in content), 503).response()
     assert answer.problem
     assert (answer.status_code, answer.content) == (503, b"")
 

@@ -188,7 +188,7 @@ def prism_of_fixture() -> Iterator[Callable[[str], str]]:
 
 
 @pytest.mark.skipif(bool(prism.missing()), reason=prism.missing())
-@pytest.mark.xdist_group("prism")  # one worker starts it
+@pytest.mark.xdist_group("together")  # as in test_specs: one worker starts it
 @cases("case", [one for one in CASES if isinstance(one.answers, Prism)], ids=str)
 def test_prism_still_answers_so(tmp_path: Path, prism_of: Callable[[str], str], case: Case) -> None:
     """Recording from Prism again changes nothing."""

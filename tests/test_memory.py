@@ -229,7 +229,7 @@ def test_reading_an_echo() -> None:
         body = BodyReader(200, {"content-type": "application/json"}, request.size)
         for chunk in Chunks(content):
             body.add(chunk)
-        response = parse_response(part, body.answer())
+        response = parse_response(part, body.response())
     assert [result.index for result in response] == list(range(COUNT))
     within(peak, len(content), READING)
 
@@ -243,7 +243,7 @@ def test_reading_a_packed_echo() -> None:
         body = BodyReader(200, {"content-encoding": "gzip"}, request.size)
         for start in range(0, len(packed), CHUNK_PACKED):
             body.add(packed[start : start + CHUNK_PACKED])
-        response = parse_response(part, body.answer())
+        response = parse_response(part, body.response())
     assert len(response) == COUNT
     within(peak, len(content), READING)
 

@@ -272,7 +272,7 @@ def test_error_inside_shows_no_secret() -> None:
 
 def test_untrusted_answer_is_final() -> None:
     """An answer that cannot be trusted names the provider and is not asked for again."""
-    with pytest.raises(ResponseError, match="the answer of openrouter") as caught:
+    with pytest.raises(ResponseError, match="the response of openrouter") as caught:
         answered({})
     assert caught.value.is_retryable is False
 

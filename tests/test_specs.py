@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import shutil
 import socket
@@ -11,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import pytest
 
@@ -59,7 +61,7 @@ def missing() -> str:
 
 pytestmark = [
     pytest.mark.skipif(bool(missing()), reason=missing()),
-    pytest.mark.xdist_group("prism"),  # one worker starts it
+    pytest.mark.parametrize("call", ["sync", "asyncio"], indirect=True),
 ]
 
 
@@ -128,9 +130,29 @@ MAKES: dict[str, Make] = {"openrouter": openrouter, "together": together, "portk
 
 
 def for_gateways(**every: Any) -> Callable[[F], F]:
-    """A rule for each gateway and each of its cases."""
-    pairs = [(gateway, case) for gateway, found in every.items() for case in found]
-    return cases(("gateway", "case"), pairs)
+    """A rule for each case of each gateway, whose Prism one worker starts."""
+
+    def decorate(rule: F) -> F:
+        tests: dict[str, Any] = {
+            gateway: cases(("gateway", "case"), [(gateway, case) for case in found])(rule)
+            for gateway, found in every.items()
+        }
+
+        @functools.wraps(rule)
+        def test(of: str, **given: Any) -> None:
+            tests[of](**given)
+
+        own = [*inspect.signature(tests[next(iter(every))]).parameters.values()]
+        of = inspect.Parameter("of", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        marked: Any = test
+        del marked.__wrapped__
+        marked.__signature__ = inspect.Signature([of, *own])
+        gateways = [
+            pytest.param(name, marks=pytest.mark.xdist_group(name), id=name) for name in every
+        ]
+        return cast("F", pytest.mark.parametrize("of", gateways)(marked))
+
+    return decorate
 
 
 # Together's example ranks documents 0 and 2

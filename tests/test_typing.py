@@ -124,8 +124,10 @@ def test_jedi_lists_the_arguments(code: str, expected: set[str]) -> None:
         f"from rerank_integrations import OpenRouter, RerankClient\n"
         f"from rerank_integrations.langchain import RerankCompressor\n{code}"
     )
-    [signature] = script.get_signatures(3, len(code))
-    assert expected <= {parameter.name for parameter in signature.params}
+    signatures = script.get_signatures(3, len(code))
+    assert signatures
+    for signature in signatures:  # several where the result's type depends on the documents
+        assert expected <= {parameter.name for parameter in signature.params}
 
 
 @cases(

@@ -52,10 +52,10 @@ __all__ = [
     "OnPartial",
     "Provider",
     "Timeout",
-    "answered",
     "checked_arguments",
     "declared_init",
-    "failed",
+    "end_metadata",
+    "error_metadata",
     "given",
 ]
 # what the client says where the adapter does not
@@ -243,10 +243,10 @@ class Adapter(BaseModel):
         own_mistake = isinstance(error, ConfigurationError | InvalidRequestError)
         if self.on_error == "raise" or own_mistake:
             return False
-        log.warning("reranking failed, the documents keep their order: %s", error)
+        log.warning("reranking error_metadata, the documents keep their order: %s", error)
         return True
 
-    def _asked(self, count: int) -> dict[str, Any]:
+    def _start_metadata(self, count: int) -> dict[str, Any]:
         """What a trace says of a call when it begins."""
         ranker = self._ranker()
         return {
@@ -257,7 +257,7 @@ class Adapter(BaseModel):
         }
 
 
-def answered(response: RerankResponse) -> dict[str, Any]:
+def end_metadata(response: RerankResponse) -> dict[str, Any]:
     """What a trace says of a call when it has succeeded."""
     warnings = {"rerank_warnings": list(response.warnings)} if response.warnings else {}
     usage = {f"rerank_{name}": value for name, value in response.usage.counts().items()}
@@ -270,7 +270,7 @@ def answered(response: RerankResponse) -> dict[str, Any]:
     }
 
 
-def failed(error: RerankError) -> dict[str, Any]:
+def error_metadata(error: RerankError) -> dict[str, Any]:
     """What a trace says of a call when it has failed."""
     return {
         "rerank_request_id": getattr(error, "request_id", None),

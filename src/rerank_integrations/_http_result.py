@@ -74,7 +74,7 @@ class BodyReader:
         if self._coding in _GZIP:
             self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
         elif self._coding not in ("", "deflate"):
-            self.problem = f"its body is encoded as {coding[:50]!r}, which was not asked for"
+            self.problem = f"its body is encoded as {coding[:50]!r}, which was not requested"
 
     def add(self, chunk: bytes) -> None:
         """Add raw bytes."""
@@ -93,7 +93,7 @@ class BodyReader:
         self.problem = None
         self.add(content)
 
-    def answer(self) -> HTTPResponse:
+    def response(self) -> HTTPResponse:
         """The whole response, once its body has ended or has a problem."""
         is_cut_off = self._decoder is None or not self._decoder.eof
         if self._coding and self._raw_size and is_cut_off and not self.problem:
@@ -170,7 +170,7 @@ def response_in(error: Exception, request_size: int) -> HTTPResponse:
     with suppress(Exception):  # the hook did not read it
         content = response.content
     reader.add_decoded(content)
-    return reader.answer()
+    return reader.response()
 
 
 def rerank_error(

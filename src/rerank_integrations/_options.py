@@ -41,7 +41,7 @@ _LIMITS = (
     "requests_per_minute",
     "documents_per_minute",
 )
-# what stands in front of the gateways refuses bodies of about 100 MB; a third of it leaves room
+# the proxies in front of the gateways refuse bodies of about 100 MB; a third of it leaves room
 # for what they add, and less to send again after a failure
 MAX_REQUEST_BYTES = 32 * 2**20
 
@@ -104,7 +104,7 @@ class Options:
     """A full set of options, checked.
 
     Raises:
-        ConfigurationError: something that only the client's setup can cure.
+        ConfigurationError: something that only the client's setup can fix.
         InvalidRequestError: `top_n` or `rank_fields` out of range.
     """
 

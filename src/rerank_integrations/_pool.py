@@ -86,6 +86,7 @@ class _Connection:
         self._start = b""
         self._tail = b""
         self._may_have_more = False
+        self._tls: ssl.SSLObject | None = None  # of an event loop
 
     def begin(self, request: httpx.Request) -> None:
         """Count from here; a new connection is found by the `trace` extension."""
@@ -99,6 +100,8 @@ class _Connection:
     def connected(self, stream: Any) -> None:
         """Read from this stream from now on: a tunnel replaces the one to the proxy."""
         self.stream = stream
+        tls = stream.get_extra_info("ssl_object")
+        self._tls = tls if isinstance(tls, ssl.SSLObject) else None
         self.restart()
 
     def restart(self) -> None:
@@ -106,10 +109,10 @@ class _Connection:
         self._reads = self._bytes = self._head = 0
         self._start = self._tail = b""
 
-    def count(self, data: bytes, asked: int) -> None:
-        """Note what was read, of so many bytes asked for."""
+    def count(self, data: bytes, max_bytes: int) -> None:
+        """Note what was read, of at most `max_bytes`."""
         self._reads += 1
-        self._may_have_more = len(data) >= asked  # anyio keeps what does not fit
+        self._may_have_more = len(data) >= max_bytes  # anyio keeps what does not fit
         if not self._head:
             start = self._start + data
             end = start.find(b"\r\n\r\n")
@@ -157,11 +160,10 @@ class _Connection:
 
     def _has_decrypted_bytes(self) -> bool:
         """Whether TLS on an event loop holds bytes that came with the last response."""
-        tls = self.stream.get_extra_info("ssl_object")
-        if not isinstance(tls, ssl.SSLObject):
+        if self._tls is None:
             return False
         try:
-            tls.read(1)
+            self._tls.read(1)
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLError:

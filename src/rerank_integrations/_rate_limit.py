@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 _MINUTE = 60.0
-FAILURE_THRESHOLD = 5  # in a row, before an endpoint that has a stand-in is left alone
+FAILURE_THRESHOLD = 5  # in a row, before the circuit breaker opens
 COOLDOWN = 30.0  # seconds for which it is left alone, and after which one call tries again
 _GAP = 0.01  # seconds between those who return after a hold
 
@@ -29,7 +29,7 @@ class Reservation(float):
 
 
 class RateLimiter:
-    """What was sent to an endpoint of late, and how it fared.
+    """The rate limit, Retry-After and circuit breaker of one endpoint.
 
     Args:
         clock: seconds that only grow.
@@ -93,7 +93,7 @@ class RateLimiter:
             return None if latest is not None and goes - now > latest else goes - now
 
     def block_for(self, seconds: float) -> None:
-        """Nobody sends for so long: the endpoint has asked for it."""
+        """Send nothing for so many seconds: the server sent Retry-After."""
         with self._lock:
             until = self._clock() + seconds
             if until > self._held_until:
@@ -107,25 +107,25 @@ class RateLimiter:
         return max(goes, self._held_until) + self._behind * _GAP, self._behind + 1
 
     def record_failure(self) -> None:
-        """A call failed in a way that a stand-in may cure."""
+        """A call failed in a way that a fallback may fix."""
         with self._lock:
             self._failures += 1
             if self._failures >= FAILURE_THRESHOLD:
                 self._out_until = self._clock() + COOLDOWN
 
     def record_success(self) -> None:
-        """A call was answered."""
+        """A call succeeded."""
         with self._lock:
             self._failures = 0
             self._out_until = 0.0
 
     def is_open(self) -> bool:
-        """Whether it is left alone for now."""
+        """Whether the circuit breaker is open."""
         with self._lock:
             return self._failures >= FAILURE_THRESHOLD and self._clock() < self._out_until
 
     def blocks_call(self) -> bool:
-        """The same; when the break is over, one caller is told no, and has to try."""
+        """Whether the breaker blocks this call; after the cooldown one call may pass as a probe."""
         with self._lock:
             if self._failures < FAILURE_THRESHOLD:
                 return False

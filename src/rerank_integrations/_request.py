@@ -27,13 +27,13 @@ from rerank_integrations.fields import (
     texts_of,
 )
 from rerank_integrations.images import WireImage
-from rerank_integrations.models import listed
+from rerank_integrations.models import as_list
 from rerank_integrations.providers.base import HTTPRequest
 
 Piece: TypeAlias = bytes | WireImage
 """JSON, or an image whose tail becomes JSON when the request is sent."""
 
-# stands for an image until the JSON is cut there; nobody can write it into a document
+# the place of an image until the JSON is cut there; nobody can write it into a document
 _IMAGE = f"image-{os.urandom(16).hex()}"
 _IMAGE_JSON = _IMAGE.encode()
 _IMAGE_QUOTED = b'"%b"' % _IMAGE_JSON
@@ -57,7 +57,7 @@ class Chunk:
     Attributes:
         options: what the call was made with.
         documents: all documents of the call, the caller's own objects.
-        sent: for each document on the wire, its index in `documents`.
+        sent: for each document that is sent, its index in `documents`.
         body: what is sent, with images still to be encoded.
     """
 
@@ -96,7 +96,7 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
     Raises:
         InvalidRequestError: an empty query, no list of documents, a document that cannot be sent.
     """
-    given = listed(documents)
+    given = as_list(documents)
     if not given:
         return RequestPlan(options)
     asked = _checked_query(query)
@@ -255,7 +255,7 @@ def _split_bodies(options: Options, query: str, ready: EncodedDocuments) -> list
 
 
 def size_of(pieces: Sequence[Piece]) -> int:
-    """The bytes that the pieces have on the wire."""
+    """The bytes of the pieces when they are sent."""
     return sum(p.size if isinstance(p, WireImage) else len(p) for p in pieces)
 
 
@@ -275,7 +275,7 @@ def join_pieces(pieces: Sequence[Piece]) -> Iterator[bytes]:
 
 
 class _BodyTemplate:
-    """What stands around the documents: the same for all bodies of a call, but for `top_n`."""
+    """The body without its documents: the same for all requests of a call, except `top_n`."""
 
     def __init__(self, options: Options, query: str, ready: EncodedDocuments) -> None:
         self.has_images = ready.has_images

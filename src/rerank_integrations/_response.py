@@ -58,7 +58,7 @@ _USUAL = SchemaValidator(
     )
 )
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
-_LONGEST = 500  # characters of the far side's words that an error repeats
+_LONGEST = 500  # characters of the server's message that an error repeats
 _SHORTEST_SECRET = 6  # a shorter header value is too common a word to cut out
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
@@ -66,7 +66,7 @@ _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 def parse_response(
     chunk: Chunk, response: HTTPResponse, attempts: tuple[Attempt, ...] = ()
 ) -> RerankResponse:
-    """The response that an answer holds; `attempts` are the requests that led to it.
+    """The RerankResponse in an HTTP response; `attempts` are the requests that led to it.
 
     Raises:
         StatusError: an error status.
@@ -106,10 +106,10 @@ def merge_responses(
 ) -> RerankResponse:
     """One response of what came of a call's parts: the best of all, ties in the caller's order.
 
-    Counts of usage are added up; ids are listed, with commas.
+    Counts of usage are added up; ids are as_list, with commas.
 
     Raises:
-        RerankError: the first error, where no chunk was answered.
+        RerankError: the first error, if no chunk succeeded.
     """
     if len(outcomes) == 1 and not (plan.skipped or plan.warnings):
         [outcome] = outcomes
@@ -134,8 +134,8 @@ def merge_responses(
         results=tuple(results[: options.top_n]),
         model=said.model if said else options.model,
         provider=said.provider if said else options.provider.name,
-        id=_listed(response.id for response in responses),
-        request_id=_listed(response.request_id for response in responses),
+        id=_join_values(response.id for response in responses),
+        request_id=_join_values(response.request_id for response in responses),
         usage=_summed([response.usage for response in responses]),
         skipped=plan.skipped,
         warnings=tuple(dict.fromkeys([*plan.warnings, *_warnings(responses, errors)])),
@@ -165,7 +165,7 @@ def secrets_of(chunk: Chunk) -> Secret[list[str]]:
 
 def _invalid(chunk: Chunk, why: str) -> ResponseError:
     words = redact(why, secrets_of(chunk))
-    return ResponseError(f"the answer of {chunk.options.provider.name} cannot be used: {words}")
+    return ResponseError(f"the response of {chunk.options.provider.name} cannot be used: {words}")
 
 
 def _parse_fast(response: HTTPResponse) -> Mapping[str, Any] | None:
@@ -177,7 +177,7 @@ def _parse_fast(response: HTTPResponse) -> Mapping[str, Any] | None:
 
 
 def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
-    """The answer in the usual form, if there is any way to read it."""
+    """The response in the usual form, if there is any way to read it."""
     payload = _NOT_JSON
     with suppress(ValueError):
         payload = from_json(response.content)
@@ -185,7 +185,7 @@ def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
         kind = response.headers.get("content-type", "no content type")
         what = f"not JSON ({kind})" if response.content else "empty"
         raise _invalid(chunk, f"its body is {what}")
-    if isinstance(payload, list):  # text-embeddings-inference and SGLang answer a bare list
+    if isinstance(payload, list):  # text-embeddings-inference and SGLang return a bare list
         payload = {"results": payload}
     if not isinstance(payload, Mapping):
         raise _invalid(chunk, "its body is not an object")
@@ -259,14 +259,14 @@ def _summed(usages: Sequence[Usage]) -> Usage:
     return Usage(**counts, raw={"requests": raws} if raws else {})
 
 
-def _listed(ids: Iterable[str | None]) -> str | None:
+def _join_values(ids: Iterable[str | None]) -> str | None:
     return ", ".join(text for text in ids if text) or None
 
 
 def status_error(
     provider: Provider, response: HTTPResponse, secrets: Secret[list[str]]
 ) -> StatusError:
-    """The exception for an answer with an error status.
+    """The exception for a response with an error status.
 
     Args:
         provider: adds what only it knows.

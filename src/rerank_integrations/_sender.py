@@ -169,7 +169,7 @@ class Sender(_Clients):
                     if reader.problem:
                         break
                     _pool.shortened(None, ends)
-            return reader.answer()
+            return reader.response()
         except Exception as error:  # noqa: BLE001  # a hook may raise anything
             return response_in(error, request.size)
         finally:
@@ -209,7 +209,7 @@ class AsyncSender(_Clients):
                     reader.add(chunk)
                     if reader.problem:
                         break
-            return reader.answer()
+            return reader.response()
         except Exception as error:  # noqa: BLE001  # a hook may raise anything
             return response_in(error, request.size)
         finally:

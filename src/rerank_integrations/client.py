@@ -29,7 +29,7 @@ from rerank_integrations._secrets import Secret
 from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
-from rerank_integrations.models import DocumentInput, DocumentT, RerankResponse, listed
+from rerank_integrations.models import DocumentInput, DocumentT, RerankResponse, as_list
 from rerank_integrations.providers.base import Provider
 
 _OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body")
@@ -53,7 +53,7 @@ class RerankClient:
             never followed.
         async_http_client: the same with `httpx.AsyncClient`; a callable is called once for each
             event loop.
-        fallbacks: who answers when the provider fails, one after another: "provider:model", with
+        fallbacks: models or clients that rank if the provider fails, in order: a name, with
             the settings of this client but its headers and body keys, or a client with its own.
             What is wrong with the call itself is raised at once. The time is shared: with one
             fallback the provider has half of the deadline.
@@ -62,10 +62,10 @@ class RerankClient:
             `"a.b"` is field b of field a. None ranks by all of a document's fields.
         timeout: seconds for each phase of a request, or an `httpx.Timeout`; None waits for ever.
             By default 5 s to connect and 30 s for the rest, or what your `http_client` has.
-        deadline: seconds for the whole call, retries and pauses included, 60 by default; None
+        deadline: seconds for the whole call, retries and waits included, 60 by default; None
             for no limit.
-        max_retries: how often a request is sent again after a failure that may pass, 2 by
-            default. A request whose answer was lost may be billed again.
+        max_retries: how often a request is retried after a transient failure, 2 by
+            default. A request whose response was lost may be billed again.
         retry_on_timeout: whether a request that timed out while its response was awaited is sent
             again, True by default. False spares a server with a queue of its own, which may still
             be working on the first request.
@@ -83,7 +83,7 @@ class RerankClient:
         max_request_bytes: the same for the size of a request's body; 32 MiB by default.
         max_concurrency: how many requests of one call are on their way at once, 4 by default.
         on_partial: when one request of several fails, "raise" fails the call; "keep" ranks what
-            was answered, and names the documents that are missing in the response.
+            succeeded, and lists the documents that are missing in the response.
         requests_per_minute: how many requests this client and its copies send in any minute, in
             all threads and tasks together; the rest wait. None for no limit.
         documents_per_minute: the same for documents.
@@ -266,9 +266,9 @@ class RerankClient:
 
         Raises:
             InvalidRequestError: refused here; nothing was sent.
-            TransportError: no complete answer came.
-            ResponseError: an answer came that cannot be trusted.
-            StatusError: the provider answered with an error.
+            TransportError: no complete response.
+            ResponseError: a 2xx response that cannot be trusted.
+            StatusError: the server returned an error status.
         """
         make_call = self._prepare(query, documents, given(locals()))
         self._transport.check_open()
@@ -469,7 +469,7 @@ class RerankClient:
         if not self._fallbacks:
             plan = plan_request(options, query, documents)
             return lambda _: rerank_call(plan, self._transport)
-        given = listed(documents)
+        given = as_list(documents)
         own = plan_request(options, query, given)
         shared: Any = {name: changes[name] for name in changes if name not in _OF_ONE_PROVIDER}
         for name in ("top_n", "rank_fields", "deadline"):

@@ -1,13 +1,13 @@
 """Everything that can go wrong, as one family of exceptions.
 
 RerankError
-├── ConfigurationError         the client was set up wrongly; the message holds the cure
+├── ConfigurationError         the client was set up wrongly; the message says the fix
 ├── InvalidRequestError        refused here, before anything was sent
 │   └── UnsupportedDocumentError   a document that this endpoint cannot take
-├── TransportError             no complete answer came
+├── TransportError             no complete response
 │   └── RerankTimeoutError         in time
-├── ResponseError              a 2xx answer that cannot be trusted
-└── StatusError                the far side answered with an error status
+├── ResponseError              a 2xx response that cannot be trusted
+└── StatusError                the server returned an error status
     ├── BadRequestError            400, 422
     │   └── ImageError                 `code` is the vendor's image error type
     ├── AuthenticationError        401
@@ -62,7 +62,7 @@ class UnsupportedDocumentError(InvalidRequestError):
 
 
 class TransportError(RerankError):
-    """No complete answer came: refused, dropped, unreachable; `__cause__` says more."""
+    """No complete response: refused, dropped, unreachable; `__cause__` says more."""
 
     def __init__(self, message: str = "", *, is_retryable: bool = True) -> None:
         super().__init__(message)
@@ -84,19 +84,19 @@ class RerankTimeoutError(TransportError, TimeoutError):
 
 
 class ResponseError(RerankError):
-    """A 2xx answer that cannot be trusted: not JSON, an error inside, a wrong index or score."""
+    """A 2xx response that cannot be trusted: not JSON, an error inside, a wrong index or score."""
 
 
 class StatusError(RerankError):
-    """The far side answered with an error status.
+    """The server returned an error status.
 
     Attributes:
         status_code: the HTTP status.
         provider: the name of our provider, such as "openrouter".
-        message: the far side's own words, without keys and image data, shortened.
+        message: the server's error message, redacted and truncated.
         code: the vendor's own error code, as text, where there is one.
         request_id: the vendor's id of this request, where there is one.
-        retry_after: seconds that the far side asked us to wait, where it did.
+        retry_after: seconds to wait, from Retry-After or the like, if the server sent it.
         is_retryable: whether the same request may succeed later.
     """
 
@@ -123,11 +123,11 @@ class StatusError(RerankError):
 
 
 class BadRequestError(StatusError):
-    """400 or 422: the far side did not understand the request."""
+    """400 or 422: the server rejected the request."""
 
 
 class ImageError(BadRequestError):
-    """The far side could not use an image; `code` is its error type, such as `image_too_large`."""
+    """The server could not use an image; `code` is its error type, such as `image_too_large`."""
 
 
 class AuthenticationError(StatusError):
@@ -147,7 +147,7 @@ class NotFoundError(StatusError):
 
 
 class PayloadTooLargeError(StatusError):
-    """413: the request is larger than the far side takes."""
+    """413: the request is larger than the server takes."""
 
 
 class RateLimitError(StatusError):
@@ -155,11 +155,11 @@ class RateLimitError(StatusError):
 
 
 class ServerError(StatusError):
-    """5xx: the far side failed."""
+    """5xx: the server failed."""
 
 
 class BadGatewayError(ServerError):
-    """502: the gateway got no good answer from the model's host."""
+    """502: the gateway got no valid response from the model's host."""
 
 
 class ServiceUnavailableError(ServerError):
@@ -167,7 +167,7 @@ class ServiceUnavailableError(ServerError):
 
 
 class ProviderTimeoutError(ServerError):
-    """408, 504 or 524: the far side ran out of time."""
+    """408, 504 or 524: the server timed out."""
 
 
 class OverloadedError(ServerError):

@@ -1,4 +1,4 @@
-"""Images as they go on the wire: an http(s) URL, or a data URI made from bytes."""
+"""Images as they are sent: an http(s) URL, or a data URI made from bytes."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class WireImage(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of the tail on the wire."""
+        """Bytes of the tail when it is sent."""
         if isinstance(self.tail, str):
             return len(self.tail) - self.start
         return 4 * math.ceil(len(self.tail) / 3)
 
     def encoded(self) -> bytes:
-        """The tail as it goes on the wire."""
+        """The tail as it is sent."""
         if isinstance(self.tail, str):
             return self.tail[self.start :].encode("ascii")
         return binascii.b2a_base64(self.tail, newline=False)

@@ -22,10 +22,10 @@ from rerank_integrations._adapter import (
     OnPartial,
     Provider,
     Timeout,
-    answered,
     checked_arguments,
     declared_init,
-    failed,
+    end_metadata,
+    error_metadata,
     given,
 )
 from rerank_integrations.client import RerankClient
@@ -35,7 +35,7 @@ from rerank_integrations.models import (
     RerankDocument,
     RerankResponse,
     RerankResult,
-    listed,
+    as_list,
     without_image_data,
 )
 
@@ -122,9 +122,12 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
 
     Args:
         model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"`.
-        client: a RerankClient instead of a model, for all that a name cannot say.
+        client: a RerankClient in place of `model`, `provider`, `api_key`, `base_url` and
+            `fallbacks`.
+        provider: a provider object, for `model` alone.
         api_key: the key for `model`; from the provider's environment variable when None.
         base_url: another address for `model`.
+        fallbacks: models or clients that rank if the provider fails.
         top_n: how many to keep; where not given, as the client says.
         rank_fields: names of metadata fields to rank by, in order; `"text"` is `page_content`,
             `"a.b"` a nested value. Without it `page_content` is ranked alone.
@@ -139,8 +142,12 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             sends no images.
         document_to_input: makes what is ranked out of a document, instead of all of the above.
 
+    The other arguments are the settings of `RerankClient`, for the calls of this adapter; what is
+    not given is as the client says.
+
     Raises:
-        pydantic.ValidationError: an unknown argument, no key, neither or both of model and client.
+        ConfigurationError: an unknown argument; the message says which was probably meant.
+        pydantic.ValidationError: no key, a wrong value, neither or both of model and client.
     """
 
     model_config = Adapter.model_config  # Serializable would ignore unknown arguments
@@ -236,12 +243,12 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             return []
         manager = CallbackManager.configure(_around(callbacks), local_tags=_TAGS)
         if manager.handlers:
-            manager.add_metadata(self._asked(len(found)), inherit=False)
+            manager.add_metadata(self._start_metadata(len(found)), inherit=False)
         run = manager.on_retriever_start(None, query, name=type(self).__name__)
         try:
             response = self.rerank(found, query)
         except RerankError as error:
-            run.metadata.update(failed(error))
+            run.metadata.update(error_metadata(error))
             run.on_retriever_error(error)
             if not self._passes(error):
                 raise
@@ -252,8 +259,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             raise
         kept = self._with_scores(response)
         if run.handlers:
-            run.metadata.update(answered(response))
-            run.on_retriever_end(list(map(_shown, kept)))
+            run.metadata.update(end_metadata(response))
+            run.on_retriever_end(list(map(_redact, kept)))
         return kept
 
     async def acompress_documents(
@@ -265,12 +272,12 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             return []
         manager = AsyncCallbackManager.configure(_around(callbacks), local_tags=_TAGS)
         if manager.handlers:
-            manager.add_metadata(self._asked(len(found)), inherit=False)
+            manager.add_metadata(self._start_metadata(len(found)), inherit=False)
         run = await manager.on_retriever_start(None, query, name=type(self).__name__)
         try:
             response = await self.arerank(found, query)
         except RerankError as error:
-            run.metadata.update(failed(error))
+            run.metadata.update(error_metadata(error))
             await run.on_retriever_error(error)
             if not self._passes(error):
                 raise
@@ -281,8 +288,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             raise
         kept = self._with_scores(response)
         if run.handlers:
-            run.metadata.update(answered(response))
-            await run.on_retriever_end(list(map(_shown, kept)))
+            run.metadata.update(end_metadata(response))
+            await run.on_retriever_end(list(map(_redact, kept)))
         return kept
 
     @checked_arguments
@@ -312,7 +319,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
-        """The provider's whole answer: scores, usage, request id; documents come first here.
+        """The whole response: scores, usage, request id; documents come first here.
 
         Args:
             documents: LangChain documents, or whatever `RerankClient.rerank` takes.
@@ -325,7 +332,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         with errors_of_both_families():
             found = _listed(documents)
             response = self._ranker().rerank(query, self._inputs(found, own), **own)
-        return _about(found, response)
+        return _restore_documents(found, response)
 
     @checked_arguments
     async def arerank(
@@ -359,7 +366,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         with errors_of_both_families():
             found = _listed(documents)
             response = await self._ranker().arerank(query, self._inputs(found, own), **own)
-        return _about(found, response)
+        return _restore_documents(found, response)
 
     @overload
     def as_runnable(self, retriever: None = None) -> RerankRunnable: ...
@@ -534,7 +541,7 @@ def _listed(documents: object) -> Sequence[Any]:
             f"documents must be a list of documents, not one {type(documents).__name__}; "
             "they come first, then the query"
         )
-    return listed(documents)
+    return as_list(documents)
 
 
 @errors_of_both_families()
@@ -549,7 +556,9 @@ def _documents(documents: object) -> Sequence[Document]:
     return found
 
 
-def _about(documents: Sequence[DocumentT], response: RerankResponse) -> RerankResponse[DocumentT]:
+def _restore_documents(
+    documents: Sequence[DocumentT], response: RerankResponse
+) -> RerankResponse[DocumentT]:
     """The response with the objects that the caller passed, not what was made of them."""
     results = (
         RerankResult(result.index, result.relevance_score, documents[result.index])
@@ -558,7 +567,7 @@ def _about(documents: Sequence[DocumentT], response: RerankResponse) -> RerankRe
     return replace(response, results=tuple(results))
 
 
-def _shown(document: Document) -> Document:
+def _redact(document: Document) -> Document:
     """The document as a trace may hold it: a plain one, for a subclass may hold images."""
     text, metadata = without_image_data((document.page_content, document.metadata))
     return Document(text, id=document.id, metadata=metadata)

@@ -29,10 +29,10 @@ from rerank_integrations._adapter import (
     OnPartial,
     Provider,
     Timeout,
-    answered,
     checked_arguments,
     declared_init,
-    failed,
+    end_metadata,
+    error_metadata,
     given,
 )
 from rerank_integrations.client import RerankClient
@@ -41,7 +41,7 @@ from rerank_integrations.errors import (
     RerankError,
     UnsupportedDocumentError,
 )
-from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse, listed
+from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse, as_list
 
 try:
     from llama_index.core.callbacks import CallbackManager
@@ -74,26 +74,29 @@ dispatcher = get_dispatcher(__name__)
 MetadataModeName: TypeAlias = Literal["all", "embed", "llm", "none"]
 
 End = Callable[[list[NodeWithScore], dict[str, Any]], list[NodeWithScore]]
-"""Told what was kept and what a trace says of it; returns what was kept."""
+"""Takes the nodes to keep and the metadata of the trace; returns these nodes."""
 
 
 class RerankPostprocessor(Adapter, BaseNodePostprocessor):
     """Keeps the nodes that a rerank model finds most relevant, best first.
 
     Each comes in a new `NodeWithScore` around the same node; blank ones are left out. A node's
-    image, as base64, URL or file, is ranked together with its text. Every call is told to both
-    event channels, with provider, usage and request id in the events' tags. A pickle holds the
+    image, as base64, URL or file, is ranked together with its text. Every call emits events on both
+    event APIs, with provider, usage and request id in the events' tags. A pickle holds the
     key in clear text; no other dump holds it.
 
     Args:
         model: "provider:model", such as `"together:Salesforce/Llama-Rank-V1"`.
-        client: a RerankClient instead of a model, for all that a name cannot say.
+        client: a RerankClient in place of `model`, `provider`, `api_key`, `base_url` and
+            `fallbacks`.
+        provider: a provider object, for `model` alone.
         api_key: the key for `model`; from the provider's environment variable when None.
         base_url: another address for `model`.
+        fallbacks: models or clients that rank if the provider fails.
         top_n: how many to keep; where not given, as the client says.
         rank_fields: names of metadata fields to rank by, in order; `"text"` is the node's own
             text. Without it the node is ranked by its content in `metadata_mode`.
-        metadata_mode: which metadata stands in the content that is ranked without `rank_fields`.
+        metadata_mode: which metadata is part of the content that is ranked without `rank_fields`.
             EMBED leaves out a `file_path` that is absolute: it tells of your disk. ALL sends it.
         allow_local_images: read images that are local files: True, or a directory that they must
             be in. A `file:` URL and a path in the metadata are never read.
@@ -104,8 +107,12 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             back as they are, with a logged warning. Mistakes made on this side are raised.
         on_image: "raise" or "text", where the provider takes text only; as the client says.
 
+    The other arguments are the settings of `RerankClient`, for the calls of this adapter; what is
+    not given is as the client says.
+
     Raises:
-        pydantic.ValidationError: an unknown argument, no key, neither or both of model and client.
+        ConfigurationError: an unknown argument; the message says which was probably meant.
+        pydantic.ValidationError: no key, a wrong value, neither or both of model and client.
     """
 
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
@@ -211,14 +218,14 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         if not found:
             return []
         query = _query_text(query_bundle)
-        with self._told(found, query) as end:
+        with self._instrument(found, query) as end:
             try:
                 response = self._ranker().rerank(query, self._inputs(found), **self._options())
             except RerankError as error:
                 if not self._passes(error):
                     raise
-                return end(found[: self._top_n()], failed(error))
-            return end(self._ranked(found, response), answered(response))
+                return end(found[: self._top_n()], error_metadata(error))
+            return end(self._ranked(found, response), end_metadata(response))
 
     @dispatcher.span
     async def _apostprocess_nodes(
@@ -228,18 +235,18 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         if not found:
             return []
         query = _query_text(query_bundle)
-        with self._told(found, query) as end:
+        with self._instrument(found, query) as end:
             try:
                 inputs = await self._ainputs(found)
                 response = await self._ranker().arerank(query, inputs, **self._options())
             except RerankError as error:
                 if not self._passes(error):
                     raise
-                return end(found[: self._top_n()], failed(error))
-            return end(self._ranked(found, response), answered(response))
+                return end(found[: self._top_n()], error_metadata(error))
+            return end(self._ranked(found, response), end_metadata(response))
 
     @contextmanager
-    def _told(self, nodes: Sequence[NodeWithScore], query: str) -> Iterator[End]:
+    def _instrument(self, nodes: Sequence[NodeWithScore], query: str) -> Iterator[End]:
         """Tell both event channels of a call; later changes of list, order or score stay out."""
         if not (_has_listeners() or self.callback_manager.handlers):
             yield lambda kept, _: kept
@@ -250,7 +257,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             nodes=_copies(nodes),
             top_n=top_n,
             model_name=name,
-            tags=self._asked(len(nodes)),
+            tags=self._start_metadata(len(nodes)),
         )
         dispatcher.event(start)
         payload: dict[str, Any] = {
@@ -399,7 +406,7 @@ def _image(node: BaseNode) -> _Image | None:
 
 
 def _checked(nodes: object) -> list[NodeWithScore]:
-    found = [nodes] if isinstance(nodes, BaseNode | NodeWithScore) else listed(nodes)
+    found = [nodes] if isinstance(nodes, BaseNode | NodeWithScore) else as_list(nodes)
     for item in found:
         if not isinstance(item, NodeWithScore) or item is nodes:
             raise InvalidRequestError(

@@ -248,7 +248,7 @@ class RerankResponse(_JSON, Generic[T_co]):
         results: best first, at most `top_n`.
         model: the model that the provider says it used, else the one asked for.
         provider: who served the call, as the gateway names it, else the name of our provider.
-        id: the provider's id of the answer.
+        id: the provider's id of the response.
         request_id: the id to quote to the provider's support.
         usage: what the call cost.
         skipped: indexes of blank documents, which were not sent.
@@ -358,7 +358,7 @@ def _content(file: Path) -> bytes:
     return file.read_bytes()
 
 
-def listed(documents: object) -> Sequence[Any]:
+def as_list(documents: object) -> Sequence[Any]:
     """The documents, read once.
 
     Raises:

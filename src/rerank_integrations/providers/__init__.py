@@ -1,4 +1,4 @@
-"""The providers, one module each, found by the name that stands before the `:` of a model."""
+"""The providers, one module each, found by the name before the `:` of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every provider answers: where to send, who asks, and what differs from the common body."""
+"""What every provider defines: URL, headers, and what differs from the common body."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class HTTPResponse(NamedTuple):
     content: bytes | bytearray
     problem: str | None = None
 
-    def __repr__(self) -> str:  # an answer may echo images
-        return f"<answer {self.status_code}, {len(self.content)} bytes>"
+    def __repr__(self) -> str:  # a response may echo images
+        return f"<HTTPResponse {self.status_code}, {len(self.content)} bytes>"
 
 
 class HTTPRequest(NamedTuple):
@@ -142,7 +142,7 @@ class Provider(metaclass=_CheckedArguments):
 
     @property
     def handler(self) -> Callable[[bytes], HTTPResponse] | None:
-        """Answers a body in-process; None for an endpoint that is reached over the network."""
+        """Ranks a request body in this process; None for an endpoint on the network."""
         return None
 
     def headers(self) -> dict[str, str]:
@@ -150,7 +150,7 @@ class Provider(metaclass=_CheckedArguments):
         return {}
 
     def secrets(self) -> list[str]:
-        """What must not appear in a message, although the far side may repeat it."""
+        """What must not appear in a message, although the server may repeat it."""
         values = (getattr(self, name) for name in self.secret_arguments)
         return [v.get_secret_value() for v in values if isinstance(v, SecretStr)]
 
@@ -188,9 +188,9 @@ class Provider(metaclass=_CheckedArguments):
         """The failure with what only this provider's documentation knows about it."""
         return failure
 
-    def warnings(self, answer: HTTPResponse) -> tuple[str, ...]:
-        """What the caller should know although the answer is a success."""
-        del answer
+    def warnings(self, response: HTTPResponse) -> tuple[str, ...]:
+        """What the caller should know although the call succeeded."""
+        del response
         return ()
 
 

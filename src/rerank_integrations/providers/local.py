@@ -1,4 +1,4 @@
-"""The embedded engine: a scorer in this process that answers the same bytes as a gateway."""
+"""A scorer in this process, with the request and response bodies of a gateway."""
 
 from __future__ import annotations
 

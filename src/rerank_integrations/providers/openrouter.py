@@ -132,7 +132,7 @@ class OpenRouter(RemoteProvider):
         super().__post_init__()
 
     def takes_images(self, model: str) -> bool:
-        """OpenRouter takes them for every model, and answers 400 where one does not see."""
+        """OpenRouter takes them for every model, and returns 400 for a text-only one."""
         del model
         return True
 

@@ -167,9 +167,9 @@ class Portkey(RemoteProvider):
         repeated = failure.headers.get("x-portkey-retry-attempt-count") == "-1"
         return failure._replace(is_retryable=False) if permanent or repeated else failure
 
-    def warnings(self, answer: HTTPResponse) -> tuple[str, ...]:
-        """Say that a guardrail failed although the answer was let through."""
-        if answer.status_code == _GUARDRAIL_FAILED:
+    def warnings(self, response: HTTPResponse) -> tuple[str, ...]:
+        """Say that a guardrail failed although the response was passed on."""
+        if response.status_code == _GUARDRAIL_FAILED:
             return ("a Portkey guardrail failed on this call but let it through",)
         return ()
 

@@ -14,7 +14,7 @@ class VLLM(RemoteProvider):
     """https://docs.vllm.ai/en/latest/serving/openai_compatible_server/, its rerank API.
 
     A document with an image goes as content parts, the image first, as in a chat message; servers
-    that take a list of strings only answer 400 to it.
+    that take a list of strings only return 400.
 
     Args:
         api_key: the key that the server was started with; from `VLLM_API_KEY` when None, and
