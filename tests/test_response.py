@@ -401,6 +401,6 @@ def test_error_status_stays_out_of_local_variables() -> None:
     assert (PIXELS in shown, KEY in shown) == (False, False)
 
 
-def test_repr_of_an_answer() -> None:
-    """An answer's repr shows its status and size only."""
-    assert repr(HTTPResponse(200, {"a": "b"}, b"12345")) == "<answer 200, 5 bytes>"
+def test_repr_of_a_response() -> None:
+    """A response's repr shows its status and size only."""
+    assert repr(HTTPResponse(200, {"a": "b"}, b"12345")) == "<HTTPResponse 200, 5 bytes>"
