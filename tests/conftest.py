@@ -1,12 +1,21 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests; those of a framework are in its support module."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import settings
+
+from calls import KEYS, LOOPS, AsyncCalls, Calls, SyncCalls
+from fakes import Clock, sleepless, use_clock
+from loopback import Server, echoes, running, tls_context
+
+pytest_plugins = ["langchain_support", "llama_index_support", "docs_support"]
 
 settings.register_profile("untimed", deadline=None)  # a loaded machine is no failure
 settings.load_profile("untimed")
@@ -28,8 +37,6 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Any]:
     """Each async test runs on asyncio's event loop and on uvloop's."""
-    from server import LOOPS  # with the paths that pytest has set
-
     return LOOPS
 
 
@@ -39,3 +46,66 @@ def pytest_recording_configure(vcr: Any) -> None:
     from cassettes.replay import prepared  # for the tests that have a cassette
 
     prepared(vcr)
+
+
+@pytest.fixture(name="server")
+def server_fixture() -> Iterator[Server]:
+    """A server that ranks every document, until it is told another script."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(name="second")
+def second_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """The server of Together, for whoever names that provider."""
+    with running() as server:
+        monkeypatch.setenv(KEYS["together"], "the-second-key")
+        monkeypatch.setenv("TOGETHER_BASE_URL", server.url)
+        yield server
+
+
+@pytest.fixture(name="nobody")
+def nobody_fixture() -> Iterator[str]:
+    """An address that refuses connections."""
+    with running(door="shut") as server:
+        yield server.url
+
+
+@pytest.fixture(name="context")
+def context_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The TLS context of a server on 127.0.0.1 that the environment trusts."""
+    authority, file = trustme.CA(), tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(file)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    return tls_context(authority)
+
+
+@pytest.fixture(name="plain")
+def plain_fixture() -> Iterator[Server]:
+    """A server without TLS whose responses have the query as their id."""
+    with running(echoes) as server:
+        yield server
+
+
+@pytest.fixture(name="call", params=["sync", *LOOPS])
+def call_fixture(request: pytest.FixtureRequest) -> Iterator[Calls]:
+    """Calls a client without an event loop, and on each kind of event loop."""
+    if request.param == "sync":
+        yield SyncCalls()
+        return
+    with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+        yield AsyncCalls(runner)
+
+
+@pytest.fixture(name="pauses")
+def pauses_fixture(monkeypatch: pytest.MonkeyPatch) -> Sequence[float]:
+    """The seconds that a client would have slept, which it does not."""
+    return sleepless(monkeypatch)
+
+
+@pytest.fixture(name="clock")
+def clock_fixture(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of every call and of every client that is made after it."""
+    clock = Clock()
+    use_clock(monkeypatch, clock)
+    return clock

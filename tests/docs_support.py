@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server import Received, Reply, Server, running
+from loopback import Received, Reply, Server, running
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -14,9 +14,9 @@ from langchain_core.runnables import Runnable
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.schemas import Run
 
+from loopback import Server
 from rerank_integrations import Local, RerankClient, RerankResponse
 from rerank_integrations.langchain import RerankCompressor
-from server import Server
 
 KEY = "sk-0123456789"
 QUERY = "red bicycle"

@@ -21,9 +21,9 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.core.tools import RetrieverTool
 from pydantic import Field
 
+from loopback import Server
 from rerank_integrations import Local, RerankClient
 from rerank_integrations.llama_index import RerankPostprocessor
-from server import Server
 
 KEY = "sk-0123456789"
 QUERY = "red bicycle"

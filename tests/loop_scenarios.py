@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
-from hanging import client_at, hanging
+from loopback import looping
 from rerank_integrations import OpenRouter, RerankClient
 
 TEXTS = ("apple pie", "a red bicycle", "a blue car")
@@ -77,7 +77,10 @@ def cancelled(new_loop: NewLoop, url: str) -> None:
     """Cancel calls that wait for their response, and go on."""
 
     async def cancels() -> None:
-        async with hanging("before") as server, client_at(server, deadline=None) as client:
+        async with (
+            looping(hangs="before") as server,
+            client_of(server.url, deadline=None) as client,
+        ):
             tasks = [asyncio.create_task(client.arerank("q", TEXTS)) for _ in range(AT_ONCE)]
             await server.until_asked(AT_ONCE)
             for task in tasks:
@@ -146,7 +149,10 @@ def in_flight_at_exit(new_loop: NewLoop, url: str) -> None:
     asked = threading.Event()
 
     async def waits() -> None:
-        async with hanging("before") as server, client_at(server, deadline=None) as waiting:
+        async with (
+            looping(hangs="before") as server,
+            client_of(server.url, deadline=None) as waiting,
+        ):
             tasks = [asyncio.create_task(waiting.arerank("q", TEXTS)) for _ in range(3)]
             threading.Thread(target=waiting.rerank, args=("q", TEXTS), daemon=True).start()
             await server.until_asked(4)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageColor, ImageDraw
 
-from server import Received, Reply
+from loopback import Received, Reply
 
 SIZE = (120, 160)
 ADDRESS = "https://report.example/"

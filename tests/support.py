@@ -1,16 +1,20 @@
-"""What the tests of the pure modules share: providers, options, calls and answers."""
+"""What tests of requests and responses share: providers, options, calls, and what they give."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from traceback import walk_tb
 from typing import Any
 
+from rerank_integrations import RerankError, RerankResponse
+from rerank_integrations._adapter import Adapter
 from rerank_integrations._options import Options
 from rerank_integrations._request import Chunk, RequestPlan, plan_request
-from rerank_integrations._response import status_error
+from rerank_integrations._response import merge_responses, parse_response, status_error
 from rerank_integrations._secrets import Secret
+from rerank_integrations._sender import proxy_for
 from rerank_integrations.errors import StatusError
 from rerank_integrations.providers.base import HTTPRequest, HTTPResponse, Provider
 from rerank_integrations.providers.openrouter import OpenRouter
@@ -46,9 +50,25 @@ def options(provider: Provider | None = None, **given: Any) -> Options:
     return Options(provider=provider or openrouter(), **{"model": "some/model", **given})
 
 
+def settings() -> list[dataclasses.Field[Any]]:
+    """The settings of a client, with their defaults."""
+    names = ("provider", "model")
+    return [option for option in dataclasses.fields(Options) if option.name not in names]
+
+
+def adapter_classes() -> list[type[Any]]:
+    """The adapters that were imported."""
+    return Adapter.__subclasses__()
+
+
+def planned(given: Options, query: object, documents: object) -> RequestPlan:
+    """A prepared call."""
+    return plan_request(given, query, documents)
+
+
 def call(*documents: object, provider: Provider | None = None, **given: Any) -> RequestPlan:
     """A prepared call that ranks the documents."""
-    return plan_request(options(provider, **given), "a query", documents)
+    return planned(options(provider, **given), "a query", documents)
 
 
 def part(*documents: object, provider: Provider | None = None, **given: Any) -> Chunk:
@@ -79,12 +99,22 @@ def bodies_of(prepared: RequestPlan) -> list[dict[str, Any]]:
     return [json.loads(content_of(part.request())) for part in prepared.chunks]
 
 
-def answer(
+def http_response(
     body: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
-    """An answer with a body that is bytes, or else is written as JSON."""
+    """A response with a body that is bytes, or else is written as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return HTTPResponse(status, headers or {}, content)
+
+
+def parsed(chunk: Chunk, response: HTTPResponse) -> RerankResponse:
+    """What a response to a part of a call says."""
+    return parse_response(chunk, response)
+
+
+def merged(plan: RequestPlan, outcomes: Sequence[RerankResponse | RerankError]) -> RerankResponse:
+    """The response of a call, of what its parts gave."""
+    return merge_responses(plan, outcomes)
 
 
 def failed(
@@ -94,14 +124,32 @@ def failed(
     provider: Provider | None = None,
     secrets: tuple[str, ...] = (),
 ) -> StatusError:
-    """The error for an answer, of Together where it does not matter."""
-    return status_error(provider or together(), answer(body, status, headers), Secret([*secrets]))
+    """The error for a response, of Together where it does not matter."""
+    return status_error(
+        provider or together(), http_response(body, status, headers), Secret([*secrets])
+    )
 
 
 def ranking(*pairs: tuple[int, float]) -> dict[str, Any]:
-    """The body of an answer that ranks indexes with scores."""
+    """The body of a response that ranks indexes with scores."""
     results = [{"index": index, "relevance_score": score} for index, score in pairs]
     return {"results": results}
+
+
+def hidden(content: object) -> Any:
+    """Keys or headers, in the box that hides them."""
+    return Secret(content)
+
+
+def is_hidden(content: object) -> bool:
+    """Whether something is in that box."""
+    return isinstance(content, Secret)
+
+
+def chosen_proxy(url: str) -> str | None:
+    """The proxy through which the default client sends to a URL."""
+    found = proxy_for(url)
+    return None if found is None else found.get_secret_value()
 
 
 def local_variables(error: BaseException) -> str:

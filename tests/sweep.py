@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from pydantic import SecretStr
 
-from rerank_integrations._secrets import Secret
+from support import hidden
 
-BOXES = (Secret, SecretStr)  # what they hold is had by a method alone
+BOXES = (type(hidden(0)), SecretStr)  # what they hold is had by a method alone
 _FARTHEST = 16
 _FRAMES = (TracebackType, FrameType, CodeType)  # which hold the test's own variables
 _ENDS = (*BOXES, *_FRAMES, ModuleType, type, int, float, type(None))

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from langchain_core.documents import Document
@@ -16,14 +16,15 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, TextNode
 from pydantic import ValidationError
 
+from calls import TEXTS
 from cases import cases
+from loopback import Reply, Server
 from rerank_integrations import ConfigurationError, RateLimitError, RerankClient
-from rerank_integrations._adapter import Adapter
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
-from server import TEXTS, Reply, Server, server_fixture  # noqa: F401
 
 Rank = Callable[[Any], int]
+Kind: TypeAlias = type[RerankCompressor | RerankPostprocessor]
 
 
 def _compress(adapter: RerankCompressor) -> int:
@@ -40,15 +41,13 @@ adapters = cases(
 )
 
 
-def made(kind: type[Adapter], server: Server, **settings: Any) -> Any:
+def made(kind: Kind, server: Server, **settings: Any) -> Any:
     """An adapter of that kind that asks the server."""
-    return kind(model="openrouter:m", api_key="the-key", base_url=server.url, **settings)  # type: ignore[arg-type]
+    return kind(model="openrouter:m", api_key="the-key", base_url=server.url, **settings)
 
 
 @adapters
-def test_other_options_share_the_connections(
-    kind: type[Adapter], rank: Rank, server: Server
-) -> None:
+def test_other_options_share_the_connections(kind: Kind, rank: Rank, server: Server) -> None:
     """with_options gives a checked copy on the same connections, and leaves the original."""
     with made(kind, server, top_n=2) as adapter:
         assert [rank(adapter), rank(adapter.with_options(top_n=1)), rank(adapter)] == [2, 1, 2]
@@ -56,9 +55,7 @@ def test_other_options_share_the_connections(
 
 
 @adapters
-def test_another_model_goes_to_another_client(
-    kind: type[Adapter], rank: Rank, server: Server
-) -> None:
+def test_another_model_goes_to_another_client(kind: Kind, rank: Rank, server: Server) -> None:
     """with_options(model=...) asks for that model, with the same key."""
     with made(kind, server) as adapter, adapter.with_options(model="together:other") as other:
         rank(other)
@@ -76,7 +73,7 @@ def test_other_options_are_checked(kind: Any, rank: Rank) -> None:
 
 
 @adapters
-def test_a_closed_adapter_says_so(kind: type[Adapter], rank: Rank, server: Server) -> None:
+def test_a_closed_adapter_says_so(kind: Kind, rank: Rank, server: Server) -> None:
     """Leaving the with block closes the connections, and a call afterwards is a clear error."""
     with made(kind, server) as adapter:
         rank(adapter)
@@ -85,9 +82,7 @@ def test_a_closed_adapter_says_so(kind: type[Adapter], rank: Rank, server: Serve
 
 
 @adapters
-def test_an_adapter_closes_on_its_event_loop(
-    kind: type[Adapter], rank: Rank, server: Server
-) -> None:
+def test_an_adapter_closes_on_its_event_loop(kind: Kind, rank: Rank, server: Server) -> None:
     """`async with` closes the connections of the running event loop too."""
 
     async def use() -> Any:
@@ -122,7 +117,7 @@ def test_headers_of_a_call_are_in_no_frame(server: Server) -> None:
 
 
 @adapters
-def test_a_refused_setup_keeps_no_key(kind: type[Adapter], rank: Rank) -> None:
+def test_a_refused_setup_keeps_no_key(kind: Kind, rank: Rank) -> None:
     """The error of a wrong setup holds the key in no form: text, errors, JSON or frames."""
     settings = {"model": "openrouter:m", "api_key": "sk-secret-1", "base_url": "host"}
     with pytest.raises(ValidationError) as caught:

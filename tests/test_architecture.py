@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,10 @@ from types import FrameType
 import pytest
 
 import rerank_integrations
+from calls import client_of
 from cases import cases
+from loopback import Server
 from rerank_integrations import DocumentInput
-from server import Server, client_of, server_fixture  # noqa: F401
 
 PACKAGE = "rerank_integrations"
 ROOT = Path(rerank_integrations.__file__).parent
@@ -23,6 +25,9 @@ OF_THE_PACKAGE = {"__version__", "lazy_attributes"}  # names, not modules
 ADAPTERS = {"langchain", "llama_index"}
 # the three of the design, and what adapters share
 FOR_ADAPTERS = {"client", "models", "errors", "_adapter"}
+TESTS = Path(__file__).parent
+# in a statement, and as text: what is patched is named by text
+PRIVATE = re.compile(rf"\b{PACKAGE}\._[a-z]|\bfrom {PACKAGE} import (.*\W)?_[a-z]")
 
 
 def modules() -> dict[str, Path]:
@@ -99,6 +104,33 @@ def test_the_package_has_few_modules() -> None:
     own = {name for name in modules() if name.split(".")[0] not in PACKAGES}
 
     assert len(own) + 1 <= 20  # and __init__
+
+
+def test_few_tests_name_private_modules() -> None:
+    """At most 14 test files name private modules: the support modules, and pure functions' tests.
+
+    All others go through public names, so that a module can be renamed.
+    """
+    naming = {
+        path.name
+        for path in TESTS.rglob("*.py")
+        if PRIVATE.search(path.read_text(encoding="utf-8"))
+    }
+
+    assert len(naming) <= 14, sorted(naming)
+
+
+def test_fixtures_are_not_imported() -> None:
+    """A fixture comes from `conftest.py` or a module that it registers, never by an import."""
+    importing = {
+        path.name
+        for path in TESTS.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        and any(alias.name.endswith("_fixture") for alias in node.names)
+    }
+
+    assert not importing
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])

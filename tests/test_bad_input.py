@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from calls import KEYS, QUERY, TEXTS, Calls, client_of
 from cases import cases
+from loopback import Server
 from rerank_integrations import (
     ConfigurationError,
     InvalidRequestError,
@@ -21,7 +23,6 @@ from rerank_integrations import (
     Together,
     UnsupportedDocumentError,
 )
-from server import KEYS, QUERY, TEXTS, Calls, Server, call_fixture, client_of, server_fixture  # noqa: F401
 
 BREAK = "a\r\nX-Other: 1"
 KINDS: dict[str, tuple[str, Callable[..., object]]] = {

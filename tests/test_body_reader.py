@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 import httpx
 import pytest
 
+from calls import TEXTS, Calls, client_of
 from cases import cases
+from loopback import Received, Reply, Server, ranking
 from rerank_integrations import (
     RateLimitError,
     RerankError,
@@ -20,19 +22,6 @@ from rerank_integrations import (
     ServiceUnavailableError,
 )
 from rerank_integrations._http_result import BodyReader
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    Calls,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    pauses_fixture,
-    ranking,
-    server_fixture,
-)
-from test_connection_pool import Seen, Wire, plain_fixture  # noqa: F401
 
 LIMIT = 32 * 2**20  # bytes of a body, besides an echo of the request
 BUFFERS = 64 * 2**20  # bytes that sockets may hold on the way
@@ -180,7 +169,7 @@ class Flooding:
         self._first = first
         self._pieces = pieces
 
-    def __call__(self, seen: Seen) -> Iterator[bytes]:
+    def __call__(self, received: Received) -> Iterator[bytes]:
         """The pieces, as far as the client takes them."""
         yield self._first
         for piece in self._pieces():
@@ -188,13 +177,13 @@ class Flooding:
             self.sent += len(piece)
 
 
-def ended(call: Calls, wire: Wire, flooding: Flooding, **options: Any) -> RerankError:
+def ended(call: Calls, plain: Server, flooding: Flooding, **options: Any) -> RerankError:
     """The error with which a call ends, which keeps no connection."""
-    wire.respond = flooding
-    with client_of(wire.url, max_retries=0, **options) as client:
+    plain.plays(flooding)
+    with client_of(plain.url, max_retries=0, **options) as client:
         with pytest.raises(RerankError) as caught:
             call(client)
-        wire.until_closed(1)
+        plain.until_closed(1)
         call.close(client)
     return caught.value
 
@@ -202,7 +191,7 @@ def ended(call: Calls, wire: Wire, flooding: Flooding, **options: Any) -> Rerank
 @cases("coding", ["br", "gzip, gzip", "unknown"])
 @cases(("status", "kind"), [(200, ResponseError), (429, RateLimitError)])
 def test_a_body_in_a_refused_coding_is_not_read(
-    call: Calls, plain: Wire, coding: str, status: int, kind: type[RerankError]
+    call: Calls, plain: Server, coding: str, status: int, kind: type[RerankError]
 ) -> None:
     """Of a body whose coding is refused, nothing but what was on its way is taken."""
     flooding = Flooding(head(coding, status), lambda: repeat(ZEROS, 2**14))
@@ -230,7 +219,7 @@ FLOODS: dict[str, tuple[str, Flood]] = {
 
 
 @cases(("coding", "pieces"), FLOODS.values(), ids=FLOODS)
-def test_a_body_without_end(call: Calls, plain: Wire, coding: str, pieces: Flood) -> None:
+def test_a_body_without_end(call: Calls, plain: Server, coding: str, pieces: Flood) -> None:
     """A body larger than the limit, encoded or decoded, is neither read nor held beyond it."""
     flooding = Flooding(head(coding), pieces)
     tracemalloc.start()

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from calls import QUERY, TEXTS, client_of
 from cases import cases
-from hanging import Hanging, client_at, hanging
+from fakes import Clock, chain, override
+from loopback import Fault, LoopServer, Reply, Server, looping, ranking, ranks_all
 from rerank_integrations import RerankClient
-from server import QUERY, TEXTS, Fault, Reply, Server, ranking, server_fixture  # noqa: F401
-from stand_ins import Clock, chain, clock_fixture  # noqa: F401
 
 AT_ONCE = 50
 SPLIT: dict[str, Any] = {"max_documents_per_request": 1, "max_concurrency": 3}
@@ -33,9 +33,9 @@ async def cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
     assert {type(outcome) for outcome in outcomes} == {asyncio.CancelledError}
 
 
-async def works(client: RerankClient, server: Hanging) -> None:
+async def works(client: RerankClient, server: LoopServer) -> None:
     """See that a client works; the server's block ends only when the client has closed all."""
-    server.hangs, server.status = "", 200
+    server.hangs, server.respond = "", ranks_all
     assert len(await client.arerank(QUERY, TEXTS)) == 3
 
 
@@ -44,7 +44,10 @@ async def works(client: RerankClient, server: Hanging) -> None:
 async def test_a_thousand_cancelled_calls(hangs: str, options: dict[str, Any]) -> None:
     """A thousand calls that are cancelled on their way leave no connection open."""
     each = 3 if options else 1
-    async with hanging(hangs) as server, client_at(server, deadline=None, **options) as client:
+    async with (
+        looping(hangs=hangs) as server,
+        client_of(server, deadline=None, **options) as client,
+    ):
         for _ in range(1000 // AT_ONCE):
             tasks = calls(client, AT_ONCE)
             await server.until_asked(server.asked + each * AT_ONCE)
@@ -58,7 +61,7 @@ async def test_a_thousand_cancelled_calls(hangs: str, options: dict[str, Any]) -
 async def test_cancelled_at_any_moment(options: dict[str, Any], kept_before: int) -> None:
     """Wherever a call is when it is cancelled, what stays open is what the client keeps."""
     ends = []
-    async with hanging() as server, client_at(server, deadline=None, **options) as client:
+    async with looping() as server, client_of(server, deadline=None, **options) as client:
         await asyncio.gather(*calls(client, kept_before))
         for turns in range(120):
             (task,) = calls(client, 1)
@@ -75,14 +78,14 @@ async def test_cancelled_at_any_moment(options: dict[str, Any], kept_before: int
 async def test_an_expired_timeout(hangs: str) -> None:
     """A call inside an asyncio.timeout that expires ends with TimeoutError, and cleanly."""
 
-    async def limited(client: RerankClient, server: Hanging) -> None:
+    async def limited(client: RerankClient, server: LoopServer) -> None:
         async with asyncio.timeout(None) as scope:
             (task,) = calls(client, 1)
             await server.until_asked(3)
             scope.reschedule(0)
             await task
 
-    async with hanging(hangs) as server, client_at(server, deadline=None, **SPLIT) as client:
+    async with looping(hangs=hangs) as server, client_of(server, deadline=None, **SPLIT) as client:
         with pytest.raises(TimeoutError) as caught:
             await limited(client, server)
         assert type(caught.value) is TimeoutError
@@ -93,8 +96,11 @@ async def test_an_expired_timeout(hangs: str) -> None:
 async def test_a_users_client_is_left_clean() -> None:
     """Cancelled calls leave no connection of a user's HTTP client busy either."""
     limits = httpx.Limits(max_connections=AT_ONCE)
-    async with hanging("before") as server, httpx.AsyncClient(limits=limits, timeout=9) as theirs:
-        client = client_at(server, async_http_client=theirs, deadline=None)
+    async with (
+        looping(hangs="before") as server,
+        httpx.AsyncClient(limits=limits, timeout=9) as theirs,
+    ):
+        client = client_of(server, async_http_client=theirs, deadline=None)
         for _ in range(3):
             tasks = calls(client, AT_ONCE)
             await server.until_asked(server.asked + AT_ONCE)
@@ -105,7 +111,10 @@ async def test_a_users_client_is_left_clean() -> None:
 
 async def test_parts_that_have_not_begun_never_do() -> None:
     """A split call that is cancelled sends none of the requests that were to follow."""
-    async with hanging("before") as server, client_at(server, deadline=None, **SPLIT) as client:
+    async with (
+        looping(hangs="before") as server,
+        client_of(server, deadline=None, **SPLIT) as client,
+    ):
         task = asyncio.create_task(client.arerank(QUERY, ["text"] * 50))
         await server.until_asked(3)
         await cancelled([task])
@@ -115,7 +124,10 @@ async def test_parts_that_have_not_begun_never_do() -> None:
 
 async def test_kept_parts_are_cancelled_too() -> None:
     """Keeping partial answers keeps no cancelled call alive."""
-    async with hanging("before") as server, client_at(server, deadline=None, **SPLIT) as client:
+    async with (
+        looping(hangs="before") as server,
+        client_of(server, deadline=None, **SPLIT) as client,
+    ):
         tasks = calls(client, 1, on_partial="keep", max_retries=0)
         await server.until_asked(3)
         await cancelled(tasks)
@@ -143,14 +155,14 @@ class Asleep:
 async def asleep_fixture(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Asleep:
     """The sleep of every call."""
     asleep = Asleep(clock)
-    monkeypatch.setattr("rerank_integrations._engine.asyncio.sleep", asleep.sleep)
+    override(monkeypatch, async_sleep=asleep.sleep)
     return asleep
 
 
 async def test_cancelled_between_retries(asleep: Asleep) -> None:
     """A call that is cancelled while it pauses sends nothing again, and keeps its connection."""
-    async with hanging() as server, client_at(server) as client:
-        server.status = 503
+    async with looping() as server, client_of(server) as client:
+        server.respond = lambda received: Reply(status=503)
         tasks = calls(client, 1)
         await asleep.began.wait()
         await cancelled(tasks)
@@ -163,7 +175,7 @@ async def test_cancelled_between_retries(asleep: Asleep) -> None:
 async def test_cancelled_before_its_turn(asleep: Asleep) -> None:
     """A call that is cancelled while it waits for its turn never sends."""
     options: dict[str, Any] = {"requests_per_minute": 1, "deadline": None}
-    async with hanging() as server, client_at(server, **options) as client:
+    async with looping() as server, client_of(server, **options) as client:
         await client.arerank(QUERY, TEXTS)
         tasks = calls(client, 20)
         await asleep.began.wait()
@@ -174,7 +186,7 @@ async def test_cancelled_before_its_turn(asleep: Asleep) -> None:
 async def test_a_cancelled_turn_is_given_back(asleep: Asleep) -> None:
     """Calls that were cancelled while they waited for their turns keep nobody back."""
     options: dict[str, Any] = {"requests_per_minute": 1, "deadline": None}
-    async with hanging() as server, client_at(server, **options) as client:
+    async with looping() as server, client_of(server, **options) as client:
         await client.arerank(QUERY, TEXTS)
         tasks = calls(client, 20)
         await asleep.began.wait()
@@ -187,7 +199,7 @@ async def test_a_cancelled_turn_is_given_back(asleep: Asleep) -> None:
 async def test_cancelled_in_a_fallback(server: Server) -> None:
     """A call that is cancelled while a fallback answers ends there."""
     server.plays(Reply(status=503))
-    async with hanging("before") as second, client_at(second) as other:
+    async with looping(hangs="before") as second, client_of(second) as other:
         tasks = calls(chain(server, other, "local:bm25"), 10)
         await second.until_asked(10)
         await cancelled(tasks)
@@ -236,7 +248,7 @@ def test_an_interrupted_pause(server: Server, monkeypatch: pytest.MonkeyPatch) -
     server.plays(Reply(status=503), ranking(0.5))
     with chain(server, max_retries=1) as client:
         with monkeypatch.context() as patch:
-            patch.setattr("rerank_integrations._engine.time.sleep", Interrupting(None))
+            override(patch, sleep=Interrupting(None))
             with pytest.raises(KeyboardInterrupt):
                 client.rerank(QUERY, TEXTS)
         assert len(client.rerank(QUERY, TEXTS)) == 1
@@ -267,7 +279,7 @@ def test_an_interrupted_split_call(server: Server, monkeypatch: pytest.MonkeyPat
 
     client = chain(server, max_documents_per_request=1, max_concurrency=1)
     with monkeypatch.context() as patch:
-        patch.setattr("rerank_integrations._engine.wait", interrupted)
+        override(patch, wait=interrupted)
         with pytest.raises(KeyboardInterrupt):
             client.rerank(QUERY, ["a"] * 20)
     server.released.set()

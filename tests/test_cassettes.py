@@ -12,9 +12,9 @@ from cassettes.case import HERE, Case, Ranked, outcome
 from cassettes.cases import CASES
 from cassettes.replay import UnplayedError, replaying
 
+from calls import Calls
 from cases import cases
 from rerank_integrations import RerankError, TransportError
-from server import Calls, call_fixture  # noqa: F401
 
 pytestmark = pytest.mark.block_network
 

@@ -12,7 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from calls import KEYS, QUERY, TEXTS, Calls, client_of
 from cases import cases
+from fakes import override
+from loopback import Act, Fault, Reply, Server, Step, ranking, running
 from rerank_integrations import (
     AuthenticationError,
     BadGatewayError,
@@ -28,23 +31,6 @@ from rerank_integrations import (
     ServiceUnavailableError,
     StatusError,
     TransportError,
-)
-from server import (  # noqa: F401
-    KEYS,
-    QUERY,
-    TEXTS,
-    Calls,
-    Fault,
-    Reply,
-    Server,
-    Step,
-    call_fixture,
-    client_of,
-    nobody_fixture,
-    pauses_fixture,
-    ranking,
-    running,
-    server_fixture,
 )
 
 GATEWAYS = tuple(KEYS)
@@ -298,7 +284,7 @@ def test_a_refused_connection_is_typed(call: Calls, nobody: str, pauses: Sequenc
 
 
 @cases("fault", [Fault.DROP, Fault.HALF], ids=str)
-def test_a_broken_answer_is_typed(call: Calls, server: Server, fault: Fault) -> None:
+def test_a_broken_answer_is_typed(call: Calls, server: Server, fault: Act) -> None:
     """A connection that ends before the answer does is a TransportError with its cause."""
     server.plays(fault)
     with client_of(server, max_retries=0) as client, pytest.raises(TransportError) as caught:
@@ -345,7 +331,7 @@ def test_an_endless_answer_is_not_read(
     call: Calls, server: Server, monkeypatch: pytest.MonkeyPatch, *, packed: bool
 ) -> None:
     """An answer above the limit, unpacked, is a ResponseError."""
-    monkeypatch.setattr("rerank_integrations._http_result._LARGEST", 10_000)
+    override(monkeypatch, largest_body=10_000)
     body = b" " * 20_000
     headers = {"Content-Encoding": "gzip"} if packed else {}
     server.plays(Reply(gzip.compress(body) if packed else body, headers=headers))

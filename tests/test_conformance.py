@@ -13,9 +13,9 @@ from pydantic import Field, SecretStr
 import wrong_compressors as wrong
 from cases import cases
 from conformance_support import SECRET, check_bug, suite_of
+from loopback import Server
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.testing import CompressorConformance
-from server import Server, server_fixture  # noqa: F401
 from wrong_compressors import Correct
 
 # what each bug breaks, and nothing else; its own rule stands first

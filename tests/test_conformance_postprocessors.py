@@ -14,10 +14,10 @@ from pydantic import Field, SecretStr
 import wrong_postprocessors as wrong
 from cases import cases
 from conformance_support import SECRET, check_bug, suite_of
+from loopback import Server
 from rerank_integrations import RerankClient
 from rerank_integrations.llama_index import RerankPostprocessor
 from rerank_integrations.testing import PostprocessorConformance
-from server import Server, server_fixture  # noqa: F401
 from wrong_postprocessors import Correct
 
 # what each bug breaks, and nothing else; its own rule stands first

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import os
 import socket
 import ssl
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any, TypeAlias
 
 import httpx
 import pytest
-import trustme
 
+from calls import LOOPS, QUERY, TEXTS, AsyncCalls, SyncCalls, client_of
 from cases import cases
+from fakes import override
+from loopback import Received, Responds, Server, chunked, echoes, framed, looping, running
 from rerank_integrations import RerankClient, RerankError, RerankResponse, RerankTimeoutError
-from server import LOOPS, QUERY, TEXTS, AsyncCalls, SyncCalls, client_of
 
 CAP = 20
 READ_SIZE = 65536  # bytes that httpcore takes at once
@@ -36,194 +32,10 @@ Outcome: TypeAlias = RerankResponse | BaseException
 Ended: TypeAlias = Callable[[Any], object]
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A request as it came in."""
-
-    connection: int
-    head: bytes
-    query: str
-
-
-Respond: TypeAlias = Callable[[Seen], bytes | Iterable[bytes]]
-
-
-def framed(query: str, padding: int = 0) -> bytes:
-    """A response whose id is the query, with a content-length."""
-    body = content(query, padding)
-    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-
-
-def chunked(query: str) -> bytes:
-    """The same in chunks."""
-    body = content(query)
-    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-    return b"%b%x\r\n%b\r\n0\r\n\r\n" % (head, len(body), body)
-
-
-def content(query: str, padding: int = 0) -> bytes:
-    """A ranking whose id is the query."""
-    results = [{"index": index, "relevance_score": 0.5} for index in range(len(TEXTS))]
-    return json.dumps({"id": query, "results": results, "more": "x" * padding}).encode()
-
-
-class Wire(ThreadingTCPServer):
-    """Writes what `respond` makes of each request, in one piece or several; keeps connections open.
-
-    Attributes:
-        seen: the requests, in order.
-        closed: the connections that have ended.
-        released: for responses that wait; set at the latest when the server stops.
-    """
-
-    allow_reuse_address = True
-    daemon_threads = False
-    request_queue_size = 1024
-
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.context = context
-        scheme = "https" if context else "http"
-        self.url = f"{scheme}://127.0.0.1:{self.server_address[1]}"
-        self.respond: Respond = lambda seen: framed(seen.query)
-        self.seen: list[Seen] = []
-        self.sockets: list[socket.socket] = []
-        self.closed: list[int] = []
-        self.changed = threading.Condition()
-        self.released = threading.Event()
-
-    def begin(self, opened: socket.socket) -> int:
-        """Note a connection; its number."""
-        with self.changed:
-            self.sockets.append(opened)
-            return len(self.sockets) - 1
-
-    def end(self, connection: int) -> None:
-        """Note that a connection has ended."""
-        with self.changed:
-            self.closed.append(connection)
-            self.changed.notify_all()
-
-    def until_closed(self, connections: int) -> None:
-        """Wait until so many connections have ended."""
-        with self.changed:
-            assert self.changed.wait_for(lambda: len(self.closed) >= connections, 10)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away, in the TLS handshake or later, is none of our concern."""
-
-
-class _Handler(BaseRequestHandler):
-    server: Wire
-
-    def handle(self) -> None:
-        opened: socket.socket = self.request
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # no piece waits for another
-        if self.server.context is not None:
-            opened = self.server.context.wrap_socket(opened, server_side=True)
-        connection = self.server.begin(opened)
-        try:
-            with opened, opened.makefile("rb") as file:
-                self._serve(connection, opened, file)
-        finally:
-            self.server.end(connection)
-
-    def _serve(self, connection: int, opened: socket.socket, file: Any) -> None:
-        while line := file.readline():
-            lines = [line]
-            while (line := file.readline()) not in (b"\r\n", b""):
-                lines.append(line)
-            fields = dict(line.lower().split(b":", 1) for line in lines[1:])
-            query = json.loads(file.read(int(fields[b"content-length"])))["query"]
-            seen = Seen(connection, b"".join(lines), query)
-            self.server.seen.append(seen)
-            response = self.server.respond(seen)
-            for piece in [response] if isinstance(response, bytes) else response:
-                opened.sendall(piece)
-
-
-@contextmanager
-def listening(context: ssl.SSLContext | None = None) -> Iterator[Wire]:
-    """Such a server in a thread of its own, stopped at the end."""
-    wire = Wire(context)
-    thread = threading.Thread(target=wire.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield wire
-    finally:
-        wire.released.set()
-        wire.shutdown()
-        for opened in wire.sockets:
-            with suppress(OSError):
-                socket.socket.shutdown(opened, socket.SHUT_RDWR)
-        wire.server_close()
-        thread.join()
-
-
-@asynccontextmanager
-async def looped(
-    context: ssl.SSLContext | None = None, respond: Callable[[str], bytes] = framed
-) -> AsyncIterator[str]:
-    """The address of a server on the loop of the client: each response comes in one piece.
-
-    The connection of a query "last" is closed after the response.
-    """
-    serving: set[asyncio.Task[Any]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                size = int(head.lower().partition(b"content-length:")[2].split()[0])
-                query = json.loads(await reader.readexactly(size))["query"]
-                writer.write(respond(query))
-                if query == "last":
-                    await asyncio.sleep(0.001)  # uvloop writes after the present step
-                    break
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client has gone
-        finally:
-            writer.transport.abort()
-
-    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(asyncio.create_task(serve(reader, writer)))
-
-    server = await asyncio.start_server(accepted, "127.0.0.1", 0, ssl=context)
-    try:
-        yield f"{'https' if context else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
-
-
-def trusted_context(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A context for a server on loopback, and the file of the authority that vouches for it."""
-    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    authority.cert_pem.write_to_path(folder / "authority.pem")
-    return context, folder / "authority.pem"
-
-
-@pytest.fixture(name="context")
-def context_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """A context for a server that the environment trusts."""
-    context, file = trusted_context(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    return context
-
-
-@pytest.fixture(name="plain")
-def plain_fixture() -> Iterator[Wire]:
-    """A server without TLS."""
-    with listening() as wire:
-        yield wire
-
-
 @pytest.fixture(name="wire", params=["http", "https"])
-def wire_fixture(request: pytest.FixtureRequest, context: ssl.SSLContext) -> Iterator[Wire]:
+def wire_fixture(request: pytest.FixtureRequest, context: ssl.SSLContext) -> Iterator[Server]:
     """A server without and with TLS."""
-    with listening(context if request.param == "https" else None) as wire:
+    with running(echoes, context=context if request.param == "https" else None) as wire:
         yield wire
 
 
@@ -288,98 +100,98 @@ def at_once(ways: Ways, client: RerankClient, calls: int, **options: Any) -> lis
     return outcomes
 
 
-def held(wire: Wire) -> Respond:
+def held(wire: Server) -> Responds:
     """Answers nothing until the server is released."""
 
-    def respond(seen: Seen) -> bytes:
+    def respond(received: Received) -> bytes:
         wire.released.wait(10)
-        return framed(seen.query)
+        return framed(received.query)
 
     return respond
 
 
-def all_answered(ways: Ways, client: RerankClient, wire: Wire, calls: int) -> None:
+def all_answered(ways: Ways, client: RerankClient, wire: Server, calls: int) -> None:
     """See that so many calls can be in flight at once: none is answered before all were sent."""
     barrier = threading.Barrier(calls)
 
-    def respond(seen: Seen) -> bytes:
+    def respond(received: Received) -> bytes:
         barrier.wait(10)
-        return framed(seen.query)
+        return framed(received.query)
 
-    wire.respond = respond
+    wire.plays(respond)
     try:
         outcomes = at_once(ways, client, calls, timeout=httpx.Timeout(10, pool=0.2))
     finally:
         barrier.abort()
+        wire.plays(echoes)
     assert [one for one in outcomes if not isinstance(one, RerankResponse)] == []
 
 
 # which connection
 
 
-def test_the_connection_used_last_is_used_next(ways: Ways, plain: Wire) -> None:
+def test_the_connection_used_last_is_used_next(ways: Ways, plain: Server) -> None:
     """Of several idle connections, the one used last serves the next call."""
     with client_of(plain.url, max_retries=0) as client:
         all_answered(ways, client, plain, 3)
-        plain.respond = lambda seen: framed(seen.query)
         for query in ("first", *NEXT):
             assert ways(client, query).id == query
         ways.close(client)
-    assert len({seen.connection for seen in plain.seen[3:]}) == 1
-    assert len(plain.sockets) == 3
+    assert len({received.connection for received in plain.received[3:]}) == 1
+    assert plain.connections == 3
 
 
-def test_a_response_in_pieces_leaves_its_connection_usable(ways: Ways, wire: Wire) -> None:
+def test_a_response_in_pieces_leaves_its_connection_usable(ways: Ways, wire: Server) -> None:
     """A connection is used again however the bytes of a response were cut into reads."""
 
-    def respond(seen: Seen) -> Iterator[bytes]:
-        whole = framed(seen.query) if seen.query == "first" else chunked(seen.query)
+    def respond(received: Received) -> Iterator[bytes]:
+        whole = framed(received.query) if received.query == "first" else chunked(received.query)
         for piece in (whole[:20], whole[20:40], whole[40:-4], whole[-4:]):
             yield piece
             time.sleep(0.005)  # so that the client reads it alone
 
-    wire.respond = respond
+    wire.plays(respond)
     with client_of(wire.url, max_retries=0) as client:
         for query in ("first", *NEXT):
             assert ways(client, query).id == query
         ways.close(client)
-    assert len(wire.sockets) == 1
+    assert wire.connections == 1
 
 
-def test_a_connection_that_the_server_closed_is_not_used(ways: Ways, wire: Wire) -> None:
+def test_a_connection_that_the_server_closed_is_not_used(ways: Ways, wire: Server) -> None:
     """A connection that was closed while it was idle fails no call, and costs no retry."""
 
-    def respond(seen: Seen) -> Iterator[bytes]:
-        yield framed(seen.query)
+    def respond(received: Received) -> Iterator[bytes]:
+        yield framed(received.query)
         raise ConnectionResetError  # ends the connection
 
-    wire.respond = respond
+    wire.plays(respond)
     with client_of(wire.url, max_retries=0) as client:
         for number, query in enumerate(("first", *NEXT), start=1):
             assert ways(client, query).id == query
             wire.until_closed(number)
         ways.close(client)
-    assert [seen.connection for seen in wire.seen] == [0, 1, 2, 3]
+    assert [received.connection for received in wire.received] == [0, 1, 2, 3]
 
 
 def test_an_old_connection_is_not_used(
-    ways: Ways, plain: Wire, monkeypatch: pytest.MonkeyPatch
+    ways: Ways, plain: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that was idle for longer than the limit is closed, and a new one is made."""
-    monkeypatch.setattr("rerank_integrations._pool.IDLE_SECONDS", -1.0)
+    override(monkeypatch, idle_seconds=-1.0)
     with client_of(plain.url, max_retries=0) as client:
         for query in ("first", *NEXT):
             assert ways(client, query).id == query
         plain.until_closed(3)
         ways.close(client)
-    assert [seen.connection for seen in plain.seen] == [0, 1, 2, 3]
+    assert [received.connection for received in plain.received] == [0, 1, 2, 3]
 
 
 def test_few_connections_stay_idle(
-    ways: Ways, plain: Wire, monkeypatch: pytest.MonkeyPatch
+    ways: Ways, plain: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a burst, no more idle connections than the limit are kept open."""
-    monkeypatch.setattr("rerank_integrations._pool.MAX_IDLE", 5)
+    override(monkeypatch, max_idle=5)
     with client_of(plain.url, max_retries=0) as client:
         all_answered(ways, client, plain, CAP)
         plain.until_closed(CAP - 5)
@@ -388,9 +200,9 @@ def test_few_connections_stay_idle(
     plain.until_closed(CAP)
 
 
-def test_a_connection_that_failed_is_not_used_again(ways: Ways, wire: Wire) -> None:
+def test_a_connection_that_failed_is_not_used_again(ways: Ways, wire: Server) -> None:
     """A late response to a call that timed out is never the response to another call."""
-    wire.respond = held(wire)
+    wire.plays(held(wire))
     with client_of(wire.url, max_retries=0) as client:
         with pytest.raises(RerankTimeoutError):
             ways(client, "first", timeout=httpx.Timeout(10, read=0.05))
@@ -398,31 +210,31 @@ def test_a_connection_that_failed_is_not_used_again(ways: Ways, wire: Wire) -> N
         for query in NEXT:
             assert ways(client, query).id == query
         ways.close(client)
-    assert [seen.connection for seen in wire.seen] == [0, 1, 1, 1]
+    assert [received.connection for received in wire.received] == [0, 1, 1, 1]
 
 
 # how many
 
 
 def test_more_calls_than_connections(
-    ways: Ways, plain: Wire, monkeypatch: pytest.MonkeyPatch
+    ways: Ways, plain: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls above the cap wait for their turn, and all of them are served."""
-    monkeypatch.setattr("rerank_integrations._pool.MAX_CONNECTIONS", CAP)
+    override(monkeypatch, max_connections=CAP)
     with client_of(plain.url, max_retries=0) as client:
         outcomes = at_once(ways, client, 5 * CAP)
         ways.close(client)
     assert [one for one in outcomes if not isinstance(one, RerankResponse)] == []
-    assert len(plain.seen) == 5 * CAP
-    assert len(plain.sockets) <= CAP
+    assert len(plain.received) == 5 * CAP
+    assert plain.connections <= CAP
 
 
 def test_waiting_for_a_connection_has_its_own_timeout(
-    ways: Ways, plain: Wire, monkeypatch: pytest.MonkeyPatch
+    ways: Ways, plain: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that waits for a connection beyond the pool timeout fails, and no slot is lost."""
-    monkeypatch.setattr("rerank_integrations._pool.MAX_CONNECTIONS", CAP)
-    plain.respond = held(plain)
+    override(monkeypatch, max_connections=CAP)
+    plain.plays(held(plain))
     late: list[Any] = []
 
     def ended(call: Any) -> None:
@@ -436,17 +248,17 @@ def test_waiting_for_a_connection_has_its_own_timeout(
         outcomes = ways.many(calls, ended)
         assert [getattr(call.exception(), "phase", None) for call in late[:5]] == ["pool"] * 5
         assert sum(isinstance(one, RerankTimeoutError) for one in outcomes) == 5
-        assert len(plain.seen) == CAP
+        assert len(plain.received) == CAP
         all_answered(ways, client, plain, CAP)
         ways.close(client)
 
 
 def test_a_wait_for_a_connection_ends_at_the_deadline(
-    ways: Ways, plain: Wire, monkeypatch: pytest.MonkeyPatch
+    ways: Ways, plain: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The deadline bounds the wait for a connection too, and no slot is lost."""
-    monkeypatch.setattr("rerank_integrations._pool.MAX_CONNECTIONS", 1)
-    plain.respond = held(plain)
+    override(monkeypatch, max_connections=1)
+    plain.plays(held(plain))
     with client_of(plain.url, max_retries=0) as client:
         outcomes = at_once(ways, client, 5, deadline=0.05)
         plain.released.set()
@@ -457,10 +269,10 @@ def test_a_wait_for_a_connection_ends_at_the_deadline(
 
 @cases("step", ["connect", "send", "recv"])
 def test_an_interrupted_call_frees_its_slot(
-    plain: Wire, monkeypatch: pytest.MonkeyPatch, step: str
+    plain: Server, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """A sync call that KeyboardInterrupt ends leaves the pool as large as it was."""
-    monkeypatch.setattr("rerank_integrations._pool.MAX_CONNECTIONS", 1)
+    override(monkeypatch, max_connections=1)
 
     def interrupted(ours: socket.socket, *_: Any) -> Any:
         if step == "connect":
@@ -472,7 +284,7 @@ def test_an_interrupted_call_frees_its_slot(
             with monkeypatch.context() as patch:
                 patch.setattr(socket.socket, step, interrupted)
                 if step == "connect":  # no idle connection is to be used
-                    patch.setattr("rerank_integrations._pool.IDLE_SECONDS", -1.0)
+                    override(patch, idle_seconds=-1.0)
                 with pytest.raises(KeyboardInterrupt):
                     client.rerank(QUERY, TEXTS)
             all_answered(Threads(), client, plain, 1)
@@ -482,7 +294,7 @@ def test_an_interrupted_handshake_frees_its_slot(
     context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sync call that KeyboardInterrupt ends in the TLS handshake closes its connection."""
-    monkeypatch.setattr("rerank_integrations._pool.MAX_CONNECTIONS", 1)
+    override(monkeypatch, max_connections=1)
 
     usual = ssl.SSLContext.wrap_socket
 
@@ -491,7 +303,7 @@ def test_an_interrupted_handshake_frees_its_slot(
             return usual(*given, **named)
         raise KeyboardInterrupt
 
-    with listening(context) as wire, client_of(wire.url, max_retries=0) as client:
+    with running(echoes, context=context) as wire, client_of(wire.url, max_retries=0) as client:
         with monkeypatch.context() as patch:
             patch.setattr(ssl.SSLContext, "wrap_socket", interrupted)
             with pytest.raises(KeyboardInterrupt):
@@ -519,11 +331,11 @@ framings = pytest.mark.parametrize("framing", [framed, chunked])
 @framings
 @pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
 def test_bytes_behind_a_response(
-    ways: Ways, wire: Wire, behind: bytes, framing: Callable[[str], bytes]
+    ways: Ways, wire: Server, behind: bytes, framing: Callable[[str], bytes]
 ) -> None:
     """What a server sends behind a response, in the same write, reaches no later call."""
     first = framing("first") + behind
-    wire.respond = lambda seen: first if seen.query == "first" else framed(seen.query)
+    wire.plays(lambda received: first if received.query == "first" else framed(received.query))
     with client_of(wire.url, max_retries=0) as client:
         for query in ("first", *NEXT):
             assert ways(client, query).id == query
@@ -531,18 +343,18 @@ def test_bytes_behind_a_response(
 
 
 @pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
-def test_bytes_that_come_while_idle(ways: Ways, wire: Wire, behind: bytes) -> None:
+def test_bytes_that_come_while_idle(ways: Ways, wire: Server, behind: bytes) -> None:
     """What a server sends while no request is on its way reaches no later call."""
     has_arrived = threading.Event()
 
-    def respond(seen: Seen) -> Iterator[bytes]:
-        yield framed(seen.query)
-        if seen.query == "first":
+    def respond(received: Received) -> Iterator[bytes]:
+        yield framed(received.query)
+        if received.query == "first":
             wire.released.wait(10)
             yield behind
             has_arrived.set()
 
-    wire.respond = respond
+    wire.plays(respond)
     with client_of(wire.url, max_retries=0) as client:
         assert ways(client, "first").id == "first"
         wire.released.set()
@@ -550,7 +362,7 @@ def test_bytes_that_come_while_idle(ways: Ways, wire: Wire, behind: bytes) -> No
         for query in NEXT:
             assert ways(client, query).id == query
         ways.close(client)
-    assert [seen.connection for seen in wire.seen] == [0, 1, 1, 1]
+    assert [received.connection for received in wire.received] == [0, 1, 1, 1]
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="two writes cannot be sent as one")
@@ -559,17 +371,17 @@ def test_bytes_behind_a_response_in_a_tls_record_of_their_own(
     ways: Ways, context: ssl.SSLContext, behind: bytes
 ) -> None:
     """A TLS record that arrives together with that of a response reaches no later call."""
-    with listening(context) as wire:
+    with running(echoes, context=context) as wire:
 
-        def respond(seen: Seen) -> Iterator[bytes]:
-            opened = wire.sockets[seen.connection]
+        def respond(received: Received) -> Iterator[bytes]:
+            opened = wire.sockets[received.connection]
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-            yield framed(seen.query)
-            if seen.query == "first":
+            yield framed(received.query)
+            if received.query == "first":
                 yield behind
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
-        wire.respond = respond
+        wire.plays(respond)
         with client_of(wire.url, max_retries=0) as client:
             for query in ("first", *NEXT):
                 assert ways(client, query).id == query
@@ -581,11 +393,12 @@ async def test_bytes_behind_a_response_that_fills_a_read() -> None:
     exact = framed("exact", 10_000)
     exact = framed("exact", 10_000 + READ_SIZE - len(exact)) + POISON
 
-    def respond(query: str) -> bytes:
+    def respond(received: Received) -> bytes:
+        query = received.query
         padding = 500_000 if query == "large" else 0  # lets the window of TCP grow
         return exact if query == "exact" else framed(query, padding)
 
-    async with looped(respond=respond) as url, client_of(url, max_retries=0) as client:
+    async with looping(respond) as server, client_of(server, max_retries=0) as client:
         for query in ("large", "large", "exact", *NEXT):
             assert (await client.arerank(query, TEXTS)).id == query
 
@@ -596,10 +409,12 @@ loops = pytest.mark.parametrize("loop", LOOPS)
 CANCELLING = f"""
 import asyncio, gc, random, sys
 import httpx
-from rerank_integrations import OpenRouter, RerankClient, _pool
+import pytest
+from fakes import override
+from rerank_integrations import OpenRouter, RerankClient
 
 url, loop, cap = sys.argv[1], sys.argv[2], int(sys.argv[3])
-_pool.MAX_CONNECTIONS = cap
+override(pytest.MonkeyPatch(), max_connections=cap)
 moments = random.Random(13)
 provider = OpenRouter(api_key="the-key", base_url=url)
 
@@ -634,22 +449,21 @@ gc.collect()
 
 
 @loops
-def test_a_thousand_cancelled_calls(tmp_path: Path, loop: str) -> None:
+def test_a_thousand_cancelled_calls(context: ssl.SSLContext, loop: str) -> None:
     """Calls that are cancelled at any moment lose no slot of the pool, and leave no socket open."""
     cap = 60
     gate = threading.Barrier(cap)  # opens when all slots are in use at once
-    context, file = trusted_context(tmp_path)
 
-    def respond(seen: Seen) -> bytes:
-        if seen.query == "gate":
+    def respond(received: Received) -> bytes:
+        if received.query == "gate":
             gate.wait(20)
-        return framed(seen.query)
+        return framed(received.query)
 
-    with listening(context) as wire:
-        wire.respond = respond
+    with running(echoes, context=context) as wire:
+        wire.plays(respond)
         found = subprocess.run(
             [sys.executable, "-Xdev", "-Werror", "-c", CANCELLING, wire.url, loop, f"{cap}"],
-            env={**os.environ, "SSL_CERT_FILE": str(file)},
+            cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
             check=False,
@@ -679,8 +493,9 @@ async def one_stale(client: RerankClient) -> None:
     await client.arerank("stale", TEXTS)
 
 
-def stale(query: str) -> bytes:
+def stale(received: Received) -> bytes:
     """A response, and what looks like its end behind it where the query asks for that."""
+    query = received.query
     return chunked(query) + BEHIND["an empty response"] if query == "stale" else framed(query)
 
 
@@ -707,13 +522,14 @@ def test_a_call_cancelled_at_any_step(
 ) -> None:
     """A call that is cancelled at any of its steps loses no slot, and leaves no socket open."""
     cap = 2 if prepare is one_closed else 1
-    monkeypatch.setattr("rerank_integrations._pool.MAX_CONNECTIONS", cap)
+    override(monkeypatch, max_connections=cap)
     timeout = httpx.Timeout(10, pool=0.1)
 
     async def calls() -> int:
-        async with looped(context if secured else None, stale) as url:
+        used = context if secured else None
+        async with looping(stale, closes_after="last", context=used) as server:
             for steps in count():
-                async with client_of(url, max_retries=0, timeout=timeout) as client:
+                async with client_of(server, max_retries=0, timeout=timeout) as client:
                     await prepare(client)
                     if not await cancelled_at(steps, client):
                         return steps

@@ -16,18 +16,10 @@ from typing import Any, TypeAlias
 import httpx
 import pytest
 
+from calls import KEYS, QUERY, TEXTS, Calls, client_of
 from cases import cases
+from loopback import Server
 from rerank_integrations import ConfigurationError, RerankClient, RerankResponse
-from server import (  # noqa: F401
-    KEYS,
-    QUERY,
-    TEXTS,
-    Calls,
-    Server,
-    call_fixture,
-    client_of,
-    server_fixture,
-)
 
 Copier: TypeAlias = Callable[[RerankClient], RerankClient]
 

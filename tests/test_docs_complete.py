@@ -14,16 +14,23 @@ from llama_index.core.schema import MetadataMode
 import rerank_integrations
 from cases import cases
 from docs_support import DOCS, ROOT
-from rerank_integrations import RerankClient, RerankError, RerankResponse, Usage, errors, testing
-from rerank_integrations._adapter import Adapter
-from rerank_integrations._options import NOT_GIVEN, Options
+from rerank_integrations import (
+    NOT_GIVEN,
+    RerankClient,
+    RerankError,
+    RerankResponse,
+    Usage,
+    errors,
+    testing,
+)
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
 from rerank_integrations.providers import known_names, provider_class
 from rerank_integrations.providers.base import RemoteProvider
 from rerank_integrations.providers.openrouter import ProviderPreferences
+from support import adapter_classes, settings
 
-SETTINGS = {option.name for option in dataclasses.fields(Options)} - {"model", "provider"}
+SETTINGS = {option.name for option in settings()}
 REQUIRED: dict[str, dict[str, Any]] = {
     "portkey": {"provider": "cohere"},  # custom_host needs it
 }
@@ -46,7 +53,7 @@ GIVEN: dict[str, Any] = {
     "truncate_prompt_tokens": 9,
     "truncation": True,
 }
-ADAPTERS: dict[str, type[Adapter]] = {
+ADAPTERS: dict[str, type[RerankCompressor | RerankPostprocessor]] = {
     "langchain": RerankCompressor,
     "llama-index": RerankPostprocessor,
 }
@@ -142,7 +149,7 @@ def test_each_argument_of_the_client_is_named() -> None:
 def test_a_default_is_the_real_one(name: str) -> None:
     """A default that stands in code style on the client's page is that of the client."""
     said = re.fullmatch(r"`(.+)`", rows("client", "## Settings")[name][0])
-    fields = {option.name: option.default for option in dataclasses.fields(Options)}
+    fields = {option.name: option.default for option in settings()}
     default = None if name == "extra_headers" else fields[name]
     if said is None:
         assert default is NOT_GIVEN
@@ -187,7 +194,7 @@ def test_the_reference_has_every_public_name() -> None:
     shown = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
     names = {f"rerank_integrations.{name}" for name in rerank_integrations.__all__}
     names |= {f"rerank_integrations.testing.{name}" for name in testing.__all__}
-    adapters = {kind.__module__ + "." + kind.__name__ for kind in Adapter.__subclasses__()}
+    adapters = {kind.__module__ + "." + kind.__name__ for kind in adapter_classes()}
     assert names | adapters <= set(shown)
     assert len(shown) == len(set(shown))
 

@@ -19,7 +19,6 @@ from docs_support import (
     programs,
     promised,
     run,
-    world_fixture,  # noqa: F401
 )
 
 WITH_CURL = [page for page in PAGES if any(block.is_curl for block in blocks_of(page))]

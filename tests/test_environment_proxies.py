@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import base64
 import os
-import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from calls import QUERY, Calls, client_of
+from fakes import override
+from loopback import Server, echoes, running
+from proxies import proxy
 from rerank_integrations import ConfigurationError, TransportError
-from rerank_integrations._sender import proxy_for
-from server import (  # noqa: F401
-    QUERY,
-    Calls,
-    call_fixture,
-    client_of,
-    nobody_fixture,
-    pauses_fixture,
-)
-from test_connection_pool import Wire, context_fixture, listening, plain_fixture  # noqa: F401
+from support import chosen_proxy
 from test_network_errors import visible
 
 PASSWORD = "s3cr3t"
@@ -114,8 +104,7 @@ def test_the_proxy_is_the_one_that_httpx_takes(
     environment(variables)
     with httpx.Client(verify=False) as client:  # noqa: S501  # nothing is sent
         expected = {url: chosen_by(client, url) for url in URLS}
-    chosen = {url: proxy_for(url) for url in URLS}
-    found = {url: one and one.get_secret_value() for url, one in chosen.items()}
+    found = {url: chosen_proxy(url) for url in URLS}
     assert {url: proxy and origin(proxy) for url, proxy in found.items()} == expected
 
 
@@ -136,106 +125,10 @@ def test_no_proxy_beyond_httpx(
 ) -> None:
     """Networks and bracketed addresses, which httpx ignores or refuses, need no proxy either."""
     environment(ALL | {"NO_PROXY": entry})
-    assert [url for url in URLS if proxy_for(url) is None] == direct
+    assert [url for url in URLS if chosen_proxy(url) is None] == direct
 
 
 # real proxies
-
-
-class Proxy(ThreadingTCPServer):
-    """Forwards, opens tunnels and speaks SOCKS 5; notes what each connection asked for first."""
-
-    allow_reuse_address = True
-    daemon_threads = False
-
-    def __init__(self, context: ssl.SSLContext | None) -> None:
-        super().__init__(("127.0.0.1", 0), _ProxyHandler)
-        self.context = context
-        self.port = self.server_address[1]
-        self.asked: list[bytes] = []
-        self.sockets: list[socket.socket] = []
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands in the connection's own thread, where this is a proxy with TLS."""
-        if self.context is not None:
-            request = self.context.wrap_socket(request, server_side=True)
-        with request:
-            super().finish_request(request, client_address)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """One side has gone, as it may."""
-
-
-class _ProxyHandler(StreamRequestHandler):
-    rbufsize = 0
-    server: Proxy
-
-    def handle(self) -> None:
-        first = self.rfile.read(1)
-        if first == b"\x05":
-            self._socks()
-            return
-        lines = [first + self.rfile.readline()]
-        while lines[-1] != b"\r\n":
-            lines.append(self.rfile.readline())
-        self.server.asked.append(b"".join(lines))
-        method, target, _ = lines[0].split(b" ")
-        if method == b"CONNECT":
-            host, _, port = target.decode().rpartition(":")
-            self._pump((host, int(port)), b"", b"HTTP/1.1 200 Connected\r\n\r\n")
-        else:
-            parts = urlsplit(target.decode())
-            assert parts.hostname
-            assert parts.port
-            self._pump((parts.hostname, parts.port), b"".join(lines), b"")
-
-    def _socks(self) -> None:
-        (methods,) = self.rfile.read(1)
-        self.rfile.read(methods)
-        self.wfile.write(b"\x05\x00")
-        _, command, _, kind = self.rfile.read(4)
-        assert (command, kind) == (1, 1)  # CONNECT to an IPv4 address
-        host = socket.inet_ntoa(self.rfile.read(4))
-        port = int.from_bytes(self.rfile.read(2), "big")
-        self.server.asked.append(f"SOCKS {host}:{port}".encode())
-        self._pump((host, port), b"", b"\x05\x00\x00\x01" + bytes(6))
-
-    def _pump(self, address: tuple[str, int], forward: bytes, back: bytes) -> None:
-        with socket.create_connection(address) as target:
-            self.server.sockets += [self.request, target]
-            target.sendall(forward)
-            self.wfile.write(back)
-            upwards = threading.Thread(target=copy, args=(self.request, target))
-            upwards.start()
-            copy(target, self.request)
-            upwards.join()
-
-
-def copy(source: socket.socket, target: socket.socket) -> None:
-    """Pass on what comes, until one side ends."""
-    with suppress(OSError):
-        while data := source.recv(2**16):
-            target.sendall(data)
-    for one in (source, target):
-        with suppress(OSError):
-            socket.socket.shutdown(one, socket.SHUT_RDWR)
-
-
-@contextmanager
-def proxy(context: ssl.SSLContext | None = None) -> Iterator[Proxy]:
-    """Such a proxy in a thread of its own, stopped at the end."""
-    server = Proxy(context)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        for opened in server.sockets:
-            with suppress(OSError):
-                socket.socket.shutdown(opened, socket.SHUT_RDWR)
-        server.server_close()
-        thread.join()
 
 
 class Route(NamedTuple):
@@ -263,16 +156,16 @@ def test_calls_go_through_the_proxy(
 ) -> None:
     """Every call goes through the proxy of the environment, and its connection is used again."""
     with (
-        listening(context if route.target == "https" else None) as wire,
+        running(echoes, context=context if route.target == "https" else None) as plain,
         proxy(context if route.proxy == "https" else None) as between,
     ):
         monkeypatch.setenv(route.variable, f"{route.proxy}://127.0.0.1:{between.port}")
-        with client_of(wire.url, max_retries=0) as client:
+        with client_of(plain.url, max_retries=0) as client:
             for query in ("first", "second", "third"):
                 assert call(client, query).id == query
             call.close(client)
-    assert [first[: len(route.asked)] for first in between.asked] == [route.asked]
-    assert [seen.connection for seen in wire.seen] == [0, 0, 0]
+    assert [first[: len(route.asked)] for first in between.heads] == [route.asked]
+    assert [received.connection for received in plain.received] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("target", ["http", "https"])
@@ -280,16 +173,19 @@ def test_the_password_of_a_proxy_is_for_the_proxy(
     call: Calls, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     """User and password of a proxy's URL are sent to the proxy, and through a tunnel to nobody."""
-    with listening(context if target == "https" else None) as wire, proxy() as between:
+    with (
+        running(echoes, context=context if target == "https" else None) as plain,
+        proxy() as between,
+    ):
         monkeypatch.setenv(f"{target}_proxy", f"http://me:{PASSWORD}@127.0.0.1:{between.port}")
-        with client_of(wire.url, max_retries=0) as client:
+        with client_of(plain.url, max_retries=0) as client:
             call(client)
             call.close(client)
     basic = base64.b64encode(f"me:{PASSWORD}".encode())
-    assert b"proxy-authorization: basic " + basic.lower() in between.asked[0].lower()
+    assert b"proxy-authorization: basic " + basic.lower() in between.heads[0].lower()
     if target == "https":
-        assert b"proxy-authorization" not in wire.seen[0].head.lower()
-        assert b"the-key" not in between.asked[0]
+        assert b"proxy-authorization" not in plain.received[0].head.lower()
+        assert b"the-key" not in between.heads[0]
 
 
 # broken variables
@@ -308,13 +204,13 @@ broken = pytest.mark.parametrize(("value", "fix"), BROKEN.values(), ids=BROKEN)
 @pytest.fixture(name="no_socks")
 def no_socks_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
     """The package for SOCKS is not installed."""
-    monkeypatch.setattr("rerank_integrations._sender.find_spec", lambda name: None)
+    override(monkeypatch, find_spec=lambda name: None)
 
 
 @broken
 @pytest.mark.usefixtures("no_socks", "pauses")
 def test_a_broken_variable_is_named(
-    call: Calls, plain: Wire, monkeypatch: pytest.MonkeyPatch, value: str, fix: str
+    call: Calls, plain: Server, monkeypatch: pytest.MonkeyPatch, value: str, fix: str
 ) -> None:
     """A proxy that cannot be used is a ConfigurationError with the variable and the fix."""
     for variable in ("all_proxy", "HTTP_PROXY"):
@@ -328,13 +224,13 @@ def test_a_broken_variable_is_named(
         assert fix in said
         assert PASSWORD not in said
         assert len(caught.value.attempts) <= 1
-    assert not plain.seen
+    assert not plain.received
 
 
 @broken
 @pytest.mark.usefixtures("no_socks")
 def test_a_broken_variable_matters_where_it_is_chosen(
-    call: Calls, plain: Wire, monkeypatch: pytest.MonkeyPatch, value: str, fix: str
+    call: Calls, plain: Server, monkeypatch: pytest.MonkeyPatch, value: str, fix: str
 ) -> None:
     """A broken proxy for another scheme, or for other hosts, fails no call."""
     monkeypatch.setenv("HTTPS_PROXY", value)
@@ -349,7 +245,7 @@ def test_a_broken_variable_matters_where_it_is_chosen(
 
 
 def test_no_password_in_the_traceback_of_a_broken_variable(
-    call: Calls, plain: Wire, monkeypatch: pytest.MonkeyPatch
+    call: Calls, plain: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The password in a proxy's URL is in no local variable either."""
     monkeypatch.setenv("HTTP_PROXY", f"socks://me:{PASSWORD}@127.0.0.1:1")
@@ -361,7 +257,7 @@ def test_no_password_in_the_traceback_of_a_broken_variable(
 
 
 def test_a_proxy_that_is_away(
-    call: Calls, plain: Wire, nobody: str, monkeypatch: pytest.MonkeyPatch
+    call: Calls, plain: Server, nobody: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No password of a proxy is in the error of a call that the proxy did not pass on."""
     monkeypatch.setenv("HTTP_PROXY", nobody.replace("://", f"://me:{PASSWORD}@"))
@@ -432,7 +328,7 @@ def test_certificates_that_are_missing(
 
 
 def test_certificates_are_not_needed_without_tls(
-    call: Calls, plain: Wire, certificates: str
+    call: Calls, plain: Server, certificates: str
 ) -> None:
     """A call over http needs no certificates."""
     with client_of(plain.url, max_retries=0) as client:

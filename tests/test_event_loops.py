@@ -11,18 +11,11 @@ import httpx
 import pytest
 import trio
 
+from calls import LOOPS, QUERY, TEXTS, client_of
 from cases import cases
-from hanging import client_at, hanging
 from loop_scenarios import SCENARIOS
+from loopback import Server, looping
 from rerank_integrations import ConfigurationError, RerankResponse
-from server import (  # noqa: F401
-    LOOPS,
-    QUERY,
-    TEXTS,
-    Server,
-    client_of,
-    server_fixture,
-)
 
 AT_ONCE = 50
 TIME = 60.0  # seconds until a script that hangs fails
@@ -49,7 +42,7 @@ async def test_fifty_calls_at_once(server: Server) -> None:
 
 async def test_cancelled_calls() -> None:
     """Calls that are cancelled end as cancelled, leave no connection, and others go on."""
-    async with hanging("before") as server, client_at(server, deadline=None) as client:
+    async with looping(hangs="before") as server, client_of(server, deadline=None) as client:
         tasks = [asyncio.create_task(client.arerank(QUERY, TEXTS)) for _ in range(AT_ONCE)]
         await server.until_asked(AT_ONCE)
         for task in tasks:

@@ -10,13 +10,13 @@ from langchain_core.documents import Document
 
 import langchain_support
 import llama_index_support
-from langchain_support import Tracer, Way, way_fixture  # noqa: F401
-from llama_index_support import Rerank, ask_fixture, heard_fixture, rerank_fixture  # noqa: F401
+from fakes import chain
+from langchain_support import Tracer, Way
+from llama_index_support import Rerank
+from loopback import Received, Reply, Server, ranking
 from rerank_integrations import AuthenticationError, RerankClient
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
-from server import Received, Reply, Server, pauses_fixture, ranking, server_fixture  # noqa: F401
-from stand_ins import chain, second_fixture  # noqa: F401
 
 BUSY = Reply(status=503)
 SECOND_BEST = ranking(0.1, 0.9, 0.5, request_id="r")

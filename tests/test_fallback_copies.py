@@ -9,19 +9,10 @@ from typing import Any
 
 import pytest
 
+from calls import QUERY, TEXTS, Calls, client_of
+from fakes import attempts_of, chain, ended
+from loopback import Reply, Server, running
 from rerank_integrations import ConfigurationError, RerankClient
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    Calls,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    running,
-    server_fixture,
-)
-from stand_ins import chain, ended, second_fixture, told  # noqa: F401
 
 Copy = Callable[[RerankClient], RerankClient]
 COPIES: dict[str, Copy] = {
@@ -49,7 +40,7 @@ def test_copies_keep_fallbacks(
     own = {"extra_headers": {"X-A": "own"}}
     other = client_of(second, "together", **own) if as_client else "together:m"
     copy_of_it = copied(chain(server, other))
-    assert told(call(copy_of_it)) == FELL_BACK
+    assert attempts_of(call(copy_of_it)) == FELL_BACK
     call.close(copy_of_it)
     (received,) = second.received
     key = "the-key" if as_client else "the-second-key"
@@ -65,7 +56,7 @@ def test_copies_of_used_clients_keep_fallbacks(
     with chain(server, "together:m") as client:
         call(client)
         copy_of_it = copied(client)
-        assert told(call(copy_of_it)) == FELL_BACK
+        assert attempts_of(call(copy_of_it)) == FELL_BACK
     call.close(copy_of_it)
 
 
@@ -77,7 +68,7 @@ def test_closing_a_copy_leaves_the_original(
     with chain(server, "together:m") as client:
         copy_of_it = COPIES[name](client)
         call.close(copy_of_it)
-        assert told(ended(call, client)) == FELL_BACK
+        assert attempts_of(ended(call, client)) == FELL_BACK
 
 
 @on_its_own
@@ -88,7 +79,7 @@ def test_closing_the_original_leaves_a_copy(
     client = chain(server, "together:m")
     copy_of_it = COPIES[name](client)
     call.close(client)
-    assert told(ended(call, copy_of_it)) == FELL_BACK
+    assert attempts_of(ended(call, copy_of_it)) == FELL_BACK
     call.close(copy_of_it)
 
 
@@ -111,7 +102,7 @@ def test_a_pickle_has_no_break(call: Calls, server: Server, second: Server) -> N
         for _ in range(6):
             call(client)
         other = COPIES["pickle"](client)
-    assert told(call(other)) == FELL_BACK
+    assert attempts_of(call(other)) == FELL_BACK
     call.close(other)
 
 
@@ -160,7 +151,7 @@ def test_a_fallbacks_own_fallbacks_are_not_lost(call: Calls, server: Server) -> 
     """A fallback's own fallbacks answer in its place."""
     nested = chain(server, "local:bm25", gateway="together")
     with chain(server, nested) as client:
-        assert told(ended(call, client))[-1] == ("local", "")
+        assert attempts_of(ended(call, client))[-1] == ("local", "")
 
 
 def test_another_provider_has_a_record_of_its_own(
@@ -171,7 +162,7 @@ def test_another_provider_has_a_record_of_its_own(
         for _ in range(6):
             call(client)
         other = client.with_options(provider=client_of(second, "together").provider)
-        assert told(call(other)) == [("together", "")]
+        assert attempts_of(call(other)) == [("together", "")]
 
 
 @pytest.mark.parametrize(
@@ -215,12 +206,12 @@ def test_fallbacks_are_set_once(server: Server) -> None:
 def test_an_empty_list_is_none(call: Calls, server: Server) -> None:
     """An empty list of fallbacks is a client without any."""
     with client_of(server, max_retries=0, fallbacks=[]) as client:
-        assert told(ended(call, client)) == FELL_BACK[:1]
+        assert attempts_of(ended(call, client)) == FELL_BACK[:1]
 
 
 def test_two_servers_of_one_provider(call: Calls, server: Server) -> None:
     """A provider can stand in for itself, at another address."""
     with running() as elsewhere:
         with chain(server, client_of(elsewhere)) as client:
-            assert told(call(client)) == [FELL_BACK[0], ("openrouter", "")]
+            assert attempts_of(call(client)) == [FELL_BACK[0], ("openrouter", "")]
         assert len(elsewhere.received) == 1

@@ -11,7 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from calls import QUERY, TEXTS, Calls, client_of
 from cases import cases
+from fakes import attempts_of, chain, ended
+from loopback import Fault, Reply, Server, Step, ranking
 from rerank_integrations import (
     AuthenticationError,
     InvalidRequestError,
@@ -25,22 +28,6 @@ from rerank_integrations import (
     TransportError,
     UnsupportedDocumentError,
 )
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    Calls,
-    Fault,
-    Reply,
-    Server,
-    Step,
-    call_fixture,
-    client_of,
-    nobody_fixture,
-    pauses_fixture,
-    ranking,
-    server_fixture,
-)
-from stand_ins import chain, ended, second_fixture, told  # noqa: F401
 from support import PNG
 
 PASSED_ON: tuple[tuple[Step, str], ...] = (
@@ -79,7 +66,7 @@ def test_the_next_answers(
     server.plays(step)
     with chain(server, "together:n") as client:
         response = call(client)
-    assert told(response) == [("openrouter", why), ("together", "")]
+    assert attempts_of(response) == [("openrouter", why), ("together", "")]
     assert (response.provider, response.model, len(second.received)) == ("together", "n", 1)
     assert [result.document for result in response] == [TEXTS[1], TEXTS[0], TEXTS[2]]
 
@@ -90,20 +77,20 @@ def test_the_next_answers_for_one_that_is_silent(
     """After a timeout the next one answers."""
     server.plays(Fault.STALL)
     with chain(server, client_of(second, "together"), timeout=0.05) as client:
-        assert told(call(client)) == [("openrouter", "RerankTimeoutError"), ("together", "")]
+        assert attempts_of(call(client)) == [("openrouter", "RerankTimeoutError"), ("together", "")]
 
 
 def test_the_next_answers_for_one_that_cannot_be_reached(call: Calls, nobody: str) -> None:
     """After a refused connection the next one answers."""
     with client_of(nobody, max_retries=0, fallbacks=["local:bm25"]) as client:
-        assert told(call(client)) == [("openrouter", "TransportError"), ("local", "")]
+        assert attempts_of(call(client)) == [("openrouter", "TransportError"), ("local", "")]
 
 
 def test_the_next_answers_for_a_model_that_is_not_available(call: Calls, server: Server) -> None:
     """After Together's 400 for a model that needs an endpoint of its own, the next one answers."""
     server.plays(Reply(NO_MODEL, 400))
     with chain(server, "local:bm25", gateway="together") as client:
-        assert told(call(client)) == [("together", "BadRequestError"), ("local", "")]
+        assert attempts_of(call(client)) == [("together", "BadRequestError"), ("local", "")]
 
 
 @cases("status", OWN_FAULT)
@@ -157,7 +144,7 @@ def test_the_next_is_asked_after_the_retries(
     second.plays(Reply(status=500), Fault.DROP, ranking(0.5))
     with chain(server, "together:n", max_retries=2) as client:
         response = call(client)
-    names = [name for name, _ in told(response)]
+    names = [name for name, _ in attempts_of(response)]
     assert names == ["openrouter"] * 3 + ["together"] * 3
     assert [len(server.received), len(second.received), len(pauses)] == [3, 3, 4]
 
@@ -188,7 +175,7 @@ def test_a_fallback_that_fails_is_passed_too(
     second.plays(Reply(status=status))
     with chain(server, "together:n", "local:bm25") as client:
         response = call(client)
-    assert [name for name, _ in told(response)] == ["openrouter", "together", "local"]
+    assert [name for name, _ in attempts_of(response)] == ["openrouter", "together", "local"]
     assert response.provider == "local"
 
 
@@ -211,11 +198,11 @@ def test_the_first_error_is_raised(
     others = client_of(second, "portkey", max_retries=0), "together:n"
     with chain(server, *others) as client, pytest.raises(kind) as caught:
         call(client)
-    assert told(caught.value)[1:] == [
+    assert attempts_of(caught.value)[1:] == [
         ("portkey", "ServiceUnavailableError"),
         ("together", "ServiceUnavailableError"),
     ]
-    assert told(caught.value)[0] == ("openrouter", kind.__name__)
+    assert attempts_of(caught.value)[0] == ("openrouter", kind.__name__)
 
 
 def test_nothing_of_the_first_reaches_a_fallback(
@@ -293,7 +280,7 @@ def test_one_that_cannot_take_the_call_is_passed_over(
     with chain(server, "together:n", RerankClient("eyes", provider=sees)) as client:
         response = call(client, "q", [document])
     assert response[0].document is document
-    assert told(response) == [
+    assert attempts_of(response) == [
         ("openrouter", "RateLimitError"),
         ("together", "not asked"),
         ("local", ""),
@@ -307,7 +294,7 @@ def test_an_image_that_nobody_else_takes(call: Calls, server: Server) -> None:
     server.plays(Reply(status=429))
     with chain(server, "local:bm25") as client, pytest.raises(RateLimitError) as caught:
         call(client, "q", [RerankDocument("a", image=PNG)])
-    assert told(caught.value) == [("openrouter", "RateLimitError"), ("local", "not asked")]
+    assert attempts_of(caught.value) == [("openrouter", "RateLimitError"), ("local", "not asked")]
 
 
 def test_an_image_for_a_first_that_takes_text(call: Calls, server: Server, second: Server) -> None:
@@ -324,4 +311,4 @@ def test_documents_are_read_once(call: Calls, server: Server, second: Server) ->
     with chain(server, "together:n") as client:
         response = call(client, documents=iter(TEXTS))
     assert second.received[0].body["documents"] == list(TEXTS)
-    assert told(response) == ANSWERED
+    assert attempts_of(response) == ANSWERED

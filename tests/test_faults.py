@@ -8,7 +8,6 @@ from faults.case import GATEWAYS
 from faults.cases import CASES
 from faults.page import PAGE, page, title
 from faults.play import Way, play
-from server import pauses_fixture  # noqa: F401
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])

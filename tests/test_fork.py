@@ -17,8 +17,7 @@ import trustme
 
 from cases import cases
 from fork_scenarios import CALLS, WORKERS
-from server import Received, Reply, Server, ranking, running
-from test_tls import secure
+from loopback import Received, Reply, Server, ranking, running, tls_context
 
 TIME = 90.0  # seconds until a program that hangs fails
 
@@ -39,8 +38,8 @@ def served(scheme: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     file = folder / "authority.pem"
     authority.cert_pem.write_to_path(file)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    with running() if scheme == "http" else secure(authority, "localhost") as server:
-        server.plays(number_as_score)
+    context = None if scheme == "http" else tls_context(authority, "localhost")
+    with running(number_as_score, context=context, host="localhost") as server:
         yield server
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from raw import Raw, raw
+from faults.acts import says
+from loopback import Server, running
 from rerank_integrations import (
     Local,
     OpenRouter,
@@ -24,8 +25,17 @@ from rerank_integrations import (
     ResponseError,
     StatusError,
 )
-from rerank_integrations._response import parse_response
-from support import answer, bodies_of, call, failed, part, portkey, ranking, together
+from support import (
+    bodies_of,
+    call,
+    failed,
+    http_response,
+    parsed,
+    part,
+    portkey,
+    ranking,
+    together,
+)
 
 HUGE = "a number of 5000 digits"  # longer than Python likes to write
 DOCUMENTS = ["a", "bb", "ccc", "dddd"]
@@ -116,7 +126,7 @@ def check(response: RerankResponse, documents: list[Any], top_n: int | None) -> 
 def outcome(content: bytes, top_n: int | None = None) -> RerankResponse | RerankError:
     """The response that an answer holds, or our error."""
     try:
-        response = parse_response(part(*DOCUMENTS, top_n=top_n), answer(content))
+        response = parsed(part(*DOCUMENTS, top_n=top_n), http_response(content))
     except RerankError as error:
         assert len(str(error)) < 2000
         return error
@@ -237,9 +247,9 @@ def test_error_answers_of_any_kind(status: int, headers: dict[str, str], body: A
 
 
 @pytest.fixture(name="server", scope="module")
-def server_fixture() -> Iterator[Raw]:
+def server_fixture() -> Iterator[Server]:
     """A server that answers what it is told."""
-    with raw() as server:
+    with running() as server:
         yield server
 
 
@@ -277,10 +287,10 @@ bodies = (
 @example(line=b"HTTP/1.1 200 OK", headers=[], body=json.dumps(GOOD).encode(), junk=b"")
 @example(line=b"HTTP/1.1 200 OK", headers=[b"Content-Length: 2"], body=b"{}", junk=b"HTTP/1.1 200")
 def test_bytes_of_any_kind(
-    server: Raw, line: bytes, headers: list[bytes], body: bytes, junk: bytes
+    server: Server, line: bytes, headers: list[bytes], body: bytes, junk: bytes
 ) -> None:
     """Whatever bytes a server writes, a call ends with a response in order or an error of ours."""
-    server.answer = b"\r\n".join([line, *headers, b"", body]) + junk
+    server.plays(says(b"\r\n".join([line, *headers, b"", body]) + junk))
     provider = OpenRouter(api_key="the-key", base_url=server.url)
     with RerankClient("m", provider=provider, deadline=10.0, max_retries=0) as client:
         for way in (client.rerank, lambda *given: asyncio.run(client.arerank(*given))):

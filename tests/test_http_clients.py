@@ -26,8 +26,11 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
+from calls import QUERY, TEXTS, AsyncCalls, Calls, client_of
 from cases import cases
-from relays import proxy, unix_socket
+from fakes import chain
+from loopback import Received, Reply, Server, ranking, ranks_all, running, tls_context
+from proxies import proxy, unix_socket
 from rerank_integrations import (
     AuthenticationError,
     ConfigurationError,
@@ -37,23 +40,6 @@ from rerank_integrations import (
     StatusError,
     TransportError,
 )
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    AsyncCalls,
-    Calls,
-    Received,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    pauses_fixture,
-    ranking,
-    ranks_all,
-    server_fixture,
-)
-from stand_ins import chain, second_fixture  # noqa: F401
-from test_tls import Secure, secure
 
 THREADS = 8
 AT_ONCE = 100
@@ -549,8 +535,8 @@ async def test_many_calls_over_one_http2_connection(
 @cases("scheme", ["http", "socks5"])
 def test_a_proxy(call: Calls, server: Server, scheme: str) -> None:
     """A client with `proxy=` sends through a proxy of HTTP or SOCKS."""
-    with proxy(scheme) as passing:
-        make = partial(client_class(call), proxy=passing.url)
+    with proxy() as passing:
+        make = partial(client_class(call), proxy=f"{scheme}://127.0.0.1:{passing.port}")
         with client_of(server, **given(call, make)) as client:
             for _ in range(2):
                 assert call(client)[0].document == QUERY
@@ -562,8 +548,13 @@ def test_a_proxy(call: Calls, server: Server, scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 def test_a_tunnel(call: Calls, authority: trustme.CA, trust: ssl.SSLContext, scheme: str) -> None:
     """A client with `proxy=` and `verify=` speaks TLS to the server behind the proxy."""
-    with secure(authority, "localhost") as server, proxy(scheme) as passing:
-        make = partial(client_class(call), proxy=passing.url, verify=trust)
+    with (
+        running(context=tls_context(authority, "localhost"), host="localhost") as server,
+        proxy() as passing,
+    ):
+        make = partial(
+            client_class(call), proxy=f"{scheme}://127.0.0.1:{passing.port}", verify=trust
+        )
         with client_of(server, **given(call, make)) as client:
             assert call(client)[0].document == QUERY
             call.close(client)
@@ -571,11 +562,12 @@ def test_a_tunnel(call: Calls, authority: trustme.CA, trust: ssl.SSLContext, sch
 
 
 @contextmanager
-def demanding(authority: trustme.CA) -> Iterator[Secure]:
+def demanding(authority: trustme.CA) -> Iterator[Server]:
     """A server over TLS that serves only clients with a certificate of the authority."""
-    with secure(authority, "localhost") as server:
-        authority.configure_trust(server._context)
-        server._context.verify_mode = ssl.CERT_REQUIRED
+    context = tls_context(authority, "localhost")
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with running(context=context, host="localhost") as server:
         yield server
 
 

@@ -26,25 +26,14 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.integrations.httpx import HttpxIntegration
 from sentry_sdk.transport import Transport
 
+from calls import QUERY, TEXTS, Calls, client_of
 from cases import cases
+from loopback import Reply, Server, ranking, ranks_all
 from rerank_integrations import (
     RerankClient,
     RerankResponse,
     ServiceUnavailableError,
     TransportError,
-)
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    Calls,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    pauses_fixture,
-    ranking,
-    ranks_all,
-    server_fixture,
 )
 
 MOCKED = (0.25, 0.5, 0.125)  # scores that the server never gives

@@ -8,19 +8,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from calls import Calls, client_of
 from cases import cases
+from loopback import Reply, Server, ranks_all
 from rerank_integrations import ImageError, OpenRouter, RerankDocument, UnsupportedDocumentError
 from rerank_integrations.errors import InvalidRequestError
 from rerank_integrations.images import ImageLimits, wire_image
-from server import (  # noqa: F401
-    Calls,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    ranks_all,
-    server_fixture,
-)
 from support import DATA_URI, PNG, call as prepared
 
 PUBLIC = ImageLimits(urls="public")

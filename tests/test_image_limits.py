@@ -22,7 +22,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
+from calls import Calls, client_of
 from cases import cases
+from loopback import Reply, Server, ranking
 from rerank_integrations import (
     BadRequestError,
     ConfigurationError,
@@ -35,15 +37,6 @@ from rerank_integrations import (
     UnsupportedDocumentError,
 )
 from rerank_integrations.images import ImageLimits, wire_image
-from server import (  # noqa: F401
-    Calls,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    ranking,
-    server_fixture,
-)
 from support import body_of, call as prepared, openrouter, options
 
 SIGNED = "https://bucket.example/Cat%20one.png?X-Sig=a%2Fb+c%3D&Expires=1#p=1"

@@ -10,20 +10,10 @@ from typing import Any
 from langchain_core.documents import BaseDocumentCompressor, Document
 
 from cases import cases
-from langchain_support import (  # noqa: F401
-    KEY,
-    QUERY,
-    Way,
-    ids,
-    local,
-    openrouter,
-    scoring,
-    three,
-    way_fixture,
-)
+from langchain_support import KEY, QUERY, Way, ids, local, openrouter, scoring, three
+from loopback import Reply, Server, ranking
 from rerank_integrations import Local, RerankClient
 from rerank_integrations.langchain import RerankCompressor
-from server import Reply, Server, ranking, server_fixture  # noqa: F401
 
 
 class Page(Document):

@@ -14,8 +14,9 @@ from langchain_core import exceptions
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 
+from calls import client_of
 from cases import cases
-from langchain_support import (  # noqa: F401
+from langchain_support import (
     QUERY,
     AsyncTracer,
     Tracer,
@@ -25,8 +26,8 @@ from langchain_support import (  # noqa: F401
     openrouter,
     scoring,
     three,
-    way_fixture,
 )
+from loopback import Fault, Reply, Server, Step, ranking
 from rerank_integrations import (
     AuthenticationError,
     BadGatewayError,
@@ -51,17 +52,6 @@ from rerank_integrations import (
     UnsupportedDocumentError,
 )
 from rerank_integrations.langchain import RerankCompressor, _with_langchains_type
-from server import (  # noqa: F401
-    Fault,
-    Reply,
-    Server,
-    Step,
-    client_of,
-    nobody_fixture,
-    pauses_fixture,
-    ranking,
-    server_fixture,
-)
 
 EVENT = "rerank_passthrough"
 with_their_types = pytest.mark.skipif(

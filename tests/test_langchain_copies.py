@@ -17,20 +17,12 @@ from langchain_core.load import dumpd, dumps, loads
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda
 from pydantic import SecretStr, ValidationError
 
+from calls import KEYS, client_of
 from cases import cases
-from langchain_support import (  # noqa: F401
-    KEY,
-    QUERY,
-    Candidates,
-    Way,
-    ids,
-    openrouter,
-    three,
-    way_fixture,
-)
+from langchain_support import KEY, QUERY, Candidates, Way, ids, openrouter, three
+from loopback import Server
 from rerank_integrations import ConfigurationError, OpenRouter, RerankClient
 from rerank_integrations.langchain import RerankCompressor
-from server import KEYS, Server, client_of, server_fixture  # noqa: F401
 
 MODELS = {
     "openrouter": "openrouter:m",

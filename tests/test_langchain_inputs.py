@@ -10,17 +10,12 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 
+from calls import client_of
 from cases import cases
-from langchain_support import (  # noqa: F401
-    QUERY,
-    Way,
-    openrouter,
-    three,
-    way_fixture,
-)
+from langchain_support import QUERY, Way, openrouter, three
+from loopback import Server
 from rerank_integrations import DocumentInput, RerankDocument, UnsupportedDocumentError
 from rerank_integrations.langchain import RerankCompressor
-from server import Server, client_of, server_fixture  # noqa: F401
 from support import DATA_URI, PNG
 
 URL = "https://example.org/bicycle.png"

@@ -24,20 +24,10 @@ from langchain_core.tools import create_retriever_tool
 from langchain_text_splitters import CharacterTextSplitter
 
 from cases import cases
-from langchain_support import (  # noqa: F401
-    QUERY,
-    Candidates,
-    Tracer,
-    Way,
-    ids,
-    local,
-    openrouter,
-    three,
-    way_fixture,
-)
+from langchain_support import QUERY, Candidates, Tracer, Way, ids, local, openrouter, three
+from loopback import Server
 from rerank_integrations import InvalidRequestError, RerankClient
 from rerank_integrations.langchain import RerankCompressor
-from server import Server, server_fixture  # noqa: F401
 
 
 class Without(BaseDocumentTransformer):

@@ -19,8 +19,9 @@ from langchain_core.documents import Document
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tracers.schemas import Run
 
+from calls import client_of
 from cases import cases
-from langchain_support import (  # noqa: F401
+from langchain_support import (
     KEY,
     QUERY,
     Async,
@@ -34,20 +35,10 @@ from langchain_support import (  # noqa: F401
     local,
     openrouter,
     three,
-    way_fixture,
 )
+from loopback import Fault, Reply, Server, ranking
 from rerank_integrations import RerankClient, RerankDocument, RerankError, ServerError
 from rerank_integrations.langchain import RerankCompressor
-from server import (  # noqa: F401
-    Fault,
-    Reply,
-    Server,
-    client_of,
-    nobody_fixture,
-    pauses_fixture,
-    ranking,
-    server_fixture,
-)
 from support import DATA_URI, PIXELS, PNG
 
 AnyTracer: TypeAlias = Tracer | AsyncTracer

@@ -16,13 +16,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from cases import cases
-from llama_index_support import (  # noqa: F401
-    Rerank,
-    ask_fixture,
-    heard_fixture,
-    nodes_fixture,
-    rerank_fixture,
-)
+from llama_index_support import Rerank
 from rerank_integrations import InvalidRequestError, Local, RerankClient, ServerError
 from rerank_integrations.llama_index import RerankPostprocessor
 

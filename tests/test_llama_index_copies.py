@@ -17,22 +17,12 @@ from llama_index.core.evaluation import RetrieverEvaluator
 from llama_index.core.schema import MetadataMode
 from pydantic import SecretStr, ValidationError
 
+from calls import client_of
 from cases import cases
-from llama_index_support import (  # noqa: F401
-    KEY,
-    QUERY,
-    Candidates,
-    Rerank,
-    ask_fixture,
-    ids,
-    local,
-    openrouter,
-    rerank_fixture,
-    three,
-)
+from llama_index_support import KEY, QUERY, Candidates, Rerank, ids, local, openrouter, three
+from loopback import Server
 from rerank_integrations import ConfigurationError, OpenRouter, RerankClient
 from rerank_integrations.llama_index import RerankPostprocessor
-from server import Server, client_of, server_fixture  # noqa: F401
 
 SETTINGS: dict[str, Any] = {
     "model": "openrouter:m",

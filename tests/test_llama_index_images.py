@@ -26,9 +26,9 @@ from llama_index.core.schema import (
 from PIL import Image
 
 from cases import cases
+from loopback import Server
 from rerank_integrations import InvalidRequestError, UnsupportedDocumentError
 from rerank_integrations.llama_index import RerankPostprocessor
-from server import Server, server_fixture  # noqa: F401
 
 URL = "https://e.com/a.png?signature=A%2Fb"
 Send = Callable[..., list[Any]]

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from cases import cases
 from llama_index_support import QUERY, ids, openrouter, three
-from server import Server, server_fixture  # noqa: F401
+from loopback import Server
 
 
 def test_loops_one_after_another(server: Server) -> None:

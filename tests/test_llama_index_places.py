@@ -28,13 +28,11 @@ from llama_index.core.schema import NodeWithScore
 from pydantic import Field
 
 from cases import cases
-from llama_index_support import (  # noqa: F401
+from llama_index_support import (
     QUERY,
     Ask,
     Candidates,
-    ask_fixture,
     failing,
-    ids,
     local,
     memory,
     openrouter,
@@ -43,9 +41,9 @@ from llama_index_support import (  # noqa: F401
     titles,
     tool_of,
 )
+from loopback import Server
 from rerank_integrations import InvalidRequestError, Local, RerankClient, ServerError
 from rerank_integrations.llama_index import RerankPostprocessor
-from server import Server, server_fixture  # noqa: F401
 
 Build = Callable[[list[Any]], Any]
 

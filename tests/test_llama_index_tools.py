@@ -22,12 +22,11 @@ from llama_index.core.vector_stores.simple import SimpleVectorStore
 from llama_index.core.vector_stores.types import VectorStoreQueryResult
 from llama_index.core.workflow import StartEvent, StopEvent, Workflow, step
 
-from llama_index_support import (  # noqa: F401
+from llama_index_support import (
     QUERY,
     TEXTS,
     Ask,
     Candidates,
-    ask_fixture,
     ids,
     local,
     memory,

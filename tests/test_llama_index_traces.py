@@ -19,7 +19,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import ImageNode, NodeWithScore
 
-from llama_index_support import (  # noqa: F401
+from llama_index_support import (
     KEY,
     QUERY,
     Ask,
@@ -27,32 +27,19 @@ from llama_index_support import (  # noqa: F401
     Debug,
     Rerank,
     Spans,
-    ask_fixture,
     both,
-    debug_fixture,
     ends,
     failing,
-    heard_fixture,
-    ids,
     local,
     openrouter,
-    rerank_fixture,
     scored,
     scoring,
-    spans_fixture,
     starts,
     three,
 )
+from loopback import Received, Reply, Server, ranking
 from rerank_integrations import RerankError
 from rerank_integrations.llama_index import RerankPostprocessor
-from server import (  # noqa: F401
-    Received,
-    Reply,
-    Server,
-    pauses_fixture,
-    ranking,
-    server_fixture,
-)
 from support import DATA_URI, PIXELS
 
 USAGE = {"search_units": 1, "total_tokens": 150, "cost": 0.001}

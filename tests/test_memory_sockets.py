@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from calls import QUERY, TEXTS, client_of
 from rerank_integrations import RerankClient, RerankDocument
-from server import QUERY, TEXTS, client_of
 from support import part
 
 COUNT = 40

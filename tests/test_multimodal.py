@@ -36,32 +36,15 @@ from llama_index.core.schema import (
 from PIL.Image import Image
 
 import llama_index_support
+from calls import Calls, client_of
 from cases import cases
-from langchain_support import Candidates, Tracer, Way, content, ids, way_fixture  # noqa: F401
-from llama_index_support import (  # noqa: F401
-    Ask,
-    Debug,
-    Rerank,
-    ask_fixture,
-    both,
-    debug_fixture,
-    heard_fixture,
-    rerank_fixture,
-    scored,
-)
+from langchain_support import Candidates, Tracer, Way, content, ids
+from llama_index_support import Ask, Rerank, both, scored
+from loopback import Received, Reply, Server
 from pages import NAMES, address, best, data_uri, encoded, of_page, picture, scores, sees
 from rerank_integrations import Local, RerankClient, RerankDocument, UnsupportedDocumentError
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
-from server import (  # noqa: F401
-    Calls,
-    Received,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    server_fixture,
-)
 
 QUERY = "red green blue"
 LONG = 500  # characters; a page has more, and nothing else here has

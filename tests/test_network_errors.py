@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,10 @@ import trustme
 from langchain_core.documents import Document
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
+from calls import QUERY, TEXTS, Calls, SyncCalls, client_of
 from cases import cases
+from fakes import override
+from loopback import Fault, Received, Server, echoes, framed, running, tls_context
 from rerank_integrations import (
     ConfigurationError,
     RerankClient,
@@ -29,27 +31,6 @@ from rerank_integrations import (
 )
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    Calls,
-    Fault,
-    Server,
-    SyncCalls,
-    call_fixture,
-    client_of,
-    nobody_fixture,
-    pauses_fixture,
-    server_fixture,
-)
-from test_connection_pool import (  # noqa: F401
-    Seen,
-    Wire,
-    context_fixture,
-    framed,
-    listening,
-    plain_fixture,
-)
 
 libraries = pytest.mark.parametrize(
     "library", [None, httpx, httpx2], ids=["default", "httpx", "httpx2"]
@@ -114,9 +95,7 @@ def failed(call: Calls, client: RerankClient, **options: Any) -> Any:
 
 def untrusted_context() -> ssl.SSLContext:
     """A context for a server for which nobody vouches."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-    return context
+    return tls_context(trustme.CA())
 
 
 # kinds and retries
@@ -127,13 +106,13 @@ def test_an_untrusted_certificate_is_permanent(
     call: Calls, pauses: Sequence[float], library: Any
 ) -> None:
     """A certificate that is not trusted is refused once, with a hint, by every HTTP client."""
-    with listening(untrusted_context()) as wire, users(call, library) as argument:
-        error = failed(call, client_of(wire.url, **argument))
+    with running(echoes, context=untrusted_context()) as plain, users(call, library) as argument:
+        error = failed(call, client_of(plain.url, **argument))
     assert "SSL_CERT_FILE" in str(error)
     assert not error.is_retryable
     assert len(error.attempts) == 1
     assert not pauses
-    assert not wire.seen
+    assert not plain.received
 
 
 @libraries
@@ -168,8 +147,8 @@ def test_retry_on_timeout_is_for_reading_only(
 @pytest.fixture(name="deaf")
 def deaf_fixture() -> Iterator[str]:
     """An address that takes connections, and never reads from nor writes to them."""
-    with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    with running(door="deaf") as server:
+        yield f"127.0.0.1:{server.port}"
 
 
 PHASES = {
@@ -226,21 +205,21 @@ Drops: TypeAlias = Callable[[], Iterator[bytes]]
 DRIPS = pytest.mark.parametrize("drops", [head_in_drops, body_in_drops])
 
 
-def dripping(wire: Wire, drops: Drops) -> None:
+def dripping(plain: Server, drops: Drops) -> None:
     """Let a server answer in drops for 2 seconds, and then go away; the first call is answered."""
 
-    def respond(seen: Seen) -> Iterator[bytes]:
-        if seen.query == "first":
-            yield framed(seen.query)
+    def respond(received: Received) -> Iterator[bytes]:
+        if received.query == "first":
+            yield framed(received.query)
             return
         yield from drops()
         raise ConnectionResetError
 
-    wire.respond = respond
+    plain.plays(respond)
 
 
 @DRIPS
-def test_a_deadline_holds_against_drops(call: Calls, plain: Wire, drops: Drops) -> None:
+def test_a_deadline_holds_against_drops(call: Calls, plain: Server, drops: Drops) -> None:
     """A response that comes in drops, head or body, is awaited until the deadline, no longer."""
     dripping(plain, drops)
     error = failed(call, client_of(plain.url, max_retries=0, deadline=0.3))
@@ -250,16 +229,16 @@ def test_a_deadline_holds_against_drops(call: Calls, plain: Wire, drops: Drops) 
 @DRIPS
 def test_a_deadline_holds_against_drops_over_tls(context: ssl.SSLContext, drops: Drops) -> None:
     """The same over TLS, without an event loop that could end a read."""
-    with listening(context) as wire:
-        dripping(wire, drops)
-        error = failed(SyncCalls(), client_of(wire.url, max_retries=0, deadline=0.3))
+    with running(echoes, context=context) as plain:
+        dripping(plain, drops)
+        error = failed(SyncCalls(), client_of(plain.url, max_retries=0, deadline=0.3))
     assert error.phase == "deadline"
 
 
 @DRIPS
 @libraries
 def test_a_deadline_holds_against_drops_on_a_kept_connection(
-    plain: Wire, drops: Drops, library: Any
+    plain: Server, drops: Drops, library: Any
 ) -> None:
     """The same on a connection that was made by an earlier call, which had no deadline."""
     call = SyncCalls()
@@ -269,7 +248,7 @@ def test_a_deadline_holds_against_drops_on_a_kept_connection(
         assert call(client, "first", deadline=None).id == "first"
         error = failed(call, client, deadline=0.3)
     assert error.phase == "deadline"
-    assert len(plain.sockets) == 1
+    assert plain.connections == 1
 
 
 # defects of the package, and exceptions of the user's
@@ -277,7 +256,7 @@ def test_a_deadline_holds_against_drops_on_a_kept_connection(
 
 def raising(error: Exception) -> Callable[..., Any]:
     """A function of this package that raises an error."""
-    names: dict[str, Any] = {"__name__": "rerank_integrations._simulated", "error": error}
+    names: dict[str, Any] = {"__name__": f"{PACKAGE}_simulated", "error": error}
     code = "def fails(*_, **__):\n    raise error"
     exec(compile(code, "_simulated.py", "exec"), names)  # noqa: S102
     found: Callable[..., Any] = names["fails"]
@@ -285,11 +264,11 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 
 DEFECTIVE = {
-    "connecting": ("_pool._Connection.begin", AttributeError("a defect")),
-    "counting": ("_pool._Connection.count", KeyError("a defect")),
-    "beginning": ("_http_result.BodyReader.__init__", TypeError("a defect")),
-    "reading": ("_http_result.BodyReader.add", TypeError("a defect")),
-    "ending": ("_http_result.BodyReader.response", KeyError("a defect")),
+    "connecting": ("begin_request", AttributeError("a defect")),
+    "counting": ("count_bytes", KeyError("a defect")),
+    "beginning": ("make_reader", TypeError("a defect")),
+    "reading": ("read_body", TypeError("a defect")),
+    "ending": ("end_body", KeyError("a defect")),
 }
 
 
@@ -298,7 +277,7 @@ def break_fixture(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Exception],
     """Lets a function of the package raise."""
 
     def change(place: str, defect: Exception) -> None:
-        monkeypatch.setattr(f"rerank_integrations.{place}", raising(defect))
+        override(monkeypatch, **{place: raising(defect)})
 
     return change
 
@@ -334,7 +313,7 @@ def test_a_defect_beside_a_network_error_is_raised_as_it_is(
     """A defect is raised as it is also where it is met while a network error is handled."""
     server.plays(Fault.DROP if place == "had_stale_bytes" else Fault.HALF)
     defect = TypeError("a defect")
-    break_(f"_pool._Connection.{place}", defect)
+    break_(place, defect)
     with client_of(server) as client:
         with pytest.raises(TypeError) as caught:
             call(client)
@@ -348,7 +327,7 @@ def adapters_fixture(
     server: Server, break_: Callable[[str, Exception], None]
 ) -> Iterator[tuple[RerankCompressor, RerankPostprocessor]]:
     """Adapters that pass over failures, of a client with a defect."""
-    break_("_http_result.BodyReader.add", DEFECT)
+    break_("read_body", DEFECT)
     with client_of(server, fallbacks=["local:bm25"]) as client:
         yield (
             RerankCompressor(client=client, on_error="passthrough"),
@@ -423,32 +402,31 @@ Scenario = Callable[[Calls, Any], AbstractContextManager[Any]]
 @contextmanager
 def refused(call: Calls, library: Any) -> Iterator[Any]:
     """Nobody listens."""
-    with socket.socket() as bound, users(call, library) as argument:
-        bound.bind(("127.0.0.1", 0))
-        client = client_of(f"http://127.0.0.1:{bound.getsockname()[1]}", max_retries=0, **argument)
+    with running(door="shut") as server, users(call, library) as argument:
+        client = client_of(server, max_retries=0, **argument)
         yield failed(call, client)
 
 
-def answering(response: Callable[[Seen], Any], **options: Any) -> Scenario:
+def answering(response: Callable[[Received], Any], **options: Any) -> Scenario:
     """A server that does not do what it should."""
 
     @contextmanager
     def scenario(call: Calls, library: Any) -> Iterator[Any]:
-        with listening() as wire, users(call, library) as argument:
-            wire.respond = response
-            yield failed(call, client_of(wire.url, max_retries=0, **argument), **options)
+        with running(echoes) as plain, users(call, library) as argument:
+            plain.plays(response)
+            yield failed(call, client_of(plain.url, max_retries=0, **argument), **options)
 
     return scenario
 
 
-def dropped(seen: Seen) -> bytes:
+def dropped(received: Received) -> bytes:
     """The server goes."""
     raise ConnectionResetError
 
 
-def half(seen: Seen) -> Iterator[bytes]:
+def half(received: Received) -> Iterator[bytes]:
     """The server goes in the middle of a body."""
-    yield framed(seen.query)[:-5]
+    yield framed(received.query)[:-5]
     raise ConnectionResetError
 
 
@@ -456,42 +434,40 @@ def half(seen: Seen) -> Iterator[bytes]:
 def stalled(call: Calls, library: Any) -> Iterator[Any]:
     """The server is silent."""
     timeout = httpx.Timeout(5, read=0.05)
-    with socket.create_server(("127.0.0.1", 0)) as listener, users(call, library) as argument:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        yield failed(call, client_of(url, max_retries=0, **argument), timeout=timeout)
+    with running(door="deaf") as server, users(call, library) as argument:
+        yield failed(call, client_of(server, max_retries=0, **argument), timeout=timeout)
 
 
 @contextmanager
 def unwritten(call: Calls, library: Any) -> Iterator[Any]:
     """The server does not take the request."""
     timeout = httpx.Timeout(5, write=0.05)
-    with socket.create_server(("127.0.0.1", 0)) as listener, users(call, library) as argument:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with running(door="deaf") as server, users(call, library) as argument:
         deadline = 0.2 if library is AIOHTTP else None  # it has no timeout for writing
-        client = client_of(url, max_retries=0, timeout=timeout, deadline=deadline, **argument)
+        client = client_of(server, max_retries=0, timeout=timeout, deadline=deadline, **argument)
         yield failed(call, client, documents=["x" * 16_000_000])
 
 
 @contextmanager
 def untrusted(call: Calls, library: Any) -> Iterator[Any]:
     """Nobody vouches for the server's certificate."""
-    with listening(untrusted_context()) as wire, users(call, library) as argument:
-        yield failed(call, client_of(wire.url, max_retries=0, **argument))
+    with running(echoes, context=untrusted_context()) as plain, users(call, library) as argument:
+        yield failed(call, client_of(plain.url, max_retries=0, **argument))
 
 
 @contextmanager
 def by_hook(call: Calls, library: Any) -> Iterator[Any]:
     """A hook of the user's client raises."""
-    with listening() as wire, users(call, library, **hooked(call, "response")) as argument:
-        yield failed(call, client_of(wire.url, max_retries=0, **argument))
+    with running(echoes) as plain, users(call, library, **hooked(call, "response")) as argument:
+        yield failed(call, client_of(plain.url, max_retries=0, **argument))
 
 
 SCENARIOS: dict[str, Scenario] = {
     "refused": refused,
     "dropped": answering(dropped),
     "half a body": answering(half),
-    "status line": answering(lambda seen: b"HTTP/9 authorization: Bearer the-key\r\n\r\n"),
-    "header line": answering(lambda seen: b"HTTP/1.1 200 OK\r\nBearer the-key\r\n\r\n"),
+    "status line": answering(lambda received: b"HTTP/9 authorization: Bearer the-key\r\n\r\n"),
+    "header line": answering(lambda received: b"HTTP/1.1 200 OK\r\nBearer the-key\r\n\r\n"),
     "timeout": stalled,
     "failed write": unwritten,
     "TLS": untrusted,
@@ -533,14 +509,14 @@ def test_no_error_shows_the_key(call: Calls, scenario: Scenario) -> None:
     ],
 )
 def test_a_header_replaces_ours(
-    call: Calls, plain: Wire, library: Any, name: str, value: str
+    call: Calls, plain: Server, library: Any, name: str, value: str
 ) -> None:
     """A header of the user's that the package sets too arrives once, with the user's value."""
     with users(call, library) as argument:
         client = client_of(plain.url, max_retries=0, extra_headers={name: value}, **argument)
         call(client)
         call.close(client)
-    lines = plain.seen[0].head.lower().split(b"\r\n")
+    lines = plain.received[0].head.lower().split(b"\r\n")
     found = [line for line in lines if line.startswith(name.lower().encode() + b":")]
     assert found == [f"{name}: {value}".lower().encode()]
 

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from calls import Calls, client_of
 from cases import cases
+from fakes import attempts_of, override
+from loopback import Fault, Received, Reply, Server, Step, ranking
 from rerank_integrations import (
     AuthenticationError,
     BadRequestError,
@@ -19,23 +22,8 @@ from rerank_integrations import (
     ResponseError,
     ServiceUnavailableError,
 )
-from rerank_integrations._response import merge_responses, parse_response
 from rerank_integrations.models import RerankResponse
-from server import (  # noqa: F401
-    Calls,
-    Fault,
-    Received,
-    Reply,
-    Server,
-    Step,
-    call_fixture,
-    client_of,
-    pauses_fixture,
-    ranking,
-    server_fixture,
-)
-from stand_ins import second_fixture, told  # noqa: F401
-from support import answer, call as prepared, ranking as ranked
+from support import call as prepared, http_response, merged, parsed, ranking as ranked
 
 DOCUMENTS = ("a", "bb", "ccc", "dddd", "eeeee")
 KEEP: dict[str, Any] = {"max_documents_per_request": 1, "max_retries": 0, "on_partial": "keep"}
@@ -97,7 +85,7 @@ def test_attempts_of_all_parts(call: Calls, server: Server, pauses: Sequence[flo
     server.plays(answers(b=failed(503)))
     with client_of(server, **KEEP | {"max_retries": 2}) as client:
         response = call(client, "q", DOCUMENTS)
-    kinds = [kind for _, kind in told(response)]
+    kinds = [kind for _, kind in attempts_of(response)]
     assert kinds == ["", *["ServiceUnavailableError"] * 3, "", "", ""]
     assert len(server.received) == len(kinds)
 
@@ -169,7 +157,7 @@ def test_by_default_one_failure_fails_the_call(
     options = {name: RAISE[name] for name in ("max_documents_per_request", "max_retries")}
     with client_of(server, **options) as client, pytest.raises(kind) as caught:
         call(client, "q", DOCUMENTS)
-    assert told(caught.value) == [("openrouter", kind.__name__)]
+    assert attempts_of(caught.value) == [("openrouter", kind.__name__)]
 
 
 def test_a_failure_ends_what_has_not_begun(call: Calls, server: Server) -> None:
@@ -200,8 +188,7 @@ def test_a_failure_ends_the_retries_of_the_rest(
         pausing.wait(10)
         return failed(400)
 
-    monkeypatch.setattr("rerank_integrations._engine.time.sleep", pause)
-    monkeypatch.setattr("rerank_integrations._engine.asyncio.sleep", apause)
+    override(monkeypatch, sleep=pause, async_sleep=apause)
     server.plays(step)
     with client_of(server, **RAISE | {"max_retries": 1}) as client:
         with pytest.raises(BadRequestError):
@@ -259,12 +246,12 @@ def test_every_document_is_in_one_place(
             outcomes.append(RateLimitError(f"part {place}"))
         else:
             scores = ((at, -float(sent)) for at, sent in enumerate(part.sent))
-            outcomes.append(parse_response(part, answer(ranked(*scores))))
+            outcomes.append(parsed(part, http_response(ranked(*scores))))
     if len(failing & set(range(len(outcomes)))) == len(outcomes):
         with pytest.raises(RateLimitError, match="part 0"):
-            merge_responses(call, outcomes)
+            merged(call, outcomes)
         return
-    response = merge_responses(call, outcomes)
+    response = merged(call, outcomes)
     answered = [n for n in range(len(documents)) if n // most not in failing]
     assert [result.index for result in response] == answered[:top_n]
     assert sorted([*answered, *response.missing]) == list(range(len(documents)))

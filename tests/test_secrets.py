@@ -12,7 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from calls import QUERY, TEXTS, Calls, client_of
 from cases import cases
+from loopback import Fault, Reply, Server, Step, ranking
 from rerank_integrations import (
     ConfigurationError,
     InvalidRequestError,
@@ -23,21 +25,6 @@ from rerank_integrations import (
     RerankDocument,
     RerankError,
     Together,
-)
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    Calls,
-    Fault,
-    Reply,
-    Server,
-    Step,
-    call_fixture,
-    client_of,
-    nobody_fixture,
-    pauses_fixture,
-    ranking,
-    server_fixture,
 )
 
 SECRET = "s3cr3t"

@@ -19,35 +19,16 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, TextNode
 from pydantic import SecretStr
 
+from calls import QUERY, TEXTS, Calls
 from cases import cases
-from faults.acts import failing, head, in_encoding, replies, says
-from faults.server import Act, serving
+from faults.acts import failing, in_encoding, says
 from langchain_support import Tracer, content
-from llama_index_support import (  # noqa: F401
-    Debug,
-    Spans,
-    debug_fixture,
-    heard_fixture,
-    spans_fixture,
-)
+from llama_index_support import Debug, Spans
+from loopback import Fault, Received, Reply, Server, Step, head, ranking, running
 from rerank_integrations import OpenRouter, Portkey, RerankClient, RerankError, Together
-from rerank_integrations._secrets import Secret
 from rerank_integrations.langchain import RerankCompressor, RerankRunnable
 from rerank_integrations.llama_index import RerankPostprocessor
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    Calls,
-    Fault,
-    Received,
-    Reply,
-    Server,
-    Step,
-    call_fixture,
-    pauses_fixture,
-    ranking,
-    server_fixture,
-)
+from support import hidden
 from sweep import places_of
 from test_secrets import CONFIG, HEADERS, KEYS, SECRET, assert_silent, told
 
@@ -139,10 +120,10 @@ def ask_fixture(request: pytest.FixtureRequest) -> Iterator[Asking]:
 
 
 @pytest.fixture(name="playing")
-def playing_fixture() -> Iterator[Callable[[Act], str]]:
+def playing_fixture() -> Iterator[Callable[[Step], str]]:
     """Starts a server that answers with raw bytes, and gives its address."""
     with ExitStack() as stack:
-        yield lambda act: f"http://{stack.enter_context(serving([act])).address}"
+        yield lambda act: stack.enter_context(running(act)).url
 
 
 def test_the_sweep_finds_what_is_in_no_box() -> None:
@@ -162,7 +143,7 @@ def test_the_sweep_finds_what_is_in_no_box() -> None:
         ValueError(SECRET),
     ):
         assert places_of(SECRET, [thing])
-    assert not places_of(SECRET, [Secret(SECRET), SecretStr(SECRET)])
+    assert not places_of(SECRET, [hidden(SECRET), SecretStr(SECRET)])
 
 
 @each_holder
@@ -188,23 +169,23 @@ def test_no_key_is_reached_from_an_error(
     assert_silent(f"{caught.value} {caught.value!r} {told(caught.value)}")
 
 
-ECHOES: dict[str, Act] = {
+ECHOES: dict[str, Step] = {
     "status line": says(f"{KEY}\r\n\r\n".encode()),
     "header line": says(f"HTTP/1.1 200 OK\r\n{KEY}\r\n\r\n".encode()),
     "chunk": says(head(200, {"Transfer-Encoding": "chunked"}) + f"{KEY}\r\n".encode()),
     "name of an encoding": in_encoding(KEY, b"{}"),
-    "content type": replies(b"<p>", 200, {"Content-Type": KEY}),
+    "content type": Reply(b"<p>", 200, {"Content-Type": KEY}),
     "header of the request id": failing(401, {"x-request-id": KEY}),
-    "id": replies({"id": KEY, "message": "no"}, 400),
-    "code": replies({"error": {"message": "no", "code": KEY}}, 400),
-    "index": replies({"results": [{"index": KEY, "relevance_score": 1}]}),
-    "score": replies({"results": [{"index": 0, "relevance_score": KEY}]}),
+    "id": Reply({"id": KEY, "message": "no"}, 400),
+    "code": Reply({"error": {"message": "no", "code": KEY}}, 400),
+    "index": Reply({"results": [{"index": KEY, "relevance_score": 1}]}),
+    "score": Reply({"results": [{"index": 0, "relevance_score": KEY}]}),
 }
 
 
 @pytest.mark.parametrize("act", ECHOES.values(), ids=ECHOES)
 def test_no_echo_brings_a_key_into_an_error(
-    call: Calls, playing: Callable[[Act], str], pauses: Sequence[float], act: Act
+    call: Calls, playing: Callable[[Step], str], pauses: Sequence[float], act: Step
 ) -> None:
     """Wherever in an answer a key is repeated, the error does not hold it, nor does its cause."""
     provider = Together(api_key=KEY, base_url=playing(act))

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, cast
 
 import pytest
 
+from calls import Calls
 from cases import F, cases
 from rerank_integrations import (
     AuthenticationError,
@@ -38,7 +39,6 @@ from rerank_integrations import (
     StatusError,
     Together,
 )
-from server import Calls, call_fixture  # noqa: F401
 
 SHARED = Path(os.environ.get("RERANK_SHARED") or Path(__file__).parents[2] / "shared")
 PATIENCE = 180  # seconds; the first start installs Prism

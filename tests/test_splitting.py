@@ -15,7 +15,9 @@ import httpx
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from calls import Calls, client_of
 from cases import cases
+from loopback import Received, Reply, Server
 from rerank_integrations import (
     NOT_GIVEN,
     BadRequestError,
@@ -34,19 +36,19 @@ from rerank_integrations._request import (
     join_pieces,
     size_of,
 )
-from rerank_integrations._response import merge_responses, parse_response
 from rerank_integrations.providers.base import Provider
 from rerank_integrations.providers.vllm import VLLM
-from server import (  # noqa: F401
-    Calls,
-    Received,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    server_fixture,
+from support import (
+    DATA_URI,
+    PNG,
+    bodies_of,
+    call as prepared,
+    content_of,
+    http_response,
+    merged,
+    options,
+    parsed,
 )
-from support import DATA_URI, PNG, answer, bodies_of, call as prepared, content_of, options
 
 LISTWISE = "jina/jina-reranker-v3"
 MIXED = ["a", {"text": "b", "image": PNG}, {"image": DATA_URI}, "dd", {"image": b"\xff\xd8\xff"}]
@@ -534,8 +536,8 @@ def test_merge_of_anything(documents: list[str], most: int, top_n: int | None) -
     for part in call.chunks:
         request = part.request()
         reply = scores(Received("", {}, content_of(request)))
-        outcomes.append(parse_response(part, answer(reply.content)))
-    response = merge_responses(call, outcomes)
+        outcomes.append(parsed(part, http_response(reply.content)))
+    response = merged(call, outcomes)
     sent = [index for index, text in enumerate(documents) if text.strip()]
     expected = sorted(sent, key=lambda index: -float(documents[index]))[:top_n]
     assert [result.index for result in response] == expected

@@ -12,25 +12,16 @@ from typing import Any
 import httpx
 import pytest
 
+from calls import Calls, client_of
 from cases import cases
+from fakes import Clock
+from loopback import Received, Reply, Server, ranks_all
 from rerank_integrations import (
     BadRequestError,
     RerankClient,
     RerankTimeoutError,
     ServiceUnavailableError,
 )
-from server import (  # noqa: F401
-    Calls,
-    Received,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    pauses_fixture,
-    ranks_all,
-    server_fixture,
-)
-from stand_ins import Clock, clock_fixture  # noqa: F401
 
 ONE_BY_ONE: dict[str, Any] = {"max_documents_per_request": 1, "max_concurrency": 1}
 ANSWER = b'{"results":[{"index":0,"relevance_score":0.5}]}'

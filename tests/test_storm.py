@@ -11,18 +11,10 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from calls import client_of
+from fakes import Clock
+from loopback import Fault, Received, Reply, Server, ranks_all
 from rerank_integrations import RerankClient, RerankResponse
-from server import (  # noqa: F401
-    Fault,
-    Received,
-    Reply,
-    Server,
-    client_of,
-    pauses_fixture,
-    ranks_all,
-    server_fixture,
-)
-from stand_ins import Clock, clock_fixture, second_fixture  # noqa: F401
 
 CALLERS = 200
 MOST = 3 * CALLERS  # requests; half of them refused makes two a call, give or take chance
@@ -111,7 +103,7 @@ def test_faults_of_every_kind(storm: Storm, clock: Clock, server: Server) -> Non
 @storms
 def test_a_storm_keeps_to_the_pace(storm: Storm, clock: Clock, server: Server) -> None:
     """Also where half of the requests are refused, retries keep to the pace that was set."""
-    clock.stands_still = True
+    clock.is_frozen = True
     server.plays(half(5, Reply(status=429)))
     options: dict[str, Any] = {"max_retries": RETRIES, "deadline": None}
     with client_of(server, requests_per_minute=CALLERS, **options) as client:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import json
 import re
@@ -15,16 +14,14 @@ import jedi  # type: ignore[import-untyped]
 
 from cases import cases
 from rerank_integrations import NOT_GIVEN, OpenRouter, RerankClient
-from rerank_integrations._options import Options
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
+from support import settings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PROGRAMS = HERE / "typing"
-SETTINGS = [
-    option for option in dataclasses.fields(Options) if option.name not in ("provider", "model")
-]
+SETTINGS = settings()
 CHECKED: dict[str, Any] = {
     "init": RerankClient.__init__,
     "rerank": RerankClient.rerank,

@@ -1,9 +1,8 @@
-"""What a server can do with a request: answer it in some way, or be rude at some moment."""
+"""What a server can do with a request: respond in some way, or be rude at some moment."""
 
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import cache
 
-from faults.server import Act, Peer
+from loopback import Act, Peer, Received, Reply, Responds, head
 
 _TICK = 0.005  # seconds between the pieces of a trickle
 _CHUNK = b" " * 2**16
@@ -20,61 +19,37 @@ _CHUNKS = 1600  # 100 MB
 Headers = Mapping[str, str]
 
 
-def head(status: int, headers: Headers) -> bytes:
-    """The bytes of an answer up to its body."""
-    lines = [f"HTTP/1.1 {status} Words", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode("ascii")
+def failing(status: int, headers: Headers | None = None) -> Reply:
+    """Responds with an error status and an error body."""
+    return Reply({"error": {"message": "no luck"}}, status, headers or {})
 
 
-def answer(body: object, status: int = 200, headers: Headers | None = None) -> bytes:
-    """The bytes of an answer; a body that is no bytes is written as JSON."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    usual = {"Content-Type": "application/json", "Content-Length": str(len(content))}
-    return head(status, usual | dict(headers or {})) + content
+def asks_to_wait(delay: timedelta) -> Responds:
+    """Responds with 429 and a date in Retry-After."""
 
-
-def replies(body: object, status: int = 200, headers: Headers | None = None) -> Act:
-    """Answers in order, and keeps the connection."""
-    content = answer(body, status, headers)
-
-    def act(peer: Peer) -> None:
-        peer.hear()
-        peer.say(content)
-
-    return act
-
-
-def failing(status: int, headers: Headers | None = None) -> Act:
-    """Answers with an error status and an error body."""
-    return replies({"error": {"message": "no luck"}}, status, headers)
-
-
-def asks_to_wait(delay: timedelta) -> Act:
-    """Answers 429 with a date in Retry-After."""
-
-    def act(peer: Peer) -> None:
+    def respond(received: Received) -> Reply:
         date = format_datetime(datetime.now(UTC) + delay, usegmt=True)
-        failing(429, {"Retry-After": date})(peer)
+        return failing(429, {"Retry-After": date})
 
-    return act
+    return respond
 
 
-def page(status: int) -> Act:
-    """Answers with a page, as what stands in front of a gateway does."""
+def page(status: int) -> Reply:
+    """Responds with a page, as what stands in front of a gateway does."""
     html = f"<html><title>{status} no luck</title><body>nginx</body></html>".encode()
-    return replies(html, status, {"Content-Type": "text/html"})
+    return Reply(html, status, {"Content-Type": "text/html"})
 
 
-def in_encoding(name: str, content: bytes) -> Act:
-    """Answers 200 with content that is said to be in an encoding."""
-    return replies(content, 200, {"Content-Encoding": name})
+def in_encoding(name: str, content: bytes) -> Reply:
+    """Responds 200 with content that is said to be in an encoding."""
+    return Reply(content, 200, {"Content-Encoding": name})
 
 
 def says(content: bytes) -> Act:
     """Reads the request, sends bytes as they are and closes the connection."""
 
+    @Act
     def act(peer: Peer) -> None:
-        peer.hear()
         peer.say(content)
         peer.close()
 
@@ -84,34 +59,33 @@ def says(content: bytes) -> Act:
 def interrupts(content: bytes) -> Act:
     """Sends bytes and closes the connection without having read what came."""
 
-    def act(peer: Peer) -> None:
+    def play(peer: Peer) -> None:
         peer.say(content)
         peer.close()
 
-    return act
+    return Act(play, before_reading=True)
 
 
 def resets_after(content: bytes = b"") -> Act:
     """Reads the request, sends bytes and resets the connection."""
 
+    @Act
     def act(peer: Peer) -> None:
-        peer.hear()
         peer.say(content)
         peer.reset()
 
     return act
 
 
-def resets_meanwhile(peer: Peer) -> None:
-    """Resets the connection while the request still comes in."""
-    peer.reset()
+resets_meanwhile = Act(Peer.reset, before_reading=True)
+"""Resets the connection while the request still comes in."""
 
 
 def stalls_after(content: bytes = b"") -> Act:
     """Reads the request, sends bytes, then nothing more."""
 
+    @Act
     def act(peer: Peer) -> None:
-        peer.hear()
         peer.say(content)
         peer.pause()
 
@@ -122,8 +96,8 @@ def trickles(content: bytes, *, after: bytes = b"", pieces: int | None = None) -
     """Sends some bytes at once, then the content byte by byte, or in so many pieces."""
     size = len(content) // pieces + 1 if pieces else 1
 
+    @Act
     def act(peer: Peer) -> None:
-        peer.hear()
         peer.say(after)
         for start in range(0, len(content), size):
             peer.say(content[start : start + size])
@@ -133,7 +107,7 @@ def trickles(content: bytes, *, after: bytes = b"", pieces: int | None = None) -
 
 
 def floods(status: int = 200, *, in_chunks: bool = False, begin: bytes = b"") -> Act:
-    """Answers with 100 MB of spaces; with a beginning that is gzip they come after its end."""
+    """Responds with 100 MB of spaces; with a beginning that is gzip they come after its end."""
     headers = {"Content-Length": str(len(begin) + _CHUNKS * len(_CHUNK))}
     if in_chunks:
         headers = {"Transfer-Encoding": "chunked"}
@@ -141,8 +115,8 @@ def floods(status: int = 200, *, in_chunks: bool = False, begin: bytes = b"") ->
         headers["Content-Encoding"] = "gzip"
     piece = b"%x\r\n%b\r\n" % (len(_CHUNK), _CHUNK) if in_chunks else _CHUNK
 
+    @Act
     def act(peer: Peer) -> None:
-        peer.hear()
         with suppress(ConnectionError):  # the client need not take them all
             peer.say(head(status, headers) + begin)
             for _ in range(_CHUNKS):
@@ -152,9 +126,9 @@ def floods(status: int = 200, *, in_chunks: bool = False, begin: bytes = b"") ->
     return act
 
 
-def bombs(peer: Peer) -> None:
-    """Answers with 100 MB of spaces that are packed in 100 KB."""
-    in_encoding("gzip", _bomb())(peer)
+def bombs(received: Received) -> Reply:
+    """Responds with 100 MB of spaces that are packed in 100 KB."""
+    return in_encoding("gzip", _bomb())
 
 
 @cache

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from faults.acts import answer, replies
-from faults.server import Act, Door
+from loopback import Door, Reply, Step
 
 GATEWAYS = ("openrouter", "together", "portkey")
 QUERY = "a red bicycle"
@@ -20,11 +19,11 @@ WARNED = "answer with a warning"
 
 RANKED = [{"index": index, "relevance_score": SCORES[index]} for index in BEST_FIRST]
 GOOD = {"results": RANKED}
-WHOLE = answer(GOOD)
+WHOLE = Reply(GOOD).whole
 BODY = WHOLE.partition(b"\r\n\r\n")[2]
 HEAD = WHOLE.removesuffix(BODY)
 HALF = WHOLE[: len(HEAD) + len(BODY) // 2]
-good = replies(GOOD)
+good = Reply(GOOD)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +47,7 @@ class Case:
 
     kind: str
     name: str
-    script: tuple[Act, ...]
+    script: tuple[Step, ...]
     gets: str
     ranked: tuple[int, ...] = BEST_FIRST
     sent: int
@@ -70,7 +69,7 @@ class Case:
         return self.gets in (ANSWER, WARNED)
 
 
-def case(name: str, *script: Act, **more: Any) -> dict[str, Any]:
+def case(name: str, *script: Step, **more: Any) -> dict[str, Any]:
     """A row of a group."""
     return {"name": name, "script": script, **more}
 

@@ -15,12 +15,10 @@ from faults.acts import (
     bombs,
     failing,
     floods,
-    head,
     in_encoding,
     interrupts,
     packed,
     page,
-    replies,
     resets_after,
     resets_meanwhile,
     says,
@@ -40,7 +38,7 @@ from faults.case import (
     good,
     group,
 )
-from faults.server import Act
+from loopback import Reply, head
 
 BEST, SECOND, LAST = RANKED
 PORTKEY: Any = {"gateways": ("portkey",)}
@@ -57,14 +55,14 @@ AFTER_1_S = {"Retry-After": "1"}
 AFTER_200_MS = {"retry-after-ms": "200"}
 
 
-def ranking(*results: Any, **more: Any) -> Act:
+def ranking(*results: Any, **more: Any) -> Reply:
     """Answers 200 with results."""
-    return replies({"results": results, **more})
+    return Reply({"results": results, **more})
 
 
-def ranking_as_written(index: str, score: str = "0.9") -> Act:
+def ranking_as_written(index: str, score: str = "0.9") -> Reply:
     """Answers 200 with one result that Python might not write like this."""
-    return replies(f'{{"results": [{{"index": {index}, "relevance_score": {score}}}]}}'.encode())
+    return Reply(f'{{"results": [{{"index": {index}, "relevance_score": {score}}}]}}'.encode())
 
 
 CONNECTION = group(
@@ -168,15 +166,15 @@ BODIES = group(
     "Bodies",
     "ResponseError",
     1,
-    case("empty 200", replies(b"")),
+    case("empty 200", Reply(b"")),
     case("204", says(head(204, {}))),
     case("200 with an HTML page", page(200)),
-    case("200 with an error inside", replies({"error": {"message": "no luck", "code": 502}})),
-    case("200 with an error and results", replies({**GOOD, "error": {"message": "no luck"}})),
-    case("half of the JSON", replies(BODY[: len(BODY) // 2])),
-    case("nested 100,000 deep", replies(b'{"a":' * 100_000)),
-    case("an event stream", replies(b"data: " + BODY, 200, {"Content-Type": "text/event-stream"})),
-    case("called HTML, and JSON", replies(GOOD, 200, {"Content-Type": "text/html"}), **ANSWERED),
+    case("200 with an error inside", Reply({"error": {"message": "no luck", "code": 502}})),
+    case("200 with an error and results", Reply({**GOOD, "error": {"message": "no luck"}})),
+    case("half of the JSON", Reply(BODY[: len(BODY) // 2])),
+    case("nested 100,000 deep", Reply(b'{"a":' * 100_000)),
+    case("an event stream", Reply(b"data: " + BODY, 200, {"Content-Type": "text/event-stream"})),
+    case("called HTML, and JSON", Reply(GOOD, 200, {"Content-Type": "text/html"}), **ANSWERED),
     case("gzip", in_encoding("gzip", packed(BODY)), **ANSWERED),
     case("called gzip, and plain", in_encoding("gzip", BODY)),
     case("gzip that ends too early", in_encoding("gzip", packed(BODY)[:-12])),
@@ -208,9 +206,9 @@ RESULTS = group(
     case("score null", ranking_as_written("1", "null")),
     case("score true", ranking_as_written("1", "true")),
     case("no score", ranking({"index": 1})),
-    case("`results` missing", replies({"model": "m"})),
-    case("`results` null", replies({"results": None})),
-    case("`results` an object", replies({"results": BEST})),
+    case("`results` missing", Reply({"model": "m"})),
+    case("`results` null", Reply({"results": None})),
+    case("`results` an object", Reply({"results": BEST})),
     case("a result that is null", ranking(BEST, None)),
     case("one result more than documents", ranking(*RANKED, {**LAST, "index": 3})),
     case("a wrong result after the first `top_n`", ranking(*RANKED, BEST), options={"top_n": 1}),
@@ -227,10 +225,10 @@ UNUSUAL = group(
     case("unknown keys", ranking({**BEST, "x": [1]}, SECOND, LAST, x={"y": None}, warnings=["z"])),
     case("an echo of other documents", ranking(*({**one, "document": "other"} for one in RANKED))),
     case("usage, model and id of other types", ranking(*RANKED, usage=[], model=1, id={}, meta=0)),
-    case("a list without an object around it", replies(RANKED)),
-    case("`data` instead of `results`", replies({"data": RANKED})),
-    case("246, a guardrail failed", replies(GOOD, 246), gets=WARNED, **PORTKEY),
-    case("246", replies(GOOD, 246), **NOT_PORTKEY),
+    case("a list without an object around it", Reply(RANKED)),
+    case("`data` instead of `results`", Reply({"data": RANKED})),
+    case("246, a guardrail failed", Reply(GOOD, 246), gets=WARNED, **PORTKEY),
+    case("246", Reply(GOOD, 246), **NOT_PORTKEY),
 )
 
 CASES = (*CONNECTION, *TIME, *STATUSES, *WAITING, *BODIES, *RESULTS, *UNUSUAL)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from faults.case import ANSWER, DOCUMENTS, QUERY, SCORES, WARNED, Case
-from faults.server import serving
+from loopback import running
 from rerank_integrations import (
     OpenRouter,
     Portkey,
@@ -40,18 +40,18 @@ class Outcome(NamedTuple):
 
 def play(case: Case, gateway: str, way: Way) -> Outcome:
     """Make the call of a case."""
-    with serving(case.script, case.door) as server:
-        provider = _PROVIDERS[gateway](f"{case.scheme}://{server.address}")
+    with running(*case.script, door=case.door, small_buffer=True) as server:
+        provider = _PROVIDERS[gateway](f"{case.scheme}://127.0.0.1:{server.port}")
         client = RerankClient("m", provider=provider, **case.options)
         with _calling(client, way, _documents(case)) as call:
             if case.on_kept_connection:
                 call()
-                server.played.wait(10)
-            before = server.seen
+                server.done.wait(10)
+            before = server.begun
             began = time.monotonic()
             gets, ranked, attempts = _outcome(call, _documents(case))
             seconds = time.monotonic() - began
-    return Outcome((gets, ranked, max(attempts, server.seen - before)), seconds)
+    return Outcome((gets, ranked, max(attempts, server.begun - before)), seconds)
 
 
 def _outcome(

@@ -10,7 +10,6 @@ from pydantic import SecretStr
 
 from cases import cases
 from rerank_integrations import RerankClient
-from rerank_integrations._response import parse_response
 from rerank_integrations.errors import (
     AuthenticationError,
     BadRequestError,
@@ -22,7 +21,19 @@ from rerank_integrations.errors import (
 from rerank_integrations.models import RerankDocument
 from rerank_integrations.providers import provider_class
 from rerank_integrations.providers.jina import Jina
-from support import DATA_URI, KEY, PIXELS, PNG, answer, bodies_of, body_of, call, failed, part
+from support import (
+    DATA_URI,
+    KEY,
+    PIXELS,
+    PNG,
+    bodies_of,
+    body_of,
+    call,
+    failed,
+    http_response,
+    parsed,
+    part,
+)
 
 M0 = "jina-reranker-m0"
 V2 = "jina-reranker-v2-base-multilingual"
@@ -231,7 +242,7 @@ def test_answer(echo: dict[str, Any]) -> None:
         {"index": 1, "relevance_score": 0.87, **echo},
         {"index": 0, "relevance_score": 0.12, **echo},
     ]
-    response = parse_response(ranked, answer({"model": M0, "usage": usage, "results": results}))
+    response = parsed(ranked, http_response({"model": M0, "usage": usage, "results": results}))
     assert [(r.index, r.relevance_score, r.document) for r in response] == [
         (1, 0.87, "b"),
         (0, 0.12, "a"),

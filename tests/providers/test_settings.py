@@ -8,7 +8,6 @@ import pytest
 from pydantic import SecretStr
 
 from cases import cases
-from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import (
     address_problem,
@@ -18,7 +17,7 @@ from rerank_integrations.providers._validation import (
     normalised_base_url,
     secret,
 )
-from support import KEY
+from support import KEY, hidden
 
 DEFAULT = "https://openrouter.ai/api/v1"
 
@@ -28,14 +27,14 @@ DEFAULT = "https://openrouter.ai/api/v1"
     [
         (KEY, SecretStr(KEY)),
         (SecretStr(KEY), SecretStr(KEY)),
-        (Secret(KEY), SecretStr(KEY)),
+        (hidden(KEY), SecretStr(KEY)),
         (f" {KEY}\n", SecretStr(KEY)),
         (SecretStr(f"{KEY} "), SecretStr(KEY)),
         (None, None),
         ("", None),
         (" \n", None),
         (SecretStr(""), None),
-        (Secret(None), None),
+        (hidden(None), None),
     ],
 )
 def test_secret(value: object, expected: SecretStr | None) -> None:
@@ -43,7 +42,7 @@ def test_secret(value: object, expected: SecretStr | None) -> None:
     assert secret(value) == expected
 
 
-@cases("value", [KEY.encode(), 5, [KEY], {"key": KEY}, Secret(5)])
+@cases("value", [KEY.encode(), 5, [KEY], {"key": KEY}, hidden(5)])
 def test_wrong_secret(value: object) -> None:
     """A key of another type is refused without its value in the message."""
     with pytest.raises(ConfigurationError, match="a key is a str or a SecretStr") as caught:

@@ -9,7 +9,6 @@ import pytest
 
 from cases import cases
 from rerank_integrations import RerankClient
-from rerank_integrations._response import parse_response
 from rerank_integrations.errors import (
     AuthenticationError,
     BadRequestError,
@@ -23,11 +22,12 @@ from support import (
     DATA_URI,
     KEY,
     PNG,
-    answer,
     bodies_of,
     body_of,
     call,
     failed,
+    http_response,
+    parsed,
     part,
     request_of,
 )
@@ -235,7 +235,7 @@ def test_answer(echo: dict[str, Any]) -> None:
         {"index": 0, "document": echo, "relevance_score": 0.001},
     ]
     body = {"id": "rerank-1", "model": MODEL, "usage": usage, "results": results}
-    response = parse_response(ranked, answer(body))
+    response = parsed(ranked, http_response(body))
     assert [(r.index, r.relevance_score, r.document) for r in response] == [
         (1, 0.998, "b"),
         (0, 0.001, "a"),

@@ -8,10 +8,7 @@ from typing import Any
 import pytest
 
 from cases import cases
-from rerank_integrations._response import status_error
-from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import BadRequestError, ImageError, StatusError
-from rerank_integrations.providers.base import HTTPResponse
 from support import OVERLOADED, failed, openrouter, portkey
 
 
@@ -89,7 +86,7 @@ def test_openrouter_availability_retry_after(retry_after: object, expected: floa
 def test_openrouter_absurd_retry_after() -> None:
     """A time to wait beyond all numbers is no reason for another exception."""
     content = b'{"error":{"message":"no","availability":{"retry_after":1%s}}}' % (b"0" * 400)
-    error = status_error(openrouter(), HTTPResponse(429, {}, content), Secret([]))
+    error = failed(content, 429, provider=openrouter())
     assert error.status_code == 429
 
 

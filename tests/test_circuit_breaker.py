@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from calls import QUERY, TEXTS, Calls, client_of
+from fakes import COOLDOWN, IN_A_ROW, Clock, attempts_of, chain, ended
+from loopback import Fault, Received, Reply, Server, ranking
 from rerank_integrations import (
     RateLimitError,
     RerankClient,
@@ -15,29 +18,6 @@ from rerank_integrations import (
     RerankTimeoutError,
 )
 from rerank_integrations.providers.local import Local
-from server import (  # noqa: F401
-    QUERY,
-    TEXTS,
-    Calls,
-    Fault,
-    Received,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    ranking,
-    server_fixture,
-)
-from stand_ins import (  # noqa: F401
-    BREAK,
-    IN_A_ROW,
-    Clock,
-    chain,
-    clock_fixture,
-    ended,
-    second_fixture,
-    told,
-)
 from support import PNG
 
 BUSY = Reply(status=503)
@@ -61,7 +41,7 @@ def test_five_failures_in_a_row(call: Calls, clock: Clock, server: Server, secon
     """After five failures in a row a provider is passed over, and the response says why."""
     server.plays(BUSY)
     with chain(server, "together:n") as client:
-        outcomes = [told(call(client)) for _ in range(IN_A_ROW + 2)]
+        outcomes = [attempts_of(call(client)) for _ in range(IN_A_ROW + 2)]
         assert "in a row" in (call(client).attempts[0].error or "")
     assert outcomes == [FELL_BACK] * IN_A_ROW + [PASSED_OVER] * 2
     assert len(server.received) == IN_A_ROW
@@ -72,7 +52,7 @@ def test_an_answer_ends_the_row(call: Calls, clock: Clock, server: Server, secon
     server.plays(*[BUSY] * (IN_A_ROW - 1), GOOD, BUSY)
     with chain(server, "together:n") as client:
         out(call, client, 2 * IN_A_ROW - 1)
-        assert told(call(client)) == FELL_BACK
+        assert attempts_of(call(client)) == FELL_BACK
     assert len(server.received) == 2 * IN_A_ROW
 
 
@@ -83,7 +63,7 @@ def test_a_wrong_call_is_no_failure(
     server.plays(*[Reply(status=400)] * (2 * IN_A_ROW), GOOD)
     with chain(server, "together:n") as client:
         out(call, client, 2 * IN_A_ROW)
-        assert told(call(client)) == [("openrouter", "")]
+        assert attempts_of(call(client)) == [("openrouter", "")]
 
 
 def test_retries_are_one_failure(call: Calls, clock: Clock, server: Server, second: Server) -> None:
@@ -91,7 +71,7 @@ def test_retries_are_one_failure(call: Calls, clock: Clock, server: Server, seco
     server.plays(BUSY)
     with chain(server, "together:n", max_retries=IN_A_ROW) as client:
         call(client)
-        assert told(call(client))[0] == FELL_BACK[0]
+        assert attempts_of(call(client))[0] == FELL_BACK[0]
 
 
 def test_tried_again_after_the_break(
@@ -102,9 +82,9 @@ def test_tried_again_after_the_break(
     with chain(server, "together:n") as client:
         out(call, client)
         outcomes = []
-        for passed in (BREAK - 1, 1, BREAK - 1, 1):
+        for passed in (COOLDOWN - 1, 1, COOLDOWN - 1, 1):
             clock.now += passed
-            outcomes.append(told(call(client)))
+            outcomes.append(attempts_of(call(client)))
     assert outcomes == [PASSED_OVER, FELL_BACK, PASSED_OVER, FELL_BACK]
 
 
@@ -115,14 +95,14 @@ def test_one_at_a_time_tries_again(
     others = []
 
     def meanwhile(received: Received) -> Reply:
-        others.append(told(client.rerank(QUERY, TEXTS)))
+        others.append(attempts_of(client.rerank(QUERY, TEXTS)))
         return GOOD
 
     server.plays(*[BUSY] * IN_A_ROW, meanwhile)
     with chain(server, "together:n") as client:
         out(call, client)
-        clock.now += BREAK
-        assert told(call(client)) == [("openrouter", "")]
+        clock.now += COOLDOWN
+        assert attempts_of(call(client)) == [("openrouter", "")]
     assert others == [PASSED_OVER]
 
 
@@ -133,8 +113,11 @@ def test_an_answer_ends_the_break(
     server.plays(*[BUSY] * IN_A_ROW, GOOD, BUSY)
     with chain(server, "together:n") as client:
         out(call, client)
-        clock.now += BREAK
-        assert [told(call(client)) for _ in range(3)] == [[("openrouter", "")], *[FELL_BACK] * 2]
+        clock.now += COOLDOWN
+        assert [attempts_of(call(client)) for _ in range(3)] == [
+            [("openrouter", "")],
+            *[FELL_BACK] * 2,
+        ]
 
 
 @pytest.mark.parametrize("failing_copy", [False, True])
@@ -146,7 +129,7 @@ def test_copies_share_the_break(
     with chain(server, "together:n") as client:
         copy = client.with_options(top_n=1)
         out(call, copy if failing_copy else client)
-        assert told(call(client if failing_copy else copy)) == PASSED_OVER
+        assert attempts_of(call(client if failing_copy else copy)) == PASSED_OVER
 
 
 def test_all_out_are_all_asked(call: Calls, clock: Clock, server: Server, second: Server) -> None:
@@ -155,7 +138,7 @@ def test_all_out_are_all_asked(call: Calls, clock: Clock, server: Server, second
     second.plays(*[BUSY] * IN_A_ROW, GOOD)
     with chain(server, "together:n") as client:
         out(call, client)
-        assert told(call(client)) == FELL_BACK
+        assert attempts_of(call(client)) == FELL_BACK
 
 
 def test_nobody_is_out_without_a_stand_in(call: Calls, clock: Clock, server: Server) -> None:
@@ -174,9 +157,9 @@ def test_a_trial_is_not_spent_by_who_does_not_need_it(
     second.plays(*[BUSY] * IN_A_ROW, GOOD)
     with chain(server, "together:n") as client:
         out(call, client)
-        clock.now += BREAK
-        assert told(ended(call, client)) == [("openrouter", "")]
-        assert told(ended(call, client)) == FELL_BACK
+        clock.now += COOLDOWN
+        assert attempts_of(ended(call, client)) == [("openrouter", "")]
+        assert attempts_of(ended(call, client)) == FELL_BACK
 
 
 def test_one_that_cannot_take_the_call_does_not_end_it(
@@ -188,7 +171,7 @@ def test_one_that_cannot_take_the_call_does_not_end_it(
     with chain(server, "together:n", RerankClient("eyes", provider=sees)) as client:
         out(call, client)
         outcome = ended(call, client, QUERY, [RerankDocument("a", image=PNG)])
-    assert [name for name, _ in told(outcome)] == ["openrouter", "together", "local"]
+    assert [name for name, _ in attempts_of(outcome)] == ["openrouter", "together", "local"]
 
 
 def test_a_call_that_only_the_one_that_is_out_can_take(
@@ -199,7 +182,7 @@ def test_a_call_that_only_the_one_that_is_out_can_take(
     with chain(server, "local:bm25") as client:
         out(call, client)
         outcome = ended(call, client, QUERY, [RerankDocument("a", image=PNG)])
-    assert ("openrouter", "") in told(outcome)
+    assert ("openrouter", "") in attempts_of(outcome)
 
 
 def test_the_own_pace_is_no_failure(
@@ -212,7 +195,7 @@ def test_the_own_pace_is_no_failure(
         clock.now += 50
         out(call, client, 2 * IN_A_ROW)
         clock.now += 11
-        assert told(call(client)) == [("openrouter", "")]
+        assert attempts_of(call(client)) == [("openrouter", "")]
     assert len(second.received) == 2 * IN_A_ROW
 
 
@@ -254,7 +237,7 @@ def test_time_is_not_kept_for_who_is_out(
     with chain(server, "together:n", deadline=60.0) as client:
         out(call, client, IN_A_ROW + 1)
         outcome = ended(call, client, max_retries=1)
-    assert told(outcome) == [("openrouter", "RateLimitError"), ("openrouter", "")]
+    assert attempts_of(outcome) == [("openrouter", "RateLimitError"), ("openrouter", "")]
 
 
 def test_no_deadline_is_shared_by_all(call: Calls, clock: Clock, server: Server) -> None:
@@ -262,14 +245,14 @@ def test_no_deadline_is_shared_by_all(call: Calls, clock: Clock, server: Server)
     server.plays(retry_after(60), GOOD)
     own = RerankClient("local:bm25", deadline=1.0)
     with chain(server, own, max_retries=1, deadline=None) as client:
-        assert told(call(client)) == [("openrouter", "RateLimitError"), ("openrouter", "")]
+        assert attempts_of(call(client)) == [("openrouter", "RateLimitError"), ("openrouter", "")]
 
 
 def test_a_server_without_end_leaves_time(call: Calls, server: Server) -> None:
     """A provider that trickles its answer is left at its share of the deadline."""
     server.plays(Fault.TRICKLE)
     with chain(server, "local:bm25", deadline=0.6) as client:
-        assert told(call(client)) == [("openrouter", "RerankTimeoutError"), ("local", "")]
+        assert attempts_of(call(client)) == [("openrouter", "RerankTimeoutError"), ("local", "")]
 
 
 def test_all_too_late(call: Calls, server: Server, second: Server) -> None:
@@ -279,7 +262,7 @@ def test_all_too_late(call: Calls, server: Server, second: Server) -> None:
     client = chain(server, "together:n", deadline=0.1)
     with client, pytest.raises(RerankTimeoutError) as caught:
         call(client)
-    assert [name for name, _ in told(caught.value)] == ["openrouter", "together"]
+    assert [name for name, _ in attempts_of(caught.value)] == ["openrouter", "together"]
 
 
 @pytest.mark.parametrize("step", [BUSY, Fault.STALL], ids=str)
@@ -289,14 +272,14 @@ async def test_a_cancelled_trial_is_no_answer(clock: Clock, server: Server, step
     async with chain(server, "local:bm25") as client:
         for _ in range(IN_A_ROW):
             await client.arerank(QUERY, TEXTS)
-        clock.now += BREAK
+        clock.now += COOLDOWN
         server.asked.clear()
         trial = asyncio.create_task(client.arerank(QUERY, TEXTS))
         await asyncio.to_thread(server.asked.wait, 10)
         trial.cancel()
         await asyncio.gather(trial, return_exceptions=True)
         assert (await client.arerank(QUERY, TEXTS)).provider == "local"
-        clock.now += BREAK
+        clock.now += COOLDOWN
         server.plays(GOOD)
         assert (await client.arerank(QUERY, TEXTS)).provider == "openrouter"
 
@@ -310,7 +293,7 @@ def test_threads_fail_together(clock: Clock, server: Server, second: Server) -> 
 
     with chain(server, "together:n") as client:
         asyncio.run(all_at_once(lambda: client.rerank(QUERY, TEXTS)))
-        assert told(client.rerank(QUERY, TEXTS)) == PASSED_OVER
+        assert attempts_of(client.rerank(QUERY, TEXTS)) == PASSED_OVER
 
 
 def test_the_error_of_who_is_asked(call: Calls, clock: Clock, server: Server) -> None:

@@ -24,16 +24,16 @@ from rerank_integrations.errors import (
 )
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers.base import HTTPResponse
-from support import answer, call, ranking, request_of
+from support import call, http_response, ranking, request_of
 
-GOOD = answer(ranking((0, 0.9)))
-BUSY = answer({"message": "busy"}, 503)
+GOOD = http_response(ranking((0, 0.9)))
+BUSY = http_response({"message": "busy"}, 503)
 
 
 def busy(**headers: str) -> HTTPResponse:
     """A 503 with headers."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return answer({"message": "busy"}, 503, named)
+    return http_response({"message": "busy"}, 503, named)
 
 
 def driven(
@@ -128,14 +128,14 @@ def test_every_step_sends_the_same() -> None:
 @cases("status", [408, 409, 429, 500, 502, 503, 504, 524, 529])
 def test_passing_status(status: int) -> None:
     """After a status that may pass the request is sent again."""
-    _, response = driven([answer({"message": "no"}, status), GOOD])
+    _, response = driven([http_response({"message": "no"}, status), GOOD])
     assert isinstance(response, RerankResponse)
 
 
 @cases("status", [302, 400, 401, 402, 403, 404, 413, 422, 446])
 def test_lasting_status(status: int) -> None:
     """After a status that lasts nothing is sent again."""
-    assert len(driven([answer({"message": "no"}, status), GOOD])[0]) == 1
+    assert len(driven([http_response({"message": "no"}, status), GOOD])[0]) == 1
 
 
 @cases("error", [TransportError("dropped"), RerankTimeoutError("late")])
@@ -152,7 +152,7 @@ def test_lasting_error(error: RerankError) -> None:
 
 def test_untrusted_answer() -> None:
     """An answer that cannot be trusted is not asked for again."""
-    assert isinstance(raised([answer({}), GOOD]), ResponseError)
+    assert isinstance(raised([http_response({}), GOOD]), ResponseError)
 
 
 @cases(
@@ -256,7 +256,9 @@ def test_attempts_of_a_response() -> None:
 
 def test_attempts_of_an_error() -> None:
     """An error lists every request, its own last."""
-    error = raised([BUSY, answer({"message": "slow"}, 429), answer({"message": "bad"}, 400)])
+    error = raised(
+        [BUSY, http_response({"message": "slow"}, 429), http_response({"message": "bad"}, 400)]
+    )
     words = [attempt.error for attempt in error.attempts]
     assert words == [
         "ServiceUnavailableError: openrouter answered 503: busy",
@@ -267,12 +269,15 @@ def test_attempts_of_an_error() -> None:
 
 def test_last_error_is_raised() -> None:
     """The error of the last attempt comes out, not that of the first."""
-    assert type(raised([BUSY, answer({"message": "slow"}, 429)], max_retries=1)) is RateLimitError
+    assert (
+        type(raised([BUSY, http_response({"message": "slow"}, 429)], max_retries=1))
+        is RateLimitError
+    )
 
 
 def test_error_after_a_retry() -> None:
     """An error that lasts ends the call also after a retry."""
-    assert type(raised([BUSY, answer({"message": "bad"}, 400), GOOD])) is BadRequestError
+    assert type(raised([BUSY, http_response({"message": "bad"}, 400), GOOD])) is BadRequestError
 
 
 def test_cause_is_kept() -> None:

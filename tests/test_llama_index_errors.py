@@ -19,36 +19,25 @@ from llama_index.core.instrumentation.span import active_span_id
 from llama_index.core.schema import NodeWithScore
 
 from cases import cases
-from llama_index_support import (  # noqa: F401
+from llama_index_support import (
     QUERY,
     Ask,
     Debug,
     Rerank,
     Spans,
-    ask_fixture,
     both,
-    debug_fixture,
     ends,
     failing,
-    heard_fixture,
     ids,
     local,
     openrouter,
-    rerank_fixture,
     scored,
-    spans_fixture,
     starts,
     three,
 )
+from loopback import Fault, Reply, Server
 from rerank_integrations import InvalidRequestError, RerankClient, ServerError
 from rerank_integrations.llama_index import RerankPostprocessor
-from server import (  # noqa: F401
-    Fault,
-    Reply,
-    Server,
-    pauses_fixture,
-    server_fixture,
-)
 
 
 def test_an_error_is_told(rerank: Rerank, heard: list[Any], spans: Spans, debug: Debug) -> None:

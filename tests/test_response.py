@@ -16,8 +16,8 @@ from support import (
     DATA_URI,
     KEY,
     PIXELS,
-    answer,
     call,
+    http_response,
     local_variables,
     openrouter,
     part,
@@ -33,7 +33,7 @@ _HUGE = pytest.param(10**400, id="huge")
 
 def answered(body: object, status: int = 200, **given: Any) -> RerankResponse:
     """The response to a call with three documents."""
-    return parse_response(part(*DOCUMENTS, **given), answer(body, status))
+    return parse_response(part(*DOCUMENTS, **given), http_response(body, status))
 
 
 def pairs(response: RerankResponse) -> list[tuple[int, float]]:
@@ -57,7 +57,9 @@ def test_openrouter_example() -> None:
         "results": [{"document": {"text": "a"}, "index": 0, "relevance_score": 0.98}],
         "usage": {"search_units": 1, "total_tokens": 150},
     }
-    response = parse_response(part(*DOCUMENTS), answer(body, headers={"x-generation-id": "g-1"}))
+    response = parse_response(
+        part(*DOCUMENTS), http_response(body, headers={"x-generation-id": "g-1"})
+    )
     assert pairs(response) == [(0, 0.98)]
     assert (response.id, response.request_id) == ("gen-rerank-1234567890-abc", "g-1")
     assert (response.model, response.provider) == ("cohere/rerank-v3.5", "Cohere")
@@ -111,7 +113,7 @@ def test_echo_is_passed_over(echo: dict[str, object]) -> None:
 @cases("document", [{"text": "a"}, RerankDocument(text="a"), {"image": DATA_URI, "text": "a"}])
 def test_document_is_the_callers_object(document: object) -> None:
     """A result's document is the very object that the caller passed."""
-    response = parse_response(part("x", document), answer(ranking((1, 0.5))))
+    response = parse_response(part("x", document), http_response(ranking((1, 0.5))))
     assert response[0].document is document
 
 
@@ -119,7 +121,7 @@ def test_blanks_shift_no_index() -> None:
     """An index of the answer counts the sent documents, one of a result the caller's."""
     prepared = call("", "a", " ", "b")
     response = merge_responses(
-        prepared, [parse_response(prepared.chunks[0], answer(ranking((1, 0.9), (0, 0.1))))]
+        prepared, [parse_response(prepared.chunks[0], http_response(ranking((1, 0.9), (0, 0.1))))]
     )
     assert [(result.index, result.document) for result in response] == [(3, "b"), (1, "a")]
     assert response.skipped == (0, 2)
@@ -127,7 +129,7 @@ def test_blanks_shift_no_index() -> None:
 
 def test_same_document_twice() -> None:
     """Equal documents are told apart by their index."""
-    assert pairs(parse_response(part("a", "a"), answer(ranking((1, 0.9), (0, 0.8))))) == [
+    assert pairs(parse_response(part("a", "a"), http_response(ranking((1, 0.9), (0, 0.8))))) == [
         (1, 0.9),
         (0, 0.8),
     ]
@@ -179,7 +181,7 @@ def test_wrong_index(index: object) -> None:
 def test_index_of_an_unsent_document() -> None:
     """An index that counts the blank documents too is refused."""
     with pytest.raises(ResponseError, match="1 were sent"):
-        parse_response(part("", "a"), answer(ranking((1, 0.5))))
+        parse_response(part("", "a"), http_response(ranking((1, 0.5))))
 
 
 def test_no_index() -> None:
@@ -239,7 +241,7 @@ def test_no_object(body: object) -> None:
 def test_not_json(content: bytes) -> None:
     """An answer that is not JSON is refused with the type that it claims."""
     with pytest.raises(ResponseError, match=r"not JSON \(text/html\)"):
-        parse_response(part("a"), answer(content, headers={"content-type": "text/html"}))
+        parse_response(part("a"), http_response(content, headers={"content-type": "text/html"}))
 
 
 @cases("status", [200, 204])
@@ -354,7 +356,7 @@ def test_names(more: dict[str, object], expected: tuple[str, str, str | None]) -
 def test_attempts() -> None:
     """A response carries the requests that led to it."""
     attempts = (Attempt("openrouter", "m", "failed"), Attempt("openrouter", "m"))
-    assert parse_response(part("a"), answer(GOOD), attempts).attempts == attempts
+    assert parse_response(part("a"), http_response(GOOD), attempts).attempts == attempts
 
 
 def test_nothing_sent() -> None:
@@ -381,7 +383,7 @@ def test_message_shows_no_secret(provider: Provider, secret: str, headers: dict[
     """No key and no header value that an answer repeats is in the error."""
     prepared = part("a", provider=provider, extra_headers=headers)
     with pytest.raises(AuthenticationError) as caught:
-        parse_response(prepared, answer({"message": f"incorrect key: {secret}"}, 401))
+        parse_response(prepared, http_response({"message": f"incorrect key: {secret}"}, 401))
     assert secret not in f"{caught.value} {caught.value.message}"
 
 
@@ -399,6 +401,6 @@ def test_error_status_stays_out_of_local_variables() -> None:
     assert (PIXELS in shown, KEY in shown) == (False, False)
 
 
-def test_repr_of_an_answer() -> None:
-    """An answer's repr shows its status and size only."""
-    assert repr(HTTPResponse(200, {"a": "b"}, b"12345")) == "<answer 200, 5 bytes>"
+def test_repr_of_a_response() -> None:
+    """A response's repr shows its status and size only."""
+    assert repr(HTTPResponse(200, {"a": "b"}, b"12345")) == "<HTTPResponse 200, 5 bytes>"

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from cases import cases
-from rerank_integrations._response import _retry_after
 from rerank_integrations.images import wire_image
 from support import KEY, OVERLOADED, PIXELS, PNG, failed, openrouter, portkey, together
 
@@ -175,10 +174,12 @@ def test_no_request_id(body: object) -> None:
         ({}, None),
     ],
 )
-def test_retry_after(headers: dict[str, str], expected: float | None) -> None:
+def test_retry_after(
+    monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], expected: float | None
+) -> None:
     """The time to wait comes in ms, in seconds or as a date, and nonsense counts as none."""
-    now = 1445412420.0  # 07:27:00 of that day
-    assert _retry_after(headers, now) == expected
+    monkeypatch.setattr("time.time", lambda: 1445412420.0)  # 07:27:00 of that day
+    assert failed({}, 429, headers).retry_after == expected
 
 
 def test_retry_after_reaches_the_error() -> None:

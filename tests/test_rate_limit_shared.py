@@ -8,20 +8,10 @@ from typing import Any
 
 import pytest
 
+from calls import QUERY, TEXTS, Calls, client_of
+from fakes import Clock, attempts_of, ended
+from loopback import Reply, Server, ranking
 from rerank_integrations import RateLimitError, RerankClient, RerankTimeoutError
-from server import (  # noqa: F401
-    KEYS,
-    QUERY,
-    TEXTS,
-    Calls,
-    Reply,
-    Server,
-    call_fixture,
-    client_of,
-    ranking,
-    server_fixture,
-)
-from stand_ins import Clock, clock_fixture, ended, second_fixture, told  # noqa: F401
 
 GOOD = ranking(0.9, 0.8, 0.7)
 BUSY = Reply(status=503)
@@ -65,7 +55,7 @@ def test_requests_a_minute_are_shared(
     clock: Clock, server: Server, way: Any, *, copied: bool
 ) -> None:
     """However many threads, tasks and copies call, only so many requests go in a minute."""
-    clock.stands_still = True
+    clock.is_frozen = True
     with client_of(server, **PACED) as client:
         way([client.with_options(top_n=n + 1) if copied else client for n in range(30)])
     assert sorted(clock.slept) == [60.0] * 10 + [120.0] * 10
@@ -75,7 +65,7 @@ def test_requests_a_minute_are_shared(
 @pytest.mark.parametrize("way", WAYS)
 def test_documents_a_minute_are_shared(clock: Clock, server: Server, way: Any) -> None:
     """However many call, only so many documents go in a minute."""
-    clock.stands_still = True
+    clock.is_frozen = True
     with client_of(server, deadline=None, documents_per_minute=2 * len(TEXTS)) as client:
         way([client] * 6)
     assert sorted(clock.slept) == [60.0] * 2 + [120.0] * 2
@@ -83,7 +73,7 @@ def test_documents_a_minute_are_shared(clock: Clock, server: Server, way: Any) -
 
 def test_every_request_of_a_split_call_counts(call: Calls, clock: Clock, server: Server) -> None:
     """The requests of one call keep to the pace as those of several do."""
-    clock.stands_still = True
+    clock.is_frozen = True
     options = PACED | {"requests_per_minute": 2, "max_documents_per_request": 1}
     with client_of(server, **options) as client:
         assert len(call(client, "q", list("abcdef"))) == 6
@@ -122,7 +112,7 @@ def test_a_call_that_cannot_wait_fails_at_once(call: Calls, clock: Clock, server
 def test_one_is_told_and_all_wait(call: Calls, clock: Clock, server: Server) -> None:
     """After one 429 with Retry-After nobody sends before the time, and then one after another."""
     server.plays(slow_down(7), GOOD)
-    clock.stands_still = True
+    clock.is_frozen = True
     with client_of(server, max_retries=0) as client:
         with pytest.raises(RateLimitError):
             call(client)
@@ -232,5 +222,5 @@ def test_a_fallback_has_its_own_pace(
     """What the provider was told does not hold its fallback."""
     server.plays(slow_down(86400))
     with client_of(server, max_retries=0, fallbacks=["together:m"]) as client:
-        assert [told(call(client))[-1] for _ in range(3)] == [("together", "")] * 3
+        assert [attempts_of(call(client))[-1] for _ in range(3)] == [("together", "")] * 3
     assert not clock.slept

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
+from fakes import COOLDOWN, IN_A_ROW
 from rerank_integrations._rate_limit import RateLimit, RateLimiter
-from stand_ins import BREAK, IN_A_ROW
 
 MINUTE = 60.0
 ALMOST = 1e-6
@@ -264,7 +264,7 @@ def test_one_is_told_no_after_a_break(clock: Told, traffic: RateLimiter) -> None
     for _ in range(IN_A_ROW):
         traffic.record_failure()
     said = []
-    for passed in (0.0, BREAK - 0.1, 0.1, 0.0, BREAK - 0.1, 0.1):
+    for passed in (0.0, COOLDOWN - 0.1, 0.1, 0.0, COOLDOWN - 0.1, 0.1):
         clock.now += passed
         said.append(traffic.blocks_call())
     assert said == [True, True, False, True, True, False]

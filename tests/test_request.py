@@ -10,8 +10,6 @@ import pytest
 
 from cases import cases
 from rerank_integrations import __version__
-from rerank_integrations._request import plan_request
-from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
 from rerank_integrations.images import wire_image
 from rerank_integrations.models import RerankDocument
@@ -24,9 +22,11 @@ from support import (
     body_of,
     call,
     content_of,
+    is_hidden,
     local_variables,
     openrouter,
     options,
+    planned,
     portkey,
     request_of,
     together,
@@ -43,7 +43,7 @@ def test_exact_bytes() -> None:
     """A body is compact UTF-8 with the common keys in a fixed order."""
     documents = ["Paris is the capital of France.", "La vicuña «vive» en Perú."]
     given = options(openrouter(), model="cohere/rerank-v3.5", top_n=1)
-    prepared = plan_request(given, "What is the capital of France?", documents)
+    prepared = planned(given, "What is the capital of France?", documents)
     assert (
         content_of(request_of(prepared))
         == (
@@ -93,7 +93,7 @@ def test_together_example() -> None:
     """Together's own example goes out as its documentation has it."""
     provider = together(return_documents=True)
     given = options(provider, model=LLAMA_RANK, top_n=2, rank_fields=["title", "text"])
-    prepared = plan_request(given, "What animals can I find near Peru?", [LLAMA, PANDA])
+    prepared = planned(given, "What animals can I find near Peru?", [LLAMA, PANDA])
     assert body_of(prepared) == {
         "model": LLAMA_RANK,
         "query": "What animals can I find near Peru?",
@@ -238,7 +238,7 @@ def test_image_alone_is_not_blank() -> None:
 @cases(("query", "documents"), [("", []), (None, ()), ("a", iter([]))])
 def test_empty_list(query: object, documents: object) -> None:
     """An empty list is nothing to send, whatever the query."""
-    assert plan_request(options(), query, documents).chunks == ()
+    assert planned(options(), query, documents).chunks == ()
 
 
 def test_only_blank_documents() -> None:
@@ -251,33 +251,33 @@ def test_only_blank_documents() -> None:
 def test_empty_query(query: str) -> None:
     """An empty query is refused before anything is sent."""
     with pytest.raises(InvalidRequestError, match="query is empty"):
-        plan_request(options(), query, ["a"])
+        planned(options(), query, ["a"])
 
 
 @cases("query", [None, 5, b"q", {"image": URL}, RerankDocument(image=URL)])
 def test_query_is_text(query: object) -> None:
     """A query is text: no endpoint takes an image as the query."""
     with pytest.raises(InvalidRequestError, match="query must be a str, not"):
-        plan_request(options(), query, ["a"])
+        planned(options(), query, ["a"])
 
 
 @cases("documents", ["a", b"a", LLAMA, RerankDocument(text="a"), {}])
 def test_one_document(documents: object) -> None:
     """One document where a list belongs is refused, not taken apart."""
     with pytest.raises(InvalidRequestError, match="put it into a list"):
-        plan_request(options(), "q", documents)
+        planned(options(), "q", documents)
 
 
 @cases("documents", [None, 5, object()])
 def test_no_list(documents: object) -> None:
     """What cannot be gone through is no list of documents."""
     with pytest.raises(InvalidRequestError, match="must be a list of documents, not"):
-        plan_request(options(), "q", documents)
+        planned(options(), "q", documents)
 
 
 def test_any_iterable() -> None:
     """Documents may come from a generator."""
-    prepared = plan_request(options(), "q", (text for text in "ab"))
+    prepared = planned(options(), "q", (text for text in "ab"))
     assert (body_of(prepared)["documents"], prepared.chunks[0].documents) == (
         ["a", "b"],
         ("a", "b"),
@@ -327,7 +327,7 @@ def test_half_a_surrogate(given: str) -> None:
     """Half a surrogate pair is refused with the way to clean it."""
     query, document = ("\ud800", "a") if given == "query" else ("a", "\ud800")
     with pytest.raises(InvalidRequestError, match="surrogate pair"):
-        plan_request(options(), query, [document])
+        planned(options(), query, [document])
 
 
 def _loop() -> dict[str, Any]:
@@ -379,7 +379,7 @@ def test_same_call_same_bytes() -> None:
 def test_headers_are_hidden() -> None:
     """The repr of a request shows neither its headers nor its body."""
     request = request_of(call("a secret text"))
-    assert type(request.headers) is Secret
+    assert is_hidden(request.headers)
     assert repr(request) == f"<HTTPRequest to {request.url}, {request.size} bytes>"
 
 
