@@ -1,0 +1,158 @@
+"""What becomes of arguments: added, hidden, refused, on the client and on both adapters."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from server import QUERY, TEXTS, Calls, Server, client_of, ranking
+
+from cases import cases
+from rerank_integrations import (
+    NOT_GIVEN,
+    ConfigurationError,
+    OpenRouter,
+    Portkey,
+    RerankClient,
+    RerankTimeoutError,
+    TransportError,
+)
+from rerank_integrations.langchain import RerankCompressor
+from rerank_integrations.llama_index import RerankPostprocessor
+
+KEY = "sk-s3cr3t"
+ADAPTERS: list[Any] = [RerankCompressor, RerankPostprocessor]
+
+
+def shown(error: BaseException) -> str:
+    """What an error tracker stores, but for the frames of this file."""
+    report = traceback.TracebackException.from_exception(error, capture_locals=True)
+    report.stack[:] = [frame for frame in report.stack if frame.filename != __file__]
+    return "".join(report.format())
+
+
+MISUSES: dict[str, Callable[[], object]] = {
+    "another name on the client": lambda: RerankClient("openrouter:m", apikey=KEY),  # type: ignore[call-arg]
+    "a vendor's name": lambda: RerankClient("openrouter:m", cohere_api_key=KEY),  # type: ignore[call-arg]
+    "positional on the client": lambda: RerankClient("openrouter:m", KEY),  # type: ignore[misc]
+    "in a call": lambda: RerankClient("local:bm25").rerank("q", ["a"], headers={"x": KEY}),  # type: ignore[call-overload]
+    "in with_options": lambda: RerankClient("local:bm25").with_options(token=KEY),  # type: ignore[call-arg]
+    "on a provider": lambda: OpenRouter(apikey=KEY),  # type: ignore[call-arg]
+    "another key of a provider": lambda: Portkey(api_key="k", virtualkey=KEY),  # type: ignore[call-arg]
+    "on LangChain's adapter": lambda: RerankCompressor("openrouter:m", apikey=KEY),  # type: ignore[call-arg]
+    "on LlamaIndex's adapter": lambda: RerankPostprocessor("openrouter:m", token=KEY),  # type: ignore[call-arg]
+    "positional on an adapter": lambda: RerankCompressor("openrouter:m", KEY),  # type: ignore[misc]
+    "as bytes": lambda: RerankClient("openrouter:m", api_key=KEY.encode()),  # type: ignore[arg-type]
+    "in the query of an address": lambda: RerankClient(
+        "openrouter:m", api_key="k", base_url=f"https://h?key={KEY}"
+    ),
+}
+
+
+@cases("misuse", MISUSES.values(), ids=MISUSES)
+def test_a_misplaced_key_is_shown_nowhere(misuse: Callable[[], object]) -> None:
+    """A key under a wrong name or in a wrong place is in no message and no variable of a frame."""
+    with pytest.raises(ConfigurationError) as caught:
+        misuse()
+    assert "s3cr3t" not in shown(caught.value)
+
+
+@cases("name", ["cohere_api_key", "apikey", "topn", "top_k"])
+@cases("make", [RerankClient, *ADAPTERS])
+def test_the_argument_that_was_meant_is_suggested(make: Any, name: str) -> None:
+    """An unknown argument is refused with the one that was probably meant."""
+    meant = "api_key" if "key" in name else "top_n"
+    with pytest.raises(ConfigurationError, match=f"no argument '{name}'; did you mean '{meant}'"):
+        make("local:bm25", **{name: "x"})
+
+
+@cases("adapter", ADAPTERS)
+def test_not_given_is_as_if_it_was_left_out(adapter: Any) -> None:
+    """NOT_GIVEN as an argument leaves the client's setting in force."""
+    assert adapter("local:bm25", top_n=NOT_GIVEN, timeout=NOT_GIVEN) == adapter("local:bm25")
+
+
+@cases("adapter", ADAPTERS)
+def test_headers_and_body_keys_are_added_by_adapters_too(adapter: Any) -> None:
+    """`with_options` of an adapter adds headers and body keys to those that it has."""
+    first = adapter("local:bm25", extra_headers={"X-A": "1", "X-B": "1"}, extra_body={"a": 1})
+    other = first.with_options(extra_headers={"x-b": "2"}, extra_body={"b": 2})
+    assert other.extra_headers.get_secret_value() == {"x-a": "1", "x-b": "2"}
+    assert other.extra_body == {"a": 1, "b": 2}
+
+
+def test_a_call_of_an_adapter_adds_headers(server: Server) -> None:
+    """`rerank` of the compressor adds headers to those of the adapter."""
+    provider = OpenRouter(api_key="k", base_url=server.url)
+    compressor = RerankCompressor("m", provider=provider, extra_headers={"X-A": "1"})
+    compressor.rerank(["a"], QUERY, extra_headers={"X-B": "2"})
+    compressor.close()
+    [received] = server.received
+    assert (received.headers["x-a"], received.headers["x-b"]) == ("1", "2")
+
+
+def test_equal_adapters_have_equal_hashes() -> None:
+    """Adapters that are equal are one member of a set."""
+    assert len({RerankCompressor("local:bm25"), RerankCompressor("local:bm25")}) == 1
+
+
+@cases("length", [1, 2])
+def test_a_cycle_of_causes_ends(call: Calls, server: Server, length: int) -> None:
+    """An error that a user's hook raised from itself ends the call, whatever it came from."""
+
+    def fail() -> None:
+        one, other = RuntimeError("a"), RuntimeError("b")
+        one.__cause__, other.__cause__ = (one, None) if length == 1 else (other, one)
+        raise one
+
+    def hook(_: object) -> None:
+        fail()
+
+    async def ahook(_: object) -> None:
+        fail()
+
+    hooks = {"request": [hook if call.argument == "http_client" else ahook]}
+    with call.http_client(httpx, event_hooks=hooks) as theirs:
+        client = client_of(server, max_retries=0, **{call.argument: theirs})
+        with pytest.raises(TransportError, match="RuntimeError: a"):
+            call(client)
+
+
+def test_a_limit_of_a_hook_is_not_called_the_deadline(server: Server) -> None:
+    """A TimeoutError of a user's hook names neither the timeout nor the deadline as passed."""
+
+    def hook(_: object) -> None:
+        raise TimeoutError("the token service was slow")
+
+    with httpx.Client(event_hooks={"request": [hook]}) as theirs:
+        client = client_of(server, max_retries=0, http_client=theirs)
+        with pytest.raises(RerankTimeoutError) as caught:
+            client.rerank(QUERY, TEXTS)
+    assert caught.value.phase == "other"
+
+
+def test_threads_of_a_split_call_see_the_callers_context(server: Server) -> None:
+    """The requests of a split sync call run in the context of the caller, as traces need it."""
+    variable = contextvars.ContextVar("variable", default="lost")
+    seen: list[str] = []
+    server.plays(ranking(0.5))
+    with httpx.Client(event_hooks={"request": [lambda _: seen.append(variable.get())]}) as theirs:
+        client = client_of(server, http_client=theirs, max_documents_per_request=1)
+        variable.set("kept")
+        client.rerank(QUERY, TEXTS)
+    assert seen == ["kept"] * 3
+
+
+def test_an_id_cannot_forge_a_log_record(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Line breaks in an id of the server stay out of the log."""
+    caplog.set_level(logging.INFO, "rerank_integrations")
+    server.plays(ranking(0.5, id="x\nCRITICAL forged"))
+    with client_of(server) as client:
+        client.rerank(QUERY, ["a"])
+    [record] = [one for one in caplog.records if one.name == "rerank_integrations"]
+    assert "\n" not in record.getMessage()
