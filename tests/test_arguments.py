@@ -10,9 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-from server import QUERY, TEXTS, Calls, Server, client_of, ranking
 
+from calls import QUERY, TEXTS, Calls, client_of
 from cases import cases
+from loopback import Server, ranking
 from rerank_integrations import (
     NOT_GIVEN,
     ConfigurationError,
@@ -39,14 +40,14 @@ def shown(error: BaseException) -> str:
 MISUSES: dict[str, Callable[[], object]] = {
     "another name on the client": lambda: RerankClient("openrouter:m", apikey=KEY),  # type: ignore[call-arg]
     "a vendor's name": lambda: RerankClient("openrouter:m", cohere_api_key=KEY),  # type: ignore[call-arg]
-    "positional on the client": lambda: RerankClient("openrouter:m", KEY),  # type: ignore[misc]
+    "positional on the client": lambda: RerankClient("openrouter:m", KEY),  # type: ignore[call-arg, arg-type]
     "in a call": lambda: RerankClient("local:bm25").rerank("q", ["a"], headers={"x": KEY}),  # type: ignore[call-overload]
     "in with_options": lambda: RerankClient("local:bm25").with_options(token=KEY),  # type: ignore[call-arg]
     "on a provider": lambda: OpenRouter(apikey=KEY),  # type: ignore[call-arg]
     "another key of a provider": lambda: Portkey(api_key="k", virtualkey=KEY),  # type: ignore[call-arg]
     "on LangChain's adapter": lambda: RerankCompressor("openrouter:m", apikey=KEY),  # type: ignore[call-arg]
     "on LlamaIndex's adapter": lambda: RerankPostprocessor("openrouter:m", token=KEY),  # type: ignore[call-arg]
-    "positional on an adapter": lambda: RerankCompressor("openrouter:m", KEY),  # type: ignore[misc]
+    "positional on an adapter": lambda: RerankCompressor("openrouter:m", KEY),  # type: ignore[call-arg, arg-type]
     "as bytes": lambda: RerankClient("openrouter:m", api_key=KEY.encode()),  # type: ignore[arg-type]
     "in the query of an address": lambda: RerankClient(
         "openrouter:m", api_key="k", base_url=f"https://h?key={KEY}"
