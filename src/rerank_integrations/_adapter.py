@@ -284,7 +284,9 @@ def error_metadata(error: RerankError) -> dict[str, Any]:
 
 def _client_of(model: str | None, client: RerankClient | None, **named: Any) -> RerankClient:
     arguments: dict[str, Any] = {
-        name: value for name, value in named.items() if value is not None and value != ()
+        name: value
+        for name, value in named.items()
+        if value is not None and (value or name != "fallbacks")  # an empty list is none
     }
     if (model is None) == (client is None):
         raise ConfigurationError(
