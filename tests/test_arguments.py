@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from langchain_core.documents import Document
+from llama_index.core.schema import NodeWithScore, TextNode
 
 from calls import QUERY, TEXTS, Calls, client_of
 from cases import cases
-from loopback import Server, ranking
+from loopback import Received, Reply, Server, ranking
 from rerank_integrations import (
     NOT_GIVEN,
     ConfigurationError,
@@ -157,3 +161,56 @@ def test_an_id_cannot_forge_a_log_record(server: Server, caplog: pytest.LogCaptu
         client.rerank(QUERY, ["a"])
     [record] = [one for one in caplog.records if one.name == "rerank_integrations"]
     assert "\n" not in record.getMessage()
+
+
+@cases("adapter", ADAPTERS)
+def test_a_degraded_result_is_logged_in_plain_words(
+    server: Server, caplog: pytest.LogCaptureFixture, adapter: Any
+) -> None:
+    """With `on_error="passthrough"` the log says that reranking failed, and why."""
+    server.plays(Reply(status=400))
+    reranker = adapter(
+        "m", provider=OpenRouter(api_key="k", base_url=server.url), on_error="passthrough"
+    )
+    if adapter is RerankCompressor:
+        reranker.compress_documents([Document("a")], QUERY)
+    else:
+        reranker.postprocess_nodes([NodeWithScore(node=TextNode(text="a"))], query_str=QUERY)
+    reranker.close()
+    assert "reranking failed; returning documents in original order" in caplog.text
+
+
+def test_a_model_with_the_providers_name_and_an_object_is_refused() -> None:
+    """With `provider=` the model is written alone; the message shows how."""
+    with pytest.raises(ConfigurationError, match="written without 'openrouter:': 'cohere/r'"):
+        RerankClient("openrouter:cohere/r", provider=OpenRouter(api_key="k"))
+    wrong: Any = OpenRouter
+    with pytest.raises(ConfigurationError, match="not the class OpenRouter"):
+        RerankClient("cohere/r", provider=wrong)
+
+
+SPLIT_AND_EXIT = """
+import sys
+from rerank_integrations import OpenRouter, RerankClient, RerankError
+provider = OpenRouter(api_key="k", base_url=sys.argv[1])
+client = RerankClient("m", provider=provider, max_documents_per_request=1, max_retries=0)
+try:
+    client.rerank("q", ["fails", "stalls"])
+except RerankError:
+    print("failed")
+"""
+
+
+def test_a_failed_split_call_does_not_delay_the_exit(server: Server) -> None:
+    """A program ends at once, though a request of its failed split call still waits."""
+
+    def step(received: Received) -> Reply:
+        if received.body["documents"] == ["stalls"]:
+            server.released.wait(60)
+            return Reply(status=500)
+        return Reply(status=400)
+
+    server.plays(step)
+    command = [sys.executable, "-c", SPLIT_AND_EXIT, server.url]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=25, check=True)
+    assert shown.stdout == "failed\n"

@@ -347,3 +347,14 @@ def test_no_password_beside_a_missing_certificate(
             call(client)
         call.close(client)
     assert [part for part in visible(caught.value) if PASSWORD in part] == []
+
+
+@pytest.mark.parametrize("url", ["https://a.example/v1", "http://a.example/v1"])
+def test_a_port_of_no_proxy_may_be_the_schemes_own(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """An entry with the port of the scheme matches a URL that leaves it out."""
+    port = 443 if url.startswith("https") else 80
+    monkeypatch.setenv("all_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", f"a.example:{port}")
+    assert chosen_proxy(url) is None

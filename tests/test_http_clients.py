@@ -34,6 +34,7 @@ from proxies import proxy, unix_socket
 from rerank_integrations import (
     AuthenticationError,
     ConfigurationError,
+    OpenRouter,
     RateLimitError,
     RerankClient,
     ServiceUnavailableError,
@@ -619,3 +620,13 @@ def test_a_unix_socket(call: Calls, server: Server, tmp_path: Path, route: Route
         assert call(client)[0].document == QUERY
         call.close(client)
     assert server.received[0].headers["host"] == "localhost"
+
+
+def test_each_origin_gets_its_own_host(server: Server, second: Server, call: Calls) -> None:
+    """Requests with the same headers to two servers name each server in their Host header."""
+    with client_of(server) as client:
+        call(client)
+        provider = OpenRouter(api_key="the-key", base_url=second.url)
+        call(client.with_options(provider=provider))
+    hosts = [one.received[0].headers["host"] for one in (server, second)]
+    assert hosts == [one.url.removeprefix("http://") for one in (server, second)]

@@ -268,3 +268,13 @@ def test_one_is_told_no_after_a_break(clock: Told, traffic: RateLimiter) -> None
         clock.now += passed
         said.append(traffic.blocks_call())
     assert said == [True, True, False, True, True, False]
+
+
+def test_a_cancelled_reservation_frees_all_its_documents() -> None:
+    """A request that is not sent gives back its place and every document that it counted."""
+    limiter, limit = RateLimiter(clock=lambda: 0.0), RateLimit(documents=10)
+    limiter.reserve(limit, 10)
+    reservation = limiter.reserve(limit, 10)
+    assert reservation is not None
+    limiter.cancel(reservation, 10)
+    assert limiter.reserve(limit, 10) == 60.0

@@ -247,7 +247,7 @@ class Adapter(BaseModel):
         own_mistake = isinstance(error, ConfigurationError | InvalidRequestError)
         if self.on_error == "raise" or own_mistake:
             return False
-        log.warning("reranking error_metadata, the documents keep their order: %s", error)
+        log.warning("reranking failed; returning documents in original order: %s", error)
         return True
 
     def _start_metadata(self, count: int) -> dict[str, Any]:

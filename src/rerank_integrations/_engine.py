@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeAlias
 
@@ -148,7 +150,6 @@ async def _send_async(send: Send, clock: Clock) -> Outcome:
 
 def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankError]:
     """The results of several generators, each run in a thread."""
-    pool = ThreadPoolExecutor(min(gather.at_once, len(gather.calls)), "rerank")
     stop = threading.Event()
 
     def run(call: ChunkCall) -> RerankResponse:
@@ -159,9 +160,9 @@ def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankEr
                 stop.set()
             raise
 
+    futures: list[Future[RerankResponse]] = [Future() for _ in gather.calls]
     try:
-        # each thread sees the caller's context variables, as tasks do: traces nest by them
-        futures = [pool.submit(copy_context().run, run, call) for call in gather.calls]
+        _start_threads(min(gather.at_once, len(gather.calls)), run, gather.calls, futures)
         if gather.keep_errors:
             return [_result_or_error(future) for future in futures]
         ended = wait(futures, return_when=FIRST_EXCEPTION).done
@@ -170,7 +171,36 @@ def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankEr
         return [future.result() for future in own or futures]
     finally:  # after a failure nobody waits for the requests in flight
         stop.set()
-        pool.shutdown(wait=False, cancel_futures=True)
+        for future in futures:
+            future.cancel()
+
+
+def _start_threads(
+    count: int,
+    run: Callable[[ChunkCall], RerankResponse],
+    calls: Sequence[ChunkCall],
+    futures: Sequence[Future[RerankResponse]],
+) -> None:
+    """Run each call in one of so many daemon threads; those of a pool would delay the exit."""
+    waiting = deque(zip(calls, futures, strict=True))
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                call, future = waiting.popleft()
+                if not future.set_running_or_notify_cancel():
+                    continue
+                try:
+                    result = run(call)
+                except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+
+    for _ in range(count):
+        # each thread sees the caller's context variables, as tasks do: traces nest by them
+        target = copy_context().run
+        threading.Thread(target=target, args=(work,), name="rerank", daemon=True).start()
 
 
 def _result_or_error(future: Future[RerankResponse]) -> RerankResponse | RerankError:

@@ -344,7 +344,17 @@ def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Pr
             "or the model alone with provider="
         )
     if isinstance(provider, Provider):
+        if model.startswith(f"{provider.name}:"):
+            raise ConfigurationError(
+                f"with provider= the model is written without {provider.name + ':'!r}: "
+                f"{model.partition(':')[2]!r}"
+            )
         return model, provider
+    if isinstance(provider, type):
+        raise ConfigurationError(
+            "provider must be a provider such as OpenRouter(api_key=...), "
+            f"not the class {provider.__name__}"
+        )
     if provider is not None:
         raise ConfigurationError(
             "provider must be a provider such as OpenRouter(api_key=...), "

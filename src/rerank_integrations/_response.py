@@ -106,7 +106,7 @@ def merge_responses(
 ) -> RerankResponse:
     """One response of what came of a call's parts: the best of all, ties in the caller's order.
 
-    Counts of usage are added up; ids are as_list, with commas.
+    Counts of usage are added up; ids are joined with commas.
 
     Raises:
         RerankError: the first error, if no chunk succeeded.

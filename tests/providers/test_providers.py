@@ -88,7 +88,7 @@ def test_no_key(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider], key
         kind()
     assert str(caught.value) == (
         f"{kind.__name__} has no key: set the environment variable {kind.api_key_env} "
-        f"or pass provider={kind.__name__}(api_key=...)"
+        f"or pass api_key=..., or provider={kind.__name__}(api_key=...) with the model alone"
     )
 
 

@@ -225,7 +225,7 @@ class RemoteProvider(Provider):
             own = type(self).__name__
             raise ConfigurationError(
                 f"{own} has no key: set the environment variable {self.api_key_env} "
-                f"or pass provider={own}(api_key=...)"
+                f"or pass api_key=..., or provider={own}(api_key=...) with the model alone"
             )
         super().__post_init__()
 
