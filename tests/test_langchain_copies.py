@@ -124,8 +124,9 @@ def test_a_dump_without_a_key_has_no_secret() -> None:
     [
         {"client": RerankClient("m", provider=OpenRouter(api_key=KEY))},
         {"model": "openrouter:m", "api_key": KEY, "document_to_input": lambda document: "text"},
+        {"model": "openrouter:m", "api_key": KEY, "fallbacks": [RerankClient("local:bm25")]},
     ],
-    ids=["client", "document_to_input"],
+    ids=["client", "document_to_input", "client among fallbacks"],
 )
 def test_what_cannot_be_loaded_says_so(arguments: dict[str, Any]) -> None:
     """With a client or a function the dump says not_implemented, and shows no key."""
