@@ -142,7 +142,7 @@ def test_each_setting_is_named() -> None:
 def test_each_argument_of_the_client_is_named() -> None:
     """The client's page lists what only the constructor takes."""
     named = set(inspect.signature(RerankClient).parameters) - SETTINGS
-    assert set(rows("client", "## Who is asked")) == named
+    assert set(rows("client", "## Model and provider")) == named
 
 
 @cases("name", sorted(SETTINGS))
