@@ -25,6 +25,7 @@ from rerank_integrations._options import (
     NOT_GIVEN,
     NotGiven,
     OnImage,
+    OnInvalidDocument,
     OnPartial,
     Options,
     PhasedTimeout,
@@ -50,6 +51,7 @@ __all__ = [
     "NotGiven",
     "OnError",
     "OnImage",
+    "OnInvalidDocument",
     "OnPartial",
     "Provider",
     "Timeout",
@@ -67,7 +69,7 @@ LEFT_TO_CLIENT = tuple(
 )
 _MAY_BE_NONE = frozenset(LEFT_TO_CLIENT) - {
     *("max_retries", "retry_on_timeout", "extra_headers", "extra_body", "on_image"),
-    *("image_urls", "max_concurrency", "on_partial"),
+    *("on_invalid_document", "image_urls", "max_concurrency", "on_partial", "keep_raw"),
 }
 log = logging.getLogger("rerank_integrations")
 
@@ -145,6 +147,8 @@ class Adapter(BaseModel):
     extra_headers: SkipJsonSchema[Any] = Field(default=None, exclude=True, repr=False)
     extra_body: Mapping[str, Any] | None = None
     on_image: OnImage | None = None
+    on_invalid_document: OnInvalidDocument | None = None
+    max_document_chars: int | None = Field(default=None, strict=True)
     max_image_bytes: int | None = Field(default=None, strict=True)
     max_image_pixels: int | None = Field(default=None, strict=True)
     image_urls: ImageUrls | None = None
@@ -154,6 +158,7 @@ class Adapter(BaseModel):
     on_partial: OnPartial | None = None
     requests_per_minute: int | None = Field(default=None, strict=True)
     documents_per_minute: int | None = Field(default=None, strict=True)
+    keep_raw: bool | None = Field(default=None, strict=True)
 
     _made: tuple[object, RerankClient] | None = PrivateAttr(default=None)
 

@@ -31,9 +31,12 @@ from rerank_integrations.providers.base import Provider
 OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
 # what an adapter says where it refuses an argument
 INSTEAD = "; for all else pass client=RerankClient(...)"
+# for these, "not given" is a value of its own
+_MAY_BE_LEFT = ("max_documents_per_request", "on_image", "on_invalid_document")
 _NO_SETTINGS = frozenset({"self", "__class__", "query", "documents"})
 _PHASES = ("connect", "read", "write", "pool")
 _LIMITS = (
+    "max_document_chars",
     "max_image_bytes",
     "max_image_pixels",
     "max_documents_per_request",
@@ -89,12 +92,17 @@ OnImage: TypeAlias = Literal["raise", "text"]
 """What becomes of an image where the provider takes text only."""
 
 
+OnInvalidDocument: TypeAlias = Literal["raise", "skip", "text"]
+"""What becomes of a document that cannot be sent."""
+
+
 OnPartial: TypeAlias = Literal["raise", "keep"]
 """What becomes of a call of several requests when one of them fails."""
 
 _CHOICES = {
     "on_partial": get_args(OnPartial),
     "on_image": get_args(OnImage),
+    "on_invalid_document": get_args(OnInvalidDocument),
     "image_urls": get_args(ImageUrls),
 }
 
@@ -119,7 +127,9 @@ class Options:
     retry_on_timeout: bool = True
     extra_headers: Secret[Any] = field(default_factory=lambda: Secret(None))
     extra_body: Mapping[str, Any] | None = None
-    on_image: OnImage = "raise"
+    on_image: OnImage | NotGiven = NOT_GIVEN
+    on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN
+    max_document_chars: int | None = None
     max_image_bytes: int | None = MAX_IMAGE_BYTES
     max_image_pixels: int | None = None
     image_urls: ImageUrls = "any"
@@ -129,6 +139,7 @@ class Options:
     on_partial: OnPartial = "raise"
     requests_per_minute: int | None = None
     documents_per_minute: int | None = None
+    keep_raw: bool = False
 
     def __post_init__(self) -> None:
         self._check([option.name for option in dataclasses.fields(self)])
@@ -172,7 +183,7 @@ class Options:
     def most_documents(self) -> int | None:
         """How many documents go into one request; None for no limit."""
         if isinstance(self.max_documents_per_request, NotGiven):
-            return self.provider.max_documents
+            return self.provider.most_documents(self.model)
         return self.max_documents_per_request
 
     def image_limits(self) -> ImageLimits | None:
@@ -397,7 +408,7 @@ def _checked_count(name: str, value: Any, least: int = 0) -> int:
 
 
 def _checked_limit(name: str, value: Any) -> Any:
-    if value is None or (value is NOT_GIVEN and name == "max_documents_per_request"):
+    if value is None or (value is NOT_GIVEN and name in _MAY_BE_LEFT):
         return value
     if name == "max_image_pixels" and find_spec("PIL") is None:
         raise ConfigurationError(
@@ -426,6 +437,8 @@ def _checked_flag(name: str, value: Any) -> bool:
 
 def _checked_choice(name: str, value: Any) -> Any:
     choices = _CHOICES[name]
+    if value is NOT_GIVEN and name in _MAY_BE_LEFT:
+        return value
     if value not in choices:
         words = " or ".join(map(repr, choices))
         raise ConfigurationError(f"{name} must be {words}, not {value!r}")
@@ -510,6 +523,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "score_threshold": _checked_threshold,
     "max_retries": _checked_count,
     "retry_on_timeout": _checked_flag,
+    "keep_raw": _checked_flag,
     "extra_headers": _checked_headers,
     "extra_body": _checked_body,
     "max_concurrency": functools.partial(_checked_count, least=1),

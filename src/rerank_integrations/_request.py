@@ -158,7 +158,7 @@ def encode_documents(options: Options, documents: Sequence[Any]) -> EncodedDocum
         InvalidRequestError: a document that cannot be sent.
     """
     rank_fields, kinds = options.rank_fields, set(map(type, documents))
-    as_objects = options.provider.ranks_fields(options.model)
+    as_objects = options.provider.max_rank_fields(options.model) != 0
     if kinds == {str} and (rank_fields is None or (TEXT in rank_fields and not as_objects)):
         return _texts(documents)
     if kinds == {dict} and not as_objects and all(one.get(IMAGE) is None for one in documents):
@@ -197,7 +197,7 @@ def _encode_one_by_one(options: Options, documents: Sequence[Any]) -> EncodedDoc
             parts.append(part)
     provider, rank_fields = options.provider, options.rank_fields
     warnings = _warnings(provider.name, blind)
-    as_objects = provider.ranks_fields(options.model) and (
+    as_objects = provider.max_rank_fields(options.model) != 0 and (
         rank_fields is not None or any(type(documents[index]) is not str for index in sent)
     )
     if not as_objects:
@@ -209,7 +209,7 @@ def _encode_one_by_one(options: Options, documents: Sequence[Any]) -> EncodedDoc
 
 
 def _check_image_support(options: Options, why: str) -> None:
-    if options.on_image == "raise":
+    if options.on_image != "text":
         raise UnsupportedDocumentError(
             f"it has an image, and {options.provider.name} {why} (model {options.model}); choose "
             "one that does, or set on_image='text' to rank by the text alone"

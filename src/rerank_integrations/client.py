@@ -15,6 +15,7 @@ from rerank_integrations._options import (
     NOT_GIVEN,
     NotGiven,
     OnImage,
+    OnInvalidDocument,
     OnPartial,
     Options,
     Timeout,
@@ -72,7 +73,16 @@ class RerankClient:
         extra_headers: headers to add to every request.
         extra_body: keys to add to the body, for what the provider does not offer.
         on_image: "raise" refuses an image where the provider takes text only; "text" ranks the
-            document's text alone, and says so in the response's warnings.
+            document's text alone, with a warning. Where it is not given, such an image makes its
+            document invalid, and `on_invalid_document` decides.
+        on_invalid_document: what becomes of a document that cannot be sent: an image that is
+            refused, bytes in a field, more than `max_request_bytes`. "raise" (the default) fails
+            the call, and the error names the document; "skip" leaves the document out, lists it
+            in `response.skipped` and warns; "text" leaves an image out, ranks the document by its
+            text and warns, and skips a document without text. Where nothing is left to send, the
+            call fails.
+        max_document_chars: a longer text is cut at a word boundary before it is sent, with a
+            warning; None (the default) sends all of it.
         max_image_bytes: the largest image to send, 10 MiB by default; None for no limit.
         max_image_pixels: an image of more pixels is sent smaller. Needs the extra `images`.
         image_urls: which URLs of images are passed on: "any" (the default), "public" for none
@@ -87,6 +97,7 @@ class RerankClient:
         requests_per_minute: how many requests this client and its copies send in any minute, in
             all threads and tasks together; the rest wait. None for no limit.
         documents_per_minute: the same for documents.
+        keep_raw: keep the parsed body of each response in `response.raw`, False by default.
 
     Raises:
         ConfigurationError: the message says what to set.
@@ -115,7 +126,9 @@ class RerankClient:
         retry_on_timeout: bool = True,
         extra_headers: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
-        on_image: OnImage = "raise",
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | None = None,
         max_image_bytes: int | None = MAX_IMAGE_BYTES,
         max_image_pixels: int | None = None,
         image_urls: ImageUrls = "any",
@@ -125,6 +138,7 @@ class RerankClient:
         on_partial: OnPartial = "raise",
         requests_per_minute: int | None = None,
         documents_per_minute: int | None = None,
+        keep_raw: bool = False,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name in _SETTINGS}
         self._set_up(model, provider, api_key, base_url, settings)
@@ -172,6 +186,11 @@ class RerankClient:
         """The fields that a call ranks by; None for all of a document's."""
         return self._options.rank_fields
 
+    @property
+    def on_invalid_document(self) -> OnInvalidDocument | NotGiven:
+        """What becomes of a document that cannot be sent; NOT_GIVEN raises, as "raise" does."""
+        return self._options.on_invalid_document
+
     @overload
     def rerank(
         self,
@@ -189,6 +208,8 @@ class RerankClient:
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -198,6 +219,7 @@ class RerankClient:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]: ...
     @overload  # for lists of several types, which type checkers may not name
     def rerank(  # type: ignore[overload-cannot-match]
@@ -216,6 +238,8 @@ class RerankClient:
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -225,6 +249,7 @@ class RerankClient:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> RerankResponse[Any]: ...
     @checked_arguments
     def rerank(
@@ -243,6 +268,8 @@ class RerankClient:
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -252,6 +279,7 @@ class RerankClient:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> RerankResponse[Any]:
         """Rank documents by their relevance to the query, best first.
 
@@ -293,6 +321,8 @@ class RerankClient:
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -302,6 +332,7 @@ class RerankClient:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]: ...
     @overload  # for lists of several types, which type checkers may not name
     async def arerank(  # type: ignore[overload-cannot-match]
@@ -320,6 +351,8 @@ class RerankClient:
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -329,6 +362,7 @@ class RerankClient:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> RerankResponse[Any]: ...
     @checked_arguments
     async def arerank(
@@ -347,6 +381,8 @@ class RerankClient:
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -356,6 +392,7 @@ class RerankClient:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> RerankResponse[Any]:
         """The same as `rerank`, without blocking the event loop."""
         running_loop()
@@ -381,6 +418,8 @@ class RerankClient:
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -390,6 +429,7 @@ class RerankClient:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, headers and body keys added to those in force.
 

@@ -19,6 +19,7 @@ from rerank_integrations._adapter import (
     NotGiven,
     OnError,
     OnImage,
+    OnInvalidDocument,
     OnPartial,
     Provider,
     Timeout,
@@ -182,6 +183,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -191,6 +194,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> None: ...
 
     @checked_arguments
@@ -217,6 +221,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -226,6 +232,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
         return self._copy_with(given(locals()))
@@ -309,6 +316,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -318,6 +327,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
         """The whole response: scores, usage, request id; documents come first here.
 
@@ -351,6 +361,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -360,6 +372,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
         """The same as `rerank`, without blocking the event loop."""
         own = self._call_options(given(locals()))

@@ -26,6 +26,7 @@ from rerank_integrations._adapter import (
     NotGiven,
     OnError,
     OnImage,
+    OnInvalidDocument,
     OnPartial,
     Provider,
     Timeout,
@@ -146,6 +147,8 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -155,6 +158,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> None: ...
 
     @checked_arguments
@@ -182,6 +186,8 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
         max_image_bytes: int | NotGiven | None = NOT_GIVEN,
         max_image_pixels: int | NotGiven | None = NOT_GIVEN,
         image_urls: ImageUrls | NotGiven = NOT_GIVEN,
@@ -191,6 +197,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
         return self._copy_with(given(locals()))

@@ -201,4 +201,4 @@ def test_images() -> None:
 @cases("model", ["Salesforce/Llama-Rank-V1", "pinecone/bge-reranker-v2-m3"])
 def test_never_ranks_fields(model: str) -> None:
     """OpenRouter knows no rank_fields, whatever the model is called."""
-    assert openrouter().ranks_fields(model) is False
+    assert openrouter().max_rank_fields(model) == 0

@@ -246,7 +246,7 @@ def test_line_break_in_a_header(name: str) -> None:
 )
 def test_ranks_fields(arguments: dict[str, Any], model: str, expected: bool) -> None:  # noqa: FBT001
     """Through Portkey only Pinecone ranks fields itself, unless the caller says otherwise."""
-    assert portkey(**arguments).ranks_fields(model) is expected
+    assert (portkey(**arguments).max_rank_fields(model) is None) is expected
 
 
 def test_text_only() -> None:

@@ -162,10 +162,19 @@ class Provider(metaclass=_CheckedArguments):
     def check(self, model: str) -> None:
         """Raise ConfigurationError where this provider, as set up, cannot serve the model."""
 
-    def ranks_fields(self, model: str) -> bool:
-        """Whether the endpoint takes objects and `rank_fields` itself for this model."""
+    def max_rank_fields(self, model: str) -> int | None:
+        """How many fields the endpoint ranks by itself for this model.
+
+        0 where it takes texts only, None for any number. With more fields than this, each document
+        is sent as one text.
+        """
         del model
-        return False
+        return 0
+
+    def most_documents(self, model: str) -> int | None:
+        """How many documents one request may have for this model; None for no limit."""
+        del model
+        return self.max_documents
 
     def takes_images(self, model: str) -> bool:
         """Whether the model sees images."""

@@ -145,13 +145,13 @@ class Portkey(RemoteProvider):
             "parameters": self.parameters,
         }
 
-    def ranks_fields(self, model: str) -> bool:
-        """Whether Pinecone serves, which alone gets `rank_fields` through Portkey."""
+    def max_rank_fields(self, model: str) -> int | None:
+        """Any number where Pinecone serves, which alone gets `rank_fields` through Portkey."""
         if self.native_rank_fields is not None:
-            return self.native_rank_fields
+            return None if self.native_rank_fields else 0
         slug, _, rest = model.partition("/") if model.startswith("@") else ("", "", model)
         served_by = f"{self.provider or ''} {slug}"
-        return "pinecone" in served_by or rest in _PINECONE_MODELS
+        return None if "pinecone" in served_by or rest in _PINECONE_MODELS else 0
 
     def document(self, fields: Mapping[str, str], text: str) -> Mapping[str, str]:
         """An object with a `text`: without one Portkey sends null to the host."""

@@ -42,11 +42,12 @@ class Together(RemoteProvider):
         """Whether to echo; the schema allows no further keys."""
         return {"return_documents": self.return_documents}
 
-    def ranks_fields(self, model: str) -> bool:
-        """Whether the model takes objects: the Llama-Rank family, or as the caller says."""
-        if self.native_rank_fields is not None:
-            return self.native_rank_fields
-        return "llama-rank" in model.lower()
+    def max_rank_fields(self, model: str) -> int | None:
+        """Any number for the Llama-Rank family, which takes objects, or as the caller says."""
+        native = self.native_rank_fields
+        if native is None:
+            native = "llama-rank" in model.lower()
+        return None if native else 0
 
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
         """Say what a model that is not serverless needs, and read the rate-limit reset.
