@@ -289,20 +289,15 @@ def test_a_threshold_is_for_the_model_that_it_was_set_with(
     other = client_of(second, "together", score_threshold=0.25) if own else "together:n"
     with chain(server, other, **of_client) as client:
         response = call(client, **of_call)
-    assert (response.provider, len(response)) == ("together", count)
+        assert (response.provider, len(response)) == ("together", count)
+        server.plays(ranking(0.9, 0.8, 0.1))
+        first = call(client, **of_call)  # which the provider itself serves
+        assert (len(first), first.warnings) == (2 if is_warned or own else 3, ())
     assert bool(response.warnings) is is_warned
     for warning in response.warnings:
         assert "score_threshold=0.6 was not applied" in warning
         assert "openrouter:m" in warning
         assert "together:n answered" in warning
-
-
-def test_a_threshold_stays_with_the_first(call: Calls, server: Server, second: Server) -> None:
-    """Where the provider itself answers, the threshold cuts, and nothing is warned of."""
-    server.plays(ranking(0.9, 0.8, 0.1))
-    with chain(server, "together:n", score_threshold=0.5) as client:
-        response = call(client)
-    assert ([r.relevance_score for r in response], response.warnings) == ([0.9, 0.8], ())
 
 
 def test_images_as_text_reach_a_fallback(call: Calls, server: Server, second: Server) -> None:

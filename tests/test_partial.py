@@ -229,6 +229,21 @@ def test_a_partial_answer_is_an_answer(call: Calls, server: Server, second: Serv
     assert (response.provider, response.missing, len(response)) == ("together", (), 5)
 
 
+@cases("on_partial", ["keep", "raise"])
+def test_attempts_of_all(call: Calls, server: Server, second: Server, on_partial: str) -> None:
+    """Where the fallback fails too, the error lists every request that either was sent."""
+    for each in (server, second):
+        each.plays(failed(503))
+    options: Any = KEEP | {"on_partial": on_partial, "max_concurrency": 1}
+    client = client_of(server, **options, fallbacks=["together:m"])
+    with client, pytest.raises(ServiceUnavailableError) as caught:
+        call(client, "q", DOCUMENTS)
+    names = [name for name, _ in attempts_of(caught.value)]
+    sent = [len(server.received), len(second.received)]
+    assert [names.count("openrouter"), names.count("together")] == sent
+    assert sent == ([5, 5] if on_partial == "keep" else [1, 1])
+
+
 def test_parts_of_several_faults(call: Calls, server: Server) -> None:
     """A dropped connection in one request loses the documents of that request alone."""
     server.plays(Fault.DROP, answers())

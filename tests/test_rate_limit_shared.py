@@ -161,7 +161,15 @@ def test_a_retry_in_backoff_holds_no_slot(call: Calls, clock: Clock, server: Ser
 
 
 def test_a_wait_that_can_only_fail_is_not_begun(call: Calls, clock: Clock, server: Server) -> None:
-    """After a Retry-After of a minute or more, a call with the default deadline fails at once."""
+    """After a Retry-After of a minute or more, a call with the default deadline fails at once.
+
+    So does a call for whose retry no slot comes in time: with the error that it has.
+    """
+    server.plays(BUSY)
+    with client_of(server, requests_per_minute=1, deadline=30.0) as client:
+        assert attempts_of(ended(call, client)) == [("openrouter", "ServiceUnavailableError")]
+    assert not clock.slept
+
     server.plays(slow_down(3600), GOOD)
     with client_of(server) as client:
         assert isinstance(ended(call, client), RateLimitError)
@@ -171,16 +179,6 @@ def test_a_wait_that_can_only_fail_is_not_begun(call: Calls, clock: Clock, serve
         clock.now += 1
         assert len(call(client)) == 3
     assert clock.slept == [59.0]
-
-
-def test_a_retry_without_a_slot_in_time_is_not_waited_for(
-    call: Calls, clock: Clock, server: Server
-) -> None:
-    """Where no slot comes in time for a retry, the call fails with its error before the backoff."""
-    server.plays(BUSY)
-    with client_of(server, requests_per_minute=1, deadline=30.0) as client:
-        assert attempts_of(ended(call, client)) == [("openrouter", "ServiceUnavailableError")]
-    assert not clock.slept
 
 
 def test_one_is_told_and_all_wait(call: Calls, clock: Clock, server: Server) -> None:

@@ -13,6 +13,7 @@ from contextvars import copy_context
 from typing import Any, TypeAlias
 
 from rerank_integrations._http_result import Limits, rerank_error
+from rerank_integrations._rate_limit import ROUNDING
 from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, Send, log
 from rerank_integrations.errors import RerankError, RerankTimeoutError
 from rerank_integrations.models import RerankResponse
@@ -110,6 +111,8 @@ def _send_sync(send: Send, clock: _CallClock, stop: _Stop | None) -> Outcome:
         for seconds in waits:
             _log_wait(send, seconds)
             _sleep(seconds, stop)
+            if stop is not None:
+                stop.check()
     if stop is None:
         send.sent.begin()
     else:
@@ -168,6 +171,11 @@ class _Stop:
         """Sleep, but not longer than the call runs."""
         self._event.wait(seconds)
 
+    def check(self) -> None:
+        """Raise StoppedError if the call has ended."""
+        if self._event.is_set():
+            raise StoppedError
+
     def begin(self, send: Send) -> None:
         """Note that a request is being sent.
 
@@ -175,8 +183,7 @@ class _Stop:
             StoppedError: the call has ended.
         """
         with self._lock:
-            if self._event.is_set():
-                raise StoppedError
+            self.check()
             send.sent.begin()
 
 
@@ -365,7 +372,7 @@ def _check_delay(send: Send, clock: _CallClock, delay: float) -> None:
 def _check_slot(send: Send, clock: _CallClock, seconds: float) -> None:
     """Raise RerankTimeoutError if the call may not wait so long for a slot."""
     longest = _longest_wait(send, clock)
-    if longest is not None and seconds > longest:
+    if longest is not None and seconds > longest + ROUNDING:
         raise RerankTimeoutError(
             f"the rate limit ({send.rate_limit}) has its next slot in {seconds:.1f} s, and the "
             f"deadline lets the call wait {longest:.1f} s for it; raise deadline=, raise the "

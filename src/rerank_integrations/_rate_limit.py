@@ -24,6 +24,7 @@ COOLDOWN = 30.0  # seconds for which it is open; after them one call may try
 _GAP = 0.01  # seconds between those of one client who resume after a Retry-After
 _SPREAD, _LEAST_SPREAD, _MOST_SPREAD = 0.1, 0.3, 10.0  # of a wait; in seconds
 MOST_STATES = 256  # endpoints, or endpoints with key and model, that a client remembers
+ROUNDING = 1e-6  # seconds; two clock readings and a minute may differ by less
 _HASH_KEY = os.urandom(32)
 
 
@@ -92,7 +93,7 @@ class RateLimiter:
         with self._lock:
             now = self._clock()
             at = self._free(now, now, limit, documents)
-            if latest is not None and at - now > latest:
+            if latest is not None and at - now > latest + ROUNDING:
                 return None
             reservation = Reservation(at - now)
             reservation.at = at
