@@ -6,19 +6,21 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from rerank_integrations._http_result import Limits, rerank_error
 from rerank_integrations._rate_limit import Reservation
 from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, Send, log
-from rerank_integrations.errors import RerankError, RerankTimeoutError
+from rerank_integrations.errors import RerankError, RerankTimeoutError, ScorerError
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers.base import HTTPResponse
 
+T = TypeVar("T")
+U = TypeVar("U")
 _TIMER_STEP = 0.001  # seconds by which a timer of the system may end early
 
 MakeCall: TypeAlias = Callable[[Clock], Call]
@@ -111,7 +113,8 @@ def _send_sync(send: Send, clock: Clock, stop: threading.Event | None) -> Outcom
     result: HTTPResponse | RerankError
     try:
         if request.handler is not None:
-            result = request.handler(b"".join(request.content))
+            answer = request.handler(b"".join(request.content))
+            result = answer if isinstance(answer, HTTPResponse) else _awaited(answer, ends)
         else:
             result = send.transport.sender().send(request, send.timeouts, ends)
     except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
@@ -138,7 +141,8 @@ async def _send_async(send: Send, clock: Clock) -> Outcome:
         async with asyncio.timeout(_time_left(send, clock)):
             if request.handler is not None:
                 content = b"".join(request.content)
-                result = await asyncio.to_thread(request.handler, content)
+                answer = await asyncio.to_thread(request.handler, content)
+                result = answer if isinstance(answer, HTTPResponse) else await answer
             else:
                 sender = await send.transport.async_sender()
                 result = await sender.send(request, send.timeouts)
@@ -146,6 +150,30 @@ async def _send_async(send: Send, clock: Clock) -> Outcome:
         result = _error(cause, send, clock)
     now = clock()
     return Outcome(result, now, now - began)
+
+
+def _awaited(answer: Awaitable[HTTPResponse], ends: float | None) -> HTTPResponse:
+    """What an awaitable gives, on an event loop of its own.
+
+    Where a loop runs in this thread, the other one runs in a thread of its own.
+    """
+
+    async def wait_for(answer: Awaitable[HTTPResponse]) -> HTTPResponse:
+        async with asyncio.timeout(None if ends is None else ends - time.monotonic()):
+            return await answer
+
+    def run(answer: Awaitable[HTTPResponse]) -> HTTPResponse:
+        # with a factory the thread's current event loop, which others may use, is left alone
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(wait_for(answer))
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run(answer)
+    future: Future[HTTPResponse] = Future()
+    _start_threads(1, run, [answer], [future])
+    return future.result()
 
 
 def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankError]:
@@ -177,9 +205,9 @@ def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankEr
 
 def _start_threads(
     count: int,
-    run: Callable[[ChunkCall], RerankResponse],
-    calls: Sequence[ChunkCall],
-    futures: Sequence[Future[RerankResponse]],
+    run: Callable[[T], U],
+    calls: Sequence[T],
+    futures: Sequence[Future[U]],
 ) -> None:
     """Run each call in one of so many daemon threads; those of a pool would delay the exit."""
     waiting = deque(zip(calls, futures, strict=True))
@@ -277,6 +305,8 @@ def _time_left(send: Send, clock: Clock) -> float | None:
 
 def _error(cause: Exception, send: Send, clock: Clock) -> RerankError:
     """The error of an HTTP library as one of ours; a defect of this package is raised."""
+    if isinstance(cause, ScorerError):  # with all frames of the user's code, and of its libraries
+        return cause
     left = _time_left(send, clock)
     limits = Limits(send.timeouts, send.deadline, left is not None and left <= _TIMER_STEP)
     retry = send.retry_on_timeout

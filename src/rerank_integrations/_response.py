@@ -301,8 +301,8 @@ def status_error(
         text += f" ({failure.code})"
     if failure.status_code in (404, 405) and kind is not ImageError:  # often a wrong base_url
         text += f"; the request went to {provider.url}"
-    if issubclass(kind, AuthenticationError):
-        text += f"; check {provider.key_hint}"
+    if failure.key_hint or issubclass(kind, AuthenticationError):
+        text += f"; check {failure.key_hint or provider.key_hint}"
     if request_id:
         text += f" [request {request_id}]"
     return kind(

@@ -26,6 +26,7 @@ from rerank_integrations.errors import (
     ConfigurationError,
     RerankError,
     ResponseError,
+    ScorerError,
     StatusError,
     TransportError,
 )
@@ -337,7 +338,7 @@ def falls_back(error: RerankError) -> bool:
     if isinstance(error, StatusError):
         elsewhere = error.status_code in _FALLBACK_STATUSES or error.status_code >= 500
         return elsewhere or error.code == _NO_MODEL
-    return isinstance(error, TransportError | ResponseError)
+    return isinstance(error, TransportError | ResponseError | ScorerError)
 
 
 def _share(deadline: float | None, elapsed: float, left: int) -> float | None:

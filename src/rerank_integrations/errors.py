@@ -7,6 +7,7 @@ RerankError
 ├── TransportError             no complete response
 │   └── RerankTimeoutError         in time
 ├── ResponseError              a 2xx response that cannot be trusted
+├── ScorerError                the scorer of `Local` failed; `__cause__` is its own error
 └── StatusError                the server returned an error status
     ├── BadRequestError            400, 422
     │   └── ImageError                 `code` is the vendor's image error type
@@ -85,6 +86,13 @@ class RerankTimeoutError(TransportError, TimeoutError):
 
 class ResponseError(RerankError):
     """A 2xx response that cannot be trusted: not JSON, an error inside, a wrong index or score."""
+
+
+class ScorerError(RerankError):
+    """The scorer of `Local` failed, or what it returned is not one finite number for each text.
+
+    `__cause__` is the scorer's own exception, with its traceback, where it raised one.
+    """
 
 
 class StatusError(RerankError):

@@ -78,6 +78,7 @@ _FAMILIES = (
     (errors.TransportError, "ModelConnectionError"),
     (errors.ServerError, "ModelAPIError"),
     (errors.ResponseError, "ModelAPIError"),
+    (errors.ScorerError, "ModelAPIError"),
     (errors.RerankError, "ModelError"),
 )
 
