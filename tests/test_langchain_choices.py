@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from rerank_integrations import (
     BadRequestError,
     ConfigurationError,
     InvalidRequestError,
+    Local,
     NotFoundError,
     OverloadedError,
     PayloadTooLargeError,
@@ -41,10 +42,12 @@ from rerank_integrations import (
     PermissionDeniedError,
     ProviderTimeoutError,
     RateLimitError,
+    RerankClient,
     RerankDocument,
     RerankError,
     RerankTimeoutError,
     ResponseError,
+    ScorerError,
     ServerError,
     ServiceUnavailableError,
     StatusError,
@@ -434,6 +437,22 @@ def test_an_error_is_of_both_families(way: Way, server: Server, nobody: str, cas
     others = [kind for kind in type(error).__mro__ if kind.__module__ == exceptions.__name__]
     assert [kind.__name__ for kind in others][:1] == [case.theirs]
     assert error.is_retryable is case.again  # LangChain's middleware reads this
+
+
+@with_their_types
+def test_a_failing_scorer_is_of_both_families() -> None:
+    """A scorer of the user's own that fails is caught as ours and as LangChain's, or passed by."""
+
+    def failing(query: str, texts: Sequence[str]) -> list[float]:
+        raise RuntimeError("no memory")
+
+    client = RerankClient("mine", provider=Local(scorer=failing))
+    with pytest.raises(ScorerError, match="no memory") as caught:
+        RerankCompressor(client=client).compress_documents(three(), QUERY)
+    assert isinstance(caught.value, getattr(exceptions, "ModelAPIError"))  # noqa: B009
+    assert (type(caught.value.__cause__), caught.value.is_retryable) == (RuntimeError, False)
+    kept = RerankCompressor(client=client, on_error="passthrough").compress_documents
+    assert kept(three(), QUERY) == three()
 
 
 @with_their_types
