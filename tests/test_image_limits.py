@@ -721,7 +721,7 @@ def test_either_text_or_image() -> None:
         prepared({"image": PNG}, document, **given)
     ready = prepared({"image": PNG}, document, on_image="text", **given)
     assert body_of(ready)["documents"] == [{"image": base64.b64encode(PNG).decode()}, "x"]
-    assert "documents 1 " in ready.warnings[0]
+    assert "document 1 " in ready.warnings[0]
 
 
 @cases("code", sorted(OpenRouter.image_codes))

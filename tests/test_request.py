@@ -168,10 +168,10 @@ def test_image_stays_with_rank_fields() -> None:
         ([LLAMA, {"text": "b"}], ["title", "text"], [LLAMA, {"text": "b"}], ["title", "text"]),
         (["a", LLAMA], ["title", "text"], [{"text": "a"}, LLAMA], ["title", "text"]),
         (["a", "b"], ["text"], [{"text": "a"}, {"text": "b"}], ["text"]),
-        ([LLAMA, {"year": 1}], None, [LLAMA, {"year": "1"}], ["title", "text", "year"]),
+        ([LLAMA, {"year": 1}], None, [LLAMA, {"year": 1}], ["title", "text", "year"]),
         (["a", LLAMA], None, [{"text": "a"}, LLAMA], ["text", "title"]),
         ([RerankDocument(text="a")], None, [{"text": "a"}], ["text"]),
-        ([{"a": {"b": 1}}], ["a.b"], [{"a.b": "1"}], ["a.b"]),
+        ([{"a": {"b": 1}}], ["a.b"], [{"a.b": 1}], ["a.b"]),
     ],
 )
 def test_native_rank_fields(
@@ -298,7 +298,7 @@ def test_image_for_a_text_endpoint(provider: Provider, image: object) -> None:
         (5, UnsupportedDocumentError, "not int"),
         (None, UnsupportedDocumentError, "not NoneType"),
         ({"image": "cat.png"}, UnsupportedDocumentError, "from_file"),
-        ({"cover": b"x"}, InvalidRequestError, "'cover' holds bytes"),
+        ({"cover": b"x"}, UnsupportedDocumentError, "'cover' holds bytes"),
     ],
 )
 def test_wrong_document(document: object, kind: type[Exception], why: str) -> None:
@@ -322,12 +322,46 @@ def test_extra_headers(name: str) -> None:
     assert [value for own, value in headers.items() if own.lower() == name.lower()] == ["mine"]
 
 
-@cases("given", ["query", "document"])
-def test_half_a_surrogate(given: str) -> None:
-    """Half a surrogate pair is refused with the way to clean it."""
-    query, document = ("\ud800", "a") if given == "query" else ("a", "\ud800")
-    with pytest.raises(InvalidRequestError, match="surrogate pair"):
-        planned(options(), query, [document])
+@cases(
+    ("provider", "query", "document", "sent", "named"),
+    [
+        (openrouter(), "q\ud83d", "x", ("q\ufffd", "x"), "the query"),
+        (openrouter(), "q", "x\ud83d", ("q", "x\ufffd"), "document 1"),
+        (openrouter(), "q", "\ud83d\ude00 \udc00", ("q", "\U0001f600 \ufffd"), "document 1"),
+        (openrouter(), "\ud800", {"t": ["\udfff"]}, ("\ufffd", "\ufffd"), "the query and doc"),
+        (
+            openrouter(),
+            "q",
+            {"text": "\ud800", "image": URL},
+            ("q", {"text": "\ufffd", "image": URL}),
+            "document 1",
+        ),
+        (
+            together(native_rank_fields=True),
+            "q",
+            {"a": {"b": "\ud800"}, "c": [1, "\ud800"]},
+            ("q", {"a": {"b": "\ufffd"}, "c": [1, "\ufffd"]}),
+            "document 1",
+        ),
+    ],
+)
+def test_half_a_surrogate(
+    provider: Provider, query: str, document: object, sent: tuple[str, object], named: str
+) -> None:
+    """Half a surrogate pair is sent as U+FFFD, with a warning that names what it was in."""
+    prepared = planned(options(provider), query, ["a", document])
+    body = body_of(prepared)
+    assert (body["query"], body["documents"][1]) == sent
+    (warning,) = prepared.warnings
+    assert warning.startswith(named)
+    assert "U+FFFD" in warning
+
+
+def test_half_a_surrogate_elsewhere() -> None:
+    """Half a surrogate pair in an argument is refused with the places to look."""
+    with pytest.raises(InvalidRequestError, match="extra_body") as caught:
+        planned(options(extra_body={"user": "\ud800"}), "q", ["a"])
+    assert type(caught.value) is InvalidRequestError
 
 
 def _loop() -> dict[str, Any]:

@@ -502,7 +502,7 @@ def test_size_of_pieces(
     ready = encode_documents(chosen, documents)
     if not ready.sent:
         return
-    for body in _split_bodies(chosen, "a query", ready):
+    for body in _split_bodies(chosen, "a query", ready)[1]:
         content = b"".join(join_pieces(body.pieces))
         assert size_of(body.pieces) == len(content)
         assert len(json.loads(content)["documents"]) == body.end - body.first

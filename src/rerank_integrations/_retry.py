@@ -113,17 +113,21 @@ def rerank_call(
     ends = options.deadline if deadline is None else deadline
     calls = [_chunk_call(chunk, transport, jitter, ends) for chunk in plan.chunks]
     outcomes: list[RerankResponse | RerankError] = []
-    if len(calls) > 1:
-        log.debug(
-            "%s: the call is split into %d requests, at most %d at once",
-            options.provider.name,
-            len(calls),
-            options.max_concurrency,
-        )
-        outcomes = yield Gather(calls, options.max_concurrency, options.on_partial == "keep")
-    elif calls:
-        outcomes = [(yield from calls[0])]
-    return merge_responses(plan, outcomes)
+    try:
+        if len(calls) > 1:
+            log.debug(
+                "%s: the call is split into %d requests, at most %d at once",
+                options.provider.name,
+                len(calls),
+                options.max_concurrency,
+            )
+            outcomes = yield Gather(calls, options.max_concurrency, options.on_partial == "keep")
+        elif calls:
+            outcomes = [(yield from calls[0])]
+        return merge_responses(plan, outcomes)
+    except RerankError as error:
+        error.skipped = plan.skipped
+        raise
 
 
 def _chunk_call(

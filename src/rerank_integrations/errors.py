@@ -42,12 +42,14 @@ class RerankError(Exception):
 
     `is_retryable` says whether the same call may succeed later. `attempts` lists the requests
     that were sent before the call failed, oldest first; empty when nothing was sent. `retries`
-    counts those that were sent again.
+    counts those that were sent again. `skipped` lists the indexes of documents that are blank or
+    were left out, as in a response.
     """
 
     is_retryable: bool = False
     attempts: tuple[Attempt, ...] = ()
     retries: int = 0
+    skipped: tuple[int, ...] = ()
 
 
 class ConfigurationError(RerankError, ValueError):
@@ -59,7 +61,13 @@ class InvalidRequestError(RerankError, ValueError):
 
 
 class UnsupportedDocumentError(InvalidRequestError):
-    """A document that this endpoint cannot take, or that is no document at all."""
+    """A document that cannot be sent, or that is none; `index` is its place in the list.
+
+    `index` is None where no single document is wrong, such as when none has a field of
+    `rank_fields`.
+    """
+
+    index: int | None = None
 
 
 class TransportError(RerankError):

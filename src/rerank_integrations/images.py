@@ -51,6 +51,12 @@ class ImageLimits(NamedTuple):
     urls: ImageUrls = "any"
 
 
+class UnusableImage(NamedTuple):
+    """Stands for an image that could not be read; to send it raises the reason."""
+
+    reason: str
+
+
 class WireImage(NamedTuple):
     """A checked image: text that becomes JSON, and what follows it as it stands.
 
@@ -118,6 +124,8 @@ def wire_image(image: Any, limits: ImageLimits = ImageLimits()) -> WireImage:  #
             return _from_bytes(_held(image), limits)
         case _ if is_picture(image):
             return _from_bytes(_picture_bytes(image), limits)
+        case UnusableImage():
+            raise UnsupportedDocumentError(image.reason)
         case _:
             raise UnsupportedDocumentError(
                 "an image is an http(s) URL, a data:image/ URI, bytes or a PIL image, "

@@ -375,6 +375,11 @@ def as_list(documents: object) -> Sequence[Any]:
     return tuple(documents)
 
 
+def replace_surrogates(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair that has no other half."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def without_image_data(value: Any, depth: int = 0) -> Any:
     """The value with a placeholder for each image in it, for a message, a log or a trace."""
     if depth == _DEEPEST:  # it may hold itself
@@ -447,8 +452,7 @@ def _scalar_as_json(value: Any, images: Images) -> Any:
             return float(value) if math.isfinite(value) else None
         case str():
             text = without_image_data(value) if redacted else value
-            # a lone surrogate cannot be written as UTF-8
-            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            return replace_surrogates(text)  # a lone one cannot be written as UTF-8
         case bytes() | bytearray() | memoryview():
             return without_image_data(value) if redacted else bytes_to_data_uri(value)
         case _ if is_picture(value):
