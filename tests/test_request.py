@@ -34,7 +34,8 @@ from support import (
 
 URL = "https://example.com/cat.png"
 LLAMA_RANK = "Salesforce/Llama-Rank-V1"
-PINECONE = "@pinecone/bge-reranker-v2-m3"
+PINECONE = "@pinecone/bge-reranker-v2-m3"  # ranks one field
+PINECONE_COHERE = "@pinecone/cohere-rerank-3.5"  # ranks any number of fields
 LLAMA = {"title": "Llama", "text": "A camelid."}
 PANDA = {"title": "Panda", "text": "A bear."}
 
@@ -196,20 +197,31 @@ def test_together_never_mixes() -> None:
 
 
 @cases(
-    ("document", "rank_fields", "expected"),
+    ("model", "document", "rank_fields", "expected"),
     [
-        (LLAMA, None, {"text": "A camelid.", "title": "Llama"}),
-        ({"title": "Llama"}, None, {"text": "Llama", "title": "Llama"}),
-        (LLAMA, ["title"], {"text": "Llama", "title": "Llama"}),
-        ("a", ["text"], {"text": "a"}),
+        (PINECONE_COHERE, LLAMA, None, {"text": "A camelid.", "title": "Llama"}),
+        (PINECONE_COHERE, {"title": "Llama"}, None, {"text": "Llama", "title": "Llama"}),
+        (PINECONE_COHERE, LLAMA, ["title"], {"text": "Llama", "title": "Llama"}),
+        (PINECONE_COHERE, {"text": 5, "n": 1}, None, {"text": "text: 5\nn: 1", "n": 1}),
+        (PINECONE_COHERE, "a", ["text"], {"text": "a"}),
+        (PINECONE, "a", ["text"], {"text": "a"}),
+        (PINECONE, {"title": "Llama"}, None, {"text": "Llama", "title": "Llama"}),
+        (PINECONE, LLAMA, ["title"], {"text": "Llama", "title": "Llama"}),
+        (PINECONE, LLAMA, None, "title: Llama\ntext: A camelid."),
+        (PINECONE, LLAMA, ["text", "title"], "text: A camelid.\ntitle: Llama"),
     ],
 )
 def test_pinecone_documents(
-    document: object, rank_fields: list[str] | None, expected: object
+    model: str, document: object, rank_fields: list[str] | None, expected: object
 ) -> None:
-    """An object for Pinecone through Portkey always has a text, which would be null otherwise."""
-    prepared = call(document, provider=portkey(), model=PINECONE, rank_fields=rank_fields)
-    assert body_of(prepared)["documents"] == [expected]
+    """An object for Pinecone through Portkey always has a text, which would be null otherwise.
+
+    Several fields for a model that ranks one are sent as one text, without rank_fields.
+    """
+    prepared = call(document, provider=portkey(), model=model, rank_fields=rank_fields)
+    body = body_of(prepared)
+    assert body["documents"] == [expected]
+    assert ("rank_fields" in body) is isinstance(expected, dict)
 
 
 BLANKS = ["", " \n", {}, {"text": None}, {"title": ""}, RerankDocument(text=" ")]
