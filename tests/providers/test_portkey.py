@@ -362,6 +362,7 @@ def test_host_refuses_its_key(
             "error": {"message": "x", "code": "03"},
         },
         {"status": "failure", "message": "Invalid API Key"},
+        {"status": "failure", "message": "auth error: Invalid API Key"},
         {"error": {"message": "cohere error: Invalid API Key", "code": "03"}},
     ],
 )

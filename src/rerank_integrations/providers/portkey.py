@@ -22,7 +22,8 @@ _GUARDRAIL_FAILED = 246
 _SECRET_NAME = re.compile("key|token|secret|auth|password|credential", re.IGNORECASE)
 _REFUSED = frozenset({401, 403})
 _BAD_GATEWAY_KEY = "03"  # the gateway's own code
-_FROM_HOST = re.compile(r"\S+ error: ")  # how the gateway begins a message that it passes on
+# how the gateway begins a message of the host
+_FROM_HOST = re.compile(r"[a-z][a-z0-9-]* error: ")
 # hosts that authorise with several headers of their own, which come in extra_headers
 _OWN_CREDENTIALS = ("bedrock", "vertex-ai", "azure-ai")
 
@@ -219,8 +220,9 @@ class Portkey(RemoteProvider):
         repeated = failure.headers.get("x-portkey-retry-attempt-count") == "-1"
         if permanent or repeated:
             failure = failure._replace(is_retryable=False)
-        passed_on = _FROM_HOST.match(failure.message) or self.served_by(failure.headers)
-        if failure.status_code in _REFUSED and passed_on and failure.code != _BAD_GATEWAY_KEY:
+        from_host = bool(failure.error and _FROM_HOST.match(failure.message))
+        from_host = from_host or self.served_by(failure.headers) is not None
+        if failure.status_code in _REFUSED and from_host and failure.code != _BAD_GATEWAY_KEY:
             return failure._replace(key_hint=self._host_key_hint())
         return failure
 
