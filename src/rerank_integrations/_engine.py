@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import suppress
 from contextvars import copy_context
+from inspect import iscoroutinefunction
 from typing import Any, TypeAlias, TypeVar
 
 from rerank_integrations._http_result import Limits, rerank_error
@@ -17,7 +18,7 @@ from rerank_integrations._rate_limit import Reservation
 from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, Send, log
 from rerank_integrations.errors import RerankError, RerankTimeoutError, ScorerError
 from rerank_integrations.models import RerankResponse
-from rerank_integrations.providers.base import HTTPResponse
+from rerank_integrations.providers.base import Handler, HTTPResponse
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -140,9 +141,7 @@ async def _send_async(send: Send, clock: Clock) -> Outcome:
     try:
         async with asyncio.timeout(_time_left(send, clock)):
             if request.handler is not None:
-                content = b"".join(request.content)
-                answer = await asyncio.to_thread(request.handler, content)
-                result = answer if isinstance(answer, HTTPResponse) else await answer
+                result = await _handled(request.handler, b"".join(request.content))
             else:
                 sender = await send.transport.async_sender()
                 result = await sender.send(request, send.timeouts)
@@ -150,6 +149,13 @@ async def _send_async(send: Send, clock: Clock) -> Outcome:
         result = _error(cause, send, clock)
     now = clock()
     return Outcome(result, now, now - began)
+
+
+async def _handled(handler: Handler, content: bytes) -> HTTPResponse:
+    """What a handler gives: in a thread, or on this event loop where it is async."""
+    is_async: bool = iscoroutinefunction(handler)
+    answer = handler(content) if is_async else await asyncio.to_thread(handler, content)
+    return answer if isinstance(answer, HTTPResponse) else await answer
 
 
 def _awaited(answer: Awaitable[HTTPResponse], ends: float | None) -> HTTPResponse:
@@ -167,13 +173,19 @@ def _awaited(answer: Awaitable[HTTPResponse], ends: float | None) -> HTTPRespons
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
             return runner.run(wait_for(answer))
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _loop_runs_here():
         return run(answer)
     future: Future[HTTPResponse] = Future()
     _start_threads(1, run, [answer], [future])
     return future.result()
+
+
+def _loop_runs_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankError]:

@@ -48,7 +48,8 @@ class HTTPResponse(NamedTuple):
 Handler: TypeAlias = Callable[[bytes], HTTPResponse | Awaitable[HTTPResponse]]
 """Takes a request body; returns the response, or an awaitable of it.
 
-It is called in a worker thread under asyncio; an awaitable is awaited on the caller's event loop.
+Under asyncio it is called in a worker thread, unless it is an `async def` function; an awaitable is
+awaited on the caller's event loop.
 """
 
 

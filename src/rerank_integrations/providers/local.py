@@ -121,7 +121,9 @@ class Local(Provider):
     @property
     def handler(self) -> Handler | None:
         """The engine itself."""
-        return self._answer
+        asked = self._predict() or self.scorer
+        is_async = any(map(inspect.iscoroutinefunction, (asked, type(asked).__call__)))
+        return self._answer_on_loop if is_async else self._answer
 
     def check(self, model: str) -> None:
         """Refuse a model name that promises another scorer than the one in hand."""
@@ -154,13 +156,22 @@ class Local(Provider):
             raise _failed(cause) from cause
         return _response(request, found)
 
+    async def _answer_on_loop(self, content: bytes) -> HTTPResponse:
+        answer = self._answer(content)
+        return answer if isinstance(answer, HTTPResponse) else await answer
+
     def _call(self, query: str, texts: list[str]) -> Any:
-        predict = getattr(self.scorer, "predict", None)
-        if inspect.ismethod(self.scorer) and self.scorer.__name__ == "predict":
-            predict = self.scorer
+        predict = self._predict()
         if predict is not None:
             return predict([(query, text) for text in texts])
         return self.scorer(query, texts)
+
+    def _predict(self) -> Callable[[list[tuple[str, str]]], Any] | None:
+        """What takes pairs: the scorer's method, or the scorer where it is such a method."""
+        if inspect.ismethod(self.scorer) and self.scorer.__name__ == "predict":
+            return self.scorer
+        found: Callable[[list[tuple[str, str]]], Any] | None = getattr(self.scorer, "predict", None)
+        return found
 
 
 async def _answer_later(request: Mapping[str, Any], given: Any) -> HTTPResponse:
