@@ -52,6 +52,7 @@ def values_of(document: object, rank_fields: Sequence[str] | None = None) -> lis
         (LLAMA, ["author", "title"], [("title", "Llama")]),
         (LLAMA, ["author"], []),
         ({}, None, []),
+        ({0: "a", 1: 5}, None, [("0", "a"), ("1", "5")]),
         (RerankDocument(text="a cat"), None, [("text", "a cat")]),
         (RerankDocument(fields={"title": "t"}), None, [("title", "t")]),
         (RerankDocument(text="x", fields={"title": "t"}), ["title"], [("title", "t")]),

@@ -280,11 +280,20 @@ def test_one_document(documents: object) -> None:
         planned(options(), "q", documents)
 
 
-@cases("documents", [None, 5, object()])
+FRAME = pytest.importorskip("pandas").DataFrame({"text": ["a"]})
+
+
+@cases("documents", [None, 5, object(), FRAME])
 def test_no_list(documents: object) -> None:
-    """What cannot be gone through is no list of documents."""
+    """What cannot be gone through is no list of documents, nor is a table."""
     with pytest.raises(InvalidRequestError, match="must be a list of documents, not"):
         planned(options(), "q", documents)
+
+
+def test_documents_before_the_query() -> None:
+    """A call with query and documents in the wrong places is told the order."""
+    with pytest.raises(InvalidRequestError, match="the query comes first"):
+        planned(options(), ["a", "b"], "query")
 
 
 def test_any_iterable() -> None:

@@ -44,6 +44,7 @@ _IMAGE_QUOTED = b'"%b"' % _IMAGE_JSON
 _LARGE = 2 * 2**20
 _SLICE = 256 * 1024
 _SMALL = 64 * 1024  # bytes that are rather copied than sent alone
+_SKIP = "; on_invalid_document='skip' leaves such documents out"
 _INDEXES = 10  # of documents, that a message lists
 _COMMON_HEADERS = {
     # OpenRouter's specification also lists an event stream for this endpoint
@@ -100,6 +101,8 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
     Raises:
         InvalidRequestError: an empty query, no list of documents, a document that cannot be sent.
     """
+    if isinstance(documents, str) and not isinstance(query, str):
+        raise InvalidRequestError("the query comes first, then the documents")
     given = as_list(documents)
     if not given:
         return RequestPlan(options)
@@ -380,7 +383,8 @@ class _Findings:
 
     def _refuse(self, index: int, error: UnsupportedDocumentError) -> None:
         if self._mode == "raise" or isinstance(error, _FinalError):
-            raise invalid_document(index, str(error)) from error.__cause__
+            skip = "" if isinstance(error, _FinalError) else _SKIP
+            raise invalid_document(index, f"{error}{skip}") from error.__cause__
         self._invalid.setdefault(str(error), []).append(index)
 
     def _image(self, index: int, image: object, *, has_text: bool) -> WireImage | None:
@@ -554,7 +558,7 @@ def _by_size(
             f"is {largest:,}; shorten it, set max_document_chars, or raise the limit"
         )
         if not fitting or (options.on_invalid_document or "raise") == "raise":
-            raise invalid_document(ready.sent[first], reason)
+            raise invalid_document(ready.sent[first], reason + (_SKIP if fitting else ""))
         indexes = _listed([ready.sent[at] for at in too_large])
         ready = ready.only(fitting, f"skipped {indexes}: {reason}")
         sizes = [sizes[at] for at in fitting]

@@ -66,10 +66,13 @@ def ranked_values(whole: Mapping[str, Any], rank_fields: Sequence[str] | None) -
         if name == IMAGE:
             continue
         value = whole[name] if name in whole else _nested(whole, name)
-        if type(value) is not str:
-            value = None if value is _MISSING else _json_value(str(name), value)
-        if not _is_blank(value):
-            found[str(name)] = value
+        if type(value) is str:
+            if value and not value.isspace():
+                found[str(name)] = value
+        elif value is not _MISSING:
+            value = _json_value(str(name), value)
+            if not _is_blank(value):
+                found[str(name)] = value
     return found
 
 
@@ -101,7 +104,12 @@ def rendered(fields: Mapping[str, Any]) -> str:
     """Fields as one text: `name: value` a line; a single field as its bare value."""
     if len(fields) == 1:
         return _text_of(next(iter(fields.values())))
-    return "\n".join([f"{name}: {_text_of(value)}" for name, value in fields.items()])
+    return "\n".join(
+        [
+            f"{name}: {value if type(value) is str else _text_of(value)}"
+            for name, value in fields.items()
+        ]
+    )
 
 
 def shortened(text: str, most: int) -> str:
@@ -155,6 +163,8 @@ def _is_blank(value: Any) -> bool:
 
 def _text_of(value: Any) -> str:
     """The text of a value that JSON can hold."""
+    if type(value) is list and all(type(item) is str for item in value):
+        return ", ".join([item for item in value if item and not item.isspace()])
     match value:
         case str():
             return value
@@ -181,7 +191,12 @@ def _json_value(name: str, value: Any, depth: int = 0) -> Any:
     Raises:
         UnsupportedDocumentError: it has no text form.
     """
-    if value is None or type(value) in (str, bool):
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is int and value.bit_length() <= _MOST_BITS:  # these three are most of metadata
+        return value
+    if kind is list and all(type(item) is str for item in value):
         return value
     if isinstance(value, bytes | bytearray | memoryview):
         raise UnsupportedDocumentError(f"field {name!r} holds bytes; decode them to str first")

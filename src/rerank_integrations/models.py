@@ -372,6 +372,11 @@ def as_list(documents: object) -> Sequence[Any]:
             if single
             else f"documents must be a list of documents, not {type(documents).__name__}"
         )
+    if type(documents).__name__ == "DataFrame":  # its iteration gives the names of its columns
+        raise InvalidRequestError(
+            "documents must be a list of documents, not a DataFrame; pass a column, or "
+            "frame.to_dict('records') (pandas) or frame.to_dicts() (polars) and rank_fields"
+        )
     return tuple(documents)
 
 
