@@ -14,13 +14,8 @@ import langchain_support
 import llama_index_support
 from calls import Calls, client_of
 from cases import cases
-from langchain_support import Tracer, Way, way_fixture  # noqa: F401
-from llama_index_support import (  # noqa: F401
-    Rerank,
-    ask_fixture,
-    heard_fixture,
-    rerank_fixture,
-)
+from langchain_support import Tracer, Way
+from llama_index_support import Rerank
 from loopback import Reply, Server
 from rerank_integrations import (
     InvalidRequestError,

@@ -338,7 +338,7 @@ def test_warnings_once(call: Calls, server: Server) -> None:
         response = call(client, documents=["1", {"text": "2", "image": PNG}, "3"])
     assert len(server.received) == 3
     first, second = response.warnings
-    assert "documents 1 " in first
+    assert "document 1 " in first
     assert "guardrail" in second
 
 

@@ -47,7 +47,7 @@ from rerank_integrations.errors import (
     RerankError,
     UnsupportedDocumentError,
 )
-from rerank_integrations.images import ImageUrls
+from rerank_integrations.images import ImageUrls, UnusableImage
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers._validation import refuse_unknown
 from rerank_integrations.providers.base import Provider
@@ -65,6 +65,7 @@ __all__ = [
     "OnPartial",
     "Provider",
     "Timeout",
+    "UnusableImage",
     "checked_arguments",
     "declared_init",
     "end_metadata",

@@ -30,6 +30,7 @@ from rerank_integrations._adapter import (
     OnPartial,
     Provider,
     Timeout,
+    UnusableImage,
     checked_arguments,
     declared_init,
     end_metadata,
@@ -44,7 +45,6 @@ from rerank_integrations.errors import (
     RerankError,
     UnsupportedDocumentError,
 )
-from rerank_integrations.images import UnusableImage
 from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse, as_list
 
 try:
