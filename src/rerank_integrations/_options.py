@@ -395,7 +395,7 @@ def _checked_top_n(_: str, top_n: Any) -> int | None:
     number = _whole(top_n)
     if number is None or number < 1:
         raise InvalidRequestError(
-            f"top_n must be an int of at least 1, or None for all documents, not {top_n!r}"
+            f"top_n must be an int of at least 1, or None for all documents, not {_short(top_n)}"
         )
     return number
 
@@ -403,7 +403,7 @@ def _checked_top_n(_: str, top_n: Any) -> int | None:
 def _checked_count(name: str, value: Any, least: int = 0) -> int:
     number = _whole(value)
     if number is None or number < least:
-        raise ConfigurationError(f"{name} must be an int of at least {least}, not {value!r}")
+        raise ConfigurationError(f"{name} must be an int of at least {least}, not {_short(value)}")
     return number
 
 
@@ -416,7 +416,9 @@ def _checked_limit(name: str, value: Any) -> Any:
         )
     number = _whole(value)
     if number is None or number < 1:
-        raise ConfigurationError(f"{name} must be an int of at least 1, or None, not {value!r}")
+        raise ConfigurationError(
+            f"{name} must be an int of at least 1, or None, not {_short(value)}"
+        )
     return number
 
 
@@ -525,7 +527,7 @@ def _checked_seconds(name: str, value: Any) -> Any:
 def _short(value: object) -> str:
     """The repr of a value; Python refuses to write an int of more than 4,300 digits."""
     is_large = type(value) is int and abs(value) >= 10**20
-    return "a number beyond all floats" if is_large else repr(value)
+    return "a number of many digits" if is_large else repr(value)
 
 
 _NAMES = [option.name for option in dataclasses.fields(Options)]
