@@ -216,7 +216,9 @@ class AsyncSender(_Clients):
         return await self._post(request._replace(url=target), phases) if target else response
 
     async def _post(self, request: HTTPRequest, phases: Any) -> HTTPResponse:
-        extensions = {"timeout": phases or self._timeouts()}
+        extensions: dict[str, Any] = {"timeout": phases or self._timeouts()}
+        if self._given is not None:
+            extensions["trace"] = _pool.watch_stream
         body = _pool.AsyncBody(request.content)
         response = None
         try:
