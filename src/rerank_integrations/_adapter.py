@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -49,7 +50,7 @@ from rerank_integrations.errors import (
 )
 from rerank_integrations.images import ImageUrls, UnusableImage
 from rerank_integrations.models import RerankResponse
-from rerank_integrations.providers._validation import refuse_unknown
+from rerank_integrations.providers._validation import Address, refuse_unknown
 from rerank_integrations.providers.base import Provider
 
 # what an adapter needs for its signatures, from one place
@@ -149,7 +150,7 @@ class Adapter(BaseModel):
     client: SkipJsonSchema[RerankClient | None] = Field(default=None, exclude=True, repr=False)
     provider: SkipJsonSchema[Provider | None] = Field(default=None, exclude=True, repr=False)
     api_key: SecretStr | None = Field(default=None, repr=False)
-    base_url: str | None = None
+    base_url: Annotated[str, AfterValidator(Address)] | None = None
     fallbacks: Annotated[Sequence[Any], PlainSerializer(_names_only)] = ()
     on_error: OnError = "raise"
     top_n: int | None = Field(default=None, ge=1, strict=True)

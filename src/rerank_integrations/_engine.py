@@ -18,6 +18,7 @@ from rerank_integrations._rate_limit import Reservation
 from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, Send, log
 from rerank_integrations.errors import RerankError, RerankTimeoutError, ScorerError
 from rerank_integrations.models import RerankResponse
+from rerank_integrations.providers._validation import shown_address
 from rerank_integrations.providers.base import Handler, HTTPResponse
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ def _send_sync(send: Send, clock: Clock, stop: threading.Event | None) -> Outcom
         else:
             result = send.transport.sender().send(request, send.timeouts, ends)
     except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
-        result = _error(cause, send, clock)
+        result = _error(cause, send, clock, began)
     now = clock()
     return Outcome(result, now, now - began)
 
@@ -146,7 +147,7 @@ async def _send_async(send: Send, clock: Clock) -> Outcome:
                 sender = await send.transport.async_sender()
                 result = await sender.send(request, send.timeouts)
     except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
-        result = _error(cause, send, clock)
+        result = _error(cause, send, clock, began)
     now = clock()
     return Outcome(result, now, now - began)
 
@@ -300,7 +301,8 @@ def _extra_wait(send: Send, clock: Clock, reservation: Reservation) -> float:
 
 
 def _log_wait(send: Send, seconds: float) -> None:
-    log.debug("waiting %.2f s before a request to %s", seconds, send.request.url)
+    address = shown_address(send.request.url)
+    log.debug("waiting %.2f s before a request to %s", seconds, address)
 
 
 def _too_late() -> RerankTimeoutError:
@@ -315,11 +317,13 @@ def _time_left(send: Send, clock: Clock) -> float | None:
     return None if send.deadline is None else send.deadline - clock()
 
 
-def _error(cause: Exception, send: Send, clock: Clock) -> RerankError:
-    """The error of an HTTP library as one of ours; a defect of this package is raised."""
+def _error(cause: Exception, send: Send, clock: Clock, began: float) -> RerankError:
+    """The error of an HTTP library as one of ours; any other is raised."""
     if isinstance(cause, ScorerError):  # with all frames of the user's code, and of its libraries
         return cause
     left = _time_left(send, clock)
-    limits = Limits(send.timeouts, send.deadline, left is not None and left <= _TIMER_STEP)
+    is_late = left is not None and left <= _TIMER_STEP
+    seconds = clock() - (0.0 if is_late else began)
+    limits = Limits(send.timeouts, send.deadline, is_late, seconds)
     retry = send.retry_on_timeout
     return rerank_error(cause, send.request.url, limits, retry_on_timeout=retry)

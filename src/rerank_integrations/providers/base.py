@@ -8,12 +8,14 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from urllib.parse import parse_qsl
 
 from pydantic import SecretStr
 
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import (
+    Address,
     address_problem,
     bearer,
     header_problem,
@@ -23,6 +25,7 @@ from rerank_integrations.providers._validation import (
     refuse_unknown,
     secret,
     shown,
+    shown_address,
     type_problem,
 )
 
@@ -67,7 +70,7 @@ class HTTPRequest(NamedTuple):
         return sum(map(len, self.content))
 
     def __repr__(self) -> str:  # a body may hold images
-        return f"<HTTPRequest to {self.url}, {self.size} bytes>"
+        return f"<HTTPRequest to {shown_address(self.url)}, {self.size} bytes>"
 
 
 class ErrorDetails(NamedTuple):
@@ -203,14 +206,14 @@ class Provider(metaclass=_CheckedArguments):
         del text
         return fields
 
-    def served_by(self, headers: Mapping[str, str]) -> str | None:
-        """Who served the call, as the response's headers say."""
-        del headers
-        return None
-
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
         """The failure with what only this provider's documentation knows about it."""
         return failure
+
+    def served_by(self, headers: Mapping[str, str]) -> str | None:
+        """Who served the call, where the headers of the response say it and its body does not."""
+        del headers
+        return None
 
     def warnings(self, response: HTTPResponse) -> tuple[str, ...]:
         """What the caller should know although the call succeeded."""
@@ -225,7 +228,8 @@ class RemoteProvider(Provider):
     Args:
         api_key: the key; from the provider's environment variable when None.
         base_url: another address. Without a path it gets the vendor's prefix; with one it is
-            taken as it is; a trailing `/` or `/rerank` is cut.
+            taken as it is; a trailing `/` or `/rerank` is cut. A query such as
+            `?api-version=2024-05-01` is sent with every request, and its values are not shown.
         allow_http: whether the key and the documents may go unencrypted to another machine.
 
     Raises:
@@ -255,7 +259,7 @@ class RemoteProvider(Provider):
     def _found_base_url(self) -> str:
         env = _environment(self.base_url_env)
         given: Secret[str] = Secret(shown(self.base_url) or env or self.default_base_url)
-        problem = address_problem(given.get_secret_value())
+        problem = address_problem(given.get_secret_value(), query=True)
         if problem:
             raise ConfigurationError(f"base_url {problem}")
         if not self.allow_http and is_open_http(given.get_secret_value()):
@@ -277,7 +281,15 @@ class RemoteProvider(Provider):
     @property
     def url(self) -> str:
         """The address that every request is posted to."""
-        return f"{self.base_url}/rerank"
+        path, mark, query = (self.base_url or "").partition("?")
+        return Address(f"{path}/rerank{mark}{query}")
+
+    def secrets(self) -> list[str]:
+        """The keys, and the values in the query of the address."""
+        query = (self.base_url or "").partition("?")[2]
+        values = [value for _, value in parse_qsl(query)]
+        written = [pair.partition("=")[2] for pair in query.split("&")]
+        return super().secrets() + values + written
 
     def headers(self) -> dict[str, str]:
         """The key as a bearer token."""
