@@ -119,9 +119,14 @@ def test_none_is_begun_after_a_failure(call: Calls, server: Server, good: int) -
 
 
 def test_those_on_their_way_are_not_waited_for(call: Calls, server: Server) -> None:
-    """A call fails at once, also where another of its requests has no answer yet."""
+    """A call fails at once, also where another of its requests has no answer yet.
+
+    Its error lists those in flight too.
+    """
+    in_flight = threading.Barrier(3)
 
     def step(received: Received) -> Reply:
+        in_flight.wait(30)
         if received.body["documents"] == ["bad"]:
             return BAD
         server.released.wait(30)
@@ -129,9 +134,11 @@ def test_those_on_their_way_are_not_waited_for(call: Calls, server: Server) -> N
 
     server.plays(step)
     client = client_of(server, max_documents_per_request=1, max_concurrency=3)
-    with pytest.raises(BadRequestError):
+    with pytest.raises(BadRequestError) as caught:
         call(client, documents=["a", "b", "bad"])
     assert not server.released.is_set()
+    kinds = [(attempt.error or "").partition(":")[0] for attempt in caught.value.attempts]
+    assert kinds == ["cancelled", "cancelled", "BadRequestError"]
     server.released.set()
     ended(client)
 
@@ -155,7 +162,7 @@ def test_retry_of_one_part(call: Calls, server: Server, pauses: Sequence[float])
 
 
 def test_retries_are_those_of_a_part(call: Calls, server: Server, pauses: Sequence[float]) -> None:
-    """Each request may be sent again max_retries times, and its error lists its own attempts."""
+    """Each request may be sent again max_retries times; the error lists those of all requests."""
     seen: list[str] = []
 
     def step(received: Received) -> Reply:
@@ -170,8 +177,8 @@ def test_retries_are_those_of_a_part(call: Calls, server: Server, pauses: Sequen
     with client, pytest.raises(ServiceUnavailableError) as caught:
         call(client, documents=["a", "b", "c"])
     assert seen == ["a", "a", "b", "b", "c", "c"]
-    assert len(caught.value.attempts) == 2
-    assert len(pauses) == 3
+    assert [bool(attempt.error) for attempt in caught.value.attempts] == [1, 0, 1, 0, 1, 1]
+    assert (caught.value.retries, len(pauses)) == (3, 3)
 
 
 def test_client_goes_on_after_a_failure(call: Calls, server: Server) -> None:

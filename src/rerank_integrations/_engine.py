@@ -6,23 +6,20 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from contextvars import copy_context
 from inspect import iscoroutinefunction
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from rerank_integrations._http_result import Limits, rerank_error
-from rerank_integrations._rate_limit import Reservation
 from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, Send, log
 from rerank_integrations.errors import RerankError, RerankTimeoutError, ScorerError
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers._validation import shown_address
 from rerank_integrations.providers.base import Handler, HTTPResponse
 
-T = TypeVar("T")
-U = TypeVar("U")
 _TIMER_STEP = 0.001  # seconds by which a timer of the system may end early
 
 MakeCall: TypeAlias = Callable[[Clock], Call]
@@ -39,7 +36,7 @@ def run_sync(make_call: MakeCall) -> RerankResponse:
     Raises:
         RerankError: what the call raises.
     """
-    clock = _clock()
+    clock = _CallClock()
     return _run_sync(make_call(clock), clock)
 
 
@@ -49,17 +46,31 @@ async def run_async(make_call: MakeCall) -> RerankResponse:
     Raises:
         RerankError: what the call raises.
     """
-    clock = _clock()
+    clock = _CallClock()
     return await _run_async(make_call(clock), clock)
 
 
-def _clock() -> Clock:
-    started = time.monotonic()
-    return lambda: time.monotonic() - started
+class _CallClock:
+    """Seconds since a call began, without those spent waiting for slots of the rate limit.
+
+    Attributes:
+        waited: the seconds spent waiting for slots.
+    """
+
+    def __init__(self, started: float | None = None, waited: float = 0.0) -> None:
+        self._started = time.monotonic() if started is None else started
+        self.waited = waited
+
+    def copy(self) -> _CallClock:
+        """A clock for one of several requests at once, which wait for slots on their own."""
+        return _CallClock(self._started, self.waited)
+
+    def __call__(self) -> float:
+        return time.monotonic() - self._started - self.waited
 
 
 def _run_sync(
-    call: Call | ChunkCall, clock: Clock, stop: threading.Event | None = None
+    call: Call | ChunkCall, clock: _CallClock, stop: _Stop | None = None
 ) -> RerankResponse:
     try:
         step: Send | Gather = next(call)
@@ -78,7 +89,7 @@ def _run_sync(
         return end.value  # type: ignore[no-any-return]
 
 
-async def _run_async(call: Call | ChunkCall, clock: Clock) -> RerankResponse:
+async def _run_async(call: Call | ChunkCall, clock: _CallClock) -> RerankResponse:
     try:
         step: Send | Gather = next(call)
         while True:
@@ -96,19 +107,15 @@ async def _run_async(call: Call | ChunkCall, clock: Clock) -> RerankResponse:
         return end.value  # type: ignore[no-any-return]
 
 
-def _send_sync(send: Send, clock: Clock, stop: threading.Event | None) -> Outcome:
-    reservation = _reserve(send, clock)
-    wait = float(reservation)
-    try:
-        while wait:
-            _log_wait(send, wait)
-            time.sleep(wait)
-            wait = _extra_wait(send, clock, reservation)
-    except BaseException:
-        send.limiter.cancel(reservation, send.documents)
-        raise
-    if stop is not None and stop.is_set():
-        raise StoppedError  # send nothing for a call that has failed
+def _send_sync(send: Send, clock: _CallClock, stop: _Stop | None) -> Outcome:
+    with closing(_waits(send, clock)) as waits:
+        for seconds in waits:
+            _log_wait(send, seconds)
+            _sleep(seconds, stop)
+    if stop is None:
+        send.sent.begin()
+    else:
+        stop.begin(send)
     began = clock()
     request = send.request
     ends = None if send.deadline is None else time.monotonic() - began + send.deadline
@@ -125,17 +132,12 @@ def _send_sync(send: Send, clock: Clock, stop: threading.Event | None) -> Outcom
     return Outcome(result, now, now - began)
 
 
-async def _send_async(send: Send, clock: Clock) -> Outcome:
-    reservation = _reserve(send, clock)
-    wait = float(reservation)
-    try:
-        while wait:
-            _log_wait(send, wait)
-            await asyncio.sleep(wait)
-            wait = _extra_wait(send, clock, reservation)
-    except BaseException:
-        send.limiter.cancel(reservation, send.documents)
-        raise
+async def _send_async(send: Send, clock: _CallClock) -> Outcome:
+    with closing(_waits(send, clock)) as waits:
+        for seconds in waits:
+            _log_wait(send, seconds)
+            await asyncio.sleep(seconds)
+    send.sent.begin()
     began = clock()
     request = send.request
     result: HTTPResponse | RerankError
@@ -177,7 +179,15 @@ def _awaited(answer: Awaitable[HTTPResponse], ends: float | None) -> HTTPRespons
     if not _loop_runs_here():
         return run(answer)
     future: Future[HTTPResponse] = Future()
-    _start_threads(1, run, [answer], [future])
+
+    def work() -> None:
+        try:
+            future.set_result(run(answer))
+        except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+            future.set_exception(error)
+
+    target = copy_context().run
+    threading.Thread(target=target, args=(work,), name="rerank", daemon=True).start()
     return future.result()
 
 
@@ -189,21 +199,70 @@ def _loop_runs_here() -> bool:
     return True
 
 
-def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankError]:
+class _Stop:
+    """Tells the threads of a split call that it has ended: they wake up, and send nothing more."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+
+    def set(self) -> None:
+        """The call has ended; what `begin` has let pass until now was sent."""
+        with self._lock:
+            self._event.set()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but not longer than the call runs."""
+        self._event.wait(seconds)
+
+    def begin(self, send: Send) -> None:
+        """Note that a request is being sent.
+
+        Raises:
+            StoppedError: the call has ended.
+        """
+        with self._lock:
+            if self._event.is_set():
+                raise StoppedError
+            send.sent.begin()
+
+
+def _log_wait(send: Send, seconds: float) -> None:
+    address = shown_address(send.request.url)
+    log.debug("waiting %.2f s before a request to %s", seconds, address)
+
+
+def _sleep(seconds: float, stop: _Stop | None) -> None:
+    if stop is None:
+        time.sleep(seconds)
+    else:
+        stop.wait(seconds)
+
+
+def _gather_sync(gather: Gather, clock: _CallClock) -> list[RerankResponse | RerankError]:
     """The results of several generators, each run in a thread."""
-    stop = threading.Event()
-
-    def run(call: ChunkCall) -> RerankResponse:
-        try:
-            return _run_sync(call, clock, stop)
-        except BaseException:
-            if not gather.keep_errors:
-                stop.set()
-            raise
-
+    stop = _Stop()
     futures: list[Future[RerankResponse]] = [Future() for _ in gather.calls]
+    waiting = deque(zip(gather.calls, futures, strict=True))
+    clocks = [clock.copy() for _ in range(min(gather.at_once, len(gather.calls)))]
+
+    def work(own: _CallClock) -> None:
+        with suppress(IndexError):
+            while True:
+                call, future = waiting.popleft()
+                if not future.set_running_or_notify_cancel():
+                    continue
+                try:
+                    result = _run_sync(call, own, stop)
+                except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                    future.set_exception(error)
+                    if not (gather.keep_errors and isinstance(error, RerankError)):
+                        stop.set()
+                else:
+                    future.set_result(result)
+
     try:
-        _start_threads(min(gather.at_once, len(gather.calls)), run, gather.calls, futures)
+        _start_threads(work, clocks)
         if gather.keep_errors:
             return [_result_or_error(future) for future in futures]
         ended = wait(futures, return_when=FIRST_EXCEPTION).done
@@ -214,34 +273,24 @@ def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankEr
         stop.set()
         for future in futures:
             future.cancel()
+        clock.waited = max(one.waited for one in clocks)
 
 
-def _start_threads(
-    count: int,
-    run: Callable[[T], U],
-    calls: Sequence[T],
-    futures: Sequence[Future[U]],
-) -> None:
-    """Run each call in one of so many daemon threads; those of a pool would delay the exit."""
-    waiting = deque(zip(calls, futures, strict=True))
+def _start_threads(work: Callable[[_CallClock], None], clocks: Sequence[_CallClock]) -> None:
+    """Work in one daemon thread for each clock; those of a pool would delay the exit.
 
-    def work() -> None:
-        with suppress(IndexError):
-            while True:
-                call, future = waiting.popleft()
-                if not future.set_running_or_notify_cancel():
-                    continue
-                try:
-                    result = run(call)
-                except BaseException as error:  # noqa: BLE001  # raised where it is waited for
-                    future.set_exception(error)
-                else:
-                    future.set_result(result)
-
-    for _ in range(count):
+    Where no thread can be started, as in an `atexit` function, work in this one.
+    """
+    for place, clock in enumerate(clocks):
         # each thread sees the caller's context variables, as tasks do: traces nest by them
         target = copy_context().run
-        threading.Thread(target=target, args=(work,), name="rerank", daemon=True).start()
+        thread = threading.Thread(target=target, args=(work, clock), name="rerank", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if place == 0:
+                work(clock)
+            return
 
 
 def _result_or_error(future: Future[RerankResponse]) -> RerankResponse | RerankError:
@@ -251,73 +300,134 @@ def _result_or_error(future: Future[RerankResponse]) -> RerankResponse | RerankE
         return error
 
 
-async def _gather_async(gather: Gather, clock: Clock) -> list[RerankResponse | RerankError]:
+async def _gather_async(gather: Gather, clock: _CallClock) -> list[RerankResponse | RerankError]:
     """The results of several generators, each run in a task."""
-    slots = asyncio.Semaphore(gather.at_once)
-    stop = asyncio.Event()
+    waiting = deque(enumerate(gather.calls))
+    results: list[Any] = [None] * len(gather.calls)
+    clocks = [clock.copy() for _ in range(min(gather.at_once, len(gather.calls)))]
 
-    async def run(call: ChunkCall) -> RerankResponse | RerankError:
-        async with slots:
-            if stop.is_set():  # cancelled in a moment: the call has failed
-                raise asyncio.CancelledError
+    async def work(own: _CallClock) -> None:
+        while waiting:
+            place, call = waiting.popleft()
             try:
-                return await _run_async(call, clock)
-            except RerankError as error:
-                if gather.keep_errors:
-                    return error
-                stop.set()
-                raise
+                results[place] = await _run_async(call, own)
+            except BaseException as error:
+                if not (gather.keep_errors and isinstance(error, RerankError)):
+                    waiting.clear()
+                    raise
+                results[place] = error
 
-    tasks = [asyncio.create_task(run(call)) for call in gather.calls]
+    tasks = [asyncio.create_task(work(own)) for own in clocks]
     try:
-        return await asyncio.gather(*tasks)
+        await asyncio.gather(*tasks)
     finally:
+        waiting.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        clock.waited = max(one.waited for one in clocks)
+    return results
 
 
-def _reserve(send: Send, clock: Clock) -> Reservation:
-    """The slot of a request among all that go to the endpoint.
+def _waits(send: Send, clock: _CallClock) -> Generator[float]:
+    """The seconds to sleep, one after another, until the request may be sent.
+
+    First the delay of the request and the Retry-After of its endpoint, which count against the
+    deadline; then the wait for a slot of the rate limit, which does not. So a request that is not
+    to be sent yet holds no slot that others could use.
 
     Raises:
-        RerankTimeoutError: the deadline has passed, or would pass before the slot.
+        RerankTimeoutError: the request could not be sent, or not be answered, in time.
     """
+    availability = send.availability
+    limiter = send.limiter if any(send.rate_limit) else None
+    room = _room(send, clock)
+    known, blocked = availability.wait(0, room)
+    # it was found to fit when less time had passed
+    delay = max(blocked, send.delay if room is None else min(send.delay, max(room, 0.0)))
+    _check_delay(send, clock, delay)
+    if limiter is not None:
+        free = limiter.seconds_until_free(send.rate_limit, send.documents, delay)
+        _check_slot(send, clock, free - delay)
+    if delay:
+        yield delay
+    while True:
+        known, blocked = availability.wait(known, _room(send, clock))
+        if blocked:  # another request was told so meanwhile
+            _check_delay(send, clock, blocked)
+            yield blocked
+            continue
+        _check_time(send, clock)
+        if limiter is None:
+            return
+        longest = _longest_wait(send, clock)
+        slot = limiter.reserve(send.rate_limit, send.documents, longest)
+        if slot is None:
+            free = limiter.seconds_until_free(send.rate_limit, send.documents)
+            _check_slot(send, clock, free)
+            continue
+        if not slot:
+            return
+        before = time.monotonic()
+        try:
+            yield float(slot)
+        except BaseException:
+            limiter.cancel(slot)
+            raise
+        finally:
+            clock.waited += time.monotonic() - before
+        if not availability.wait(known, 0.0)[1]:
+            return
+        limiter.cancel(slot)
+
+
+def _room(send: Send, clock: _CallClock) -> float | None:
+    """The seconds that a request may be delayed, and still be answered before the deadline."""
+    return None if send.deadline is None else send.deadline - clock() - send.least_time
+
+
+def _longest_wait(send: Send, clock: _CallClock) -> float | None:
+    """The seconds that a call may wait for slots: as many as the deadline, in addition to it."""
+    return None if send.deadline is None else max(0.0, send.deadline - clock.waited)
+
+
+def _check_time(send: Send, clock: _CallClock) -> None:
+    """Raise RerankTimeoutError if no response could come before the deadline."""
     left = _time_left(send, clock)
-    if left is not None and left <= 0:
+    # half of it: a sleep that was found to fit may end a little late
+    if left is not None and (left <= 0 or left < send.least_time / 2):
         raise RerankTimeoutError("the deadline passed before the request could be sent")
-    reservation = send.limiter.reserve(send.rate_limit, send.documents, send.delay, left)
-    if reservation is None:
-        raise _too_late()
-    return reservation
 
 
-def _extra_wait(send: Send, clock: Clock, reservation: Reservation) -> float:
-    """Seconds to wait after the wait of the reservation: the endpoint was blocked meanwhile."""
-    wait = send.limiter.extra_wait(reservation, _time_left(send, clock))
-    if wait is None:
-        raise _too_late()
-    return wait
+def _check_delay(send: Send, clock: _CallClock, delay: float) -> None:
+    """Raise RerankTimeoutError if no response could come after a delay."""
+    left = _time_left(send, clock)
+    if delay and left is not None and delay > left - send.least_time:
+        raise RerankTimeoutError(
+            f"the provider asked to wait (Retry-After): the request may be sent in {delay:.1f} s, "
+            f"and the deadline leaves {max(left, 0.0):.1f} s; raise deadline=, or call again later",
+            phase="wait",
+        )
 
 
-def _log_wait(send: Send, seconds: float) -> None:
-    address = shown_address(send.request.url)
-    log.debug("waiting %.2f s before a request to %s", seconds, address)
+def _check_slot(send: Send, clock: _CallClock, seconds: float) -> None:
+    """Raise RerankTimeoutError if the call may not wait so long for a slot."""
+    longest = _longest_wait(send, clock)
+    if longest is not None and seconds > longest:
+        raise RerankTimeoutError(
+            f"the rate limit ({send.rate_limit}) has its next slot in {seconds:.1f} s, and the "
+            f"deadline lets the call wait {longest:.1f} s for it; raise deadline=, raise the "
+            "limit, or make fewer calls at once",
+            phase="wait",
+        )
 
 
-def _too_late() -> RerankTimeoutError:
-    return RerankTimeoutError(
-        "the deadline would pass before the request may be sent: the rate limit, or the "
-        "provider's Retry-After, asks to wait longer"
-    )
-
-
-def _time_left(send: Send, clock: Clock) -> float | None:
+def _time_left(send: Send, clock: _CallClock) -> float | None:
     """The seconds that the call still has."""
     return None if send.deadline is None else send.deadline - clock()
 
 
-def _error(cause: Exception, send: Send, clock: Clock, began: float) -> RerankError:
+def _error(cause: Exception, send: Send, clock: _CallClock, began: float) -> RerankError:
     """The error of an HTTP library as one of ours; any other is raised."""
     if isinstance(cause, ScorerError):  # with all frames of the user's code, and of its libraries
         return cause

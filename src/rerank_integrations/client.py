@@ -33,7 +33,8 @@ from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
 from rerank_integrations.models import DocumentInput, DocumentT, RerankResponse, as_list
 from rerank_integrations.providers.base import Provider
 
-_OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body")
+# what was set for the first model alone; a threshold is on the scale of its scores
+_OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body", "score_threshold")
 _SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {"model", "provider"}
 
 
@@ -55,9 +56,9 @@ class RerankClient:
         async_http_client: the same with `httpx.AsyncClient`; a callable is called once for each
             event loop.
         fallbacks: models or clients that rank if the provider fails, in order: a name, with
-            the settings of this client but its headers and body keys, or a client with its own.
-            What is wrong with the call itself is raised at once. The time is shared: with one
-            fallback the provider has half of the deadline.
+            the settings of this client but its headers, body keys and `score_threshold`, or a
+            client with its own. What is wrong with the call itself is raised at once. The time is
+            shared: with one fallback the provider has half of the deadline.
         top_n: how many results to return; None (the default) for all.
         rank_fields: names of the fields to rank by, in order; `"text"` is a document's own text,
             `"a.b"` is field b of field a. None ranks by all of a document's fields.
@@ -542,8 +543,9 @@ class RerankClient:
             self._options,
             model=model,
             provider=provider,
-            extra_headers=Secret(None),  # headers and body keys are for one provider
+            extra_headers=Secret(None),  # headers and body keys are for one provider,
             extra_body=None,
+            score_threshold=None,  # and a threshold for the scores of one model
         )
         return [_Fallback(options, None)]
 

@@ -83,7 +83,8 @@ class RerankTimeoutError(TransportError, TimeoutError):
     """No complete response came within `timeout` or `deadline`.
 
     `phase` says which limit passed: "connect", "write", "read" or "pool" of the timeout,
-    "deadline", or "other" for one of the system or of your own code.
+    "deadline", "wait" for a rate limit or Retry-After that ends too late to send the request, or
+    "other" for one of the system or of your own code.
     """
 
     def __init__(
