@@ -149,9 +149,18 @@ class Peer:
             raise ConnectionAbortedError
         return replace(received, content=content)
 
+    def skip(self, size: int) -> None:
+        """Read so many bytes of a request, or a little more."""
+        while size > 0:
+            size -= len(self._file.read1(2**16)) or size
+
     def say(self, content: bytes) -> None:
         """Send."""
         self._socket.sendall(content)
+
+    def end_writing(self) -> None:
+        """Say that no more will be sent."""
+        self._socket.shutdown(socket.SHUT_WR)
 
     def pause(self, seconds: float | None = None) -> None:
         """Be silent for a while, or until the server releases all who wait."""

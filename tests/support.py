@@ -123,11 +123,11 @@ def failed(
     headers: Mapping[str, str] | None = None,
     provider: Provider | None = None,
     secrets: tuple[str, ...] = (),
+    **more: int,
 ) -> StatusError:
     """The error for a response, of Together where it does not matter."""
-    return status_error(
-        provider or together(), http_response(body, status, headers), Secret([*secrets])
-    )
+    response = http_response(body, status, headers)
+    return status_error(provider or together(), response, Secret([*secrets]), **more)
 
 
 def ranking(*pairs: tuple[int, float]) -> dict[str, Any]:

@@ -54,7 +54,10 @@ MISUSES: dict[str, Callable[[], object]] = {
     "positional on an adapter": lambda: RerankCompressor("openrouter:m", KEY),  # type: ignore[call-arg, arg-type]
     "as bytes": lambda: RerankClient("openrouter:m", api_key=KEY.encode()),  # type: ignore[arg-type]
     "in the query of an address": lambda: RerankClient(
-        "openrouter:m", api_key="k", base_url=f"https://h?key={KEY}"
+        "openrouter:m", api_key="k", base_url=f"https://h?key={KEY} "
+    ),
+    "in the fragment of an address": lambda: RerankClient(
+        "openrouter:m", api_key="k", base_url=f"https://h#{KEY}"
     ),
 }
 
@@ -111,7 +114,7 @@ def test_a_cycle_of_causes_ends(call: Calls, server: Server, length: int) -> Non
     """An error that a user's hook raised from itself ends the call, whatever it came from."""
 
     def fail() -> None:
-        one, other = RuntimeError("a"), RuntimeError("b")
+        one, other = httpx.ReadError("a"), httpx.ReadError("b")
         one.__cause__, other.__cause__ = (one, None) if length == 1 else (other, one)
         raise one
 
@@ -124,7 +127,7 @@ def test_a_cycle_of_causes_ends(call: Calls, server: Server, length: int) -> Non
     hooks = {"request": [hook if call.argument == "http_client" else ahook]}
     with call.http_client(httpx, event_hooks=hooks) as theirs:
         client = client_of(server, max_retries=0, **{call.argument: theirs})
-        with pytest.raises(TransportError, match="RuntimeError: a"):
+        with pytest.raises(TransportError, match="ReadError: a"):
             call(client)
 
 

@@ -130,6 +130,10 @@ def test_pickle() -> None:
         request_id="id",
         retry_after=2.0,
         is_retryable=True,
+        type="rate_limit_error",
+        param="model",
+        body={"error": {"message": "words"}},
+        headers={"x-id": "1"},
     )
     error.attempts = (Attempt("together", "m", "slow down"),)
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301
@@ -146,4 +150,8 @@ def test_status_error_alone() -> None:
         "request_id": None,
         "retry_after": None,
         "is_retryable": False,
+        "type": None,
+        "param": None,
+        "body": None,
+        "headers": {},
     }

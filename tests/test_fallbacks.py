@@ -112,7 +112,7 @@ def test_a_wrong_call_is_asked_of_nobody_else(
         {"query": None},
         {"documents": "one text"},
         {"documents": [None]},
-        {"documents": ["half a pair: \ud800"]},
+        {"documents": [{"text": b"bytes"}]},
         {"top_n": 0},
         {"rank_fields": []},
     ],

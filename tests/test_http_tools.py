@@ -33,7 +33,6 @@ from rerank_integrations import (
     RerankClient,
     RerankResponse,
     ServiceUnavailableError,
-    TransportError,
 )
 
 MOCKED = (0.25, 0.5, 0.125)  # scores that the server never gives
@@ -110,8 +109,7 @@ def test_a_vcrpy_cassette_refuses(call: Calls, server: Server, tmp_path: Path) -
         ):
             call(client)
         call.close(client)
-    assert isinstance(caught.value, TransportError)
-    assert not caught.value.is_retryable
+    assert type(caught.value).__module__.startswith("vcr.")
     assert not server.received
 
 

@@ -72,15 +72,21 @@ def test_max_retries(max_retries: int) -> None:
     assert options(max_retries=max_retries).max_retries == max_retries
 
 
-@cases("max_retries", [-1, None, True, 1.5, "2", math.inf])
+@cases("max_retries", [-1, None, True, 1.5, "2", math.inf, pytest.param(-(10**5000), id="low")])
 def test_wrong_max_retries(max_retries: object) -> None:
     """Any other max_retries is refused."""
     with pytest.raises(ConfigurationError, match="max_retries"):
         options(max_retries=max_retries)
 
 
+HUGE = pytest.param(10**5000, id="huge")
+
+
 @cases("name", ["timeout", "deadline"])
-@cases("seconds", [0, -1, True, "5", math.nan, math.inf, (1, 2)])
+@cases(
+    "seconds",
+    [0, -1, True, "5", math.nan, math.inf, (1, 2), 10**400, HUGE, 1e9, httpx.Timeout(1e9)],
+)
 def test_wrong_seconds(name: str, seconds: object) -> None:
     """A time limit that is no number of seconds above zero is refused."""
     with pytest.raises(ConfigurationError, match=name):

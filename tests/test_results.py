@@ -128,6 +128,8 @@ def test_the_dict_has_every_attribute() -> None:
         "attempts": [{"provider": "openrouter", "model": "m", "error": "503"}],
         "missing": [],
         "retries": 0,
+        "headers": {},
+        "raw": None,
     }
 
 
@@ -340,8 +342,9 @@ def test_langgraph_restores_a_response(caplog: pytest.LogCaptureFixture) -> None
     """A checkpoint restores a response with allowed modules, and its dict without, unwarned."""
     serde = pytest.importorskip("langgraph.checkpoint.serde.jsonplus")
     attempts = (Attempt("openrouter", "m"),)
+    said: dict[str, Any] = {"headers": [{"x-id": "1"}, {}], "raw": [{"results": [1]}, None]}
     response = response_to(
-        "a", RerankDocument(text="b", image=PNG), attempts=attempts, skipped=(2,)
+        "a", RerankDocument(text="b", image=PNG), attempts=attempts, skipped=(2,), **said
     )
     with caplog.at_level(logging.WARNING):
         for allowed, state in ((ALLOWED, response), (None, response.to_dict())):

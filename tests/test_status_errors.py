@@ -7,8 +7,21 @@ from typing import Any
 import pytest
 
 from cases import cases
+from rerank_integrations import StatusError
 from rerank_integrations.images import wire_image
-from support import KEY, OVERLOADED, PIXELS, PNG, failed, openrouter, portkey, together
+from support import (
+    KEY,
+    OVERLOADED,
+    PIXELS,
+    PNG,
+    failed,
+    http_response,
+    openrouter,
+    parsed,
+    part,
+    portkey,
+    together,
+)
 
 HTML = b"<!DOCTYPE html><html><title> 502: Bad gateway </title><body>...</body></html>"
 
@@ -250,3 +263,124 @@ def test_a_date_without_a_zone_is_universal_time() -> None:
 def test_a_wrong_path_is_named(status: int) -> None:
     """Where nothing was found, the error names the address that was asked."""
     assert "https://api.together.ai/v1/rerank" in str(failed({}, status))
+
+
+LONG = "max_document_chars"
+MANY = "max_documents_per_request below 9"
+LARGE = "max_request_bytes"
+
+
+@cases(
+    ("status", "message", "setting"),
+    [
+        # text-embeddings-inference
+        (413, "`inputs` must have less than 512 tokens. Given: 700", LONG),
+        (422, "batch size 64 > maximum allowed batch size 32", MANY),
+        (413, "Failed to buffer the request body: length limit exceeded", LARGE),
+        # vLLM, SGLang
+        (400, "This model's maximum context length is 8192 tokens. However, you requested", LONG),
+        (400, "The input (9000 tokens) is longer than the model's context length (8192)", LONG),
+        # Cohere
+        (400, "too many documents: got 1200", MANY),
+        (400, "invalid request: list of documents must not contain more than 1000 elements", MANY),
+        (400, "too many tokens: size limit exceeded by 11326 tokens", LONG),
+        # Jina
+        (400, "Single text cannot exceed 8194 tokens. 8832 tokens given.", LONG),
+        # Voyage
+        (400, "The max allowed tokens per submitted batch is 600000. Your batch has 700000", MANY),
+        (400, "The batch size limit is 1000. Your batch size is 1500.", MANY),
+        (
+            400,
+            "The example at index 0 in your batch has too many tokens and does not fit into the",
+            LONG,
+        ),
+        # Pinecone
+        (400, "Request contains 101 documents, exceeding the limit of 100", MANY),
+        (400, "a pair with 1100 tokens, which exceeds the maximum token limit of 1024", LONG),
+        # Infinity, NIM, Bedrock, Baidu, DashScope
+        (422, "List should have at most 2048 items after validation, not 3000", MANY),
+        (422, "String should have at most 122880 characters", LONG),
+        (422, "Input length 5000 exceeds maximum allowed token size 4096", LONG),
+        (400, "#/documents: expected maximum item count: 1000, found: 1001", MANY),
+        (400, "max number of documents is 64", MANY),
+        (400, "document index:0 is invalid, it should not be larger than 300000", LONG),
+        # proxies
+        (413, "413 Request Entity Too Large", LARGE),
+        (413, "Payload Too Large", LARGE),
+        (413, "no", LARGE),
+        (400, "request too large", LARGE),
+        # a status 500 that lasts: llama.cpp, llama-box, Xinference, torch
+        (500, "input is too large to process. increase the physical batch size", LONG),
+        (500, "input (9000 tokens) is too large to process. increase the physical batch", LONG),
+        (500, "input prompt is too big compared to KV size, please increase KV size", LONG),
+        (
+            500,
+            "[address=0.0.0.0:1, pid=2] The expanded size of the tensor (913) must match the exist",
+            LONG,
+        ),
+        (500, "The size of tensor a (812) must match the size of tensor b (512)", LONG),
+        (500, "index out of range in self", LONG),
+        # all else
+        (400, "top_n must be at least 1", None),
+        (400, "unknown model", None),
+        (500, "out of memory", None),
+        (500, "Internal Server Error", None),
+        (429, "too many tokens per minute", None),
+        (503, "batch size 64 > maximum allowed batch size 32", None),
+    ],
+)
+def test_what_makes_a_request_smaller(status: int, message: str, setting: str | None) -> None:
+    """An error that says a request is too large names the setting, and is not retried."""
+    error = failed({"error": {"message": message, "code": None}}, status, documents=9)
+    assert [name for name in (LONG, MANY, LARGE) if name in str(error)] == (
+        [] if setting is None else [setting]
+    )
+    alone = failed({"error": {"message": message}}, status)
+    assert (LONG in str(alone)) is (setting is not None)
+    assert not {"max_documents_per_request", LARGE} & set(str(alone).replace(",", "").split())
+    assert error.is_retryable is (status >= 429 and setting is None)
+
+
+@cases(
+    ("code", "setting"),
+    [
+        ("context_length_exceeded", LONG),
+        ("string_too_long", LONG),
+        ("max_tokens_exceeded", LONG),
+        ("token_limit_exceeded", LONG),
+        ("payload_too_large", LARGE),
+        ("invalid_image", None),
+    ],
+)
+def test_what_openrouter_calls_too_large(code: str, setting: str | None) -> None:
+    """The same for the error types of OpenRouter; an image is no matter of these settings."""
+    body = {"error": {"message": "no", "code": 400, "metadata": {"error_type": code}}}
+    text = str(failed(body, provider=openrouter(), documents=9))
+    assert [name for name in (LONG, MANY, LARGE) if name in text] == [setting] * bool(setting)
+
+
+@cases(
+    ("message", "code", "expected"),
+    [
+        ("words", 400, "together answered 400: words"),
+        ("words", "why", "together answered 400: words (why)"),
+        ("why: words", "why", "together answered 400: why: words"),
+        ("whyever", "why", "together answered 400: whyever (why)"),
+        ("error 40013", 4001, "together answered 400: error 40013 (4001)"),
+    ],
+)
+def test_no_code_twice(message: str, code: object, expected: str) -> None:
+    """The text of an error has its code once: not after a message that has it, or the status."""
+    assert str(failed({"error": {"message": message, "code": code}})) == expected
+
+
+def test_a_key_is_cut_out_before_a_text_is_cut() -> None:
+    """No part of a key is left where a text ends, or where one key is a part of another."""
+    for place in (460, 490, 3975, 5000):
+        for text in (" " * place + KEY, "x" * place + KEY):
+            error = failed(text.encode(), secrets=(KEY[:12], KEY))
+            assert KEY[:4] not in f"{error} {error.body}"
+    chunk = part("a", extra_headers={"x-a": KEY[:12], "x-b": "no", "x-c": "400"})
+    with pytest.raises(StatusError) as caught:
+        parsed(chunk, http_response({"message": f"no {KEY}"}, 400))
+    assert str(caught.value) == "openrouter answered 400: no ***"

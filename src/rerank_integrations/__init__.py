@@ -42,8 +42,8 @@ __getattr__, __dir__, __all__ = lazy_attributes(
             Attempt AuthenticationError BadGatewayError BadRequestError ConfigurationError
             ImageError InvalidRequestError NotFoundError OverloadedError PayloadTooLargeError
             PaymentRequiredError PermissionDeniedError ProviderTimeoutError RateLimitError
-            RerankError RerankTimeoutError ResponseError ServerError ServiceUnavailableError
-            StatusError TransportError UnsupportedDocumentError
+            RerankError RerankTimeoutError ResponseError ScorerError ServerError
+            ServiceUnavailableError StatusError TransportError UnsupportedDocumentError
         """,
         "_options": "NOT_GIVEN NotGiven",
         "models": "DocumentInput RerankDocument RerankResponse RerankResult Usage",

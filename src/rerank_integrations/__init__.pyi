@@ -20,6 +20,7 @@ from rerank_integrations.errors import (
     RerankError as RerankError,
     RerankTimeoutError as RerankTimeoutError,
     ResponseError as ResponseError,
+    ScorerError as ScorerError,
     ServerError as ServerError,
     ServiceUnavailableError as ServiceUnavailableError,
     StatusError as StatusError,

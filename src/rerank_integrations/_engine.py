@@ -6,18 +6,20 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import closing, suppress
 from contextvars import copy_context
+from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
 from rerank_integrations._http_result import Limits, rerank_error
 from rerank_integrations._rate_limit import ROUNDING
 from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, Send, log
-from rerank_integrations.errors import RerankError, RerankTimeoutError
+from rerank_integrations.errors import RerankError, RerankTimeoutError, ScorerError
 from rerank_integrations.models import RerankResponse
-from rerank_integrations.providers.base import HTTPResponse
+from rerank_integrations.providers._validation import shown_address
+from rerank_integrations.providers.base import Handler, HTTPResponse
 
 _TIMER_STEP = 0.001  # seconds by which a timer of the system may end early
 
@@ -123,11 +125,12 @@ def _send_sync(send: Send, clock: _CallClock, stop: _Stop | None) -> Outcome:
     result: HTTPResponse | RerankError
     try:
         if request.handler is not None:
-            result = request.handler(b"".join(request.content))
+            answer = request.handler(b"".join(request.content))
+            result = answer if isinstance(answer, HTTPResponse) else _awaited(answer, ends)
         else:
             result = send.transport.sender().send(request, send.timeouts, ends)
     except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
-        result = _error(cause, send, clock)
+        result = _error(cause, send, clock, began)
     now = clock()
     return Outcome(result, now, now - began)
 
@@ -144,15 +147,59 @@ async def _send_async(send: Send, clock: _CallClock) -> Outcome:
     try:
         async with asyncio.timeout(_time_left(send, clock)):
             if request.handler is not None:
-                content = b"".join(request.content)
-                result = await asyncio.to_thread(request.handler, content)
+                result = await _handled(request.handler, b"".join(request.content))
             else:
                 sender = await send.transport.async_sender()
                 result = await sender.send(request, send.timeouts)
     except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
-        result = _error(cause, send, clock)
+        result = _error(cause, send, clock, began)
     now = clock()
     return Outcome(result, now, now - began)
+
+
+async def _handled(handler: Handler, content: bytes) -> HTTPResponse:
+    """What a handler gives: in a thread, or on this event loop where it is async."""
+    is_async: bool = iscoroutinefunction(handler)
+    answer = handler(content) if is_async else await asyncio.to_thread(handler, content)
+    return answer if isinstance(answer, HTTPResponse) else await answer
+
+
+def _awaited(answer: Awaitable[HTTPResponse], ends: float | None) -> HTTPResponse:
+    """What an awaitable gives, on an event loop of its own.
+
+    Where a loop runs in this thread, the other one runs in a thread of its own.
+    """
+
+    async def wait_for(answer: Awaitable[HTTPResponse]) -> HTTPResponse:
+        async with asyncio.timeout(None if ends is None else ends - time.monotonic()):
+            return await answer
+
+    def run(answer: Awaitable[HTTPResponse]) -> HTTPResponse:
+        # with a factory the thread's current event loop, which others may use, is left alone
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(wait_for(answer))
+
+    if not _loop_runs_here():
+        return run(answer)
+    future: Future[HTTPResponse] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(run(answer))
+        except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+            future.set_exception(error)
+
+    target = copy_context().run
+    threading.Thread(target=target, args=(work,), name="rerank", daemon=True).start()
+    return future.result()
+
+
+def _loop_runs_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class _Stop:
@@ -188,7 +235,8 @@ class _Stop:
 
 
 def _log_wait(send: Send, seconds: float) -> None:
-    log.debug("waiting %.2f s before a request to %s", seconds, send.request.url)
+    address = shown_address(send.request.url)
+    log.debug("waiting %.2f s before a request to %s", seconds, address)
 
 
 def _sleep(seconds: float, stop: _Stop | None) -> None:
@@ -386,9 +434,13 @@ def _time_left(send: Send, clock: _CallClock) -> float | None:
     return None if send.deadline is None else send.deadline - clock()
 
 
-def _error(cause: Exception, send: Send, clock: _CallClock) -> RerankError:
-    """The error of an HTTP library as one of ours; a defect of this package is raised."""
+def _error(cause: Exception, send: Send, clock: _CallClock, began: float) -> RerankError:
+    """The error of an HTTP library as one of ours; any other is raised."""
+    if isinstance(cause, ScorerError):  # with all frames of the user's code, and of its libraries
+        return cause
     left = _time_left(send, clock)
-    limits = Limits(send.timeouts, send.deadline, left is not None and left <= _TIMER_STEP)
+    is_late = left is not None and left <= _TIMER_STEP
+    seconds = clock() - (0.0 if is_late else began)
+    limits = Limits(send.timeouts, send.deadline, is_late, seconds)
     retry = send.retry_on_timeout
     return rerank_error(cause, send.request.url, limits, retry_on_timeout=retry)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple
+from urllib.parse import urljoin, urlsplit
 
 from rerank_integrations.errors import (
     RerankError,
@@ -15,6 +16,7 @@ from rerank_integrations.errors import (
     ResponseError,
     TransportError,
 )
+from rerank_integrations.providers._validation import Address, address_problem, shown_address
 from rerank_integrations.providers.base import HTTPResponse
 
 _LARGEST = 32 * 2**20  # bytes, besides an echo of the request
@@ -22,11 +24,13 @@ _ECHO_FACTOR = 2  # an echoed document is at most this many times as long, by JS
 _MAX_MEMBERS = 1000  # of one gzip body; for each, zlib copies what follows it
 _NOT_ENCODED = ("", "identity", "utf-8")
 _GZIP = ("gzip", "x-gzip")
+_PORTS = {"http": 80, "https": 443}
 _BOM = b"\xef\xbb\xbf"
 _HTTP_LIBRARIES = frozenset(
     {
         *("httpx", "httpcore", "h11", "h2", "hpack", "socksio", "httpx2", "httpcore2"),
         *("httpx_aiohttp", "aiohttp", "anyio", "sniffio", "asyncio", "uvloop", "socket", "ssl"),
+        *("hyperframe", "idna"),
         "contextlib",  # its frames hold the traceback that they pass on
     }
 )
@@ -41,7 +45,6 @@ _PHASES = {
     "PoolTimeout": "pool",
 }
 _CLIENT_ERROR = re.compile(r"4\d\d\b")  # the status with which a proxy refuses
-_LONGEST_MESSAGE = 300
 
 
 class BodyReader:
@@ -74,7 +77,7 @@ class BodyReader:
         if self._coding in _GZIP:
             self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
         elif self._coding not in ("", "deflate"):
-            self.problem = f"its body is encoded as {coding[:50]!r}, which was not requested"
+            self.problem = f"its body is encoded as {coding!r}, which was not requested"
 
     def add(self, chunk: bytes) -> None:
         """Add raw bytes."""
@@ -150,22 +153,23 @@ class Limits(NamedTuple):
     timeouts: Mapping[str, float | None] | None
     deadline: float | None
     deadline_passed: bool
+    seconds: float = 0.0  # since the request began; with the deadline passed, since the call did
 
-    def describe(self, phase: str) -> str:
-        """A limit as a message names it."""
+    def describe(self, phase: str, used: Mapping[str, float | None]) -> str:
+        """The limit that passed, as a message names it; `used` are the timeouts of the client."""
         if phase == "other":
-            return "a limit other than timeout= and deadline="
+            return "by a limit other than timeout= and deadline="
         if phase == "deadline":
-            seconds, name = self.deadline, "deadline"
-        else:
-            seconds, name = (self.timeouts or {}).get(phase), f"{phase} timeout"
-        return f"the {name} of {seconds:g} s" if seconds is not None else f"the {name}"
+            return f"deadline={self.deadline:g}" if self.deadline is not None else "deadline"
+        seconds = (self.timeouts or used).get(phase)
+        limit = f"timeout={seconds:g}" if seconds is not None else "timeout"
+        return f"{limit}, in the {phase} phase"
 
 
 def response_in(error: Exception, request_size: int) -> HTTPResponse:
     """The response in an error that a `raise_for_status` hook raised; any other is raised."""
     response = getattr(error, "response", None)
-    if "HTTPStatusError" not in _kinds(error) or response is None:
+    if not _is_of_library(error) or "HTTPStatusError" not in _kinds(error) or response is None:
         raise error
     reader = BodyReader(response.status_code, response.headers, request_size)
     content = b""
@@ -180,6 +184,10 @@ def rerank_error(
 ) -> RerankError:
     """The error of an HTTP library as one of ours, by name: httpx2 has the names of httpx.
 
+    Only errors of an HTTP library and of the system are translated. Any other was raised by code
+    that the library called: a signal handler (Celery's `SoftTimeLimitExceeded`, RQ's
+    `JobTimeoutException`), a hook of the user's, or a defect of this package.
+
     Args:
         cause: what was raised while the request was sent and its response read.
         url: the address of the request.
@@ -187,16 +195,18 @@ def rerank_error(
         retry_on_timeout: whether a request that timed out while reading may be sent again.
 
     Raises:
-        Exception: `cause` itself, where it is a defect of this package.
+        Exception: `cause` itself, where it is none of an HTTP library.
     """
     if isinstance(cause, RerankError):
         _remove_library_frames(cause, url)
         return cause
-    links = list(_chain(cause))
-    found = next((link for link in links if _is_of_library(link) or _is_os_error(link)), cause)
-    if _is_own_defect(cause):
+    if not _is_translated(cause):
+        _remove_library_frames(cause, url)
         raise cause
+    links = list(error_chain(cause))
+    found = next((link for link in links if _is_of_library(link) or _is_os_error(link)), cause)
     kinds = _kinds(found)
+    address = shown_address(url)
     certificate = any(map(_is_about_certificates, links))
     error: RerankError
     if kinds & _TIMEOUTS and not certificate and not _is_refused_by_aiohttp(links):
@@ -204,18 +214,18 @@ def rerank_error(
         if not limits.deadline_passed:  # by a hook's own limit, or the system's
             phase = next((_PHASES[kind] for kind in kinds if kind in _PHASES), "other")
         error = RerankTimeoutError(
-            f"the request to {url} timed out: {limits.describe(phase)} passed",
+            f"Request to {address} timed out after {_seconds(limits.seconds)} s "
+            f"({limits.describe(phase, _timeouts_of(links))})",
             is_retryable=retry_on_timeout or phase != "read",
             phase=phase,
         )
     elif "DecodingError" in kinds:
-        error = ResponseError(f"the response from {url} cannot be decoded: {found}")
+        error = ResponseError(f"the response from {address} cannot be decoded: {found}")
     else:
         refused = "ProxyError" in kinds and _CLIENT_ERROR.match(str(found)) is not None
-        fix = "; set SSL_CERT_FILE to the certificates to trust" if certificate else ""
-        message = str(found)[:_LONGEST_MESSAGE]
-        error = TransportError(
-            f"no response from {url}: {type(found).__name__}: {message}{fix}",
+        fix = " (set SSL_CERT_FILE to the certificates to trust)" if certificate else ""
+        error = TransportError(  # `redact_error` cuts it: half a key could not be found any more
+            f"no response from {address}{fix}: {type(found).__name__}: {found}",
             is_retryable=bool(kinds & _TRANSIENT)
             and not (kinds & _PERMANENT or certificate or refused),
         )
@@ -225,7 +235,35 @@ def rerank_error(
     return error
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def redirect_target(url: str, response: HTTPResponse) -> str | None:
+    """The address of a redirect that keeps method, body and origin; None for all else."""
+    if response.status_code not in (307, 308):
+        return None
+    target = urljoin(url, response.headers.get("location", "").strip()).partition("#")[0]
+    if target == url or address_problem(target, query=True) or _origin(target) != _origin(url):
+        return None
+    return Address(target)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme]
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.2g}"
+
+
+def _timeouts_of(links: Iterable[BaseException]) -> Mapping[str, float | None]:
+    """The timeouts with which the HTTP client sent the request of an error."""
+    for link in links:
+        with suppress(Exception):  # httpx raises RuntimeError where there is no request
+            request: Any = getattr(link, "request", None)
+            return dict(request.extensions["timeout"])
+    return {}
+
+
+def error_chain(error: BaseException) -> Iterator[BaseException]:
     """An error and what it came from, each once."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
@@ -238,7 +276,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _kinds(error: BaseException) -> set[str]:
-    return {kind.__name__ for kind in type(error).__mro__}
+    known = _HTTP_LIBRARIES | {"builtins"}
+    return {kind.__name__ for kind in type(error).__mro__ if _package(kind.__module__) in known}
 
 
 def _package(name: str) -> str:
@@ -270,16 +309,20 @@ def _is_refused_by_aiohttp(links: Sequence[BaseException]) -> bool:
     return failed and not any("TimeoutError" in _kinds(link) for link in links)
 
 
-def _is_own_defect(error: BaseException) -> bool:
-    """Whether the error comes from the code of this package, and not from a user's hook."""
+def _is_translated(error: BaseException) -> bool:
+    """Whether the error is of an HTTP library or of the system.
+
+    One of Python's own, such as a RuntimeError, is if the code of a library raised it. Another
+    class is not, wherever it was raised: RQ raises its own from outside, in any frame.
+    """
     if _is_of_library(error) or _is_os_error(error):
-        return False
+        return True
     innermost = error.__traceback__
     while innermost is not None and innermost.tb_next is not None:
         innermost = innermost.tb_next
-    if innermost is None:
+    if innermost is None or type(error).__module__ != "builtins":
         return False
-    return _package(innermost.tb_frame.f_globals.get("__name__", "")) == _package(__name__)
+    return _package(innermost.tb_frame.f_globals.get("__name__", "")) in _HTTP_LIBRARIES
 
 
 def _remove_library_frames(error: BaseException, url: str) -> None:
@@ -288,7 +331,8 @@ def _remove_library_frames(error: BaseException, url: str) -> None:
     They hold headers, and so the key: https://github.com/encode/httpx, `RequestError.request`.
     Frames of this package and of the user's code stay.
     """
-    for link in list(_chain(error)):
+    address = Address(shown_address(url))
+    for link in list(error_chain(error)):
         link.__traceback__ = _without_libraries(link.__traceback__)
         for name in ("__cause__", "__context__"):
             if _is_of_aiohttp(getattr(link, name)):
@@ -296,7 +340,7 @@ def _remove_library_frames(error: BaseException, url: str) -> None:
         for name in ("request", "_request"):
             with suppress(Exception):
                 request = getattr(link, name)
-                setattr(link, name, type(request)("POST", url))
+                setattr(link, name, type(request)("POST", address))
         with suppress(Exception):
             response = link.response  # type: ignore[attr-defined]
             link.response = type(response)(response.status_code)  # type: ignore[attr-defined]

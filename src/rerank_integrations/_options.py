@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import math
 import operator
-import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -21,6 +19,8 @@ from rerank_integrations.errors import ConfigurationError, InvalidRequestError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
 from rerank_integrations.providers import known_names, provider_class
 from rerank_integrations.providers._validation import (
+    Address,
+    finite,
     framing_problem,
     header_problem,
     json_problem,
@@ -47,6 +47,7 @@ _LIMITS = (
 # the proxies in front of the gateways refuse bodies of about 100 MB; a third of it leaves room
 # for what they add, and less to send again after a failure
 MAX_REQUEST_BYTES = 32 * 2**20
+_MOST_SECONDS = 4_000_000  # `threading.TIMEOUT_MAX` of Windows is a little more
 
 
 class NotGiven:
@@ -302,9 +303,8 @@ def hide_secrets(keywords: dict[str, Any], known: Container[str]) -> None:
         keywords["api_key"] = SecretStr(key) if isinstance(key, str) else Secret(key)
     del key
     if isinstance(keywords.get("base_url"), str):
-        # a password or a key is refused, but the frames that refuse it show their variables
-        shown = re.sub(r"//[^/]*@", "//***@", keywords["base_url"])
-        keywords["base_url"] = re.sub(r"[?#].*", "?***", shown)
+        # a password is refused, but the frames that refuse it show their variables
+        keywords["base_url"] = Address(keywords["base_url"])
 
 
 def merged_settings(
@@ -395,7 +395,7 @@ def _checked_top_n(_: str, top_n: Any) -> int | None:
     number = _whole(top_n)
     if number is None or number < 1:
         raise InvalidRequestError(
-            f"top_n must be an int of at least 1, or None for all documents, not {top_n!r}"
+            f"top_n must be an int of at least 1, or None for all documents, not {_short(top_n)}"
         )
     return number
 
@@ -403,7 +403,7 @@ def _checked_top_n(_: str, top_n: Any) -> int | None:
 def _checked_count(name: str, value: Any, least: int = 0) -> int:
     number = _whole(value)
     if number is None or number < least:
-        raise ConfigurationError(f"{name} must be an int of at least {least}, not {value!r}")
+        raise ConfigurationError(f"{name} must be an int of at least {least}, not {_short(value)}")
     return number
 
 
@@ -416,17 +416,19 @@ def _checked_limit(name: str, value: Any) -> Any:
         )
     number = _whole(value)
     if number is None or number < 1:
-        raise ConfigurationError(f"{name} must be an int of at least 1, or None, not {value!r}")
+        raise ConfigurationError(
+            f"{name} must be an int of at least 1, or None, not {_short(value)}"
+        )
     return number
 
 
 def _checked_threshold(name: str, value: Any) -> float | None:
     if value is None:
         return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):
-        raise ConfigurationError(f"{name} must be a finite number, or None, not {value!r}")
-    return float(value)
+    number = finite(value)
+    if number is None:
+        raise ConfigurationError(f"{name} must be a finite number, or None, not {_short(value)}")
+    return number
 
 
 def _checked_flag(name: str, value: Any) -> bool:
@@ -497,7 +499,12 @@ def _checked_body(_: str, body: Any) -> dict[str, Any] | None:
 
 
 def _checked_timeout(name: str, timeout: Any) -> Any:
-    if isinstance(timeout, NotGiven | PhasedTimeout):
+    if isinstance(timeout, NotGiven):
+        return timeout
+    if isinstance(timeout, PhasedTimeout):
+        for seconds in timeout.as_dict().values():
+            if seconds != 0:  # httpx takes it
+                _checked_seconds(name, seconds)
         return timeout
     if isinstance(timeout, Mapping) and timeout.keys() == set(_PHASES):  # one that was dumped
         return _Phases({phase: _checked_seconds(name, timeout[phase]) for phase in _PHASES})
@@ -507,10 +514,20 @@ def _checked_timeout(name: str, timeout: Any) -> Any:
 def _checked_seconds(name: str, value: Any) -> Any:
     if value is None:
         return None
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
+    seconds = finite(value)
+    if seconds is None or seconds <= 0:
         raise ConfigurationError(f"{name} must be a number of seconds above 0, or None")
+    if seconds > _MOST_SECONDS:
+        raise ConfigurationError(
+            f"{name} must be at most {_MOST_SECONDS:,} seconds, or None for no limit"
+        )
     return value
+
+
+def _short(value: object) -> str:
+    """The repr of a value; Python refuses to write an int of more than 4,300 digits."""
+    is_large = type(value) is int and abs(value) >= 10**20
+    return "a number of many digits" if is_large else repr(value)
 
 
 _NAMES = [option.name for option in dataclasses.fields(Options)]

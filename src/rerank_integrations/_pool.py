@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 import threading
 import time
 from collections import deque
@@ -33,6 +34,10 @@ ONE_CONNECTION = httpx.Limits(
     max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_SECONDS
 )
 _WRITE_SIZE = 256 * 1024  # bytes; the deadline is checked before each
+_READ_SIZE = 64 * 1024
+_UNWATCHED = 64 * 1024  # bytes of a write that no server stops; frames of HTTP/2 are smaller
+_LOOK_SECONDS = 0.01  # for a response that has come while the write timed out
+_STATUS = b"HTTP/1.1 413"
 _PROXY_ANSWERED = "setup_socks5_connection.complete"
 _CONNECTED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 _call = threading.local()  # .ends: when the call of this thread must end, monotonic seconds
@@ -53,16 +58,109 @@ def bound_stream(event: str, info: Mapping[str, Any]) -> None:
         return
     stream = info["return_value"]
     read, write = stream.read, stream.write
+    early = _EarlyResponse(stream)
 
     def bounded_read(max_bytes: int, timeout: float | None = None) -> Any:
-        return read(max_bytes, _time_left(timeout))
+        return early.take(max_bytes) or read(max_bytes, _time_left(timeout))
 
     def bounded_write(buffer: bytes, timeout: float | None = None) -> None:
         view = memoryview(buffer)  # httpcore would copy what is left after each write
-        for start in range(0, len(view), _WRITE_SIZE):
-            write(view[start : start + _WRITE_SIZE], _time_left(timeout))
+        try:
+            for start in range(0, len(view), _WRITE_SIZE):
+                write(view[start : start + _WRITE_SIZE], _time_left(timeout))
+        except Exception as error:
+            if type(error).__name__ != "WriteTimeout":
+                raise
+            with suppress(Exception):  # nothing came
+                early.add(read(_READ_SIZE, _LOOK_SECONDS))
+            if not early.is_refusal():
+                raise
+            raise early.stop() from error
 
     stream.read, stream.write = bounded_read, bounded_write
+
+
+async def watch_stream(event: str, info: Mapping[str, Any]) -> None:
+    """Let every large write on a new connection of an event loop end with an early response.
+
+    The `trace` extension of an async request. On an event loop a connection is not read while a
+    request is written to it, and what came in is lost when the server closes it.
+    """
+    if not event.endswith(_CONNECTED):
+        return
+    stream = info["return_value"]
+    read, write = stream.read, stream.write
+    early = _EarlyResponse(stream)
+
+    async def watched_read(
+        max_bytes: int, timeout: float | None = None
+    ) -> Any:  # the signature of httpcore
+        return early.take(max_bytes) or await read(max_bytes, timeout)
+
+    async def look() -> None:
+        with suppress(Exception):  # the write fails in the same way, or the next read
+            while early.add(await read(_READ_SIZE, None)):
+                pass
+
+    async def watched_write(
+        buffer: bytes, timeout: float | None = None
+    ) -> None:  # the signature of httpcore
+        if len(buffer) <= _UNWATCHED or early.has_come:
+            await write(buffer, timeout)
+            return
+        tasks = [asyncio.ensure_future(look())]
+        try:
+            if stream.get_extra_info("is_readable"):  # a failing write would lose it
+                await asyncio.wait(tasks, timeout=_LOOK_SECONDS)
+            if not early.is_refusal():
+                tasks.append(asyncio.ensure_future(write(buffer, timeout)))
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if early.is_refusal():
+                raise early.stop()
+            await tasks[-1]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    stream.read, stream.write = watched_read, watched_write
+
+
+class _EarlyResponse:
+    """What a server sends before it has read the whole request.
+
+    Nothing more is written after a status that refuses the request, such as 413 or 401: a server
+    that stops reading would let the write time out, and the request be sent again.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._package = type(stream).__module__.partition(".")[0]
+        self._data = b""
+
+    @property
+    def has_come(self) -> bool:
+        """Whether a part of a response is here."""
+        return bool(self._data)
+
+    def add(self, data: bytes) -> bool:
+        """Keep what was read; whether more is needed to know the status."""
+        self._data += data
+        return bool(data) and len(self._data) < len(_STATUS)
+
+    def take(self, max_bytes: int) -> bytes:
+        """What was read, once."""
+        data, self._data = self._data[:max_bytes], self._data[max_bytes:]
+        return data
+
+    def is_refusal(self) -> bool:
+        """Whether it is a final status other than a success."""
+        is_http = self._data.startswith(_STATUS[:7]) and len(self._data) >= len(_STATUS)
+        return is_http and self._data[9:10] in (b"3", b"4", b"5")
+
+    def stop(self) -> Exception:
+        """The error after which httpcore reads the response."""
+        error: Exception = sys.modules[self._package].WriteError("the server has responded")
+        return error
 
 
 def _time_left(timeout: float | None) -> float | None:
@@ -214,6 +312,7 @@ def _async_trace(connection: _Connection, given: Any) -> Callable[..., Any]:
         if event.endswith(_PROXY_ANSWERED):
             connection.restart()
         if event.endswith(_CONNECTED):
+            await watch_stream(event, info)
             stream = info["return_value"]
             connection.connected(stream)
             read = stream.read

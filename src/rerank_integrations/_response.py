@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC
+from itertools import pairwise
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from pydantic_core import SchemaValidator, ValidationError, from_json
 from pydantic_core.core_schema import (
@@ -19,6 +22,7 @@ from pydantic_core.core_schema import (
     typed_dict_schema,
 )
 
+from rerank_integrations._http_result import error_chain
 from rerank_integrations._request import Chunk, RequestPlan
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import (
@@ -37,7 +41,7 @@ from rerank_integrations.models import (
     Usage,
     without_image_data,
 )
-from rerank_integrations.providers._validation import finite, seconds_in
+from rerank_integrations.providers._validation import finite, seconds_in, shown_address
 from rerank_integrations.providers.base import ErrorDetails, HTTPResponse, Provider
 
 _NOT_JSON: Any = object()
@@ -47,6 +51,8 @@ _RESULT = typed_dict_schema(
         "relevance_score": typed_dict_field(float_schema(strict=True, allow_inf_nan=False)),
     }
 )
+_OUR_NAMES = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+_MOST_WARNINGS = 20
 _BESIDES = ("model", "provider", "id", "request_id", "usage", "meta", "error")
 # reads a usual response, and skips what else is in it: an echo of the documents is never built
 _USUAL = SchemaValidator(
@@ -59,8 +65,71 @@ _USUAL = SchemaValidator(
 )
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
 _LONGEST = 500  # characters of the server's message that an error repeats
-_SHORTEST_SECRET = 6  # a shorter header value is too common a word to cut out
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_SHORTEST_SECRET = 4  # a shorter header value is too common a word to cut out
+_COOKIES = ("set-cookie", "set-cookie2")
+# bounds of `error.body`, for errors are pickled and stored
+_BODY_SIZE = 20_000  # characters
+_BODY_DIGITS = 400  # of an integer
+_BODY_TEXT = 4000  # characters of one text in it
+_DEEPEST = 100  # levels of nested values in a body
+_TITLE = re.compile("<title", re.IGNORECASE)
+_TITLE_END = re.compile("</title", re.IGNORECASE)
+_MOST_READ = 4000  # characters of a message that are searched for what is too large
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_UTF_16_OR_32 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+# What is too large, by the words of real servers, looked for in this order. A status 500 with such
+# words is not retried: the same input can never pass. No pattern has a repetition without a bound
+# before its end, so each takes time in proportion to the text.
+_TOO_LARGE = {
+    "max_document_chars": re.compile(
+        # vLLM, SGLang, Voyage, llama.cpp, and OpenRouter's code context_length_exceeded
+        r"context[ _](?:length|size|window)|maximum (?:sequence|input|text|token) (?:length|size)"
+        # llama.cpp and llama-box, with status 500; "input prompt is too big compared to KV size"
+        r"|too (?:large|long) to process|(?:input|prompt|text|document|passage|string|sequence|quer"
+        r"y)s?(?: \w{1,20})? (?:is|are) too (?:long|large|big)|string_too_long|max_tokens_exceeded"
+        # TEI: `inputs` must have less than 512 tokens. Jina: Single text cannot exceed 8194 tokens
+        r"|less than [\d,]{1,12} tokens|exceed\w{0,4}[^.;]{0,60}[\d,]{1,12} (?:tokens|characters)"
+        # Pinecone: pair with 1100 tokens, which exceeds ... Infinity: String should have at most
+        r"|[\d,]{1,12} tokens[^.;]{0,40}exceed|at most [\d,]{1,12} (?:characters|tokens)"
+        # Cohere; NVIDIA: Input length 5000 exceeds maximum allowed token size 4096
+        r"|too many tokens|exceed\w{0,4}[^.;]{0,40} token (?:size|limit|length)"
+        r"|token_limit_exceeded"
+        # DashScope: document index:0 is invalid, it should not be larger than 300000
+        r"|document index:?.{0,40}larger than"
+        # Xinference and other servers on torch, with status 500, for a text above the 512 tokens
+        # of a BERT: "The expanded size of the tensor (913) must match the existing size (514)"
+        r"|size of (?:the )?tensor .{0,12} ?must match|index out of range in self",
+        re.IGNORECASE,
+    ),
+    "max_documents_per_request": re.compile(
+        # TEI: batch size 64 > maximum allowed batch size 32. Voyage: allowed tokens per submitted
+        # batch is 600000; The batch size limit is 1000
+        r"batch size|(?:submitted|your) batch"
+        # Cohere: too many documents. Baidu: max number of documents is 64
+        r"|(?:too many|number of) (?:documents|inputs|texts|items|passages|chunks|pairs|sentences)"
+        # Infinity and NIM: List should have at most 2048 items. Bedrock: maximum item count: 1000
+        r"|at most [\d,]{1,12} (?:items|documents|inputs|texts|passages)|maximum item count"
+        # Pinecone: Request contains 101 documents, exceeding the limit of 100
+        r"|[\d,]{1,12} (?:documents|items|inputs|texts|passages)[^.;]{0,40}exceed"
+        r"|exceed\w{0,4}[^.;]{0,40}(?:documents|items|inputs|texts|passages)"
+        r"|more than [\d,]{1,12} (?:documents|items|inputs|texts|passages|elements)",
+        re.IGNORECASE,
+    ),
+    "max_request_bytes": re.compile(
+        # nginx: 413 Request Entity Too Large; OpenRouter's code payload_too_large
+        r"(?:entity|payload|content|body|request)[ _](?:is )?too[ _](?:large|long|big)"
+        # axum, so TEI; API gateways
+        r"|length limit exceeded|(?:body|payload|request) (?:size|length)? ?(?:limit|exceed)"
+        r"|maximum (?:body|request|payload|content) (?:size|length)",
+        re.IGNORECASE,
+    ),
+}
+_FIXES = {
+    "max_document_chars": "a text is too long: set max_document_chars",
+    "max_documents_per_request": "these are too many documents for one request: set "
+    "max_documents_per_request below {}",
+    "max_request_bytes": "the request is too large: set max_request_bytes, or send fewer documents",
+}
 
 
 def parse_response(
@@ -73,32 +142,48 @@ def parse_response(
         ResponseError: a 2xx that cannot be trusted.
     """
     provider = chunk.options.provider
+    secrets = secrets_of(chunk)
     if not 200 <= response.status_code < 300:
-        raise status_error(provider, response, secrets_of(chunk))
-    if response.problem:
-        raise _invalid(chunk, response.problem)
-    payload = _parse_fast(response) or _parse_lenient(chunk, response)
-    results = _ordered(_results(chunk, payload["results"]))
+        raise status_error(provider, response, secrets, len(chunk.sent))
+    try:
+        if response.problem:
+            raise _invalid(chunk, response.problem)
+        payload = _parse_fast(response) or _parse_lenient(chunk, response)
+        results = _ordered(_results(chunk, payload["results"]))
+    except ResponseError as error:
+        error.headers = _safe_headers(response.headers, secrets)
+        error.body = _body(response, secrets)
+        raise
     threshold = chunk.options.score_threshold
     if threshold is not None:
         results = [result for result in results if result.relevance_score >= threshold]
     said = [payload.get(name) for name in ("model", "provider", "id")]
     facts = [*said, request_id_of(provider, response.headers, payload)]
-    secrets = secrets_of(chunk)
     model, served_by, answer_id, request_id = (
         redact(fact, secrets) if isinstance(fact, str) else None for fact in facts
     )
     return RerankResponse(
         results=tuple(results[: chunk.options.top_n]),
         model=model or chunk.options.model,
-        provider=served_by or provider.name,
+        provider=served_by or _served_by(provider, response, secrets) or provider.name,
         id=answer_id,
         request_id=request_id,
         usage=_usage(payload),
-        warnings=provider.warnings(response),
+        warnings=(*provider.warnings(response), *_meta_warnings(payload, secrets)),
         attempts=attempts,
         retries=max(0, len(attempts) - 1),
+        headers=_safe_headers(response.headers, secrets),
+        raw=_without_secrets(read_json(response.content), secrets)
+        if chunk.options.keep_raw
+        else None,
     )
+
+
+def _served_by(
+    provider: Provider, response: HTTPResponse, secrets: Secret[list[str]]
+) -> str | None:
+    said = provider.served_by(response.headers)
+    return said and redact(said, secrets)
 
 
 def merge_responses(
@@ -142,7 +227,16 @@ def merge_responses(
         attempts=tuple(attempt for outcome in outcomes for attempt in outcome.attempts),
         missing=tuple(missing),
         retries=sum(outcome.retries for outcome in outcomes),
+        headers=_one_or_all([getattr(outcome, "headers", {}) for outcome in outcomes], {}),
+        raw=_one_or_all([getattr(outcome, "raw", None) for outcome in outcomes], None)
+        if options.keep_raw
+        else None,
     )
+
+
+def _one_or_all(values: list[Any], default: Any) -> Any:
+    """What a request gave; of several requests a list."""
+    return values if len(values) > 1 else next(iter(values), default)
 
 
 def _warnings(responses: Sequence[RerankResponse], errors: Sequence[RerankError]) -> Iterator[str]:
@@ -153,13 +247,20 @@ def _warnings(responses: Sequence[RerankResponse], errors: Sequence[RerankError]
 
 
 def secrets_of(chunk: Chunk) -> Secret[list[str]]:
-    """What a response might repeat: keys, and headers that the caller added, whole and in words."""
+    """What a response might repeat: keys, and headers that the caller added, whole and in words.
+
+    The longest come first: one that is a part of another would leave the rest of it.
+    """
     return Secret(
-        [
-            *chunk.options.provider.secrets(),
-            *chunk.options.extra_headers.get_secret_value().values(),
-            *" ".join(chunk.options.extra_headers.get_secret_value().values()).split(),
-        ]
+        sorted(
+            {
+                *chunk.options.provider.secrets(),
+                *chunk.options.extra_headers.get_secret_value().values(),
+                *" ".join(chunk.options.extra_headers.get_secret_value().values()).split(),
+            },
+            key=len,
+            reverse=True,
+        )
     )
 
 
@@ -180,7 +281,7 @@ def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
     """The response in the usual form, if there is any way to read it."""
     payload = _NOT_JSON
     with suppress(ValueError):
-        payload = from_json(response.content)
+        payload = read_json(response.content)
     if payload is _NOT_JSON:
         kind = response.headers.get("content-type", "no content type")
         what = f"not JSON ({kind})" if response.content else "empty"
@@ -194,6 +295,10 @@ def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
         raise _invalid(chunk, f"status {response.status_code} with an error inside: {message}")
     found = payload.get("results", payload.get("data"))
     if not isinstance(found, list):
+        # vLLM has an object "error" with a message here, SiliconFlow a code with a message
+        message = error_message(payload)
+        if message:
+            raise _invalid(chunk, f"status {response.status_code} with an error inside: {message}")
         raise _invalid(chunk, "it has no list of results")
     return {**payload, "results": [_lenient_item(chunk, item) for item in found]}
 
@@ -239,13 +344,30 @@ def _ordered(results: list[RerankResult]) -> list[RerankResult]:
 
 def _usage(payload: Mapping[str, Any]) -> Usage:
     """From `usage`, or where Cohere's own dialect has it."""
-    raw = payload.get("usage")
-    if raw is None and isinstance(payload.get("meta"), dict):
-        raw = payload["meta"].get("billed_units")
+    raw: Any = payload.get("usage")
+    said: Any = raw
+    if raw is None:
+        meta = _mapping(payload.get("meta"))
+        billed, tokens = _mapping(meta.get("billed_units")), _mapping(meta.get("tokens"))
+        raw = {**tokens, **billed}
+        named = {_OUR_NAMES.get(name, name): value for name, value in tokens.items()}
+        said = {**billed, **named}
     if not isinstance(raw, dict):
         return Usage()
-    counts = {name: raw[name] for name in USAGE_COUNTS if finite(raw.get(name)) is not None}
+    counts = {name: said[name] for name in USAGE_COUNTS if finite(said.get(name)) is not None}
     return Usage(**counts, raw=raw)
+
+
+def _meta_warnings(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> list[str]:
+    """The warnings of Cohere's own dialect."""
+    found = _mapping(payload.get("meta")).get("warnings")
+    if not isinstance(found, list):
+        return []
+    return [redact(one, secrets) for one in found[:_MOST_WARNINGS] if isinstance(one, str)]
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _summed(usages: Sequence[Usage]) -> Usage:
@@ -264,7 +386,7 @@ def _join_values(ids: Iterable[str | None]) -> str | None:
 
 
 def status_error(
-    provider: Provider, response: HTTPResponse, secrets: Secret[list[str]]
+    provider: Provider, response: HTTPResponse, secrets: Secret[list[str]], documents: int = 1
 ) -> StatusError:
     """The exception for a response with an error status.
 
@@ -272,9 +394,11 @@ def status_error(
         provider: adds what only it knows.
         response: the status, headers and body.
         secrets: texts that must not appear in the message.
+        documents: how many documents the request had.
     """
     payload = json_object(response.content)
     error = payload.get("error")
+    holder = error if isinstance(error, Mapping) else payload
     failure = provider.parse_error(
         ErrorDetails(
             status_code=response.status_code,
@@ -290,19 +414,29 @@ def status_error(
     if failure.code in provider.image_codes:
         kind = ImageError
     message = redact(failure.message, secrets)
-    request_id, code = (
-        fact and redact(fact, secrets)
-        for fact in (request_id_of(provider, response.headers, payload), failure.code)
+    request_id, code, error_type, param = (
+        redact(fact, secrets) if isinstance(fact, str) and fact else None
+        for fact in (
+            request_id_of(provider, response.headers, payload),
+            failure.code,
+            holder.get("type") or holder.get("error_type"),
+            holder.get("param"),
+        )
     )
     text = f"{provider.name} answered {failure.status_code}: {message}"
     if 300 <= failure.status_code < 400:
-        text += "; redirects are not followed: set base_url to the final address"
-    if failure.code:
-        text += f" ({failure.code})"
+        text += _redirect_hint(provider.url, response.headers)
+    if code and code != str(failure.status_code) and not _holds_word(message, code):
+        text += f" ({code})"
     if failure.status_code in (404, 405) and kind is not ImageError:  # often a wrong base_url
-        text += f"; the request went to {provider.url}"
-    if issubclass(kind, AuthenticationError):
-        text += f"; check {provider.key_hint}"
+        text += f"; the request went to {shown_address(provider.url)}"
+    setting = _what_is_too_large(failure) if kind is not ImageError else None
+    if setting is not None:
+        failure = failure._replace(is_retryable=False)
+        setting = setting if documents > 1 else "max_document_chars"
+        text += f"; {_FIXES[setting].format(documents)}"
+    if failure.key_hint or issubclass(kind, AuthenticationError):
+        text += f"; check {failure.key_hint or provider.key_hint}"
     if request_id:
         text += f" [request {request_id}]"
     return kind(
@@ -314,6 +448,38 @@ def status_error(
         request_id=request_id,
         retry_after=failure.retry_after,
         is_retryable=failure.is_retryable,
+        type=error_type,
+        param=param,
+        body=_body(response, secrets),
+        headers=_safe_headers(response.headers, secrets),
+    )
+
+
+def _what_is_too_large(failure: ErrorDetails) -> str | None:
+    """The setting that makes the request smaller, if the server says that it is too large."""
+    if failure.status_code not in (400, 413, 422, 500):
+        return None
+    words = f"{failure.message[:_MOST_READ]} {failure.code or ''}"
+    found = (setting for setting, pattern in _TOO_LARGE.items() if pattern.search(words))
+    return next(found, "max_request_bytes" if failure.status_code == 413 else None)
+
+
+def _redirect_hint(url: str, headers: Mapping[str, str]) -> str:
+    """Where a redirect points, without what may be secret in it."""
+    hint = "; redirects to another address are not followed: set base_url to the final address"
+    try:
+        target = urlsplit(urljoin(url, headers["location"]))
+        host = target.hostname if target.port is None else f"{target.hostname}:{target.port}"
+    except (KeyError, ValueError):  # no location, or one that is no address
+        return hint
+    return f"{hint}, {target.scheme}://{host}{target.path}"
+
+
+def _holds_word(text: str, word: str) -> bool:
+    """Whether a text holds a word, and not only as a part of another."""
+    around = text.split(word)
+    return any(
+        not (before[-1:].isalnum() or after[:1].isalnum()) for before, after in pairwise(around)
     )
 
 
@@ -324,7 +490,7 @@ def error_message(payload: Mapping[str, Any]) -> str:
         return error
     for holder in (error, payload):
         if isinstance(holder, Mapping):
-            for key in ("message", "detail", "title"):
+            for key in ("message", "detail", "title", "msg", "error_msg"):
                 if holder.get(key):
                     return _flat(holder[key])
     return ""
@@ -344,30 +510,133 @@ def request_id_of(
 def json_object(content: bytes | bytearray) -> Mapping[str, Any]:
     """The body as an object; `{}` where it is none."""
     try:
-        payload = from_json(content)
+        payload = read_json(content)
     except ValueError:
         return {}
     return payload if isinstance(payload, Mapping) else {}
 
 
+def read_json(content: bytes | bytearray) -> Any:
+    """The value of a JSON text, of UTF-8, UTF-16 or UTF-32; a lone surrogate becomes U+FFFD.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    with suppress(ValueError):
+        return from_json(content)
+    try:
+        return _without_surrogates(json.loads(content))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _without_surrogates(value: Any) -> Any:
+    match value:
+        case str():
+            return _SURROGATES.sub("\ufffd", value)
+        case dict():
+            return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
+        case list():
+            return [_without_surrogates(item) for item in value]
+        case _:
+            return value
+
+
 def redact(text: str, secrets: Secret[list[str]]) -> str:
     """The text, shortened, without image data and without any of `secrets`."""
-    text = without_image_data(text)
+    return _cut(_hidden(without_image_data(text), secrets), _LONGEST)
+
+
+def _hidden(text: str, secrets: Secret[list[str]]) -> str:
+    """The text without any of `secrets`; always before it is cut, for half a key is one too."""
     for secret in secrets.get_secret_value():
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text
 
 
-def redact_error(error: BaseException, secrets: Secret[list[str]]) -> None:
-    """Take secrets out of an error and of what caused it: both may quote what came."""
-    link: BaseException | None = error
-    seen: set[int] = set()  # a user's code may raise an error from itself
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        if any(s in str(link) for s in secrets.get_secret_value() if len(s) >= _SHORTEST_SECRET):
-            link.args = (redact(str(link), secrets),)
-        link = link.__cause__ or link.__context__
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def redact_error(error: RerankError, secrets: Secret[list[str]]) -> None:
+    """Take secrets out of an error and of all that it came from: each may quote what came."""
+    for link in error_chain(error):
+        said = str(link)
+        cleaned = _hidden(said, secrets)
+        if link is error:
+            cleaned = _cut(cleaned, 2 * _LONGEST)
+        if cleaned == said:
+            continue
+        link.args = (cleaned,)
+        if isinstance(link, OSError) and str(link) != cleaned:  # it writes its own attributes
+            link.strerror, link.filename, link.filename2 = cleaned, None, None
+
+
+def _safe_headers(headers: Mapping[str, str], secrets: Secret[list[str]]) -> dict[str, str]:
+    """The headers of a response without cookies, and without any of `secrets`."""
+    kept = {name: value for name, value in headers.items() if name not in _COOKIES}
+    written = "\n".join([*kept, *kept.values()])
+    if _hidden(written, secrets) == written:
+        return kept
+    return {_hidden(name, secrets): _hidden(value, secrets) for name, value in kept.items()}
+
+
+def _without_secrets(value: Any, secrets: Secret[list[str]], depth: int = 0) -> Any:
+    """A value of JSON without any of `secrets`."""
+    match value:
+        case str():
+            return _hidden(value, secrets)
+        case dict() | list() if depth == _DEEPEST:
+            return "…"
+        case dict():
+            return {
+                _hidden(key, secrets): _without_secrets(item, secrets, depth + 1)
+                for key, item in value.items()
+            }
+        case list():
+            return [_without_secrets(item, secrets, depth + 1) for item in value]
+        case _:
+            return value
+
+
+def _body(response: HTTPResponse, secrets: Secret[list[str]]) -> Any:
+    """The body for an error: parsed or text, without keys and image data, and of bounded size."""
+    if not response.content:
+        return None
+    try:
+        value = read_json(response.content)
+    except ValueError:
+        value = _text_of(response.content)
+    return _bounded(value, secrets, [_BODY_SIZE])
+
+
+def _bounded(value: Any, secrets: Secret[list[str]], left: list[int], depth: int = 0) -> Any:
+    """The value with long texts cut, and without what comes after so many characters."""
+    if isinstance(value, dict | list) and depth == _DEEPEST:
+        return "…"
+    if isinstance(value, dict):
+        kept = {}
+        for name, item in value.items():
+            key = _bounded(name, secrets, left, depth + 1)
+            if left[0] <= 0:
+                break
+            kept[key] = _bounded(item, secrets, left, depth + 1)
+        return kept
+    if isinstance(value, list):
+        items = []
+        for item in value:
+            items.append(_bounded(item, secrets, left, depth + 1))
+            if left[0] <= 0:
+                break
+        return items
+    if isinstance(value, str):
+        text = _hidden(without_image_data(value), secrets)
+        value = _cut(text, max(1, min(_BODY_TEXT, left[0])))
+    elif isinstance(value, int) and abs(value) >= 10**_BODY_DIGITS:
+        value = "…"
+    left[0] -= len(value) + 1 if isinstance(value, str) else 8
+    return value
 
 
 def _retryable(status_code: int) -> bool:
@@ -383,7 +652,8 @@ def _flat(value: object) -> str:
         if isinstance(item, Mapping):
             place = item.get("loc")
             where = ".".join(map(str, place)) if isinstance(place, list) else ""
-            lines.append(f"{where}: {item.get('msg')}" if where else str(item.get("msg")))
+            said = item.get("msg", item.get("message"))
+            lines.append(f"{where}: {said}" if where else str(said))
         else:
             lines.append(str(item))
     return "; ".join(lines)
@@ -403,11 +673,20 @@ def _plain_text(response: HTTPResponse) -> str:
     """The body's text; of an HTML page its title."""
     if response.problem:
         return response.problem
-    text = response.content[: 8 * _LONGEST].decode("utf-8", "replace").strip()
-    if text.startswith("<"):
-        title = _TITLE.search(text)
-        return f"an HTML page, {title[1].strip()!r}" if title else "an HTML page"
-    return text or "no message"
+    text = _text_of(response.content).strip()
+    if not text.startswith("<"):
+        return text or "no message"
+    title = _TITLE.search(text)
+    start = text.find(">", title.end()) + 1 if title else 0
+    end = _TITLE_END.search(text, start) if start else None
+    return f"an HTML page, {text[start : end.start()].strip()!r}" if end else "an HTML page"
+
+
+def _text_of(content: bytes | bytearray) -> str:
+    """The text of a body that is no JSON."""
+    is_wide = content[:4].startswith(_UTF_16_OR_32)
+    coding = json.detect_encoding(bytes(content[:4])) if is_wide else "utf-8"
+    return _SURROGATES.sub("\ufffd", content.decode(coding, "replace"))
 
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -35,6 +35,7 @@ from rerank_integrations.errors import (
     RateLimitError,
     RerankError,
     ResponseError,
+    ScorerError,
     ServerError,
     StatusError,
     TransportError,
@@ -178,6 +179,7 @@ def rerank_call(
             outcomes = [(yield from calls[0])]
         return merge_responses(plan, outcomes)
     except RerankError as error:
+        error.skipped = plan.skipped
         if len(calls) > 1:
             error.attempts = tuple(attempt for own in sent for attempt in own.attempts)
             error.retries = sum(max(0, len(own.attempts) - 1) for own in sent)
@@ -469,7 +471,7 @@ def falls_back(error: RerankError) -> bool:
     if isinstance(error, StatusError):
         elsewhere = error.status_code in _FALLBACK_STATUSES or error.status_code >= 500
         return elsewhere or error.code == _NO_MODEL
-    return isinstance(error, TransportError | ResponseError)
+    return isinstance(error, TransportError | ResponseError | ScorerError)
 
 
 def _share(deadline: float | None, elapsed: float, left: int) -> float | None:

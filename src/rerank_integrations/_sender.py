@@ -15,13 +15,13 @@ from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from urllib.request import getproxies
 
 import httpx
 
 from rerank_integrations import _pool
-from rerank_integrations._http_result import BodyReader, response_in
+from rerank_integrations._http_result import BodyReader, redirect_target, response_in
 from rerank_integrations._options import check_given, is_client
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError
@@ -35,6 +35,7 @@ DEFAULT_TIMEOUTS: Mapping[str, float | None] = {
 }
 _LARGEST_WHOLE = 2**20  # bytes; a body up to here is one piece, which hooks can read
 _MAX_CACHED_HEADERS = 64
+_MAX_ROUTES = 256  # a redirect may name a new address each time
 _PORTS = {"http": 80, "https": 443}
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _NO_AUTH = httpx.Auth()  # saves httpx from making one for each request
@@ -83,9 +84,13 @@ class _Clients:
         if request.size <= _LARGEST_WHOLE:
             whole = b"".join(request.content)
         if self._given is not None:  # merges the headers, cookies and params of the client
+            query = urlsplit(request.url).query
+            has_both = query and getattr(self._given, "params", None)
             return self._given.build_request(
                 "POST",
                 request.url,
+                # httpx would put the params of the client in the place of those of the address
+                params=parse_qsl(query, keep_blank_values=True) if has_both else None,
                 headers={**request.headers.get_secret_value(), "content-length": str(request.size)},
                 content=body if whole is None else whole,
                 extensions=extensions,
@@ -121,6 +126,8 @@ class _Clients:
             with self._lock:
                 if origin not in self._made:
                     self._made[origin] = self._new_client(url)
+                if len(self._routes) >= _MAX_ROUTES:
+                    self._routes.clear()
                 parsed = httpx.URL(url)
                 host = parsed.netloc.decode("ascii")
                 route = self._routes[url] = _Route(parsed, host, self._made[origin])
@@ -140,7 +147,7 @@ class _Clients:
         return _pool.Client(transport=_pool.ConnectionPool(make), trust_env=False)
 
     def _send_options(self) -> dict[str, Any]:
-        # redirects are never followed: httpx would pass keys in headers of their own on
+        # not by httpx: it would pass keys in headers of their own on to another host
         options: dict[str, Any] = {"stream": True, "follow_redirects": False}
         return {**options, "auth": _NO_AUTH} if self._is_default else options
 
@@ -149,7 +156,15 @@ class Sender(_Clients):
     """Sends requests from any thread."""
 
     def send(self, request: HTTPRequest, phases: Any, ends: float | None) -> HTTPResponse:
-        """Post a request, and read its whole response before `ends`, in monotonic seconds."""
+        """Post a request, and read its whole response before `ends`, in monotonic seconds.
+
+        One redirect within the origin is followed, as a part of the same attempt.
+        """
+        response = self._post(request, phases, ends)
+        target = redirect_target(request.url, response)
+        return self._post(request._replace(url=target), phases, ends) if target else response
+
+    def _post(self, request: HTTPRequest, phases: Any, ends: float | None) -> HTTPResponse:
         extensions: dict[str, Any] = {"timeout": _pool.Timeouts(phases or self._timeouts(), ends)}
         if self._given is not None:  # its connection may serve a later call with a deadline
             extensions["trace"] = _pool.bound_stream
@@ -192,8 +207,18 @@ class AsyncSender(_Clients):
     is_async = True
 
     async def send(self, request: HTTPRequest, phases: Any) -> HTTPResponse:
-        """Post a request, and read its whole response; the caller sets the deadline."""
-        extensions = {"timeout": phases or self._timeouts()}
+        """Post a request, and read its whole response; the caller sets the deadline.
+
+        One redirect within the origin is followed, as a part of the same attempt.
+        """
+        response = await self._post(request, phases)
+        target = redirect_target(request.url, response)
+        return await self._post(request._replace(url=target), phases) if target else response
+
+    async def _post(self, request: HTTPRequest, phases: Any) -> HTTPResponse:
+        extensions: dict[str, Any] = {"timeout": phases or self._timeouts()}
+        if self._given is not None:
+            extensions["trace"] = _pool.watch_stream
         body = _pool.AsyncBody(request.content)
         response = None
         try:

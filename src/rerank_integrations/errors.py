@@ -7,6 +7,7 @@ RerankError
 ├── TransportError             no complete response
 │   └── RerankTimeoutError         in time
 ├── ResponseError              a 2xx response that cannot be trusted
+├── ScorerError                the scorer of `Local` failed; `__cause__` is its own error
 └── StatusError                the server returned an error status
     ├── BadRequestError            400, 422
     │   └── ImageError                 `code` is the vendor's image error type
@@ -25,7 +26,8 @@ RerankError
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class Attempt(NamedTuple):
@@ -41,12 +43,14 @@ class RerankError(Exception):
 
     `is_retryable` says whether the same call may succeed later. `attempts` lists the requests
     that were sent before the call failed, oldest first; empty when nothing was sent. `retries`
-    counts those that were sent again.
+    counts those that were sent again. `skipped` lists the indexes of documents that are blank or
+    were left out, as in a response.
     """
 
     is_retryable: bool = False
     attempts: tuple[Attempt, ...] = ()
     retries: int = 0
+    skipped: tuple[int, ...] = ()
 
 
 class ConfigurationError(RerankError, ValueError):
@@ -58,7 +62,13 @@ class InvalidRequestError(RerankError, ValueError):
 
 
 class UnsupportedDocumentError(InvalidRequestError):
-    """A document that this endpoint cannot take, or that is no document at all."""
+    """A document that cannot be sent, or that is none; `index` is its place in the list.
+
+    `index` is None where no single document is wrong, such as when none has a field of
+    `rank_fields`.
+    """
+
+    index: int | None = None
 
 
 class TransportError(RerankError):
@@ -85,7 +95,26 @@ class RerankTimeoutError(TransportError, TimeoutError):
 
 
 class ResponseError(RerankError):
-    """A 2xx response that cannot be trusted: not JSON, an error inside, a wrong index or score."""
+    """A 2xx response that cannot be trusted: not JSON, an error inside, a wrong index or score.
+
+    Attributes:
+        body: the body of the response, as in `StatusError`; None where none could be read.
+        headers: the headers of the response, as in `StatusError`.
+    """
+
+    def __init__(
+        self, message: str = "", *, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.body = body
+        self.headers = headers or {}
+
+
+class ScorerError(RerankError):
+    """The scorer of `Local` failed, or what it returned is not one finite number for each text.
+
+    `__cause__` is the scorer's own exception, with its traceback, where it raised one.
+    """
 
 
 class StatusError(RerankError):
@@ -96,6 +125,12 @@ class StatusError(RerankError):
         provider: the name of our provider, such as "openrouter".
         message: the server's error message, redacted and truncated.
         code: the vendor's own error code, as text, where there is one.
+        type: the kind of error that the body names beside the code, such as
+            `invalid_request_error`, where there is one.
+        param: the part of the request that the body names as wrong, where there is one.
+        body: the body of the response, parsed if it is JSON, else its text. Keys and image data
+            are removed, and long values shortened. None where none could be read.
+        headers: the headers of the response, with lower-case names and without cookies and keys.
         request_id: the vendor's id of this request, where there is one.
         retry_after: seconds to wait, from Retry-After or the like, if the server sent it.
         is_retryable: whether the same request may succeed later.
@@ -112,6 +147,10 @@ class StatusError(RerankError):
         request_id: str | None = None,
         retry_after: float | None = None,
         is_retryable: bool = False,
+        type: str | None = None,  # noqa: A002  # the name that servers use
+        param: str | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(text)
         self.status_code = status_code
@@ -121,6 +160,10 @@ class StatusError(RerankError):
         self.request_id = request_id
         self.retry_after = retry_after
         self.is_retryable = is_retryable
+        self.type = type
+        self.param = param
+        self.body = body
+        self.headers = headers or {}
 
 
 class BadRequestError(StatusError):

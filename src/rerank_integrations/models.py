@@ -34,7 +34,12 @@ else:
 
 USAGE_COUNTS = ("search_units", "total_tokens", "prompt_tokens", "completion_tokens", "cost")
 _BASE64 = ";base64,"
-_DATA_URI = re.compile(r"data:[^\s\"'<>]*;base64,[\w+/=-]*", re.IGNORECASE)
+# a data URI, found in steps that each read a text once: one pattern for all of it would read the
+# rest of the text again from every "data:"
+_WORD = re.compile(r"[^\s\"'<>]+")
+_DATA = re.compile("data:", re.IGNORECASE)
+_DATA_MARK = re.compile(_BASE64, re.IGNORECASE)
+_DATA_END = re.compile(r"[\w+/=-]*")
 _DEEPEST = 20  # levels of nested values that a trace shows
 _LARGEST_FILE = 256 * 2**20  # bytes; more than any image that can be sent, also made smaller
 _SHOWN = 60  # characters of a text or a URL that a repr shows
@@ -257,6 +262,10 @@ class RerankResponse(_JSON, Generic[T_co]):
         attempts: every request that was sent, and who was passed over; more than one means
             retries, fallbacks, or a list that was split.
         retries: how many of these repeated a request that had failed.
+        headers: the headers of the HTTP response, a mapping with lower-case names, without cookies
+            and keys. For a call that was split, a list with the mapping of each request.
+        raw: the parsed body of the response, without keys, with `keep_raw=True`; else None. For a
+            call that was split, a list with the body of each request, None for one that failed.
     """
 
     results: tuple[RerankResult[T_co], ...]
@@ -270,6 +279,9 @@ class RerankResponse(_JSON, Generic[T_co]):
     attempts: tuple[Attempt, ...] = ()
     missing: tuple[int, ...] = ()
     retries: int = 0
+    # of one request or of several: a union would have to be narrowed at each use
+    headers: Any = field(default_factory=dict, compare=False)
+    raw: Any = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("results", "skipped", "warnings", "attempts", "missing"):
@@ -372,7 +384,17 @@ def as_list(documents: object) -> Sequence[Any]:
             if single
             else f"documents must be a list of documents, not {type(documents).__name__}"
         )
+    if type(documents).__name__ == "DataFrame":  # its iteration gives the names of its columns
+        raise InvalidRequestError(
+            "documents must be a list of documents, not a DataFrame; pass a column, or "
+            "frame.to_dict('records') (pandas) or frame.to_dicts() (polars) and rank_fields"
+        )
     return tuple(documents)
+
+
+def replace_surrogates(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair that has no other half."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def without_image_data(value: Any, depth: int = 0) -> Any:
@@ -381,7 +403,7 @@ def without_image_data(value: Any, depth: int = 0) -> Any:
         return f"<{type(value).__name__}>"
     match value:
         case str():
-            return _DATA_URI.sub("<image data>", value) if _BASE64 in value.lower() else value
+            return _WORD.sub(_word_without_data, value) if _BASE64 in value.lower() else value
         case bytes() | bytearray() | memoryview():
             return f"<{len(value)} bytes>"
         case _ if is_picture(value):
@@ -396,6 +418,20 @@ def without_image_data(value: Any, depth: int = 0) -> Any:
             return without_image_data(value.model_dump(), depth + 1)
         case _:
             return value
+
+
+def _word_without_data(match: re.Match[str]) -> str:
+    """A word of a text, with a placeholder for the data URI in it."""
+    word = match[0]
+    start = _DATA.search(word)
+    mark = None
+    if start is not None:
+        for mark in _DATA_MARK.finditer(word, start.end()):  # noqa: B007  # the last one
+            pass
+    if start is None or mark is None:
+        return word
+    end = _DATA_END.match(word, mark.end())
+    return f"{word[: start.start()]}<image data>{word[end.end() if end else mark.end() :]}"
 
 
 def _check_images(images: object) -> None:
@@ -447,8 +483,7 @@ def _scalar_as_json(value: Any, images: Images) -> Any:
             return float(value) if math.isfinite(value) else None
         case str():
             text = without_image_data(value) if redacted else value
-            # a lone surrogate cannot be written as UTF-8
-            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            return replace_surrogates(text)  # a lone one cannot be written as UTF-8
         case bytes() | bytearray() | memoryview():
             return without_image_data(value) if redacted else bytes_to_data_uri(value)
         case _ if is_picture(value):

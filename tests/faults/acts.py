@@ -19,9 +19,9 @@ _CHUNKS = 1600  # 100 MB
 Headers = Mapping[str, str]
 
 
-def failing(status: int, headers: Headers | None = None) -> Reply:
+def failing(status: int, headers: Headers | None = None, says: str = "no luck") -> Reply:
     """Responds with an error status and an error body."""
-    return Reply({"error": {"message": "no luck"}}, status, headers or {})
+    return Reply({"error": {"message": says}}, status, headers or {})
 
 
 def asks_to_wait(delay: timedelta) -> Responds:

@@ -52,6 +52,8 @@ IMPATIENT: Any = {"options": {"timeout": httpx.Timeout(5.0, read=0.05)}}
 PERMANENT = {"x-portkey-gateway-exception": "true"}
 USED_UP = {"x-portkey-retry-attempt-count": "-1"}
 AFTER_1_S = {"Retry-After": "1"}
+ELSEWHERE = {"Location": "http://127.0.0.1:9/v1/rerank"}
+TOO_LARGE = "input is too large to process. increase the physical batch size"
 AFTER_200_MS = {"retry-after-ms": "200"}
 
 
@@ -142,7 +144,8 @@ STATUSES = group(
     case("529", failing(529), gets="OverloadedError"),
     case("529, once", failing(529), good, **ANSWERED_LATER),
     case("100 MB with status 500", floods(500)),
-    case("a redirect", failing(307, {"Location": "/"}), gets="StatusError", sent=1),
+    case("a redirect elsewhere", failing(307, ELSEWHERE), gets="StatusError", sent=1),
+    case("500, the input is too large to process", failing(500, says=TOO_LARGE), sent=1),
 )
 
 WAITING = group(
@@ -170,6 +173,10 @@ BODIES = group(
     case("204", says(head(204, {}))),
     case("200 with an HTML page", page(200)),
     case("200 with an error inside", Reply({"error": {"message": "no luck", "code": 502}})),
+    case("200 with a code and a message", Reply({"code": 20012, "message": "no", "data": None})),
+    case("a byte order mark", Reply(b"\xef\xbb\xbf" + BODY), **ANSWERED),
+    case("UTF-16", Reply(BODY.decode().encode("utf-16")), **ANSWERED),
+    case("half of a surrogate pair", Reply(BODY[:-1] + b', "x": "\\ud83d"}'), **ANSWERED),
     case("200 with an error and results", Reply({**GOOD, "error": {"message": "no luck"}})),
     case("half of the JSON", Reply(BODY[: len(BODY) // 2])),
     case("nested 100,000 deep", Reply(b'{"a":' * 100_000)),

@@ -28,6 +28,7 @@ _FRAMING = frozenset(
         *("content-length", "content-encoding", "transfer-encoding"),
     }
 )
+_QUERY = re.compile(r"[\x21-\x7e]*")  # what a request line can carry
 _SHORTEST_SUFFIX = 3  # letters of an argument that a longer name may end with
 _CODINGS = frozenset({"gzip", "deflate", "identity"})
 
@@ -108,7 +109,27 @@ def framing_problem(headers: Mapping[str, str]) -> str | None:
     return None
 
 
-def address_problem(value: object) -> str | None:
+class Address(str):
+    """An address whose repr hides a password and the values of a query."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(shown_address(self))
+
+
+def shown_address(address: str) -> str:
+    """The address without what may be secret: a user, a password, a query and a fragment."""
+    head, slashes, rest = address.partition("//")
+    for mark in "?#":
+        before, found, _ = rest.partition(mark)
+        rest = f"{before}?***" if found else rest
+    authority, slash, path = rest.partition("/")
+    _, at, host = authority.rpartition("@")
+    return f"{head}{slashes}{'***@' if at else ''}{host}{slash}{path}"
+
+
+def address_problem(value: object, *, query: bool = False) -> str | None:
     """Why the value is no usable http(s) address; it may hold a password, so none is repeated."""
     try:
         parts = urlsplit(str(value))
@@ -117,11 +138,11 @@ def address_problem(value: object) -> str | None:
         usable = False
     if not usable:
         return "must be an address with http:// or https:// and a host, such as https://host/v1"
-    if parts.username or parts.password or parts.query or parts.fragment:
-        return (
-            "must have no user, password, query or fragment; "
-            "keys go into api_key= or extra_headers="
-        )
+    if parts.username or parts.password or parts.fragment or (parts.query and not query):
+        unwanted = "user, password or fragment" if query else "user, password, query or fragment"
+        return f"must have no {unwanted}; keys go into api_key= or extra_headers="
+    if not _QUERY.fullmatch(parts.query):
+        return "has a query with characters that must be percent-encoded"
     return None
 
 
@@ -139,10 +160,11 @@ def is_open_http(address: str) -> bool:
 def normalised_base_url(given: str, default: str) -> str:
     """The address without a trailing `/` or `/rerank`; without a path it gets the default's."""
     parts = urlsplit(given)
-    origin = f"{parts.scheme}://{parts.netloc}"
+    path = parts.path.rstrip("/").removesuffix("/rerank").rstrip("/")
     if parts.path in ("", "/"):
-        return origin + urlsplit(default).path
-    return origin + parts.path.rstrip("/").removesuffix("/rerank").rstrip("/")
+        path = urlsplit(default).path
+    address = f"{parts.scheme}://{parts.netloc}{path}"
+    return Address(f"{address}?{parts.query}") if parts.query else address
 
 
 def json_problem(value: object) -> str | None:

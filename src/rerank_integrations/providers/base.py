@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from urllib.parse import parse_qsl
 
 from pydantic import SecretStr
 
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import (
+    Address,
     address_problem,
     bearer,
     header_problem,
@@ -23,6 +25,7 @@ from rerank_integrations.providers._validation import (
     refuse_unknown,
     secret,
     shown,
+    shown_address,
     type_problem,
 )
 
@@ -45,13 +48,21 @@ class HTTPResponse(NamedTuple):
         return f"<HTTPResponse {self.status_code}, {len(self.content)} bytes>"
 
 
+Handler: TypeAlias = Callable[[bytes], HTTPResponse | Awaitable[HTTPResponse]]
+"""Takes a request body; returns the response, or an awaitable of it.
+
+Under asyncio it is called in a worker thread, unless it is an `async def` function; an awaitable is
+awaited on the caller's event loop.
+"""
+
+
 class HTTPRequest(NamedTuple):
     """A POST, ready to be sent; the pieces of its body follow one another."""
 
     url: str
     headers: Secret[dict[str, str]]
     content: Sequence[bytes]
-    handler: Callable[[bytes], HTTPResponse] | None = None  # instead of the network
+    handler: Handler | None = None  # instead of the network
 
     @property
     def size(self) -> int:
@@ -59,7 +70,7 @@ class HTTPRequest(NamedTuple):
         return sum(map(len, self.content))
 
     def __repr__(self) -> str:  # a body may hold images
-        return f"<HTTPRequest to {self.url}, {self.size} bytes>"
+        return f"<HTTPRequest to {shown_address(self.url)}, {self.size} bytes>"
 
 
 class ErrorDetails(NamedTuple):
@@ -75,6 +86,7 @@ class ErrorDetails(NamedTuple):
     code: str | None
     retry_after: float | None
     is_retryable: bool
+    key_hint: str | None = None  # what to check, where it is not the provider's own key
 
     def __repr__(self) -> str:
         return f"<failure {self.status_code}>"
@@ -142,7 +154,7 @@ class Provider(metaclass=_CheckedArguments):
         return "the key"
 
     @property
-    def handler(self) -> Callable[[bytes], HTTPResponse] | None:
+    def handler(self) -> Handler | None:
         """Ranks a request body in this process; None for an endpoint on the network."""
         return None
 
@@ -189,14 +201,19 @@ class Provider(metaclass=_CheckedArguments):
         """A document with an image, and a text unless that is empty."""
         return {"text": text, "image": image} if text else {"image": image}
 
-    def document(self, fields: Mapping[str, str], text: str) -> Mapping[str, str]:
-        """A document for an endpoint that ranks fields; `text` is all of them as one text."""
+    def document(self, fields: Mapping[str, Any], text: str) -> Mapping[str, Any]:
+        """A document of JSON values for an endpoint that ranks fields; `text` has all of them."""
         del text
         return fields
 
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
         """The failure with what only this provider's documentation knows about it."""
         return failure
+
+    def served_by(self, headers: Mapping[str, str]) -> str | None:
+        """Who served the call, where the headers of the response say it and its body does not."""
+        del headers
+        return None
 
     def warnings(self, response: HTTPResponse) -> tuple[str, ...]:
         """What the caller should know although the call succeeded."""
@@ -211,7 +228,8 @@ class RemoteProvider(Provider):
     Args:
         api_key: the key; from the provider's environment variable when None.
         base_url: another address. Without a path it gets the vendor's prefix; with one it is
-            taken as it is; a trailing `/` or `/rerank` is cut.
+            taken as it is; a trailing `/` or `/rerank` is cut. A query such as
+            `?api-version=2024-05-01` is sent with every request, and its values are not shown.
         allow_http: whether the key and the documents may go unencrypted to another machine.
 
     Raises:
@@ -241,7 +259,7 @@ class RemoteProvider(Provider):
     def _found_base_url(self) -> str:
         env = _environment(self.base_url_env)
         given: Secret[str] = Secret(shown(self.base_url) or env or self.default_base_url)
-        problem = address_problem(given.get_secret_value())
+        problem = address_problem(given.get_secret_value(), query=True)
         if problem:
             raise ConfigurationError(f"base_url {problem}")
         if not self.allow_http and is_open_http(given.get_secret_value()):
@@ -263,7 +281,15 @@ class RemoteProvider(Provider):
     @property
     def url(self) -> str:
         """The address that every request is posted to."""
-        return f"{self.base_url}/rerank"
+        path, mark, query = (self.base_url or "").partition("?")
+        return Address(f"{path}/rerank{mark}{query}")
+
+    def secrets(self) -> list[str]:
+        """The keys, and the values in the query of the address."""
+        query = (self.base_url or "").partition("?")[2]
+        values = [value for _, value in parse_qsl(query)]
+        written = [pair.partition("=")[2] for pair in query.split("&")]
+        return super().secrets() + values + written
 
     def headers(self) -> dict[str, str]:
         """The key as a bearer token."""

@@ -1,0 +1,105 @@
+"""Servers that respond before they have read the whole request."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import httpx
+import pytest
+
+from calls import TEXTS, Calls, client_of
+from cases import cases
+from loopback import Act, Peer, Reply, Server, echoes, running
+from rerank_integrations import (
+    AuthenticationError,
+    PayloadTooLargeError,
+    RerankTimeoutError,
+    StatusError,
+)
+
+LARGE = ["x" * 8_000_000, "y"]
+READ = 500_000  # bytes of a request that the server reads before it responds
+
+
+def responds_early(then: str, *replies: Reply | bytes) -> Act:
+    """Reads a part of the request, responds, and closes, stops reading, or reads the rest."""
+
+    def play(peer: Peer) -> None:
+        peer.skip(READ)
+        for reply in replies:
+            peer.say(reply if isinstance(reply, bytes) else reply.whole)
+        if then == "stays":
+            peer.pause()
+        if then == "half-closes":
+            peer.end_writing()
+            peer.pause()
+        peer.close()
+
+    return Act(play, f"early, then {then}", before_reading=True)
+
+
+def refused(call: Calls, server: Server, library: Any, **options: Any) -> Any:
+    """The error of a call with a large request."""
+    timeout = httpx.Timeout(10, write=0.2)
+    if library is None:
+        with client_of(server, timeout=timeout, **options) as client:
+            with pytest.raises(Exception, match=r"413|401|timed out") as caught:
+                call(client, documents=LARGE)
+            call.close(client)
+        return caught.value
+    with call.http_client(library) as theirs:
+        client = client_of(server, timeout=timeout, **{call.argument: theirs}, **options)
+        with pytest.raises(StatusError) as caught:
+            call(client, documents=LARGE)
+    return caught.value
+
+
+@cases("then", ["closes", "half-closes", "stays"])
+@cases(("status", "kind"), [(413, PayloadTooLargeError), (401, AuthenticationError)])
+@cases("library", [None, httpx])
+def test_an_early_status_is_raised(
+    call: Calls, then: str, status: int, kind: type[StatusError], library: Any
+) -> None:
+    """A status that comes before the body was read is raised, after one upload."""
+    act = responds_early(then, Reply({"message": "early"}, status))
+    with running(act, small_buffer=True) as server:
+        error = refused(call, server, library)
+        assert server.begun == 1
+    assert type(error) is kind
+    assert error.message == "early"
+    assert len(error.attempts) == 1
+
+
+def test_an_early_status_over_tls(call: Calls, context: ssl.SSLContext) -> None:
+    """The same over TLS, also after other calls on the connection."""
+    act = responds_early("stays", Reply({"message": "early"}, 413))
+    with running(echoes, context=context, small_buffer=True) as server:
+        with client_of(server.url, timeout=httpx.Timeout(10, write=0.2)) as client:
+            call(client, documents=TEXTS)
+            server.plays(act)
+            with pytest.raises(PayloadTooLargeError):
+                call(client, documents=LARGE)
+            call.close(client)
+        assert server.begun == 2
+
+
+def test_what_comes_early_and_refuses_nothing(call: Calls) -> None:
+    """An interim response ends no upload, and without a response the write times out."""
+    interim = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    with running(responds_early("stays", interim), small_buffer=True) as server:
+        error = refused(call, server, None, max_retries=0)
+    assert isinstance(error, RerankTimeoutError)
+    assert error.phase == "write"
+    reads_on = Act(_reads_on, before_reading=True)
+    with running(reads_on, small_buffer=True) as server:
+        with client_of(server) as client:
+            response = call(client, documents=[*LARGE, "z"])
+            call.close(client)
+        assert len(response) == 3
+        assert server.begun == 1
+
+
+def _reads_on(peer: Peer) -> None:
+    peer.say(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+    peer.say(echoes(peer.read()))
