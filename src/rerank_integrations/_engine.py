@@ -349,7 +349,7 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
     availability = send.availability
     limiter = send.limiter if any(send.rate_limit) else None
     room = _room(send, clock)
-    known, blocked = availability.wait(0, room)
+    known, blocked = availability.wait(0, room) if availability else (0, 0.0)
     # it was found to fit when less time had passed
     delay = max(blocked, send.delay if room is None else min(send.delay, max(room, 0.0)))
     _check_delay(send, clock, delay)
@@ -359,11 +359,13 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
     if delay:
         yield delay
     while True:
-        known, blocked = availability.wait(known, _room(send, clock))
-        if blocked:  # another request was told so meanwhile
-            _check_delay(send, clock, blocked)
-            yield blocked
-            continue
+        availability = availability or send.availability
+        if availability is not None:
+            known, blocked = availability.wait(known, _room(send, clock))
+            if blocked:  # another request was told so meanwhile
+                _check_delay(send, clock, blocked)
+                yield blocked
+                continue
         _check_time(send, clock)
         if limiter is None:
             return
@@ -383,9 +385,10 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
             raise
         finally:
             clock.waited += time.monotonic() - before
-        if not availability.wait(known, 0.0)[1]:
+        availability = availability or send.availability
+        if availability is None or not availability.wait(known, 0.0)[1]:
             return
-        limiter.cancel(slot)
+        limiter.cancel(slot)  # others may have it while this request waits
 
 
 def _room(send: Send, clock: _CallClock) -> float | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import random
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from rerank_integrations._options import Options
@@ -82,14 +83,13 @@ class Send(NamedTuple):
     What comes back is an `Outcome`. `timeouts` are those of the connect, write, read and pool
     phase, None for the HTTP client's own; `deadline` is the seconds from the beginning of the call
     to its end, None for no end. If the request cannot be sent before that, nothing is sent and a
-    `RerankTimeoutError` is thrown in. `key` is that of the endpoint's `Availability`. Whoever
-    sends the request notes it in `sent`.
+    `RerankTimeoutError` is thrown in. Whoever sends the request notes it in `sent`.
     """
 
     delay: float
     request: HTTPRequest
     transport: Transport
-    key: bytes
+    options: Options
     sent: Sent
     timeouts: dict[str, float | None] | None
     deadline: float | None
@@ -103,9 +103,9 @@ class Send(NamedTuple):
         return self.transport.limiter(self.request.url)
 
     @property
-    def availability(self) -> Availability:
-        """Whether the endpoint serves this key and model."""
-        return self.transport.availability(self.key)
+    def availability(self) -> Availability | None:
+        """Whether the endpoint serves this key and model; None where no endpoint said anything."""
+        return _availability(self.transport, self.options)
 
     @property
     def least_time(self) -> float:
@@ -203,7 +203,7 @@ def _chunk_call(
         0.0,
         chunk.request(),
         transport,
-        availability_key(options),
+        options,
         sent,
         options.timeouts(),
         ends,
@@ -229,7 +229,8 @@ def _chunk_call(
                 least, delay = _delays(error, jitter())
                 asked = getattr(error, "retry_after", None)
                 if asked and _is_shared(error):
-                    send.availability.block_for(min(asked, MAX_RETRY_AFTER))
+                    state = transport.availability(_availability_key(options))
+                    state.block_for(min(asked, MAX_RETRY_AFTER))
                 used_up = len(attempts) > options.max_retries
                 room = None if ends is None else ends - outcome.elapsed - send.least_time
                 too_late_then = room is not None and least >= room
@@ -313,23 +314,38 @@ def _is_shared(error: RerankError) -> bool:
     return isinstance(error, StatusError) and error.status_code in _SHARED_WAIT
 
 
-def availability_key(options: Options) -> bytes:
+def _availability(transport: Transport, options: Options) -> Availability | None:
+    """What the endpoint said to this caller; None where no endpoint has said anything yet."""
+    if not transport.has_availabilities:
+        return None  # as in most clients; the key takes longer than all else here
+    return transport.availability(_availability_key(options))
+
+
+def _availability_key(options: Options) -> bytes:
     """The key of what an endpoint said to the caller that these options name, for their model."""
-    headers = Secret(options.provider.headers() | options.extra_headers.get_secret_value())
     return key_of(
         options.provider.url,
         options.model,
         Secret(
             [
-                options.provider.secrets(),
-                *sorted(
-                    (name.lower(), value)
-                    for name, value in headers.get_secret_value().items()
-                    if _IDENTIFYING.search(name.lower())
-                ),
+                *_identifying(Secret(options.provider.headers())),
+                *_identifying(options.extra_headers),
             ]
         ),
     )
+
+
+def _identifying(headers: Secret[dict[str, str]]) -> Iterator[tuple[str, str]]:
+    return (
+        (name.lower(), value)
+        for name, value in sorted(headers.get_secret_value().items())
+        if _identifies(name)
+    )
+
+
+@lru_cache(256)
+def _identifies(header: str) -> bool:
+    return bool(_IDENTIFYING.search(header.lower()))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -346,9 +362,20 @@ class Candidate:
     transport: Transport
     plan: Callable[[], RequestPlan]
 
-    def availability(self) -> Availability:
-        """Whether its endpoint serves its key and model; with the circuit breaker."""
-        return self.transport.availability(availability_key(self.options))
+    def availability(self) -> Availability | None:
+        """Whether its endpoint serves its key and model; None where no endpoint said anything."""
+        return _availability(self.transport, self.options)
+
+    def record(self, *, failed: bool) -> None:
+        """Tell the circuit breaker of the endpoint, key and model."""
+        state = self.availability()
+        if failed:
+            state = state or self.transport.availability(_availability_key(self.options))
+            state.record_failure()
+            if state.is_open():
+                log.debug("%s: the circuit breaker is open", self.options.provider.name)
+        elif state is not None:
+            state.record_success()
 
 
 class _Progress:
@@ -383,9 +410,11 @@ def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
         RerankError: that of the first that was tried, with the attempts of all.
     """
     progress = _Progress()
-    out = [one for one in candidates if one.availability().is_open()]
+    states = [one.availability() for one in candidates]
+    out = [one for one, its in zip(candidates, states, strict=True) if its and its.is_open()]
     for one in candidates if len(out) < len(candidates) else ():
-        if one in out or one.availability().blocks_call():
+        state = one.availability()
+        if one in out or (state is not None and state.blocks_call()):
             progress.skip(one, "it has failed several times in a row")
             continue
         left = sum(other not in out for other in candidates[candidates.index(one) :])
@@ -423,7 +452,7 @@ def _try(
             raise
         log.debug("%s failed with %s", one.options.provider.name, type(error).__name__)
         return None
-    one.availability().record_success()
+    one.record(failed=False)
     return replace(
         response,
         attempts=progress.attempts + response.attempts,
@@ -436,11 +465,9 @@ def _record_error(one: Candidate, error: RerankError) -> None:
     if not error.attempts or getattr(error, "phase", None) == "wait":
         return  # nothing was sent: the caller's own rate limit or deadline
     if isinstance(error, TransportError | ServerError | RateLimitError):
-        one.availability().record_failure()
-        if one.availability().is_open():
-            log.debug("%s: the circuit breaker is open", one.options.provider.name)
+        one.record(failed=True)
     elif isinstance(error, StatusError):
-        one.availability().record_success()
+        one.record(failed=False)
 
 
 def _without_threshold(

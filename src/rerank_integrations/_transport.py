@@ -52,6 +52,11 @@ class Transport:
         """What an endpoint said to one key and model; the key is made by `key_of`."""
         return self._availabilities[key]
 
+    @property
+    def has_availabilities(self) -> bool:
+        """Whether any endpoint has failed, or has asked to wait."""
+        return len(self._availabilities) > 0
+
     def clone(self) -> Transport:
         """The same clients and factories, with connections of its own."""
         return Transport(self.http_client, self.async_http_client)
