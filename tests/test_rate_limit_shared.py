@@ -76,12 +76,26 @@ def test_documents_a_minute_are_shared(clock: Clock, server: Server, way: Any) -
 
 
 def test_every_request_of_a_split_call_counts(call: Calls, clock: Clock, server: Server) -> None:
-    """The requests of one call keep to the pace as those of several do."""
+    """The requests of one call keep to the pace as those of several do.
+
+    A call whose last slot comes after its deadline sends none of them.
+    """
     clock.is_frozen = True
     options = PACED | {"requests_per_minute": 2, "max_documents_per_request": 1}
     with client_of(server, **options) as client:
         assert len(call(client, "q", list("abcdef"))) == 6
-    assert sorted(clock.slept) == [60.0] * 2 + [120.0] * 2
+        assert sorted(clock.slept) == [60.0] * 2 + [120.0] * 2
+        clock.now += 200
+        server.received.clear()
+        with pytest.raises(
+            RerankTimeoutError, match=r"5 requests of the call in 120\.0 s"
+        ) as caught:
+            call(client, "q", list("abcde"), deadline=60.0)
+        assert (server.received, caught.value.attempts) == ([], ())  # none is sent in vain
+        assert len(call(client, "q", list("abcd"), deadline=60.0)) == 4
+        clock.now += 200
+        response = call(client, "q", list("abcde"), deadline=60.0, on_partial="keep")
+        assert len(response.missing) == 1
 
 
 def test_every_retry_counts(call: Calls, clock: Clock, server: Server) -> None:

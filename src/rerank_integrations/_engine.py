@@ -14,7 +14,7 @@ from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
 from rerank_integrations._http_result import Limits, rerank_error
-from rerank_integrations._rate_limit import ROUNDING
+from rerank_integrations._rate_limit import ROUNDING, RateLimit
 from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, Send, log
 from rerank_integrations.errors import RerankError, RerankTimeoutError, ScorerError
 from rerank_integrations.models import RerankResponse
@@ -248,6 +248,7 @@ def _sleep(seconds: float, stop: _Stop | None) -> None:
 
 def _gather_sync(gather: Gather, clock: _CallClock) -> list[RerankResponse | RerankError]:
     """The results of several generators, each run in a thread."""
+    _check_slots(gather, clock)
     stop = _Stop()
     futures: list[Future[RerankResponse]] = [Future() for _ in gather.calls]
     waiting = deque(zip(gather.calls, futures, strict=True))
@@ -309,6 +310,7 @@ def _result_or_error(future: Future[RerankResponse]) -> RerankResponse | RerankE
 
 async def _gather_async(gather: Gather, clock: _CallClock) -> list[RerankResponse | RerankError]:
     """The results of several generators, each run in a task."""
+    _check_slots(gather, clock)
     waiting = deque(enumerate(gather.calls))
     results: list[Any] = [None] * len(gather.calls)
     clocks = [clock.copy() for _ in range(min(gather.at_once, len(gather.calls)))]
@@ -355,7 +357,7 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
     _check_delay(send, clock, delay)
     if limiter is not None:
         free = limiter.seconds_until_free(send.rate_limit, send.documents, delay)
-        _check_slot(send, clock, free - delay)
+        _check_slot(send.rate_limit, send.deadline, clock, free - delay)
     if delay:
         yield delay
     while True:
@@ -369,11 +371,11 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
         _check_time(send, clock)
         if limiter is None:
             return
-        longest = _longest_wait(send, clock)
+        longest = _longest_wait(send.deadline, clock)
         slot = limiter.reserve(send.rate_limit, send.documents, longest)
         if slot is None:
             free = limiter.seconds_until_free(send.rate_limit, send.documents)
-            _check_slot(send, clock, free)
+            _check_slot(send.rate_limit, send.deadline, clock, free)
             continue
         if not slot:
             return
@@ -396,9 +398,9 @@ def _room(send: Send, clock: _CallClock) -> float | None:
     return None if send.deadline is None else send.deadline - clock() - send.least_time
 
 
-def _longest_wait(send: Send, clock: _CallClock) -> float | None:
+def _longest_wait(deadline: float | None, clock: _CallClock) -> float | None:
     """The seconds that a call may wait for slots: as many as the deadline, in addition to it."""
-    return None if send.deadline is None else max(0.0, send.deadline - clock.waited)
+    return None if deadline is None else max(0.0, deadline - clock.waited)
 
 
 def _check_time(send: Send, clock: _CallClock) -> None:
@@ -420,16 +422,26 @@ def _check_delay(send: Send, clock: _CallClock, delay: float) -> None:
         )
 
 
-def _check_slot(send: Send, clock: _CallClock, seconds: float) -> None:
-    """Raise RerankTimeoutError if the call may not wait so long for a slot."""
-    longest = _longest_wait(send, clock)
+def _check_slot(
+    limit: RateLimit, deadline: float | None, clock: _CallClock, seconds: float, count: int = 1
+) -> None:
+    """Raise RerankTimeoutError if the call may not wait so long for the last of its slots."""
+    longest = _longest_wait(deadline, clock)
     if longest is not None and seconds > longest + ROUNDING:
+        which = "its next slot" if count == 1 else f"slots for the {count} requests of the call"
+        fewer = "make fewer calls at once" if count == 1 else "pass fewer documents"
         raise RerankTimeoutError(
-            f"the rate limit ({send.rate_limit}) has its next slot in {seconds:.1f} s, and the "
-            f"deadline lets the call wait {longest:.1f} s for it; raise deadline=, raise the "
-            "limit, or make fewer calls at once",
+            f"the rate limit ({limit}) has {which} in {seconds:.1f} s, and the deadline lets the "
+            f"call wait {longest:.1f} s for it; raise deadline=, raise the limit, or {fewer}",
             phase="wait",
         )
+
+
+def _check_slots(gather: Gather, clock: _CallClock) -> None:
+    """Raise RerankTimeoutError if not all requests of a split call have a slot in time."""
+    if any(gather.rate_limit) and not gather.keep_errors:
+        seconds = gather.limiter.seconds_until_last(gather.rate_limit, gather.documents)
+        _check_slot(gather.rate_limit, gather.deadline, clock, seconds, len(gather.calls))
 
 
 def _time_left(send: Send, clock: _CallClock) -> float | None:

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Generic, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
@@ -83,6 +83,15 @@ class RateLimiter:
             now = self._clock()
             return self._free(now, now + after, limit, documents) - now
 
+    def seconds_until_last(self, limit: RateLimit, documents: Iterable[int]) -> float:
+        """Seconds until the last of several requests, with so many documents each, has a slot."""
+        with self._lock:
+            now = self._clock()
+            taken = [self._take(self._free(now, now, limit, n), now, limit, n) for n in documents]
+            for one in reversed(taken):
+                self._drop(one)
+            return max(taken, default=0.0)
+
     def reserve(
         self, limit: RateLimit, documents: int, latest: float | None = None
     ) -> Reservation | None:
@@ -95,19 +104,25 @@ class RateLimiter:
             at = self._free(now, now, limit, documents)
             if latest is not None and at - now > latest + ROUNDING:
                 return None
-            reservation = Reservation(at - now)
-            reservation.at = at
-            reservation.requests = 0 if limit.requests is None else 1
-            reservation.documents = 0 if limit.documents is None else documents
-            self._requests.take(at, reservation.requests)
-            self._documents.take(at, reservation.documents)
-            return reservation
+            return self._take(at, now, limit, documents)
 
     def cancel(self, reservation: Reservation) -> None:
         """Give a slot back: its request will not be sent."""
         with self._lock:
-            self._requests.drop(reservation.at, reservation.requests)
-            self._documents.drop(reservation.at, reservation.documents)
+            self._drop(reservation)
+
+    def _take(self, at: float, now: float, limit: RateLimit, documents: int) -> Reservation:
+        reservation = Reservation(at - now)
+        reservation.at = at
+        reservation.requests = 0 if limit.requests is None else 1
+        reservation.documents = 0 if limit.documents is None else documents
+        self._requests.take(at, reservation.requests)
+        self._documents.take(at, reservation.documents)
+        return reservation
+
+    def _drop(self, reservation: Reservation) -> None:
+        self._requests.drop(reservation.at, reservation.requests)
+        self._documents.drop(reservation.at, reservation.documents)
 
     def _free(self, now: float, at: float, limit: RateLimit, documents: int) -> float:
         at = self._requests.free(now, at, 1, limit.requests)

@@ -133,12 +133,17 @@ class Gather(NamedTuple):
     """Run several generators, so many at once; what comes back lists their results, in order.
 
     The first error of any is thrown in, and those that have not begun are left; with
-    `keep_errors` the errors are in the list.
+    `keep_errors` the errors are in the list. Without it, nothing is run if the requests, with
+    so many `documents` each, do not all have a slot of the rate limit in time.
     """
 
     calls: Sequence[ChunkCall]
     at_once: int
     keep_errors: bool
+    documents: Sequence[int]
+    rate_limit: RateLimit
+    limiter: RateLimiter
+    deadline: float | None
 
 
 Call: TypeAlias = Generator[Send | Gather, Any, RerankResponse]
@@ -174,7 +179,15 @@ def rerank_call(
                 len(calls),
                 options.max_concurrency,
             )
-            outcomes = yield Gather(calls, options.max_concurrency, options.on_partial == "keep")
+            outcomes = yield Gather(
+                calls,
+                options.max_concurrency,
+                options.on_partial == "keep",
+                [len(chunk.sent) for chunk in plan.chunks],
+                options.rate_limit(),
+                transport.limiter(options.provider.url),
+                ends,
+            )
         elif calls:
             outcomes = [(yield from calls[0])]
         return merge_responses(plan, outcomes)

@@ -65,7 +65,8 @@ class RerankClient:
         timeout: seconds for each phase of a request, or an `httpx.Timeout`; None waits for ever.
             By default 5 s to connect and 30 s for the rest, or what your `http_client` has.
         deadline: seconds for the whole call, retries and waits included, 60 by default; None
-            for no limit.
+            for no limit. The wait for a slot of `requests_per_minute` or `documents_per_minute`
+            is not counted, and is at most as long.
         max_retries: how often a request is retried after a transient failure, 2 by
             default. A request whose response was lost may be billed again.
         retry_on_timeout: whether a request that timed out while its response was awaited is sent
