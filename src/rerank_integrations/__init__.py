@@ -45,7 +45,7 @@ __getattr__, __dir__, __all__ = lazy_attributes(
             RerankError RerankTimeoutError ResponseError ScorerError ServerError
             ServiceUnavailableError StatusError TransportError UnsupportedDocumentError
         """,
-        "_options": "NOT_GIVEN NotGiven",
+        "_options": "NOT_GIVEN NotGiven Retry",
         "models": "DocumentInput RerankDocument RerankResponse RerankResult Usage",
         "providers.base": "Provider RemoteProvider",
         "providers.jina": "Jina",

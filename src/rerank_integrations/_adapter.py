@@ -32,6 +32,7 @@ from rerank_integrations._options import (
     OnPartial,
     Options,
     PhasedTimeout,
+    Retry,
     Timeout,
     checked_arguments,
     given,
@@ -65,6 +66,7 @@ __all__ = [
     "OnInvalidDocument",
     "OnPartial",
     "Provider",
+    "Retry",
     "Timeout",
     "UnusableImage",
     "checked_arguments",
@@ -160,6 +162,7 @@ class Adapter(BaseModel):
     deadline: float | None = None
     max_retries: int | None = Field(default=None, strict=True)
     retry_on_timeout: bool | None = Field(default=None, strict=True)
+    retry: Retry | None = None
     extra_headers: SkipJsonSchema[Any] = Field(default=None, exclude=True, repr=False)
     extra_body: Mapping[str, Any] | None = None
     on_image: OnImage | None = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
-from rerank_integrations._options import Options
+from rerank_integrations._options import Options, Retry
 from rerank_integrations._rate_limit import (
     Availability,
     RateLimit,
@@ -44,8 +44,6 @@ from rerank_integrations.errors import (
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers.base import HTTPRequest, HTTPResponse
 
-FIRST_DELAY = 0.5  # seconds; doubles with each retry
-MAX_DELAY = 8.0
 MAX_RETRY_AFTER = 60.0  # seconds; a server that asks for more is not waited for
 # the least time in which a request can connect and read a response: seconds, or this part of a
 # short deadline. With less time left, nothing is sent.
@@ -209,6 +207,7 @@ def _chunk_call(
     sent: Sent,
 ) -> ChunkCall:
     options = chunk.options
+    policy = options.retry_policy()
     attempts: tuple[Attempt, ...] = ()
     last: RerankError | None = None
     outcome: Outcome | None
@@ -222,7 +221,7 @@ def _chunk_call(
         ends,
         options.rate_limit(),
         len(chunk.sent),
-        options.retry_on_timeout,
+        policy.on_timeout,
     )
     try:
         while True:
@@ -239,23 +238,26 @@ def _chunk_call(
                 attempts += (_attempt(options, f"{type(error).__name__}: {error}"),)
                 last, error.attempts, sent.attempts = error, attempts, attempts
                 error.retries = len(attempts) - 1
-                least, delay = _delays(error, jitter())
+                least, delay = _delays(policy, error, jitter())
                 asked = getattr(error, "retry_after", None)
                 if asked and _is_shared(error):
                     state = transport.availability(_availability_key(options))
                     state.block_for(min(asked, MAX_RETRY_AFTER))
-                used_up = len(attempts) > options.max_retries
+                ready = outcome.elapsed + least
+                used_up = len(attempts) > policy.max_retries or (
+                    policy.max_elapsed is not None and ready > policy.max_elapsed
+                )
                 room = None if ends is None else ends - outcome.elapsed - send.least_time
                 too_late_then = room is not None and least >= room
                 too_long = least > MAX_RETRY_AFTER
-                if used_up or too_late_then or too_long or not error.is_retryable:
+                if used_up or too_late_then or too_long or not policy.allows(error):
                     raise
                 delay = delay if room is None else min(delay, room)
                 log.debug(
                     "%s: retry %d of %d in %.2f s, after %s",
                     options.provider.name,
                     len(attempts),
-                    options.max_retries,
+                    policy.max_retries,
                     delay,
                     type(error).__name__,
                 )
@@ -309,14 +311,13 @@ def _attempt(options: Options, error: str | None = None) -> Attempt:
     return Attempt(options.provider.name, options.model, error)
 
 
-def _delays(error: RerankError, jitter: float) -> tuple[float, float]:
+def _delays(policy: Retry, error: RerankError, jitter: float) -> tuple[float, float]:
     """The least seconds before a retry, and those to wait if the deadline allows it.
 
     Exponential backoff with jitter, and never less than the server asked for. Others may have been
     told the same, so jitter is added to that too; for a shared wait the `Availability` does it.
     """
-    doublings = min(len(error.attempts) - 1, 10)
-    backoff = min(FIRST_DELAY * 2.0**doublings, MAX_DELAY) * (0.5 + jitter / 2)
+    backoff = policy.delay(len(error.attempts), jitter)
     asked = (error.retry_after or 0.0) if isinstance(error, StatusError) else 0.0
     added = 0.0 if not asked or _is_shared(error) else spread(asked, jitter)
     return max(backoff, asked), max(backoff, asked + added)

@@ -22,6 +22,7 @@ from rerank_integrations._adapter import (
     OnInvalidDocument,
     OnPartial,
     Provider,
+    Retry,
     Timeout,
     checked_arguments,
     declared_init,
@@ -184,6 +185,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -222,6 +224,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -317,6 +320,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -363,6 +367,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -428,7 +433,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             return self.to_json_not_implemented()
         written = super().to_json()
         if written["type"] == "constructor":  # what was not set is left to the client
-            plain = {**written["kwargs"], **self.model_dump(include={"timeout"})}
+            plain = {**written["kwargs"], **self.model_dump(include={"timeout", "retry"})}
             excluded = {"client", "provider", "extra_headers", "document_to_input"}
             given = self.model_fields_set - excluded
             written["kwargs"] = {name: plain.get(name) for name in sorted(given)}
