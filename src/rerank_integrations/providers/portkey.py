@@ -23,7 +23,7 @@ _SECRET_NAME = re.compile("key|token|secret|auth|password|credential", re.IGNORE
 _REFUSED = frozenset({401, 403})
 _BAD_GATEWAY_KEY = "03"  # the gateway's own code
 # how the gateway begins a message of the host
-_FROM_HOST = re.compile(r"[a-z][a-z0-9-]* error: ")
+_FROM_HOST = re.compile(r"[a-z][a-z0-9-]{0,63} error: ")
 # hosts that authorise with several headers of their own, which come in extra_headers
 _OWN_CREDENTIALS = ("bedrock", "vertex-ai", "azure-ai")
 
