@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
+import signal
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -406,6 +409,82 @@ def test_an_exception_of_a_hook(
     assert functions[-1] in ("users_hook", "users_async_hook")
     assert [part for part in visible(error) if KEY in part] == []
     assert not {name.partition(".")[0] for name in modules(cause)} & LIBRARIES
+
+
+class ReadTimeout(Exception):  # noqa: N818  # the name of an error of httpx
+    """Of a worker that ends a job, and not of an HTTP client."""
+
+
+@cases("kind", [UsersError, ReadTimeout])
+@cases("options", [{}, {"fallbacks": ["local:bm25"]}, {"max_documents_per_request": 1}])
+@cases("library", [None, httpx])
+def test_an_exception_from_outside_passes_through(
+    options: dict[str, Any], library: Any, kind: type[Exception]
+) -> None:
+    """What a signal handler raises while a response is awaited is raised as it is, at once."""
+    call = SyncCalls()
+    main = threading.main_thread().ident or 0
+    once = iter([lambda: signal.pthread_kill(main, signal.SIGUSR1)])
+    ended = threading.Event()
+
+    def ends_the_job(_: Any, __: Any) -> None:
+        raise kind
+
+    def interrupts(_: Received) -> bytes:
+        next(once, lambda: None)()
+        ended.wait(10)
+        return b""
+
+    before = signal.signal(signal.SIGUSR1, ends_the_job)
+    try:
+        with running(interrupts) as server, users(call, library) as argument:
+            client = client_of(server, **options, **argument)
+            with client, pytest.raises(kind) as caught:
+                call(client)
+            ended.set()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert [part for part in visible(caught.value) if KEY in part] == []
+
+
+@cases(
+    "raised",
+    [
+        httpx.ConnectError("the-key"),
+        httpx2.ReadError("the-key"),
+        OSError(5, "the-key", "the-key"),
+        ssl.SSLError(1, "the-key"),
+        TimeoutError("the-key"),
+    ],
+)
+def test_errors_of_a_users_transport_are_ours(call: Calls, raised: Exception) -> None:
+    """What a user's own transport raises of an HTTP client or the system is translated.
+
+    No key is in it, nor in what it came from: its cause, and what was handled meanwhile.
+    """
+
+    def fail() -> None:
+        error = copy.copy(raised)
+        error.__cause__ = RuntimeError(" " * 980 + "the-key")
+        error.__context__ = KeyError("the-key, and more")
+        error.__context__.__context__ = ValueError("before: the-key")
+        raise error
+
+    class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+        def handle_request(self, request: httpx.Request) -> Any:
+            fail()
+
+        async def handle_async_request(self, request: httpx.Request) -> Any:
+            fail()
+
+    with call.http_client(httpx, transport=Transport()) as theirs:
+        client = client_of("https://host", max_retries=0, **{call.argument: theirs})
+        error = failed(call, client)
+    assert type(error.__cause__) is type(raised)
+    assert isinstance(error, RerankTimeoutError) is isinstance(raised, TimeoutError)
+    found = links(error)
+    assert len(found) == 5
+    assert [f"{one!r} {one} {one.args}" for one in found if KEY in f"{one!r}{one}{one.args}"] == []
 
 
 # no key

@@ -14,6 +14,7 @@ from loopback import Act, Peer, Received, Reply, Responds, head
 
 _TICK = 0.005  # seconds between the pieces of a trickle
 _CHUNK = b" " * 2**16
+_EARLY = 2**18  # bytes of a large request
 _CHUNKS = 1600  # 100 MB
 
 Headers = Mapping[str, str]
@@ -62,6 +63,17 @@ def interrupts(content: bytes) -> Act:
     def play(peer: Peer) -> None:
         peer.say(content)
         peer.close()
+
+    return Act(play, before_reading=True)
+
+
+def refuses_early(reply: Reply) -> Act:
+    """Responds when a part of the request was read, and reads no more."""
+
+    def play(peer: Peer) -> None:
+        peer.skip(_EARLY)
+        peer.say(reply.whole)
+        peer.pause()
 
     return Act(play, before_reading=True)
 
