@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -101,13 +102,14 @@ def use_clock(patch: pytest.MonkeyPatch, clock: Clock) -> None:
 
 
 def sleepless(patch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that clients would have slept, which they do not."""
+    """The seconds that clients would have slept, which they do not, without the jitter."""
     slept: list[float] = []
 
     async def asleep(seconds: float) -> None:
         slept.append(seconds)
 
     override(patch, sleep=slept.append, async_sleep=asleep)
+    patch.setattr(Availability.__init__, "__defaults__", (time.monotonic, lambda: 0.0))
     return slept
 
 

@@ -417,7 +417,8 @@ def _check_delay(send: Send, clock: _CallClock, delay: float) -> None:
     if delay and left is not None and delay > left - send.least_time:
         raise RerankTimeoutError(
             f"the provider asked to wait (Retry-After): the request may be sent in {delay:.1f} s, "
-            f"and the deadline leaves {max(left, 0.0):.1f} s; raise deadline=, or call again later",
+            f"and the deadline leaves {max(left, 0.0):.1f} s for that and the response; raise "
+            "deadline=, or call again later",
             phase="wait",
         )
 
