@@ -15,17 +15,26 @@ from loopback import Reply, Server, ranking
 from rerank_integrations import ResponseError, StatusError
 from support import KEY, PIXELS, failed, http_response, openrouter, parsed, part
 
-SAID = {"X-RateLimit-Remaining": "7", "X-Echo": "Bearer the-key", "Set-Cookie": "session=abc"}
+SAID = {
+    "X-RateLimit-Remaining": "7",
+    "X-Flag": "yes",
+    "X-Mine": "(my-value)",
+    "X-Echo": "Bearer the-key",
+    "Set-Cookie": "session=abc",
+}
 
 
 def test_the_headers_of_a_response(call: Calls, server: Server) -> None:
     """`headers` has lower-case names, no cookies and no keys; `raw` is kept only if asked for."""
     server.plays(ranking(0.5, headers=SAID, note=["the-key", {"the-key": 1}]))
-    with client_of(server, extra_headers={"x-mine": "my-value"}) as client:
+    mine = {"x-mine": "my-value", "accept": "application/json", "x-flag": "yes"}
+    with client_of(server, extra_headers=mine) as client:
         plain, kept = call(client), call(client, keep_raw=True)
         call.close(client)
     assert plain.headers["x-ratelimit-remaining"] == "7"
     assert plain.headers["x-echo"] == "Bearer ***"
+    assert (plain.headers["x-flag"], plain.headers["x-mine"]) == ("yes", "(***)")
+    assert plain.headers["content-type"] == "application/json"
     assert "set-cookie" not in plain.headers
     assert plain.raw is None
     assert kept.raw["results"] == [{"index": 0, "relevance_score": 0.5}]

@@ -185,11 +185,12 @@ ATTACKS = {
 @cases("text", ATTACKS.values(), ids=ATTACKS)
 def test_a_megabyte_of_foreign_text_is_read(text: str) -> None:
     """Errors, warnings, traces and tables of a megabyte that attacks a pattern come to an end."""
-    for body in (text.encode(), {"error": {"message": text, "code": text}}):
+    bodies: list[Any] = [text.encode(), {"error": {"message": text, "code": text}}]
+    for body in bodies:
         error = failed(body, 500, {"retry-after": text[:1000]})
         assert len(str(error)) < 3000
-    body = {"results": [], "meta": {"warnings": [text]}, "model": text, "id": text}
-    assert parsed(part("a"), http_response(body)).warnings
+    said = {"results": [], "meta": {"warnings": [text]}, "model": text, "id": text}
+    assert parsed(part("a"), http_response(said)).warnings
     document = RerankDocument(text=text)
     response = RerankResponse((RerankResult(0, 1.0, document),), model="m", provider="p")
     assert response.to_json()
