@@ -141,7 +141,8 @@ def test_pickle() -> None:
 
 
 def test_status_error_alone() -> None:
-    """A status error can be made with a text alone, as a test double needs it."""
+    """An error can be made with a text alone, as a test double needs it."""
+    assert vars(errors.ResponseError("why")) == {"body": None, "headers": {}}
     assert vars(StatusError("why")) == {
         "status_code": 0,
         "provider": "",

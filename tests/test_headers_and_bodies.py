@@ -9,31 +9,39 @@ from typing import Any
 
 import pytest
 
-from calls import QUERY, TEXTS, Calls, client_of
+from calls import QUERY, TEXTS, Calls, SyncCalls, client_of
 from cases import cases
 from loopback import Reply, Server, ranking
-from rerank_integrations import ResponseError, StatusError
+from rerank_integrations import ResponseError
 from support import KEY, PIXELS, failed, http_response, openrouter, parsed, part
 
-SAID = {"X-RateLimit-Remaining": "7", "X-Echo": "Bearer the-key", "Set-Cookie": "session=abc"}
+SAID = {
+    "X-RateLimit-Remaining": "7",
+    "X-Flag": "yes",
+    "X-Mine": "(my-value)",
+    "X-Echo": "Bearer the-key",
+    "Set-Cookie": "session=abc",
+}
 
 
 def test_the_headers_of_a_response(call: Calls, server: Server) -> None:
-    """`headers` has lower-case names, no cookies and no keys; `raw` is kept only if asked for."""
+    """`headers` has lower-case names, no cookies and no keys; `raw` is kept only if asked for.
+
+    For a call of several requests both are lists, in the order of the requests.
+    """
     server.plays(ranking(0.5, headers=SAID, note=["the-key", {"the-key": 1}]))
-    with client_of(server, extra_headers={"x-mine": "my-value"}) as client:
+    mine = {"x-mine": "my-value", "accept": "application/json", "x-flag": "yes"}
+    with client_of(server, extra_headers=mine) as client:
         plain, kept = call(client), call(client, keep_raw=True)
         call.close(client)
     assert plain.headers["x-ratelimit-remaining"] == "7"
     assert plain.headers["x-echo"] == "Bearer ***"
+    assert (plain.headers["x-flag"], plain.headers["x-mine"]) == ("yes", "(***)")
+    assert plain.headers["content-type"] == "application/json"
     assert "set-cookie" not in plain.headers
     assert plain.raw is None
     assert kept.raw["results"] == [{"index": 0, "relevance_score": 0.5}]
     assert kept.raw["note"] == ["***", {"***": 1}]
-
-
-def test_the_headers_of_a_split_call(call: Calls, server: Server) -> None:
-    """For a call of several requests, headers and bodies are lists in the order of the requests."""
 
     def answers(received: Any) -> Reply:
         [text] = received.body["documents"]
@@ -44,8 +52,7 @@ def test_the_headers_of_a_split_call(call: Calls, server: Server) -> None:
     server.plays(answers)
     options: dict[str, Any] = {"max_documents_per_request": 1, "on_partial": "keep"}
     with client_of(server, max_retries=0, **options) as client:
-        response = call(client, keep_raw=True)
-        plain = call(client)
+        response, plain = call(client, keep_raw=True), call(client)
         call.close(client)
     assert [one["x-text"] for one in response.headers] == list(TEXTS)
     assert [one and one["text"] for one in response.raw] == [TEXTS[0], None, TEXTS[2]]
@@ -177,8 +184,9 @@ LONE = '{"results": [{"index": 0, "relevance_score": 0.5, "document": {"text": "
 
 @cases("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 @cases("text", [LONE, LONE.replace("\\ud83d", "é")])
-def test_unusual_json_is_read(call: Calls, server: Server, encoding: str, text: str) -> None:
+def test_unusual_json_is_read(server: Server, encoding: str, text: str) -> None:
     """A lone surrogate or a byte order mark does not cost the result."""
+    call = SyncCalls()
     server.plays(Reply(text.encode(encoding)))
     with client_of(server) as client:
         response = call(client, keep_raw=True)
@@ -194,12 +202,6 @@ def test_unusual_json_of_an_error() -> None:
         said = '{"message": "no \\ud83d"}'.encode(encoding)
         assert failed(said).message == "no \ufffd"
     assert failed("gone away".encode("utf-16")).message == "gone away"
-
-
-def test_a_status_error_takes_what_it_has() -> None:
-    """An error that a test double makes has empty headers and no body."""
-    for error in (StatusError("why"), ResponseError("why")):
-        assert (error.headers, error.body) == ({}, None)
 
 
 def test_who_served_by_headers() -> None:

@@ -457,11 +457,12 @@ def test_an_exception_from_outside_passes_through(
         TimeoutError("the-key"),
     ],
 )
-def test_errors_of_a_users_transport_are_ours(call: Calls, raised: Exception) -> None:
+def test_errors_of_a_users_transport_are_ours(raised: Exception) -> None:
     """What a user's own transport raises of an HTTP client or the system is translated.
 
     No key is in it, nor in what it came from: its cause, and what was handled meanwhile.
     """
+    call = SyncCalls()
 
     def fail() -> None:
         error = copy.copy(raised)
@@ -470,11 +471,8 @@ def test_errors_of_a_users_transport_are_ours(call: Calls, raised: Exception) ->
         error.__context__.__context__ = ValueError("before: the-key")
         raise error
 
-    class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    class Transport(httpx.BaseTransport):
         def handle_request(self, request: httpx.Request) -> Any:
-            fail()
-
-        async def handle_async_request(self, request: httpx.Request) -> Any:
             fail()
 
     with call.http_client(httpx, transport=Transport()) as theirs:

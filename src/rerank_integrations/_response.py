@@ -66,6 +66,9 @@ _USUAL = SchemaValidator(
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
 _LONGEST = 500  # characters of the server's message that an error repeats
 _SHORTEST_SECRET = 4  # a shorter header value is too common a word to cut out
+_SHORTEST_WORD = 6  # of a header value of several words, such as "Bearer" and a key
+# headers that say what the client takes; their values are words of most responses
+_NO_SECRETS = frozenset({"accept", "accept-encoding", "accept-language", "user-agent"})
 _COOKIES = ("set-cookie", "set-cookie2")
 # bounds of `error.body`, for errors are pickled and stored
 _BODY_SIZE = 20_000  # characters
@@ -255,8 +258,12 @@ def secrets_of(chunk: Chunk) -> Secret[list[str]]:
         sorted(
             {
                 *chunk.options.provider.secrets(),
-                *chunk.options.extra_headers.get_secret_value().values(),
-                *" ".join(chunk.options.extra_headers.get_secret_value().values()).split(),
+                *(
+                    secret
+                    for name, value in chunk.options.extra_headers.get_secret_value().items()
+                    if name not in _NO_SECRETS
+                    for secret in (value, *(w for w in value.split() if len(w) >= _SHORTEST_WORD))
+                ),
             },
             key=len,
             reverse=True,

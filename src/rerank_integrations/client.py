@@ -52,8 +52,8 @@ class RerankClient:
         http_client: an `httpx.Client`, or a callable that makes one, such as
             `functools.partial(httpx.Client, proxy="http://localhost:3128")`. A client is used as
             it is, never closed and never pickled; after a fork it is refused. A callable is called
-            once in each process, and what it makes is closed with this client. Redirects are
-            never followed.
+            once in each process, and what it makes is closed with this client. A
+            redirect is followed only within the same origin.
         async_http_client: the same with `httpx.AsyncClient`; a callable is called once for each
             event loop.
         fallbacks: models or clients that rank if the provider fails, in order: a name, with

@@ -53,6 +53,8 @@ index: int = response[0].index
 score: float = response[0].relevance_score
 names: list[int] = [result.index for result in response]
 cost: float | None = response.usage.cost
+remaining: str = response.headers["x-ratelimit-remaining"]
+of_each: list[str] = [one["x-request-id"] for one in response.headers]
 other = client.with_options(top_n=3, provider=together, model="m")
 assert_type(other, RerankClient)
 
