@@ -22,7 +22,8 @@ from rerank_integrations import (
 )
 
 MODEL = "rerank-v3.5"
-PINECONE = "bge-reranker-v2-m3"
+PINECONE = "bge-reranker-v2-m3"  # ranks one field
+PINECONE_COHERE = "cohere-rerank-3.5"  # ranks any number of fields
 ARN = "arn:aws:bedrock:us-west-2::foundation-model/cohere.rerank-v3-5:0"
 QUERY = "What is the capital of France?"
 TEXTS = (
@@ -136,6 +137,11 @@ FEATURES = (
         "Who serves is a host of one's own.",
         arguments={**COHERE, "custom_host": "https://models.example.com/v1"},
     ),
+    feature(
+        "custom-host-by-virtual-key",
+        "The dialect of a host of one's own is said by a virtual key.",
+        arguments={**VIRTUAL, "custom_host": "https://models.example.com/v1"},
+    ),
     feature("config-id", "A saved config says who serves.", arguments={"config": "pc-cohere-123"}),
     feature(
         "config-object",
@@ -164,6 +170,20 @@ FEATURES = (
     feature(
         "rank-fields-for-pinecone",
         "Pinecone ranks fields itself: objects go out, and the fields are named.",
+        model=PINECONE_COHERE,
+        documents=PAGES,
+        options={"rank_fields": ["text", "title"]},
+    ),
+    feature(
+        "one-rank-field-for-pinecone",
+        "A model of Pinecone that ranks one field gets that field.",
+        model=PINECONE,
+        documents=PAGES,
+        options={"rank_fields": ["text"]},
+    ),
+    feature(
+        "too-many-rank-fields-for-pinecone",
+        "A model of Pinecone that ranks one field gets several written as one text.",
         model=PINECONE,
         documents=PAGES,
         options={"rank_fields": ["text", "title"]},
@@ -183,7 +203,7 @@ FEATURES = (
             "span_id": "span-1",
             "parent_span_id": "span-0",
             "span_name": "rerank",
-            "metadata": {"_user": "user-1", "place": "Köln"},
+            "metadata": {"_user": "user-1", "place": "Köln", "turn": 3, "is_test": True},
         },
     ),
     feature(
@@ -268,6 +288,16 @@ SCRIPTED = (
         is_live=True,
         message="Invalid API Key. Error Code: 03",
         code="03",
+    ),
+    scripted(
+        "401-from-the-host",
+        "A key that the host does not know.",
+        AuthenticationError,
+        upstream("invalid api token"),
+        source=f"{GATEWAY}; the words of the host are made up.",
+        arguments=COHERE,
+        headers={"x-portkey-provider": "cohere"},
+        message="cohere error: invalid api token",
     ),
     scripted(
         "404-not-found",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +14,14 @@ import pytest
 from calls import Calls, client_of
 from loopback import Server
 from rerank_integrations import RerankClient, RerankError, RerankResponse
-from rerank_integrations._rate_limit import RateLimiter
+from rerank_integrations._rate_limit import Availability, RateLimiter
 from rerank_integrations._sender import _ssl_context
 
 COOLDOWN = 30.0  # seconds for which a circuit breaker is open
 IN_A_ROW = 5  # failures, before it opens
 _INSIDES = {
-    "sleep": "_engine.time.sleep",
+    "sleep": "_engine._sleep",
+    "start_thread": "_engine.threading.Thread.start",
     "async_sleep": "_engine.asyncio.sleep",
     "wait": "_engine.wait",
     "max_connections": "_pool.MAX_CONNECTIONS",
@@ -39,6 +41,9 @@ _INSIDES = {
 
 def override(patch: pytest.MonkeyPatch, **values: object) -> None:
     """Set insides of the package by what they are; tests do it here alone."""
+    if "sleep" in values:
+        sleep: Any = values["sleep"]
+        values["sleep"] = lambda seconds, _: sleep(seconds)
     for name, value in values.items():
         patch.setattr(f"rerank_integrations.{_INSIDES[name]}", value)
 
@@ -52,6 +57,12 @@ class Clock:
         self.meanwhile: list[Callable[[], None]] = []
         self.is_frozen = False
         self._taking = threading.Lock()
+
+    def reset(self) -> None:
+        """Forget what was slept."""
+        self.slept.clear()
+        self.meanwhile.clear()
+        self.is_frozen = False
 
     def monotonic(self) -> float:
         """The time."""
@@ -85,17 +96,20 @@ def use_clock(patch: pytest.MonkeyPatch, clock: Clock) -> None:
     for module in ("_engine", "_pool"):
         patch.setattr(f"rerank_integrations.{module}.time", clock)
     patch.setattr("rerank_integrations._engine.asyncio", slow)
+    patch.setattr("rerank_integrations._engine._sleep", lambda seconds, _: clock.sleep(seconds))
     patch.setattr(RateLimiter.__init__, "__defaults__", (clock.monotonic,))
+    patch.setattr(Availability.__init__, "__defaults__", (clock.monotonic, lambda: 0.0))
 
 
 def sleepless(patch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that clients would have slept, which they do not."""
+    """The seconds that clients would have slept, which they do not, without the jitter."""
     slept: list[float] = []
 
     async def asleep(seconds: float) -> None:
         slept.append(seconds)
 
     override(patch, sleep=slept.append, async_sleep=asleep)
+    patch.setattr(Availability.__init__, "__defaults__", (time.monotonic, lambda: 0.0))
     return slept
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import pytest
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.load import loads
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
@@ -51,6 +53,17 @@ def openrouter(server: Server | str, **arguments: Any) -> RerankCompressor:
     url = server if isinstance(server, str) else server.url
     given: dict[str, Any] = {"model": "openrouter:m", "api_key": KEY, "base_url": url}
     return RerankCompressor(**(given | arguments))
+
+
+def loaded(text: str, **secrets: str) -> Any:
+    """What was dumped, with the secrets by their names."""
+    options: dict[str, Any] = {
+        "valid_namespaces": ["rerank_integrations"],
+        "secrets_map": secrets,
+        "allowed_objects": [RerankCompressor],  # newer versions insist on it
+    }
+    known = inspect.signature(loads).parameters
+    return loads(text, **{name: value for name, value in options.items() if name in known})
 
 
 class Candidates(BaseRetriever):

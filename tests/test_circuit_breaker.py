@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from calls import QUERY, TEXTS, Calls, client_of
+from cases import cases
 from fakes import COOLDOWN, IN_A_ROW, Clock, attempts_of, chain, ended
-from loopback import Fault, Received, Reply, Server, ranking
+from loopback import Fault, Received, Reply, Server, Step, ranking
 from rerank_integrations import (
     RateLimitError,
     RerankClient,
@@ -37,13 +38,17 @@ def retry_after(seconds: float) -> Reply:
     return Reply(status=429, headers={"Retry-After": str(seconds)})
 
 
-def test_five_failures_in_a_row(call: Calls, clock: Clock, server: Server, second: Server) -> None:
+@cases("step", [BUSY, Fault.DROP, *[Reply(status=n) for n in (408, 429, 500, 502, 504, 529)]], str)
+def test_five_failures_in_a_row(
+    call: Calls, clock: Clock, server: Server, second: Server, step: Step
+) -> None:
     """After five failures in a row a provider is passed over, and the response says why."""
-    server.plays(BUSY)
+    server.plays(step)
     with chain(server, "together:n") as client:
         outcomes = [attempts_of(call(client)) for _ in range(IN_A_ROW + 2)]
         assert "in a row" in (call(client).attempts[0].error or "")
-    assert outcomes == [FELL_BACK] * IN_A_ROW + [PASSED_OVER] * 2
+    assert outcomes[IN_A_ROW:] == [PASSED_OVER] * 2
+    assert all(len(one) == 2 and one != PASSED_OVER for one in outcomes[:IN_A_ROW])
     assert len(server.received) == IN_A_ROW
 
 
@@ -64,6 +69,45 @@ def test_a_wrong_call_is_no_failure(
     with chain(server, "together:n") as client:
         out(call, client, 2 * IN_A_ROW)
         assert attempts_of(call(client)) == [("openrouter", "")]
+
+
+@cases("status", [401, 402, 403, 404])
+def test_a_refusal_is_no_failure(
+    call: Calls, clock: Clock, server: Server, second: Server, status: int
+) -> None:
+    """A wrong key, an empty account or an unknown model does not open the breaker."""
+    server.plays(*[Reply(status=status)] * (2 * IN_A_ROW), GOOD)
+    with chain(server, "together:n") as client:
+        for _ in range(2 * IN_A_ROW):
+            assert attempts_of(call(client))[-1] == ("together", "")
+        assert attempts_of(call(client)) == [("openrouter", "")]
+
+
+@cases(
+    ("changes", "is_passed_over"),
+    [
+        ({"model": "another"}, False),
+        ({"extra_headers": {"Authorization": "Bearer tenant-b"}}, False),
+        ({"extra_headers": {"X-Api-Key": "tenant-b"}}, False),
+        ({"extra_headers": {"X-Trace": "1"}}, True),
+        ({"top_n": 1}, True),
+    ],
+)
+def test_a_breaker_is_for_one_key_and_model(
+    call: Calls,
+    clock: Clock,
+    server: Server,
+    second: Server,
+    changes: dict[str, Any],
+    *,
+    is_passed_over: bool,
+) -> None:
+    """What one model failed to do for one key stops neither another model nor another key."""
+    server.plays(*[BUSY] * IN_A_ROW, GOOD)
+    with chain(server, "together:n") as client:
+        out(call, client)
+        outcome = attempts_of(call(client.with_options(**changes)))
+    assert outcome == (PASSED_OVER if is_passed_over else [("openrouter", "")])
 
 
 def test_retries_are_one_failure(call: Calls, clock: Clock, server: Server, second: Server) -> None:

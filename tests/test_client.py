@@ -207,11 +207,12 @@ def test_a_pause_is_as_long_as_asked(
     headers: dict[str, str],
     seconds: float,
 ) -> None:
-    """Where the server says how long to wait, the client waits that long."""
+    """Where the server says how long to wait, the client waits that long, or a tenth longer."""
     server.plays(Reply(status=status, headers=headers), ranking(1.0))
     with client_of(server) as client:
         call(client)
-    assert list(pauses) == [seconds]
+    assert len(pauses) == 1
+    assert seconds <= pauses[0] <= 1.1 * seconds
 
 
 @cases(("asked", "deadline"), [("31", 30.0), ("61", None), ("86400", 1e6)])

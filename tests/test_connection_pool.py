@@ -329,7 +329,7 @@ framings = pytest.mark.parametrize("framing", [framed, chunked])
 
 
 @framings
-@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
+@cases("behind", BEHIND.values(), ids=BEHIND)
 def test_bytes_behind_a_response(
     ways: Ways, wire: Server, behind: bytes, framing: Callable[[str], bytes]
 ) -> None:
@@ -342,7 +342,7 @@ def test_bytes_behind_a_response(
         ways.close(client)
 
 
-@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
+@cases("behind", BEHIND.values(), ids=BEHIND)
 def test_bytes_that_come_while_idle(ways: Ways, wire: Server, behind: bytes) -> None:
     """What a server sends while no request is on its way reaches no later call."""
     has_arrived = threading.Event()

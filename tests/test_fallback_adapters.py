@@ -74,6 +74,17 @@ def test_a_fallback_ranks_their_documents(use: Use, server: Server, second: Serv
     assert second.received[0].body["top_n"] == 2
 
 
+def test_a_threshold_is_not_for_a_fallback(use: Use, server: Server, second: Server) -> None:
+    """An adapter's threshold is for the client's own model; a fallback's documents stay."""
+    server.plays(BUSY)
+    second.plays(SECOND_BEST)
+    with chain(server, "together:m") as client:
+        came = use(client, score_threshold=0.95)
+    assert came.ids == [2, 3, 1]
+    (warning,) = came.said["rerank_warnings"]
+    assert "score_threshold=0.95 was not applied" in warning
+
+
 def test_a_trace_says_who_answered(use: Use, server: Server, second: Server) -> None:
     """The trace names the fallback that answered."""
     server.plays(BUSY)

@@ -112,7 +112,7 @@ def test_a_wrong_call_is_asked_of_nobody_else(
         {"query": None},
         {"documents": "one text"},
         {"documents": [None]},
-        {"documents": ["half a pair: \ud800"]},
+        {"documents": [{"text": b"bytes"}]},
         {"top_n": 0},
         {"rank_fields": []},
     ],
@@ -259,6 +259,45 @@ def test_what_is_asked_for_reaches_a_fallback(
         response = call(client, "q", [{"a": "1", "b": "2"}], **(asked if of_call else {}))
     assert second.received[0].body == {"model": "m", "query": "q", "documents": ["2"], "top_n": 1}
     assert len(response) == 1
+
+
+THRESHOLDS: tuple[tuple[dict[str, Any], dict[str, Any], bool, int, bool], ...] = (
+    ({"score_threshold": 0.6}, {}, False, 3, True),  # of the client
+    ({}, {"score_threshold": 0.6}, False, 3, True),  # of the call
+    ({"score_threshold": 0.9}, {"score_threshold": None}, False, 3, False),
+    ({}, {}, False, 3, False),
+    ({"score_threshold": 0.6, "top_n": 2}, {}, False, 2, True),
+    ({"score_threshold": 0.6}, {"score_threshold": 0.5}, True, 1, False),  # a client's own
+)
+
+
+@cases(("of_client", "of_call", "own", "count", "is_warned"), THRESHOLDS)
+def test_a_threshold_is_for_the_model_that_it_was_set_with(
+    call: Calls,
+    server: Server,
+    second: Server,
+    of_client: dict[str, Any],
+    of_call: dict[str, Any],
+    *,
+    own: bool,
+    count: int,
+    is_warned: bool,
+) -> None:
+    """A fallback keeps all its results, with a warning, unless it has a threshold of its own."""
+    server.plays(Reply(status=503))
+    second.plays(ranking(0.3, 0.2, 0.1))
+    other = client_of(second, "together", score_threshold=0.25) if own else "together:n"
+    with chain(server, other, **of_client) as client:
+        response = call(client, **of_call)
+        assert (response.provider, len(response)) == ("together", count)
+        server.plays(ranking(0.9, 0.8, 0.1))
+        first = call(client, **of_call)  # which the provider itself serves
+        assert (len(first), first.warnings) == (2 if is_warned or own else 3, ())
+    assert bool(response.warnings) is is_warned
+    for warning in response.warnings:
+        assert "score_threshold=0.6 was not applied" in warning
+        assert "openrouter:m" in warning
+        assert "together:n answered" in warning
 
 
 def test_images_as_text_reach_a_fallback(call: Calls, server: Server, second: Server) -> None:

@@ -340,6 +340,9 @@ PUBLIC = [
     "http://user:word@example.com/a.png",
     "http://example.com./a.png",
     "https://[2606:4700:4700::1111]/a.png",
+    "https://[64:ff9b::8.8.8.8]/a.png",
+    "https://[::ffff:8.8.8.8]/a.png",
+    "https://corp.example.com/",
     "https://example.com/127.0.0.1/?u=http://localhost/",
     "https://local.example.com/",
     "https://1.example.com/",
@@ -374,6 +377,23 @@ PRIVATE = [
     "http://[::ffff:127.0.0.1]/",
     "http://[::ffff:10.0.0.1]/",
     "http://[::FFFF:7F00:1]/",
+    "http://[::127.0.0.1]/",
+    "http://[::ffff:0:127.0.0.1]/",
+    "http://[::ffff:0:7f00:1]/",
+    "http://[64:ff9b::7f00:1]/",
+    "http://[64:ff9b::10.0.0.1]/",
+    "http://[0064:FF9B:0000:0000:0000:0000:A9FE:A9FE]/",
+    "http://[64:ff9b:1::8.8.8.8]/",
+    "http://[fec0::1]/",
+    "http://[2002:7f00:1::]/",
+    "http://[2606:4700::5efe:10.0.0.1]/",
+    "http://minio.storage.svc/",
+    "http://minio.storage.svc.cluster.local/",
+    "http://wiki.corp/",
+    "http://router.home/",
+    "http://wiki.intranet/",
+    "http://wiki.private/",
+    "http://nas.lan/",
     "http://localhost/",
     "http://LOCALHOST:80/",
     "http://localhost./",
@@ -721,7 +741,7 @@ def test_either_text_or_image() -> None:
         prepared({"image": PNG}, document, **given)
     ready = prepared({"image": PNG}, document, on_image="text", **given)
     assert body_of(ready)["documents"] == [{"image": base64.b64encode(PNG).decode()}, "x"]
-    assert "documents 1 " in ready.warnings[0]
+    assert "document 1 " in ready.warnings[0]
 
 
 @cases("code", sorted(OpenRouter.image_codes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from rerank_integrations import (
     BadRequestError,
     ConfigurationError,
     InvalidRequestError,
+    Local,
     NotFoundError,
     OverloadedError,
     PayloadTooLargeError,
@@ -41,15 +42,16 @@ from rerank_integrations import (
     PermissionDeniedError,
     ProviderTimeoutError,
     RateLimitError,
+    RerankClient,
     RerankDocument,
     RerankError,
     RerankTimeoutError,
     ResponseError,
+    ScorerError,
     ServerError,
     ServiceUnavailableError,
     StatusError,
     TransportError,
-    UnsupportedDocumentError,
 )
 from rerank_integrations.langchain import RerankCompressor, _with_langchains_type
 
@@ -225,19 +227,10 @@ async def test_passing_shows_in_a_stream_of_events(server: Server) -> None:
     assert told == [EVENT]
 
 
-@cases(
-    ("query", "document", "kind"),
-    [
-        ("", Document("text"), InvalidRequestError),
-        (QUERY, Document("text", metadata={"image": "no url"}), UnsupportedDocumentError),
-    ],
-)
-def test_an_own_mistake_is_raised_all_the_same(
-    way: Way, server: Server, query: str, document: Document, kind: type[RerankError]
-) -> None:
-    """A request that is refused before it is sent is an error also with on_error="passthrough"."""
-    with pytest.raises(kind):
-        way.compress(once(server, on_error="passthrough"), [document], query)
+def test_a_wrong_argument_is_raised_all_the_same(way: Way, server: Server) -> None:
+    """A query without text is an error also with on_error="passthrough"."""
+    with pytest.raises(InvalidRequestError):
+        way.compress(once(server, on_error="passthrough"), [Document("text")], "")
     assert not server.received
 
 
@@ -437,11 +430,27 @@ def test_an_error_is_of_both_families(way: Way, server: Server, nobody: str, cas
 
 
 @with_their_types
+def test_a_failing_scorer_is_of_both_families() -> None:
+    """A scorer of the user's own that fails is caught as ours and as LangChain's, or passed by."""
+
+    def failing(query: str, texts: Sequence[str]) -> list[float]:
+        raise RuntimeError("no memory")
+
+    client = RerankClient("mine", provider=Local(scorer=failing))
+    with pytest.raises(ScorerError, match="no memory") as caught:
+        RerankCompressor(client=client).compress_documents(three(), QUERY)
+    assert isinstance(caught.value, getattr(exceptions, "ModelAPIError"))  # noqa: B009
+    assert (type(caught.value.__cause__), caught.value.is_retryable) == (RuntimeError, False)
+    kept = RerankCompressor(client=client, on_error="passthrough").compress_documents
+    assert kept(three(), QUERY) == three()
+
+
+@with_their_types
 @pytest.mark.parametrize(
     ("query", "document"),
     [
         ("", Document("text")),
-        (QUERY, Document("text", metadata={"image": "no url"})),
+        (QUERY, Document("", metadata={"image": "no url"})),
         (QUERY, "no document of LangChain's"),
     ],
 )

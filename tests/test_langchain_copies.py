@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import inspect
 import json
 import pickle
 from collections.abc import Callable
@@ -13,13 +12,13 @@ from typing import Any, TypeAlias
 import pytest
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_classic.retrievers.document_compressors import DocumentCompressorPipeline
-from langchain_core.load import dumpd, dumps, loads
+from langchain_core.load import dumpd, dumps
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda
 from pydantic import SecretStr, ValidationError
 
 from calls import KEYS, client_of
 from cases import cases
-from langchain_support import KEY, QUERY, Candidates, Way, ids, openrouter, three
+from langchain_support import KEY, QUERY, Candidates, Way, ids, loaded, openrouter, three
 from loopback import Server
 from rerank_integrations import ConfigurationError, OpenRouter, RerankClient
 from rerank_integrations.langchain import RerankCompressor
@@ -40,17 +39,6 @@ SETTINGS: dict[str, Any] = {
 Copier: TypeAlias = Callable[[RerankCompressor], RerankCompressor]
 
 loading = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
-
-
-def loaded(text: str, **secrets: str) -> Any:
-    """What was dumped, with the secrets by their names."""
-    options: dict[str, Any] = {
-        "valid_namespaces": ["rerank_integrations"],
-        "secrets_map": secrets,
-        "allowed_objects": [RerankCompressor],  # newer versions insist on it
-    }
-    known = inspect.signature(loads).parameters
-    return loads(text, **{name: value for name, value in options.items() if name in known})
 
 
 @loading

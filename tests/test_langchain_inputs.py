@@ -219,9 +219,9 @@ def test_an_image_with_fields(way: Way, server: Server) -> None:
 
 @cases("image", ["bicycle.png", 7, {"url": URL}, [{"url": URL}], b"no image"])
 def test_what_is_no_image_is_refused(way: Way, server: Server, image: object) -> None:
-    """A path, an object or bytes of no known format are refused before anything is sent."""
+    """A path, an object or bytes of no known format make a document invalid."""
     with pytest.raises(UnsupportedDocumentError, match="image"):
-        way.compress(openrouter(server), [paper(image=image)])
+        way.compress(openrouter(server, on_invalid_document="raise"), [paper(image=image)])
     assert not server.received
 
 
@@ -230,14 +230,14 @@ def test_what_is_no_image_is_refused(way: Way, server: Server, image: object) ->
 def test_an_image_for_a_text_endpoint_is_refused(
     way: Way, server: Server, gateway: str, text: str
 ) -> None:
-    """An image is never left out or turned into text for an endpoint that takes none."""
+    """An image for an endpoint that takes none makes a document invalid."""
     document = Document(text, metadata={"image": URL})
 
     with (
         client_of(server, gateway) as client,
         pytest.raises(UnsupportedDocumentError, match="image"),
     ):
-        way.compress(RerankCompressor(client=client), [document])
+        way.compress(RerankCompressor(client=client, on_invalid_document="raise"), [document])
     assert not server.received
 
 

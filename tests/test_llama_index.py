@@ -17,7 +17,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from cases import cases
 from llama_index_support import Rerank
-from rerank_integrations import InvalidRequestError, Local, RerankClient, ServerError
+from rerank_integrations import InvalidRequestError, Local, RerankClient, ScorerError
 from rerank_integrations.llama_index import RerankPostprocessor
 
 
@@ -136,7 +136,7 @@ def test_a_failing_provider_can_be_passed_by(
         raise RuntimeError("no memory")
 
     client = RerankClient("mine", provider=Local(scorer=failing))
-    with pytest.raises(ServerError, match="no memory"):
+    with pytest.raises(ScorerError, match="no memory"):
         rerank(RerankPostprocessor(client=client), nodes, "red")
 
     kept = rerank(RerankPostprocessor(client=client, on_error="passthrough", top_n=2), nodes, "red")

@@ -138,9 +138,10 @@ def test_a_local_file_is_sent_where_it_is_allowed(send: Send, file: Path) -> Non
 
 
 def test_a_local_file_is_not_read_unasked(send: Send, file: Path, server: Server) -> None:
-    """By default a node with a file is refused with the cure, and nothing is sent."""
+    """A node with a file is invalid with the fix in the reason, and nothing is read or sent."""
+    nodes = [TextNode(text="a"), ImageNode(image_path=str(file), text="a caption")]
     with pytest.raises(UnsupportedDocumentError, match=r"document 1 .*allow_local_images=True"):
-        send(TextNode(text="a"), ImageNode(image_path=str(file), text="a caption"))
+        send(*nodes, on_invalid_document="raise")
     assert not server.received
 
 
@@ -290,7 +291,7 @@ def test_all_kinds_in_one_request(send: Send) -> None:
 def test_a_broken_image_is_refused(send: Send, image: str, why: str, server: Server) -> None:
     """What is no image is refused with the number of its document, and without its data."""
     with pytest.raises(UnsupportedDocumentError, match=why) as caught:
-        send(TextNode(text="a"), ImageNode(image=image))
+        send(TextNode(text="a"), ImageNode(image=image), on_invalid_document="raise")
 
     assert "document 1" in str(caught.value)
     assert image not in str(caught.value)

@@ -42,7 +42,7 @@ from llama_index_support import (
     tool_of,
 )
 from loopback import Server
-from rerank_integrations import InvalidRequestError, Local, RerankClient, ServerError
+from rerank_integrations import InvalidRequestError, Local, RerankClient, ScorerError
 from rerank_integrations.llama_index import RerankPostprocessor
 
 Build = Callable[[list[Any]], Any]
@@ -207,7 +207,7 @@ def test_in_an_engine_that_finds_nothing(
 
 def test_a_failure_leaves_an_engine_as_it_is(ask: Ask) -> None:
     """An engine raises the postprocessor's error, of the same class and with the same words."""
-    with pytest.raises(ServerError, match="no memory"):
+    with pytest.raises(ScorerError, match="no memory"):
         ask(engine_of([RerankPostprocessor(client=failing())]), "query", QUERY)
 
 

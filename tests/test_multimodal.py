@@ -225,14 +225,15 @@ def test_from_a_retriever(client: RerankClient, way: Way, build: Any) -> None:
 
 
 def test_a_blob_of_a_file_is_never_read(client: RerankClient, way: Way, directory: Path) -> None:
-    """A Blob that names a file is refused, not read, although the file is there."""
+    """A Blob that names a file is not read, although the file is there."""
     documents = [
         Document("a", metadata={"image": encoded("sales")}),
         Document("b", metadata={"image": Blob(path=directory / "sales.png")}),
     ]
 
+    strict = RerankCompressor(client=client, on_invalid_document="raise")
     with pytest.raises(UnsupportedDocumentError, match=r"document 1: .*from_file"):
-        way.compress(RerankCompressor(client=client), documents, QUERY)
+        way.compress(strict, documents, QUERY)
 
 
 def test_another_key_or_none(client: RerankClient, way: Way) -> None:
@@ -312,7 +313,7 @@ def test_the_adapter_says_what_becomes_of_images(
     """An adapter that refuses images does so over a client that does not."""
     lenient = blind.with_options(on_image="text")
 
-    with pytest.raises(UnsupportedDocumentError, match=r"document 1: .*takes text only"):
+    with pytest.raises(UnsupportedDocumentError, match=r"document 1 .*takes text only"):
         way.compress(RerankCompressor(client=lenient, on_image="raise"), mixed(), "red")
     assert not server.received
 
@@ -453,9 +454,11 @@ def test_a_query_engine_over_an_index(client: RerankClient, ask: Ask) -> None:
 def test_files_only_where_they_are_allowed(
     client: RerankClient, server: Server, rerank: Rerank, directory: Path
 ) -> None:
-    """A node's file outside of the allowed directory is refused, and nothing is sent."""
+    """A node's file outside of the allowed directory makes its document invalid."""
     (directory / "empty").mkdir()
-    reranker = RerankPostprocessor(client=client, allow_local_images=directory / "empty")
+    reranker = RerankPostprocessor(
+        client=client, allow_local_images=directory / "empty", on_invalid_document="raise"
+    )
 
     with pytest.raises(UnsupportedDocumentError, match=r"document 5 \(node sales\).*outside of"):
         rerank(reranker, mixed_nodes(directory), "red")
@@ -513,6 +516,6 @@ def test_the_postprocessor_says_what_becomes_of_images(
     """A postprocessor that refuses images does so over a client that does not."""
     lenient = blind.with_options(on_image="text")
 
-    with pytest.raises(UnsupportedDocumentError, match=r"document 1: .*takes text only"):
+    with pytest.raises(UnsupportedDocumentError, match=r"document 1 .*takes text only"):
         rerank(RerankPostprocessor(client=lenient, on_image="raise"), mixed_nodes(directory), "red")
     assert not server.received

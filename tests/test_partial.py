@@ -120,8 +120,11 @@ def test_all_parts_fail(call: Calls, server: Server, on_partial: str) -> None:
     """Where no request is answered, the call fails."""
     server.plays(failed(503))
     options: Any = KEEP | {"on_partial": on_partial}
-    with client_of(server, **options) as client, pytest.raises(ServiceUnavailableError):
-        call(client, "q", DOCUMENTS)
+    with client_of(server, **options) as client:
+        with pytest.raises(ServiceUnavailableError) as caught:
+            call(client, "q", DOCUMENTS)
+        if on_partial == "keep":
+            assert len(caught.value.attempts) == len(server.received) == len(DOCUMENTS)
 
 
 def test_the_first_of_all_errors_is_raised(call: Calls, server: Server) -> None:
@@ -152,12 +155,18 @@ def test_a_single_request_is_not_partial(call: Calls, server: Server, documents:
 def test_by_default_one_failure_fails_the_call(
     call: Calls, server: Server, step: Step, kind: type[RerankError]
 ) -> None:
-    """Unless partial answers are kept, the error of one request is that of the call."""
+    """Unless partial answers are kept, the error of one request is that of the call.
+
+    It lists every request that was sent, also those in flight when the call failed.
+    """
     server.plays(answers(c=step))
     options = {name: RAISE[name] for name in ("max_documents_per_request", "max_retries")}
     with client_of(server, **options) as client, pytest.raises(kind) as caught:
         call(client, "q", DOCUMENTS)
-    assert attempts_of(caught.value) == [("openrouter", kind.__name__)]
+    kinds = [name for _, name in attempts_of(caught.value)]
+    assert kinds.count(kind.__name__) == 1
+    assert set(kinds) <= {kind.__name__, "", "cancelled"}
+    assert 3 <= len(kinds) <= len(DOCUMENTS)
 
 
 def test_a_failure_ends_what_has_not_begun(call: Calls, server: Server) -> None:
@@ -218,6 +227,21 @@ def test_a_partial_answer_is_an_answer(call: Calls, server: Server, second: Serv
         server.plays(failed(503))
         response = call(client, "q", DOCUMENTS)
     assert (response.provider, response.missing, len(response)) == ("together", (), 5)
+
+
+@cases("on_partial", ["keep", "raise"])
+def test_attempts_of_all(call: Calls, server: Server, second: Server, on_partial: str) -> None:
+    """Where the fallback fails too, the error lists every request that either was sent."""
+    for each in (server, second):
+        each.plays(failed(503))
+    options: Any = KEEP | {"on_partial": on_partial, "max_concurrency": 1}
+    client = client_of(server, **options, fallbacks=["together:m"])
+    with client, pytest.raises(ServiceUnavailableError) as caught:
+        call(client, "q", DOCUMENTS)
+    names = [name for name, _ in attempts_of(caught.value)]
+    sent = [len(server.received), len(second.received)]
+    assert [names.count("openrouter"), names.count("together")] == sent
+    assert sent == ([5, 5] if on_partial == "keep" else [1, 1])
 
 
 def test_parts_of_several_faults(call: Calls, server: Server) -> None:

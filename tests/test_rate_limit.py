@@ -1,4 +1,4 @@
-"""Pace, patience and breaks towards one endpoint, by a clock that the test moves."""
+"""Rate limit, Retry-After and circuit breaker of one endpoint, by a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import NamedTuple
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
+from cases import cases
 from fakes import COOLDOWN, IN_A_ROW
-from rerank_integrations._rate_limit import RateLimit, RateLimiter
+from rerank_integrations._rate_limit import Availability, RateLimit, RateLimiter, States, key_of
+from rerank_integrations._secrets import Secret
 
 MINUTE = 60.0
 ALMOST = 1e-6
@@ -38,13 +40,12 @@ class Ask(NamedTuple):
 
     later: float = 0.0
     documents: int = 1
-    pause: float = 0.0
     latest: float | None = None
 
 
 seconds = st.floats(0, 90).map(lambda number: round(number, 2))
 asks = st.lists(
-    st.builds(Ask, seconds, st.integers(1, 40), st.just(0.0) | seconds, st.none() | seconds),
+    st.builds(Ask, seconds, st.integers(1, 40), st.none() | seconds),
     max_size=40,
 )
 paces = st.builds(RateLimit, st.none() | st.integers(1, 6), st.none() | st.integers(1, 50))
@@ -57,19 +58,28 @@ def let_go(
     turns = []
     for ask in asked:
         clock.now += ask.later
-        waits = traffic.reserve(pace, ask.documents, ask.pause, ask.latest)
-        if waits is not None:
-            assert waits >= ask.pause - ALMOST
-            assert ask.latest is None or waits <= ask.latest
+        free = traffic.seconds_until_free(pace, ask.documents)
+        waits = traffic.reserve(pace, ask.documents, ask.latest)
+        if waits is None:
+            assert ask.latest is not None
+            assert free > ask.latest
+        else:
+            assert waits == free
+            assert ask.latest is None or waits <= ask.latest + ALMOST
             turns.append(Reservation(clock.now + waits, ask.documents))
     return turns
 
 
-def wait(traffic: RateLimiter, pace: RateLimit, pause: float = 0.0) -> float:
+def wait(traffic: RateLimiter, pace: RateLimit) -> float:
     """The wait of somebody who has the time."""
-    seconds = traffic.reserve(pace, 1, pause)
+    seconds = traffic.reserve(pace, 1)
     assert seconds is not None
     return seconds
+
+
+def resumes(server: Availability, latest: float | None = None) -> float:
+    """The wait for the end of a Retry-After."""
+    return server.wait(0, latest)[1]
 
 
 @pytest.fixture(name="clock")
@@ -82,6 +92,12 @@ def clock_fixture() -> Told:
 def traffic_fixture(clock: Told) -> RateLimiter:
     """Traffic on that clock."""
     return RateLimiter(clock)
+
+
+@pytest.fixture(name="endpoint")
+def endpoint_fixture(clock: Told) -> Availability:
+    """An endpoint on that clock, without jitter."""
+    return Availability(clock, lambda: 0.0)
 
 
 @settings(deadline=None, max_examples=400)
@@ -109,23 +125,17 @@ def test_nobody_overtakes(pace: RateLimit, asked: list[Ask]) -> None:
 
 
 @settings(deadline=None)
-@given(pace=paces, asked=asks, held=st.none() | st.floats(1, 100))
-@example(pace=RateLimit(), asked=[Ask(latest=5.0)] * 40, held=10.0)
-def test_a_refused_turn_takes_no_place(
-    pace: RateLimit, asked: list[Ask], held: float | None
-) -> None:
+@given(pace=paces, asked=asks)
+def test_a_refused_turn_takes_no_place(pace: RateLimit, asked: list[Ask]) -> None:
     """Those who were refused leave the others where they would have been without them."""
     both, alone = (Told(), Told())
     traffic, without = RateLimiter(both), RateLimiter(alone)
-    if held is not None:
-        traffic.block_for(held)
-        without.block_for(held)
     for ask in asked:
         both.now += ask.later
         alone.now = both.now
-        waits = traffic.reserve(pace, ask.documents, ask.pause, ask.latest)
+        waits = traffic.reserve(pace, ask.documents, ask.latest)
         if waits is not None:
-            expected = without.reserve(pace, ask.documents, ask.pause, ask.latest)
+            expected = without.reserve(pace, ask.documents, ask.latest)
             assert waits == pytest.approx(expected)
 
 
@@ -139,12 +149,8 @@ def test_no_turn_is_wasted(limit: int, count: int) -> None:
 
 
 def test_no_limit(traffic: RateLimiter) -> None:
-    """Without a limit everybody goes at once, or after the own pause."""
-    assert [float(traffic.reserve(RateLimit(), 10**9, pause) or 0) for pause in (0, 7, 0)] == [
-        0,
-        7,
-        0,
-    ]
+    """Without a limit everybody goes at once."""
+    assert [float(traffic.reserve(RateLimit(), 10**9) or 0) for _ in range(3)] == [0, 0, 0]
 
 
 def test_a_minute_passes(clock: Told, traffic: RateLimiter) -> None:
@@ -174,64 +180,121 @@ def test_who_cannot_wait_is_refused(
     assert traffic.reserve(pace, 1, latest=latest) == waits
 
 
-def test_a_hold_holds_everybody(clock: Told, traffic: RateLimiter) -> None:
-    """While an endpoint has asked for peace nobody sends, and afterwards all return one by one."""
-    traffic.block_for(10)
-    waits = [wait(traffic, RateLimit()) for _ in range(100)]
+def test_a_retry_after_is_for_all(clock: Told, endpoint: Availability) -> None:
+    """After a Retry-After nobody sends until its end, and then all resume one by one."""
+    endpoint.block_for(10)
+    waits = [resumes(endpoint) for _ in range(100)]
     assert waits[0] == pytest.approx(10)
     assert all(0 < late - early < 0.1 for early, late in pairwise(waits))
-    assert wait(traffic, RateLimit(), 30.0) >= 30.0
 
 
-def test_a_hold_ends(clock: Told, traffic: RateLimiter) -> None:
-    """After a hold everybody goes at once again."""
-    traffic.block_for(10)
+def test_a_retry_after_ends(clock: Told, endpoint: Availability) -> None:
+    """After its end everybody goes at once again."""
+    endpoint.block_for(10)
     for _ in range(5):
-        traffic.reserve(RateLimit(), 1)
+        resumes(endpoint)
     clock.now += 10
-    assert [wait(traffic, RateLimit()) for _ in range(3)] == [0, 0, 0]
+    assert [resumes(endpoint) for _ in range(3)] == [0, 0, 0]
 
 
-def test_the_longest_hold_counts(traffic: RateLimiter) -> None:
-    """A shorter hold does not end a longer one."""
-    traffic.block_for(20)
-    traffic.block_for(5)
-    assert traffic.reserve(RateLimit(), 1) == pytest.approx(20)
+def test_the_longest_retry_after_counts(endpoint: Availability) -> None:
+    """A shorter Retry-After does not end a longer one."""
+    endpoint.block_for(20)
+    endpoint.block_for(5)
+    assert resumes(endpoint) == pytest.approx(20)
 
 
-def test_a_second_hold_begins_anew(clock: Told, traffic: RateLimiter) -> None:
-    """Those who waited for an earlier hold keep nobody back in a later one."""
-    traffic.block_for(10)
+def test_a_second_retry_after_begins_anew(clock: Told, endpoint: Availability) -> None:
+    """Those who waited for an earlier one keep nobody back in a later one."""
+    endpoint.block_for(10)
     for _ in range(1000):
-        traffic.reserve(RateLimit(), 1)
+        resumes(endpoint)
     clock.now += 60
-    traffic.block_for(10)
-    assert traffic.reserve(RateLimit(), 1) == pytest.approx(10)
+    endpoint.block_for(10)
+    assert resumes(endpoint) == pytest.approx(10)
 
 
-def test_holds_that_follow_each_other(clock: Told, traffic: RateLimiter) -> None:
-    """Those who have long gone keep nobody back, also where each hold begins in the one before."""
+def test_a_retry_after_is_waited_for_once(clock: Told, endpoint: Availability) -> None:
+    """Who has waited for a Retry-After waits again only for another."""
+    endpoint.block_for(10)
+    known, seconds = endpoint.wait(0)
+    assert (seconds, endpoint.wait(known)[1]) == (10, 0)
+    endpoint.block_for(20)
+    assert endpoint.wait(known)[1] == pytest.approx(20)
+
+
+def test_those_that_follow_each_other(clock: Told, endpoint: Availability) -> None:
+    """Those who have long gone keep nobody back, also where each begins in the one before."""
     waits = []
     for _ in range(1000):
-        traffic.block_for(2)
-        waits.append(wait(traffic, RateLimit()))
+        endpoint.block_for(2)
+        waits.append(resumes(endpoint))
         clock.now += 1
     assert max(waits) < 2.1
 
 
-def test_a_hold_beyond_what_one_can_wait(traffic: RateLimiter) -> None:
-    """Who cannot wait for the end of a hold is refused at once."""
-    traffic.block_for(10)
-    assert traffic.reserve(RateLimit(), 1, latest=9.0) is None
+def test_a_retry_after_beyond_what_one_can_wait(endpoint: Availability) -> None:
+    """Who cannot wait is told the time, and keeps nobody back who can."""
+    endpoint.block_for(10)
+    assert [resumes(endpoint, latest=9.0) for _ in range(100)] == [10] * 100
+    assert resumes(endpoint, latest=10.0) == 10
 
 
-def test_a_hold_and_a_limit(clock: Told, traffic: RateLimiter) -> None:
-    """Also those who return from a hold keep to the limit."""
-    pace = RateLimit(requests=2)
-    traffic.block_for(10)
-    waits = sorted(wait(traffic, pace) for _ in range(6))
-    assert waits[2] - waits[0] >= MINUTE - ALMOST
-    assert waits[4] - waits[2] >= MINUTE - ALMOST
+@cases(("seconds", "most"), [(1.0, 0.3), (10.0, 1.0), (60.0, 6.0)])
+def test_clients_resume_with_jitter(clock: Told, seconds: float, most: float) -> None:
+    """Clients that were told the same time resume over a tenth of it, and before a deadline."""
+    waits, bounded = [], []
+    for number in range(40):
+        server = Availability(clock, lambda place=number: place / 40)  # type: ignore[misc]
+        server.block_for(seconds)
+        waits.append(resumes(server))
+        bounded.append(resumes(server, latest=seconds + 0.1))
+    assert min(waits) >= seconds
+    assert max(waits) - min(waits) == pytest.approx(most, rel=0.1)
+    assert max(bounded) <= seconds + 0.1
+
+
+def test_a_limit_after_a_delay(clock: Told, traffic: RateLimiter) -> None:
+    """Somebody who will ask later is told what would be free then, and takes nothing."""
+    pace = RateLimit(requests=1)
+    traffic.reserve(pace, 1)
+    assert [traffic.seconds_until_free(pace, 1, after) for after in (0, 50, 70)] == [60, 60, 70]
+    assert traffic.reserve(pace, 1) == 60.0
+
+
+def test_what_a_client_remembers_is_bounded(clock: Told) -> None:
+    """The least recently used goes first; what is in use, or limits the last minute, stays."""
+    servers = States(lambda: Availability(clock), 3)
+    held = servers["held"]
+    held.block_for(30)
+    used = servers["used"]
+    for number in range(1000):
+        servers[number].record_failure()
+        assert servers["held"] is held
+    assert len(servers) == 3
+    assert servers["used"] is used
+
+    limiters = States(lambda: RateLimiter(clock), 3, only_idle=True)
+    for number in range(10):
+        limiters[number].reserve(RateLimit(requests=1), 1)
+    assert all(limiters[n].reserve(RateLimit(requests=1), 1, 59.0) is None for n in range(10))
+    clock.now += 120
+    for number in range(10, 100):
+        limiters[number].reserve(RateLimit(), 1)
+    assert len(limiters) <= 10
+
+
+def test_keys_are_hashed() -> None:
+    """What a client remembers is found by URL, model and credentials, and shows none of them."""
+    key = key_of("https://a.ai/rerank", "m", Secret(["the-secret"]))
+    assert key == key_of("https://a.ai/rerank", "m", Secret(["the-secret"]))
+    assert b"secret" not in key
+    others = [
+        ("https://b.ai/rerank", "m", "the-secret"),
+        ("https://a.ai/rerank", "n", "the-secret"),
+    ]
+    others.append(("https://a.ai/rerank", "m", "other"))
+    assert key not in {key_of(url, model, Secret([secret])) for url, model, secret in others}
 
 
 def test_what_is_remembered_is_bounded(clock: Told, traffic: RateLimiter) -> None:
@@ -250,7 +313,7 @@ outcomes = st.lists(st.sampled_from(["failed", "succeeded"]), max_size=30)
 @given(outcomes=outcomes)
 def test_a_break_follows_a_row(outcomes: list[str]) -> None:
     """An endpoint is left alone exactly when its last calls failed, enough of them in a row."""
-    traffic = RateLimiter(Told())
+    traffic = Availability(Told())
     for outcome in outcomes:
         getattr(traffic, {"failed": "record_failure"}.get(outcome, "record_success"))()
     row = 0
@@ -259,14 +322,14 @@ def test_a_break_follows_a_row(outcomes: list[str]) -> None:
     assert traffic.blocks_call() is (row >= IN_A_ROW)
 
 
-def test_one_is_told_no_after_a_break(clock: Told, traffic: RateLimiter) -> None:
+def test_one_is_told_no_after_a_break(clock: Told, endpoint: Availability) -> None:
     """After a break one caller may try, and the next only after as long again."""
     for _ in range(IN_A_ROW):
-        traffic.record_failure()
+        endpoint.record_failure()
     said = []
     for passed in (0.0, COOLDOWN - 0.1, 0.1, 0.0, COOLDOWN - 0.1, 0.1):
         clock.now += passed
-        said.append(traffic.blocks_call())
+        said.append(endpoint.blocks_call())
     assert said == [True, True, False, True, True, False]
 
 
@@ -276,5 +339,5 @@ def test_a_cancelled_reservation_frees_all_its_documents() -> None:
     limiter.reserve(limit, 10)
     reservation = limiter.reserve(limit, 10)
     assert reservation is not None
-    limiter.cancel(reservation, 10)
+    limiter.cancel(reservation)
     assert limiter.reserve(limit, 10) == 60.0

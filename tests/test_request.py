@@ -34,7 +34,8 @@ from support import (
 
 URL = "https://example.com/cat.png"
 LLAMA_RANK = "Salesforce/Llama-Rank-V1"
-PINECONE = "@pinecone/bge-reranker-v2-m3"
+PINECONE = "@pinecone/bge-reranker-v2-m3"  # ranks one field
+PINECONE_COHERE = "@pinecone/cohere-rerank-3.5"  # ranks any number of fields
 LLAMA = {"title": "Llama", "text": "A camelid."}
 PANDA = {"title": "Panda", "text": "A bear."}
 
@@ -168,10 +169,10 @@ def test_image_stays_with_rank_fields() -> None:
         ([LLAMA, {"text": "b"}], ["title", "text"], [LLAMA, {"text": "b"}], ["title", "text"]),
         (["a", LLAMA], ["title", "text"], [{"text": "a"}, LLAMA], ["title", "text"]),
         (["a", "b"], ["text"], [{"text": "a"}, {"text": "b"}], ["text"]),
-        ([LLAMA, {"year": 1}], None, [LLAMA, {"year": "1"}], ["title", "text", "year"]),
+        ([LLAMA, {"year": 1}], None, [LLAMA, {"year": 1}], ["title", "text", "year"]),
         (["a", LLAMA], None, [{"text": "a"}, LLAMA], ["text", "title"]),
         ([RerankDocument(text="a")], None, [{"text": "a"}], ["text"]),
-        ([{"a": {"b": 1}}], ["a.b"], [{"a.b": "1"}], ["a.b"]),
+        ([{"a": {"b": 1}}], ["a.b"], [{"a.b": 1}], ["a.b"]),
     ],
 )
 def test_native_rank_fields(
@@ -196,20 +197,31 @@ def test_together_never_mixes() -> None:
 
 
 @cases(
-    ("document", "rank_fields", "expected"),
+    ("model", "document", "rank_fields", "expected"),
     [
-        (LLAMA, None, {"text": "A camelid.", "title": "Llama"}),
-        ({"title": "Llama"}, None, {"text": "Llama", "title": "Llama"}),
-        (LLAMA, ["title"], {"text": "Llama", "title": "Llama"}),
-        ("a", ["text"], {"text": "a"}),
+        (PINECONE_COHERE, LLAMA, None, {"text": "A camelid.", "title": "Llama"}),
+        (PINECONE_COHERE, {"title": "Llama"}, None, {"text": "Llama", "title": "Llama"}),
+        (PINECONE_COHERE, LLAMA, ["title"], {"text": "Llama", "title": "Llama"}),
+        (PINECONE_COHERE, {"text": 5, "n": 1}, None, {"text": "text: 5\nn: 1", "n": 1}),
+        (PINECONE_COHERE, "a", ["text"], {"text": "a"}),
+        (PINECONE, "a", ["text"], {"text": "a"}),
+        (PINECONE, {"title": "Llama"}, None, {"text": "Llama", "title": "Llama"}),
+        (PINECONE, LLAMA, ["title"], {"text": "Llama", "title": "Llama"}),
+        (PINECONE, LLAMA, None, "title: Llama\ntext: A camelid."),
+        (PINECONE, LLAMA, ["text", "title"], "text: A camelid.\ntitle: Llama"),
     ],
 )
 def test_pinecone_documents(
-    document: object, rank_fields: list[str] | None, expected: object
+    model: str, document: object, rank_fields: list[str] | None, expected: object
 ) -> None:
-    """An object for Pinecone through Portkey always has a text, which would be null otherwise."""
-    prepared = call(document, provider=portkey(), model=PINECONE, rank_fields=rank_fields)
-    assert body_of(prepared)["documents"] == [expected]
+    """An object for Pinecone through Portkey always has a text, which would be null otherwise.
+
+    Several fields for a model that ranks one are sent as one text, without rank_fields.
+    """
+    prepared = call(document, provider=portkey(), model=model, rank_fields=rank_fields)
+    body = body_of(prepared)
+    assert body["documents"] == [expected]
+    assert ("rank_fields" in body) is isinstance(expected, dict)
 
 
 BLANKS = ["", " \n", {}, {"text": None}, {"title": ""}, RerankDocument(text=" ")]
@@ -268,11 +280,20 @@ def test_one_document(documents: object) -> None:
         planned(options(), "q", documents)
 
 
-@cases("documents", [None, 5, object()])
+FRAME = pytest.importorskip("pandas").DataFrame({"text": ["a"]})
+
+
+@cases("documents", [None, 5, object(), FRAME])
 def test_no_list(documents: object) -> None:
-    """What cannot be gone through is no list of documents."""
+    """What cannot be gone through is no list of documents, nor is a table."""
     with pytest.raises(InvalidRequestError, match="must be a list of documents, not"):
         planned(options(), "q", documents)
+
+
+def test_documents_before_the_query() -> None:
+    """A call with query and documents in the wrong places is told the order."""
+    with pytest.raises(InvalidRequestError, match="the query comes first"):
+        planned(options(), ["a", "b"], "query")
 
 
 def test_any_iterable() -> None:
@@ -298,7 +319,7 @@ def test_image_for_a_text_endpoint(provider: Provider, image: object) -> None:
         (5, UnsupportedDocumentError, "not int"),
         (None, UnsupportedDocumentError, "not NoneType"),
         ({"image": "cat.png"}, UnsupportedDocumentError, "from_file"),
-        ({"cover": b"x"}, InvalidRequestError, "'cover' holds bytes"),
+        ({"cover": b"x"}, UnsupportedDocumentError, "'cover' holds bytes"),
     ],
 )
 def test_wrong_document(document: object, kind: type[Exception], why: str) -> None:
@@ -322,12 +343,46 @@ def test_extra_headers(name: str) -> None:
     assert [value for own, value in headers.items() if own.lower() == name.lower()] == ["mine"]
 
 
-@cases("given", ["query", "document"])
-def test_half_a_surrogate(given: str) -> None:
-    """Half a surrogate pair is refused with the way to clean it."""
-    query, document = ("\ud800", "a") if given == "query" else ("a", "\ud800")
-    with pytest.raises(InvalidRequestError, match="surrogate pair"):
-        planned(options(), query, [document])
+@cases(
+    ("provider", "query", "document", "sent", "named"),
+    [
+        (openrouter(), "q\ud83d", "x", ("q\ufffd", "x"), "the query"),
+        (openrouter(), "q", "x\ud83d", ("q", "x\ufffd"), "document 1"),
+        (openrouter(), "q", "\ud83d\ude00 \udc00", ("q", "\U0001f600 \ufffd"), "document 1"),
+        (openrouter(), "\ud800", {"t": ["\udfff"]}, ("\ufffd", "\ufffd"), "the query and doc"),
+        (
+            openrouter(),
+            "q",
+            {"text": "\ud800", "image": URL},
+            ("q", {"text": "\ufffd", "image": URL}),
+            "document 1",
+        ),
+        (
+            together(native_rank_fields=True),
+            "q",
+            {"a": {"b": "\ud800"}, "c": [1, "\ud800"]},
+            ("q", {"a": {"b": "\ufffd"}, "c": [1, "\ufffd"]}),
+            "document 1",
+        ),
+    ],
+)
+def test_half_a_surrogate(
+    provider: Provider, query: str, document: object, sent: tuple[str, object], named: str
+) -> None:
+    """Half a surrogate pair is sent as U+FFFD, with a warning that names what it was in."""
+    prepared = planned(options(provider), query, ["a", document])
+    body = body_of(prepared)
+    assert (body["query"], body["documents"][1]) == sent
+    (warning,) = prepared.warnings
+    assert warning.startswith(named)
+    assert "U+FFFD" in warning
+
+
+def test_half_a_surrogate_elsewhere() -> None:
+    """Half a surrogate pair in an argument is refused with the places to look."""
+    with pytest.raises(InvalidRequestError, match="extra_body") as caught:
+        planned(options(extra_body={"user": "\ud800"}), "q", ["a"])
+    assert type(caught.value) is InvalidRequestError
 
 
 def _loop() -> dict[str, Any]:

@@ -62,9 +62,9 @@ def driven(
     raise AssertionError("the flow asks for more than the test has")
 
 
-def first(prepared: RequestPlan) -> Send:
+def first(prepared: RequestPlan, transport: Transport | None = None) -> Send:
     """The first step of a call with one request."""
-    step = next(rerank_call(prepared, Transport()))
+    step = next(rerank_call(prepared, transport or Transport()))
     assert isinstance(step, Send)
     return step
 
@@ -93,8 +93,10 @@ def test_first_step() -> None:
     prepared = call("a", deadline=9.0, timeout=2.0)
     phases: dict[str, float | None] = {"connect": 2.0, "read": 2.0, "write": 2.0, "pool": 2.0}
     transport = Transport()
-    send = Send(0.0, request_of(prepared), transport, phases, 9.0, documents=1)
-    assert next(rerank_call(prepared, transport)) == send
+    send = first(prepared, transport)
+    assert (send.delay, send.request) == (0.0, request_of(prepared))
+    assert (send.transport, send.timeouts, send.deadline) == (transport, phases, 9.0)
+    assert (send.documents, send.sent.attempts) == (1, ())
 
 
 def test_without_limits() -> None:
@@ -188,6 +190,14 @@ def test_retry_after(retry_after: str, expected: float) -> None:
     assert waits([busy(retry_after=retry_after), GOOD], deadline=None) == [0.0, expected]
 
 
+def test_jitter_after_a_retry_after() -> None:
+    """Calls that were told to wait do not retry at once, and still before the deadline."""
+    told = http_response({"message": "late"}, 408, {"retry-after": "20"})
+    assert waits([told, GOOD]) == [0.0, 22.0]
+    assert waits([told, GOOD], jitter=0.0) == [0.0, 20.0]
+    assert waits([told, GOOD], deadline=21.0) == [0.0, pytest.approx(20.9)]
+
+
 @cases("retry_after", ["60.1", "3600"])
 def test_retry_after_too_long(retry_after: str) -> None:
     """More than a minute is not waited for: the error comes at once, with the time."""
@@ -196,9 +206,9 @@ def test_retry_after_too_long(retry_after: str) -> None:
     assert (len(sends), error.retry_after) == (1, float(retry_after))
 
 
-@cases(("deadline", "sent"), [(10.0, 1), (12.0, 1), (12.9, 1), (13.1, 2), (None, 2)])
+@cases(("deadline", "sent"), [(10.0, 1), (13.0, 1), (13.05, 1), (13.15, 2), (None, 2)])
 def test_retry_after_beyond_the_deadline(deadline: float | None, sent: int) -> None:
-    """A pause that would end at the deadline or later raises at once."""
+    """A pause after which no time is left for a request raises at once."""
     sends, _ = driven([busy(retry_after="8"), GOOD], elapsed=5.0, deadline=deadline)
     assert len(sends) == sent
 

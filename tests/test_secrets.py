@@ -125,7 +125,7 @@ SETUPS: dict[str, Callable[[], object]] = {
         api_key=KEYS["api_key"], provider_preferences={"sorts": "price"}
     ),
     "config without JSON": lambda: Portkey(config={**CONFIG, "x": object()}, **KEYS),
-    "wrong metadata": lambda: portkey(metadata={"a": 1}),
+    "wrong metadata": lambda: portkey(metadata={"a": None}),
     "nobody who serves": lambda: RerankClient("m", provider=Portkey(api_key=KEYS["api_key"])),
     "wrong top_n": lambda: secretive("https://host", top_n=0),
     "wrong extra_body": lambda: secretive("https://host", extra_body={"model": "m"}),

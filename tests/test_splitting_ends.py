@@ -5,6 +5,9 @@ A request waits here until another has ended, never for a time.
 
 from __future__ import annotations
 
+import itertools
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 
 from calls import Calls, client_of
 from cases import cases
-from fakes import Clock
+from fakes import Clock, override
 from loopback import Received, Reply, Server, ranks_all
 from rerank_integrations import (
     BadRequestError,
@@ -119,9 +122,14 @@ def test_none_is_begun_after_a_failure(call: Calls, server: Server, good: int) -
 
 
 def test_those_on_their_way_are_not_waited_for(call: Calls, server: Server) -> None:
-    """A call fails at once, also where another of its requests has no answer yet."""
+    """A call fails at once, also where another of its requests has no answer yet.
+
+    Its error lists those in flight too.
+    """
+    in_flight = threading.Barrier(3)
 
     def step(received: Received) -> Reply:
+        in_flight.wait(30)
         if received.body["documents"] == ["bad"]:
             return BAD
         server.released.wait(30)
@@ -129,11 +137,71 @@ def test_those_on_their_way_are_not_waited_for(call: Calls, server: Server) -> N
 
     server.plays(step)
     client = client_of(server, max_documents_per_request=1, max_concurrency=3)
-    with pytest.raises(BadRequestError):
+    with pytest.raises(BadRequestError) as caught:
         call(client, documents=["a", "b", "bad"])
     assert not server.released.is_set()
+    kinds = [(attempt.error or "").partition(":")[0] for attempt in caught.value.attempts]
+    assert kinds == ["cancelled", "cancelled", "BadRequestError"]
     server.released.set()
     ended(client)
+
+
+def test_waits_end_with_the_call(server: Server) -> None:
+    """A thread that waits to send again ends when the call has failed."""
+    both = threading.Barrier(2)
+
+    def step(received: Received) -> Reply:
+        both.wait(30)
+        if received.body["documents"] == ["bad"]:
+            return BAD
+        return Reply(status=503, headers={"Retry-After": "50"})
+
+    server.plays(step)
+    with client_of(server, max_documents_per_request=1) as client:
+        with pytest.raises(BadRequestError):
+            client.rerank("q", ["a", "bad"])
+        threads = [one for one in threading.enumerate() if one.name.startswith("rerank")]
+        for thread in threads:
+            thread.join(30)
+        assert not any(thread.is_alive() for thread in threads)
+    assert len(server.received) == 2
+
+
+@cases("startable", [0, 1, 3])
+def test_without_threads(server: Server, monkeypatch: pytest.MonkeyPatch, startable: int) -> None:
+    """Where threads cannot be started, as at the exit, the calling thread sends the requests."""
+    usual, started = threading.Thread.start, itertools.count()
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("rerank") and next(started) >= startable:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        usual(thread)
+
+    override(monkeypatch, start_thread=start)
+    with client_of(server, max_documents_per_request=1) as client:
+        response = client.rerank("q", list("abcdef"))
+        assert sorted(result.index for result in response) == list(range(6))
+        server.plays(BAD)
+        server.received.clear()
+        with pytest.raises(BadRequestError) as caught:
+            client.rerank("q", list("abcdef"))
+    if not startable:
+        assert len(caught.value.attempts) == len(server.received) == 1
+
+
+def test_a_split_call_at_exit() -> None:
+    """A split call in an `atexit` function works."""
+    program = """
+import atexit
+from rerank_integrations import Local, RerankClient
+scorer = Local(scorer=lambda query, documents: [0.5] * len(documents))
+client = RerankClient("m", provider=scorer, max_documents_per_request=1)
+atexit.register(lambda: print(len(client.rerank("a", ["a", "b", "c"]))))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    assert (ran.stdout, ran.stderr) == ("3\n", "")
 
 
 def test_retry_of_one_part(call: Calls, server: Server, pauses: Sequence[float]) -> None:
@@ -155,7 +223,7 @@ def test_retry_of_one_part(call: Calls, server: Server, pauses: Sequence[float])
 
 
 def test_retries_are_those_of_a_part(call: Calls, server: Server, pauses: Sequence[float]) -> None:
-    """Each request may be sent again max_retries times, and its error lists its own attempts."""
+    """Each request may be sent again max_retries times; the error lists those of all requests."""
     seen: list[str] = []
 
     def step(received: Received) -> Reply:
@@ -170,8 +238,8 @@ def test_retries_are_those_of_a_part(call: Calls, server: Server, pauses: Sequen
     with client, pytest.raises(ServiceUnavailableError) as caught:
         call(client, documents=["a", "b", "c"])
     assert seen == ["a", "a", "b", "b", "c", "c"]
-    assert len(caught.value.attempts) == 2
-    assert len(pauses) == 3
+    assert [bool(attempt.error) for attempt in caught.value.attempts] == [1, 0, 1, 0, 1, 1]
+    assert (caught.value.retries, len(pauses)) == (3, 3)
 
 
 def test_client_goes_on_after_a_failure(call: Calls, server: Server) -> None:

@@ -42,10 +42,10 @@ __getattr__, __dir__, __all__ = lazy_attributes(
             Attempt AuthenticationError BadGatewayError BadRequestError ConfigurationError
             ImageError InvalidRequestError NotFoundError OverloadedError PayloadTooLargeError
             PaymentRequiredError PermissionDeniedError ProviderTimeoutError RateLimitError
-            RerankError RerankTimeoutError ResponseError ServerError ServiceUnavailableError
-            StatusError TransportError UnsupportedDocumentError
+            RerankError RerankTimeoutError ResponseError ScorerError ServerError
+            ServiceUnavailableError StatusError TransportError UnsupportedDocumentError
         """,
-        "_options": "NOT_GIVEN NotGiven",
+        "_options": "NOT_GIVEN NotGiven Retry",
         "models": "DocumentInput RerankDocument RerankResponse RerankResult Usage",
         "providers.base": "Provider RemoteProvider",
         "providers.jina": "Jina",

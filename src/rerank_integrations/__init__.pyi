@@ -1,6 +1,10 @@
 from collections.abc import Callable, Mapping
 
-from rerank_integrations._options import NOT_GIVEN as NOT_GIVEN, NotGiven as NotGiven
+from rerank_integrations._options import (
+    NOT_GIVEN as NOT_GIVEN,
+    NotGiven as NotGiven,
+    Retry as Retry,
+)
 from rerank_integrations.client import RerankClient as RerankClient
 from rerank_integrations.errors import (
     Attempt as Attempt,
@@ -20,6 +24,7 @@ from rerank_integrations.errors import (
     RerankError as RerankError,
     RerankTimeoutError as RerankTimeoutError,
     ResponseError as ResponseError,
+    ScorerError as ScorerError,
     ServerError as ServerError,
     ServiceUnavailableError as ServiceUnavailableError,
     StatusError as StatusError,

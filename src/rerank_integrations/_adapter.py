@@ -6,7 +6,9 @@ import dataclasses
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import (
@@ -30,6 +32,7 @@ from rerank_integrations._options import (
     OnPartial,
     Options,
     PhasedTimeout,
+    Retry,
     Timeout,
     checked_arguments,
     given,
@@ -37,8 +40,16 @@ from rerank_integrations._options import (
     merged_settings,
 )
 from rerank_integrations.client import RerankClient
-from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
-from rerank_integrations.images import ImageUrls
+from rerank_integrations.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    InvalidRequestError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RerankError,
+    UnsupportedDocumentError,
+)
+from rerank_integrations.images import ImageUrls, UnusableImage
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers._validation import Address, refuse_unknown
 from rerank_integrations.providers.base import Provider
@@ -55,12 +66,16 @@ __all__ = [
     "OnInvalidDocument",
     "OnPartial",
     "Provider",
+    "Retry",
     "Timeout",
+    "UnusableImage",
     "checked_arguments",
     "declared_init",
     "end_metadata",
     "error_metadata",
     "given",
+    "log_warnings",
+    "naming",
 ]
 # what the client says where the adapter does not
 LEFT_TO_CLIENT = tuple(
@@ -68,6 +83,8 @@ LEFT_TO_CLIENT = tuple(
     for option in dataclasses.fields(Options)
     if option.name not in {"model", "provider"}
 )
+# what does not go away until someone changes a key, an account or a permission
+_FOR_A_PERSON = (AuthenticationError, PaymentRequiredError, PermissionDeniedError)
 _MAY_BE_NONE = frozenset(LEFT_TO_CLIENT) - {
     *("max_retries", "retry_on_timeout", "extra_headers", "extra_body", "on_image"),
     *("on_invalid_document", "image_urls", "max_concurrency", "on_partial", "keep_raw"),
@@ -145,6 +162,7 @@ class Adapter(BaseModel):
     deadline: float | None = None
     max_retries: int | None = Field(default=None, strict=True)
     retry_on_timeout: bool | None = Field(default=None, strict=True)
+    retry: Retry | None = None
     extra_headers: SkipJsonSchema[Any] = Field(default=None, exclude=True, repr=False)
     extra_body: Mapping[str, Any] | None = None
     on_image: OnImage | None = None
@@ -241,20 +259,36 @@ class Adapter(BaseModel):
             if own[name] is not None or (name in was_set and name in _MAY_BE_NONE)
         }
 
-    def _call_options(self, changes: Any) -> dict[str, Any]:
-        """What a call overrides: what was set here, then what was given for the call."""
-        return merged_settings(self._options(), changes)
+    def _call_options(self, changes: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        """What a call overrides: what was set here, then what was given for the call.
+
+        Which documents come depends on the query, so one of them cannot fail a call unless that
+        was asked for.
+        """
+        own = merged_settings(self._options(), changes)
+        if "on_invalid_document" not in own and not self._ranker().on_invalid_document:
+            own["on_invalid_document"] = "text"
+        return own
 
     def _top_n(self) -> int | None:
         return self._options().get("top_n", self._ranker().top_n)
 
     def _passes(self, error: RerankError) -> bool:
-        """Whether to go on without scores: never for a mistake that was made on this side."""
-        own_mistake = isinstance(error, ConfigurationError | InvalidRequestError)
-        if self.on_error == "raise" or own_mistake:
+        """Whether to go on without scores: for a fault of the provider or of the documents."""
+        wrong_call = isinstance(error, ConfigurationError | InvalidRequestError)
+        if self.on_error == "raise" or (
+            wrong_call and not isinstance(error, UnsupportedDocumentError)
+        ):
             return False
-        log.warning("reranking failed; returning documents in original order: %s", error)
+        level = logging.ERROR if isinstance(error, _FOR_A_PERSON) else logging.WARNING
+        log.log(level, "reranking failed; returning documents in original order: %s", error)
         return True
+
+    def _unranked(self, documents: Sequence[Any], error: RerankError) -> list[Any]:
+        """The first documents in their order, without those that a success would leave out."""
+        left_out = set(error.skipped)
+        kept = [one for index, one in enumerate(documents) if index not in left_out]
+        return kept[: self._top_n()]
 
     def _start_metadata(self, count: int) -> dict[str, Any]:
         """What a trace says of a call when it begins."""
@@ -265,6 +299,29 @@ class Adapter(BaseModel):
             "rerank_documents": count,
             "rerank_top_n": self._top_n(),
         }
+
+
+def log_warnings(response: RerankResponse) -> None:
+    """Log what the caller should know of a call, in one line."""
+    if response.warnings:
+        log.warning("%s", "; ".join(response.warnings))
+
+
+@contextmanager
+def naming(id_of: Callable[[int], str]) -> Iterator[None]:
+    """An error about a document that passes also names the document's id.
+
+    Args:
+        id_of: what to call the document with an index, such as "id 'x'"; "" where it has no id.
+    """
+    try:
+        yield
+    except UnsupportedDocumentError as error:
+        name = "" if error.index is None else id_of(error.index)
+        if name:
+            place = f"document {error.index}"
+            error.args = (str(error).replace(place, f"{place} ({name})", 1),)
+        raise
 
 
 def end_metadata(response: RerankResponse) -> dict[str, Any]:

@@ -6,19 +6,20 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from contextvars import copy_context
+from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
 from rerank_integrations._http_result import Limits, rerank_error
-from rerank_integrations._rate_limit import Reservation
+from rerank_integrations._rate_limit import ROUNDING, RateLimit
 from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, Send, log
-from rerank_integrations.errors import RerankError, RerankTimeoutError
+from rerank_integrations.errors import RerankError, RerankTimeoutError, ScorerError
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers._validation import shown_address
-from rerank_integrations.providers.base import HTTPResponse
+from rerank_integrations.providers.base import Handler, HTTPResponse
 
 _TIMER_STEP = 0.001  # seconds by which a timer of the system may end early
 
@@ -36,7 +37,7 @@ def run_sync(make_call: MakeCall) -> RerankResponse:
     Raises:
         RerankError: what the call raises.
     """
-    clock = _clock()
+    clock = _CallClock()
     return _run_sync(make_call(clock), clock)
 
 
@@ -46,17 +47,31 @@ async def run_async(make_call: MakeCall) -> RerankResponse:
     Raises:
         RerankError: what the call raises.
     """
-    clock = _clock()
+    clock = _CallClock()
     return await _run_async(make_call(clock), clock)
 
 
-def _clock() -> Clock:
-    started = time.monotonic()
-    return lambda: time.monotonic() - started
+class _CallClock:
+    """Seconds since a call began, without those spent waiting for slots of the rate limit.
+
+    Attributes:
+        waited: the seconds spent waiting for slots.
+    """
+
+    def __init__(self, started: float | None = None, waited: float = 0.0) -> None:
+        self._started = time.monotonic() if started is None else started
+        self.waited = waited
+
+    def copy(self) -> _CallClock:
+        """A clock for one of several requests at once, which wait for slots on their own."""
+        return _CallClock(self._started, self.waited)
+
+    def __call__(self) -> float:
+        return time.monotonic() - self._started - self.waited
 
 
 def _run_sync(
-    call: Call | ChunkCall, clock: Clock, stop: threading.Event | None = None
+    call: Call | ChunkCall, clock: _CallClock, stop: _Stop | None = None
 ) -> RerankResponse:
     try:
         step: Send | Gather = next(call)
@@ -75,7 +90,7 @@ def _run_sync(
         return end.value  # type: ignore[no-any-return]
 
 
-async def _run_async(call: Call | ChunkCall, clock: Clock) -> RerankResponse:
+async def _run_async(call: Call | ChunkCall, clock: _CallClock) -> RerankResponse:
     try:
         step: Send | Gather = next(call)
         while True:
@@ -93,26 +108,25 @@ async def _run_async(call: Call | ChunkCall, clock: Clock) -> RerankResponse:
         return end.value  # type: ignore[no-any-return]
 
 
-def _send_sync(send: Send, clock: Clock, stop: threading.Event | None) -> Outcome:
-    reservation = _reserve(send, clock)
-    wait = float(reservation)
-    try:
-        while wait:
-            _log_wait(send, wait)
-            time.sleep(wait)
-            wait = _extra_wait(send, clock, reservation)
-    except BaseException:
-        send.limiter.cancel(reservation, send.documents)
-        raise
-    if stop is not None and stop.is_set():
-        raise StoppedError  # send nothing for a call that has failed
+def _send_sync(send: Send, clock: _CallClock, stop: _Stop | None) -> Outcome:
+    with closing(_waits(send, clock)) as waits:
+        for seconds in waits:
+            _log_wait(send, seconds)
+            _sleep(seconds, stop)
+            if stop is not None:
+                stop.check()
+    if stop is None:
+        send.sent.begin()
+    else:
+        stop.begin(send)
     began = clock()
     request = send.request
     ends = None if send.deadline is None else time.monotonic() - began + send.deadline
     result: HTTPResponse | RerankError
     try:
         if request.handler is not None:
-            result = request.handler(b"".join(request.content))
+            answer = request.handler(b"".join(request.content))
+            result = answer if isinstance(answer, HTTPResponse) else _awaited(answer, ends)
         else:
             result = send.transport.sender().send(request, send.timeouts, ends)
     except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
@@ -121,25 +135,19 @@ def _send_sync(send: Send, clock: Clock, stop: threading.Event | None) -> Outcom
     return Outcome(result, now, now - began)
 
 
-async def _send_async(send: Send, clock: Clock) -> Outcome:
-    reservation = _reserve(send, clock)
-    wait = float(reservation)
-    try:
-        while wait:
-            _log_wait(send, wait)
-            await asyncio.sleep(wait)
-            wait = _extra_wait(send, clock, reservation)
-    except BaseException:
-        send.limiter.cancel(reservation, send.documents)
-        raise
+async def _send_async(send: Send, clock: _CallClock) -> Outcome:
+    with closing(_waits(send, clock)) as waits:
+        for seconds in waits:
+            _log_wait(send, seconds)
+            await asyncio.sleep(seconds)
+    send.sent.begin()
     began = clock()
     request = send.request
     result: HTTPResponse | RerankError
     try:
         async with asyncio.timeout(_time_left(send, clock)):
             if request.handler is not None:
-                content = b"".join(request.content)
-                result = await asyncio.to_thread(request.handler, content)
+                result = await _handled(request.handler, b"".join(request.content))
             else:
                 sender = await send.transport.async_sender()
                 result = await sender.send(request, send.timeouts)
@@ -149,21 +157,120 @@ async def _send_async(send: Send, clock: Clock) -> Outcome:
     return Outcome(result, now, now - began)
 
 
-def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankError]:
-    """The results of several generators, each run in a thread."""
-    stop = threading.Event()
+async def _handled(handler: Handler, content: bytes) -> HTTPResponse:
+    """What a handler gives: in a thread, or on this event loop where it is async."""
+    is_async: bool = iscoroutinefunction(handler)
+    answer = handler(content) if is_async else await asyncio.to_thread(handler, content)
+    return answer if isinstance(answer, HTTPResponse) else await answer
 
-    def run(call: ChunkCall) -> RerankResponse:
+
+def _awaited(answer: Awaitable[HTTPResponse], ends: float | None) -> HTTPResponse:
+    """What an awaitable gives, on an event loop of its own.
+
+    Where a loop runs in this thread, the other one runs in a thread of its own.
+    """
+
+    async def wait_for(answer: Awaitable[HTTPResponse]) -> HTTPResponse:
+        async with asyncio.timeout(None if ends is None else ends - time.monotonic()):
+            return await answer
+
+    def run(answer: Awaitable[HTTPResponse]) -> HTTPResponse:
+        # with a factory the thread's current event loop, which others may use, is left alone
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(wait_for(answer))
+
+    if not _loop_runs_here():
+        return run(answer)
+    future: Future[HTTPResponse] = Future()
+
+    def work() -> None:
         try:
-            return _run_sync(call, clock, stop)
-        except BaseException:
-            if not gather.keep_errors:
-                stop.set()
-            raise
+            future.set_result(run(answer))
+        except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+            future.set_exception(error)
 
-    futures: list[Future[RerankResponse]] = [Future() for _ in gather.calls]
+    target = copy_context().run
+    threading.Thread(target=target, args=(work,), name="rerank", daemon=True).start()
+    return future.result()
+
+
+def _loop_runs_here() -> bool:
     try:
-        _start_threads(min(gather.at_once, len(gather.calls)), run, gather.calls, futures)
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class _Stop:
+    """Tells the threads of a split call that it has ended: they wake up, and send nothing more."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+
+    def set(self) -> None:
+        """The call has ended; what `begin` has let pass until now was sent."""
+        with self._lock:
+            self._event.set()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but not longer than the call runs."""
+        self._event.wait(seconds)
+
+    def check(self) -> None:
+        """Raise StoppedError if the call has ended."""
+        if self._event.is_set():
+            raise StoppedError
+
+    def begin(self, send: Send) -> None:
+        """Note that a request is being sent.
+
+        Raises:
+            StoppedError: the call has ended.
+        """
+        with self._lock:
+            self.check()
+            send.sent.begin()
+
+
+def _log_wait(send: Send, seconds: float) -> None:
+    address = shown_address(send.request.url)
+    log.debug("waiting %.2f s before a request to %s", seconds, address)
+
+
+def _sleep(seconds: float, stop: _Stop | None) -> None:
+    if stop is None:
+        time.sleep(seconds)
+    else:
+        stop.wait(seconds)
+
+
+def _gather_sync(gather: Gather, clock: _CallClock) -> list[RerankResponse | RerankError]:
+    """The results of several generators, each run in a thread."""
+    _check_slots(gather, clock)
+    stop = _Stop()
+    futures: list[Future[RerankResponse]] = [Future() for _ in gather.calls]
+    waiting = deque(zip(gather.calls, futures, strict=True))
+    clocks = [clock.copy() for _ in range(min(gather.at_once, len(gather.calls)))]
+
+    def work(own: _CallClock) -> None:
+        with suppress(IndexError):
+            while True:
+                call, future = waiting.popleft()
+                if not future.set_running_or_notify_cancel():
+                    continue
+                try:
+                    result = _run_sync(call, own, stop)
+                except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                    future.set_exception(error)
+                    if not (gather.keep_errors and isinstance(error, RerankError)):
+                        stop.set()
+                else:
+                    future.set_result(result)
+
+    try:
+        _start_threads(work, clocks)
         if gather.keep_errors:
             return [_result_or_error(future) for future in futures]
         ended = wait(futures, return_when=FIRST_EXCEPTION).done
@@ -174,34 +281,24 @@ def _gather_sync(gather: Gather, clock: Clock) -> list[RerankResponse | RerankEr
         stop.set()
         for future in futures:
             future.cancel()
+        clock.waited = max(one.waited for one in clocks)
 
 
-def _start_threads(
-    count: int,
-    run: Callable[[ChunkCall], RerankResponse],
-    calls: Sequence[ChunkCall],
-    futures: Sequence[Future[RerankResponse]],
-) -> None:
-    """Run each call in one of so many daemon threads; those of a pool would delay the exit."""
-    waiting = deque(zip(calls, futures, strict=True))
+def _start_threads(work: Callable[[_CallClock], None], clocks: Sequence[_CallClock]) -> None:
+    """Work in one daemon thread for each clock; those of a pool would delay the exit.
 
-    def work() -> None:
-        with suppress(IndexError):
-            while True:
-                call, future = waiting.popleft()
-                if not future.set_running_or_notify_cancel():
-                    continue
-                try:
-                    result = run(call)
-                except BaseException as error:  # noqa: BLE001  # raised where it is waited for
-                    future.set_exception(error)
-                else:
-                    future.set_result(result)
-
-    for _ in range(count):
+    Where no thread can be started, as in an `atexit` function, work in this one.
+    """
+    for place, clock in enumerate(clocks):
         # each thread sees the caller's context variables, as tasks do: traces nest by them
         target = copy_context().run
-        threading.Thread(target=target, args=(work,), name="rerank", daemon=True).start()
+        thread = threading.Thread(target=target, args=(work, clock), name="rerank", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if place == 0:
+                work(clock)
+            return
 
 
 def _result_or_error(future: Future[RerankResponse]) -> RerankResponse | RerankError:
@@ -211,74 +308,152 @@ def _result_or_error(future: Future[RerankResponse]) -> RerankResponse | RerankE
         return error
 
 
-async def _gather_async(gather: Gather, clock: Clock) -> list[RerankResponse | RerankError]:
+async def _gather_async(gather: Gather, clock: _CallClock) -> list[RerankResponse | RerankError]:
     """The results of several generators, each run in a task."""
-    slots = asyncio.Semaphore(gather.at_once)
-    stop = asyncio.Event()
+    _check_slots(gather, clock)
+    waiting = deque(enumerate(gather.calls))
+    results: list[Any] = [None] * len(gather.calls)
+    clocks = [clock.copy() for _ in range(min(gather.at_once, len(gather.calls)))]
 
-    async def run(call: ChunkCall) -> RerankResponse | RerankError:
-        async with slots:
-            if stop.is_set():  # cancelled in a moment: the call has failed
-                raise asyncio.CancelledError
+    async def work(own: _CallClock) -> None:
+        while waiting:
+            place, call = waiting.popleft()
             try:
-                return await _run_async(call, clock)
-            except RerankError as error:
-                if gather.keep_errors:
-                    return error
-                stop.set()
-                raise
+                results[place] = await _run_async(call, own)
+            except BaseException as error:
+                if not (gather.keep_errors and isinstance(error, RerankError)):
+                    waiting.clear()
+                    raise
+                results[place] = error
 
-    tasks = [asyncio.create_task(run(call)) for call in gather.calls]
+    tasks = [asyncio.create_task(work(own)) for own in clocks]
     try:
-        return await asyncio.gather(*tasks)
+        await asyncio.gather(*tasks)
     finally:
+        waiting.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        clock.waited = max(one.waited for one in clocks)
+    return results
 
 
-def _reserve(send: Send, clock: Clock) -> Reservation:
-    """The slot of a request among all that go to the endpoint.
+def _waits(send: Send, clock: _CallClock) -> Generator[float]:
+    """The seconds to sleep, one after another, until the request may be sent.
+
+    First the delay of the request and the Retry-After of its endpoint, which count against the
+    deadline; then the wait for a slot of the rate limit, which does not. So a request that is not
+    to be sent yet holds no slot that others could use.
 
     Raises:
-        RerankTimeoutError: the deadline has passed, or would pass before the slot.
+        RerankTimeoutError: the request could not be sent, or not be answered, in time.
     """
+    availability = send.availability
+    limiter = send.limiter if any(send.rate_limit) else None
+    room = _room(send, clock)
+    known, blocked = availability.wait(0, room) if availability else (0, 0.0)
+    # it was found to fit when less time had passed
+    delay = max(blocked, send.delay if room is None else min(send.delay, max(room, 0.0)))
+    _check_delay(send, clock, delay)
+    if limiter is not None:
+        free = limiter.seconds_until_free(send.rate_limit, send.documents, delay)
+        _check_slot(send.rate_limit, send.deadline, clock, free - delay)
+    if delay:
+        yield delay
+    while True:
+        availability = availability or send.availability
+        if availability is not None:
+            known, blocked = availability.wait(known, _room(send, clock))
+            if blocked:  # another request was told so meanwhile
+                _check_delay(send, clock, blocked)
+                yield blocked
+                continue
+        _check_time(send, clock)
+        if limiter is None:
+            return
+        longest = _longest_wait(send.deadline, clock)
+        slot = limiter.reserve(send.rate_limit, send.documents, longest)
+        if slot is None:
+            free = limiter.seconds_until_free(send.rate_limit, send.documents)
+            _check_slot(send.rate_limit, send.deadline, clock, free)
+            continue
+        if not slot:
+            return
+        before = time.monotonic()
+        try:
+            yield float(slot)
+        except BaseException:
+            limiter.cancel(slot)
+            raise
+        finally:
+            clock.waited += time.monotonic() - before
+        availability = availability or send.availability
+        if availability is None or not availability.wait(known, 0.0)[1]:
+            return
+        limiter.cancel(slot)  # others may have it while this request waits
+
+
+def _room(send: Send, clock: _CallClock) -> float | None:
+    """The seconds that a request may be delayed, and still be answered before the deadline."""
+    return None if send.deadline is None else send.deadline - clock() - send.least_time
+
+
+def _longest_wait(deadline: float | None, clock: _CallClock) -> float | None:
+    """The seconds that a call may wait for slots: as many as the deadline, in addition to it."""
+    return None if deadline is None else max(0.0, deadline - clock.waited)
+
+
+def _check_time(send: Send, clock: _CallClock) -> None:
+    """Raise RerankTimeoutError if no response could come before the deadline."""
     left = _time_left(send, clock)
-    if left is not None and left <= 0:
+    # half of it: a sleep that was found to fit may end a little late
+    if left is not None and (left <= 0 or left < send.least_time / 2):
         raise RerankTimeoutError("the deadline passed before the request could be sent")
-    reservation = send.limiter.reserve(send.rate_limit, send.documents, send.delay, left)
-    if reservation is None:
-        raise _too_late()
-    return reservation
 
 
-def _extra_wait(send: Send, clock: Clock, reservation: Reservation) -> float:
-    """Seconds to wait after the wait of the reservation: the endpoint was blocked meanwhile."""
-    wait = send.limiter.extra_wait(reservation, _time_left(send, clock))
-    if wait is None:
-        raise _too_late()
-    return wait
+def _check_delay(send: Send, clock: _CallClock, delay: float) -> None:
+    """Raise RerankTimeoutError if no response could come after a delay."""
+    left = _time_left(send, clock)
+    if delay and left is not None and delay > left - send.least_time:
+        raise RerankTimeoutError(
+            f"the provider asked to wait (Retry-After): the request may be sent in {delay:.1f} s, "
+            f"and the deadline leaves {max(left, 0.0):.1f} s for that and the response; raise "
+            "deadline=, or call again later",
+            phase="wait",
+        )
 
 
-def _log_wait(send: Send, seconds: float) -> None:
-    address = shown_address(send.request.url)
-    log.debug("waiting %.2f s before a request to %s", seconds, address)
+def _check_slot(
+    limit: RateLimit, deadline: float | None, clock: _CallClock, seconds: float, count: int = 1
+) -> None:
+    """Raise RerankTimeoutError if the call may not wait so long for the last of its slots."""
+    longest = _longest_wait(deadline, clock)
+    if longest is not None and seconds > longest + ROUNDING:
+        which = "its next slot" if count == 1 else f"slots for the {count} requests of the call"
+        fewer = "make fewer calls at once" if count == 1 else "pass fewer documents"
+        raise RerankTimeoutError(
+            f"the rate limit ({limit}) has {which} in {seconds:.1f} s, and the deadline lets the "
+            f"call wait {longest:.1f} s for it; raise deadline=, raise the limit, or {fewer}",
+            phase="wait",
+        )
 
 
-def _too_late() -> RerankTimeoutError:
-    return RerankTimeoutError(
-        "the deadline would pass before the request may be sent: the rate limit, or the "
-        "provider's Retry-After, asks to wait longer"
-    )
+def _check_slots(gather: Gather, clock: _CallClock) -> None:
+    """Raise RerankTimeoutError if not all requests of a split call have a slot in time."""
+    if any(gather.rate_limit) and not gather.keep_errors:
+        seconds = gather.limiter.seconds_until_last(gather.rate_limit, gather.documents)
+        _check_slot(gather.rate_limit, gather.deadline, clock, seconds, len(gather.calls))
 
 
-def _time_left(send: Send, clock: Clock) -> float | None:
+def _time_left(send: Send, clock: _CallClock) -> float | None:
     """The seconds that the call still has."""
     return None if send.deadline is None else send.deadline - clock()
 
 
-def _error(cause: Exception, send: Send, clock: Clock, began: float) -> RerankError:
+def _error(cause: Exception, send: Send, clock: _CallClock, began: float) -> RerankError:
     """The error of an HTTP library as one of ours; any other is raised."""
+    if isinstance(cause, ScorerError):  # with all frames of the user's code, and of its libraries
+        return cause
     left = _time_left(send, clock)
     is_late = left is not None and left <= _TIMER_STEP
     seconds = clock() - (0.0 if is_late else began)

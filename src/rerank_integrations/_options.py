@@ -15,7 +15,14 @@ from pydantic import SecretStr
 
 from rerank_integrations._rate_limit import RateLimit
 from rerank_integrations._secrets import Secret
-from rerank_integrations.errors import ConfigurationError, InvalidRequestError
+from rerank_integrations.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    RerankError,
+    RerankTimeoutError,
+    StatusError,
+    TransportError,
+)
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
 from rerank_integrations.providers import known_names, provider_class
 from rerank_integrations.providers._validation import (
@@ -109,6 +116,87 @@ _CHOICES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """When a request is sent again, and how long to wait before.
+
+    The wait before retry number n is `initial_delay * exponent ** (n - 1)`, at most `max_delay`,
+    less up to a half by jitter; it is never less than what the server asks for in Retry-After. No
+    retry begins after the call's `deadline`.
+
+    Args:
+        max_retries: how often a request is sent again; 0 for never.
+        initial_delay: seconds before the first retry.
+        max_delay: seconds.
+        exponent: what the wait is multiplied by with each retry.
+        max_elapsed: seconds since the call began, after which no retry begins; None for no limit.
+        on_connection_error: whether a connection that is refused, dropped, or not made in time is
+            a reason to send again.
+        on_timeout: whether a response that does not come in time is.
+        on_statuses: the statuses that are, such as `(429, 503)`. None: 408, 409, 429, 500, 502 to
+            504, 520 to 524 and 529, unless the server says that a retry cannot help.
+
+    Raises:
+        ConfigurationError: a value out of range.
+    """
+
+    max_retries: int = 2
+    initial_delay: float = 0.5
+    max_delay: float = 8.0
+    exponent: float = 2.0
+    max_elapsed: float | None = None
+    on_connection_error: bool = True
+    on_timeout: bool = True
+    on_statuses: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        for name, check in _RETRY_CHECKS.items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, check(name, value))
+            except ConfigurationError as error:
+                raise ConfigurationError(f"Retry: {error}") from None
+
+    def allows(self, error: RerankError) -> bool:
+        """Whether a request that failed in this way may be sent again."""
+        if isinstance(error, StatusError) and self.on_statuses is not None:
+            return error.status_code in self.on_statuses
+        if isinstance(error, RerankTimeoutError) and error.phase not in _CONNECTING:
+            return self.on_timeout and error.is_retryable
+        if isinstance(error, TransportError):
+            return self.on_connection_error and error.is_retryable
+        return error.is_retryable
+
+    def delay(self, retry: int, jitter: float) -> float:
+        """Seconds to wait before a retry; the first is number 1, `jitter` is from 0 to 1."""
+        try:
+            backoff = min(self.initial_delay * self.exponent ** (retry - 1), self.max_delay)
+        except OverflowError:
+            backoff = self.max_delay
+        return backoff * (0.5 + jitter / 2)
+
+
+_CONNECTING = ("connect", "write", "pool")  # phases before a response is awaited
+_SHORT_FORMS = ("max_retries", "retry_on_timeout")
+_RETRY_CONFLICT = (
+    "retry= says all about retries: leave out {given}, and write "
+    "Retry(max_retries=..., on_timeout=...)"
+)
+
+
+def merged_retry(own: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of retries with changes: the later ones win, and short forms change a policy."""
+    merged = {**own, **changes}
+    policy = merged.get("retry")
+    if not isinstance(policy, Retry):
+        return merged
+    if not isinstance(changes.get("retry"), Retry):
+        parts = {"max_retries": "max_retries", "retry_on_timeout": "on_timeout"}
+        changed = {parts[name]: changes[name] for name in _SHORT_FORMS if name in changes}
+        merged["retry"] = dataclasses.replace(policy, **changed)
+    return {name: value for name, value in merged.items() if name not in _SHORT_FORMS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """A full set of options, checked.
 
@@ -126,6 +214,7 @@ class Options:
     deadline: float | None = 60.0
     max_retries: int = 2
     retry_on_timeout: bool = True
+    retry: Retry | None = None
     extra_headers: Secret[Any] = field(default_factory=lambda: Secret(None))
     extra_body: Mapping[str, Any] | None = None
     on_image: OnImage | NotGiven = NOT_GIVEN
@@ -159,6 +248,8 @@ class Options:
         if not changes:
             return self
         changed = dict(changes)
+        if self.retry is not None and "retry" not in changed:
+            changed = merged_retry({"retry": self.retry}, changed)
         if "extra_headers" in changed:
             changed["extra_headers"] = _joined(self.extra_headers, changed["extra_headers"])
         if "extra_body" in changed:
@@ -176,6 +267,12 @@ class Options:
             object.__setattr__(other, option, value)
         other._check(changed)
         return other
+
+    def retry_policy(self) -> Retry:
+        """When a request is sent again."""
+        if self.retry is not None:
+            return self.retry
+        return Retry(max_retries=self.max_retries, on_timeout=self.retry_on_timeout)
 
     def rate_limit(self) -> RateLimit:
         """What may be sent in any minute."""
@@ -243,8 +340,16 @@ def argument_check(function: Callable[..., Any]) -> Callable[[dict[str, Any]], N
         hide_secrets(keywords, known)
         if not keywords.keys() <= known:
             refuse_unknown(owner, list(keywords), takes, hint)
+        if isinstance(keywords.get("retry"), Retry):
+            _check_short_forms(keywords)
 
     return check
+
+
+def _check_short_forms(keywords: Mapping[str, Any]) -> None:
+    given = [name for name in _SHORT_FORMS if keywords.get(name, NOT_GIVEN) is not NOT_GIVEN]
+    if given:
+        raise ConfigurationError(_RETRY_CONFLICT.format(given=" and ".join(given)))
 
 
 def positional_check(function: Callable[..., Any]) -> Callable[[int], str | None]:
@@ -311,7 +416,7 @@ def merged_settings(
     own: Mapping[str, Any], changes: Mapping[str, Any], only: Container[str] | None = None
 ) -> dict[str, Any]:
     """The settings with changes; headers and body keys are added, all else is replaced."""
-    merged = {**own, **changes}
+    merged = merged_retry(own, changes)
     headers, body = own.get("extra_headers"), own.get("extra_body")
     if headers is not None and changes.get("extra_headers") is not None:
         merged["extra_headers"] = Secret(
@@ -498,6 +603,12 @@ def _checked_body(_: str, body: Any) -> dict[str, Any] | None:
     return dict(body)
 
 
+def _checked_retry(name: str, value: Any) -> Retry | None:
+    if value is None or isinstance(value, Retry):
+        return value
+    raise ConfigurationError(f"{name} must be a Retry(...) or None, not {type(value).__name__}")
+
+
 def _checked_timeout(name: str, timeout: Any) -> Any:
     if isinstance(timeout, NotGiven):
         return timeout
@@ -530,6 +641,42 @@ def _short(value: object) -> str:
     return "a number of many digits" if is_large else repr(value)
 
 
+def _checked_delay(name: str, value: Any) -> float:
+    number = finite(value)
+    if number is None or number < 0:
+        raise ConfigurationError(f"{name} must be a number of seconds of at least 0")
+    return number
+
+
+def _checked_exponent(name: str, value: Any) -> float:
+    number = finite(value)
+    if number is None or number < 1:
+        raise ConfigurationError(f"{name} must be a number of at least 1")
+    return number
+
+
+def _checked_statuses(name: str, value: Any) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    statuses = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [None]
+    numbers = [_whole(status) for status in statuses]
+    if any(number is None or not 100 <= number <= 599 for number in numbers):
+        raise ConfigurationError(
+            f"{name} must be a list of statuses, such as [429, 503] or range(500, 600), or None"
+        )
+    return tuple(sorted({number for number in numbers if number is not None}))
+
+
+_RETRY_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "max_retries": _checked_count,
+    "initial_delay": _checked_delay,
+    "max_delay": _checked_delay,
+    "exponent": _checked_exponent,
+    "max_elapsed": _checked_seconds,
+    "on_connection_error": _checked_flag,
+    "on_timeout": _checked_flag,
+    "on_statuses": _checked_statuses,
+}
 _NAMES = [option.name for option in dataclasses.fields(Options)]
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "model": _checked_model,
@@ -540,6 +687,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "score_threshold": _checked_threshold,
     "max_retries": _checked_count,
     "retry_on_timeout": _checked_flag,
+    "retry": _checked_retry,
     "keep_raw": _checked_flag,
     "extra_headers": _checked_headers,
     "extra_body": _checked_body,

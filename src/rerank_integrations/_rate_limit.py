@@ -1,17 +1,39 @@
-"""Rate limits, Retry-After and a circuit breaker for one endpoint, for all threads and tasks."""
+"""Rate limits, Retry-After and circuit breakers of a client, for all its threads and tasks.
+
+The limiter is our own: pyrate-limiter 4.5 and limits 5.8 do not refuse a wait that cannot succeed,
+and do not keep the order of those who wait.
+"""
 
 from __future__ import annotations
 
+import os
+import random
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Generic, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
+
+from rerank_integrations._secrets import Secret
 
 _MINUTE = 60.0
 FAILURE_THRESHOLD = 5  # in a row, before the circuit breaker opens
-COOLDOWN = 30.0  # seconds for which it is left alone, and after which one call tries again
-_GAP = 0.01  # seconds between those who return after a hold
+COOLDOWN = 30.0  # seconds for which it is open; after them one call may try
+_GAP = 0.01  # seconds between those of one client who resume after a Retry-After
+_SPREAD, _LEAST_SPREAD, _MOST_SPREAD = 0.1, 0.3, 10.0  # of a wait; in seconds
+MOST_STATES = 256  # endpoints, or endpoints with key and model, that a client remembers
+ROUNDING = 1e-6  # seconds; two clock readings and a minute may differ by less
+_HASH_KEY = os.urandom(32)
+
+
+def spread(seconds: float, jitter: float) -> float:
+    """What to add to a wait, so that those who were told the same do not resume at once.
+
+    Up to a tenth of the wait, and up to 0.3 s for a short one.
+    """
+    return jitter * min(max(_SPREAD * seconds, _LEAST_SPREAD), _MOST_SPREAD)
 
 
 class RateLimit(NamedTuple):
@@ -20,16 +42,21 @@ class RateLimit(NamedTuple):
     requests: int | None = None
     documents: int | None = None
 
+    def __str__(self) -> str:
+        names = {"requests_per_minute": self.requests, "documents_per_minute": self.documents}
+        return ", ".join(f"{name}={limit}" for name, limit in names.items() if limit is not None)
+
 
 class Reservation(float):
-    """Seconds to wait, and what is needed to wait on or to give the place back."""
+    """Seconds until a slot begins, and what is needed to give the slot back."""
 
     at: float
-    holds: int
+    requests: int
+    documents: int
 
 
 class RateLimiter:
-    """The rate limit, Retry-After and circuit breaker of one endpoint.
+    """The slots of one endpoint in any minute, given out in the order of asking.
 
     Args:
         clock: seconds that only grow.
@@ -39,90 +66,143 @@ class RateLimiter:
         self._clock = clock
         self._lock = threading.Lock()
         self._requests, self._documents = _Window(), _Window()
-        self._held_until = 0.0
-        self._holds = 0
-        self._behind = 0  # how many wait for the hold in force
-        self._failures = 0
-        self._out_until = 0.0
 
     def reset_lock(self) -> None:
         """Start with a lock that nobody holds, in a forked child."""
         self._lock = threading.Lock()
 
+    def is_idle(self) -> bool:
+        """Whether nothing would be lost with this object: no slot of the last minute."""
+        with self._lock:
+            since = self._clock() - _MINUTE
+            return all(window.last() <= since for window in (self._requests, self._documents))
+
+    def seconds_until_free(self, limit: RateLimit, documents: int, after: float = 0.0) -> float:
+        """Seconds until a slot for so many documents is free, `after` or more; none is taken."""
+        with self._lock:
+            now = self._clock()
+            return self._free(now, now + after, limit, documents) - now
+
+    def seconds_until_last(self, limit: RateLimit, documents: Iterable[int]) -> float:
+        """Seconds until the last of several requests, with so many documents each, has a slot."""
+        with self._lock:
+            now = self._clock()
+            taken = [self._take(self._free(now, now, limit, n), now, limit, n) for n in documents]
+            for one in reversed(taken):
+                self._drop(one)
+            return max(taken, default=0.0)
+
     def reserve(
-        self, pace: RateLimit, documents: int, pause: float = 0.0, latest: float | None = None
+        self, limit: RateLimit, documents: int, latest: float | None = None
     ) -> Reservation | None:
-        """Seconds until a request with so many documents may go; its place is taken.
+        """Take the next slot for a request with so many documents.
 
-        At least `pause`; None where it would be later than in `latest` seconds, and then no
-        place is taken.
+        None where the slot would begin later than in `latest` seconds, and then none is taken.
         """
         with self._lock:
             now = self._clock()
-            goes, behind = self._after_hold(now, now + pause)
-            goes = self._requests.free(now, goes, 1, pace.requests)
-            goes = self._documents.free(now, goes, documents, pace.documents)
-            if latest is not None and goes - now > latest:
+            at = self._free(now, now, limit, documents)
+            if latest is not None and at - now > latest + ROUNDING:
                 return None
-            self._behind = behind
-            if pace.requests is not None:
-                self._requests.take(goes, 1)
-            if pace.documents is not None:
-                self._documents.take(goes, documents)
-            turn = Reservation(goes - now)
-            turn.at, turn.holds = goes, self._holds
-            return turn
+            return self._take(at, now, limit, documents)
 
-    def cancel(self, turn: Reservation, documents: int) -> None:
-        """The place of a turn is free again: its request will not be sent."""
+    def cancel(self, reservation: Reservation) -> None:
+        """Give a slot back: its request will not be sent."""
         with self._lock:
-            self._requests.drop(turn.at, 1)
-            self._documents.drop(turn.at, documents)
+            self._drop(reservation)
 
-    def extra_wait(self, turn: Reservation, latest: float | None = None) -> float | None:
-        """Seconds to wait on, after a turn's own wait, for a hold that has begun meanwhile.
+    def _take(self, at: float, now: float, limit: RateLimit, documents: int) -> Reservation:
+        reservation = Reservation(at - now)
+        reservation.at = at
+        reservation.requests = 0 if limit.requests is None else 1
+        reservation.documents = 0 if limit.documents is None else documents
+        self._requests.take(at, reservation.requests)
+        self._documents.take(at, reservation.documents)
+        return reservation
 
-        None where it ends later than in `latest` seconds.
-        """
+    def _drop(self, reservation: Reservation) -> None:
+        self._requests.drop(reservation.at, reservation.requests)
+        self._documents.drop(reservation.at, reservation.documents)
+
+    def _free(self, now: float, at: float, limit: RateLimit, documents: int) -> float:
+        at = self._requests.free(now, at, 1, limit.requests)
+        return self._documents.free(now, at, documents, limit.documents)
+
+
+class Availability:
+    """Whether one endpoint serves one key and model: its Retry-After, and a circuit breaker.
+
+    Args:
+        clock: seconds that only grow.
+        jitter: numbers from 0 up to 1.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._clock = clock
+        self._jitter = jitter
+        self._lock = threading.Lock()
+        self._blocked_until = 0.0
+        self._blocks = 0
+        self._asked = 0.0  # seconds of the Retry-After in force
+        self._behind = 0  # how many wait for its end
+        self._failures = 0
+        self._open_until = 0.0
+
+    def reset_lock(self) -> None:
+        """Start with a lock that nobody holds, in a forked child."""
+        self._lock = threading.Lock()
+
+    def is_idle(self) -> bool:
+        """Whether little would be lost with this object: no Retry-After, and no open breaker."""
         with self._lock:
-            if turn.holds == self._holds:
-                return 0.0
-            turn.holds = self._holds
-            now = self._clock()
-            goes, self._behind = self._after_hold(now, now)
-            return None if latest is not None and goes - now > latest else goes - now
+            return max(self._blocked_until, self._open_until) <= self._clock()
 
     def block_for(self, seconds: float) -> None:
         """Send nothing for so many seconds: the server sent Retry-After."""
         with self._lock:
             until = self._clock() + seconds
-            if until > self._held_until:
-                self._held_until, self._behind = until, 0
-                self._holds += 1
+            if until > self._blocked_until:
+                self._blocked_until, self._asked, self._behind = until, seconds, 0
+                self._blocks += 1
 
-    def _after_hold(self, now: float, goes: float) -> tuple[float, int]:
-        """When one may go who would go then, and how many wait for the hold with that one."""
-        if self._held_until <= now:
-            return goes, self._behind
-        return max(goes, self._held_until) + self._behind * _GAP, self._behind + 1
+    def wait(self, known: int = 0, latest: float | None = None) -> tuple[int, float]:
+        """The number of the last Retry-After, and the seconds to wait for its end.
+
+        No wait for the number that is `known`. After the end, callers resume one after another
+        and with jitter, but not later than in `latest` seconds. Where the end itself comes later,
+        the caller is not counted among those who wait.
+        """
+        with self._lock:
+            seconds = self._blocked_until - self._clock()
+            if known == self._blocks or seconds <= 0:
+                return self._blocks, 0.0
+            if latest is not None and seconds > latest:
+                return self._blocks, seconds
+            later = seconds + self._behind * _GAP + spread(self._asked, self._jitter())
+            self._behind += 1
+            return self._blocks, later if latest is None else min(later, latest)
 
     def record_failure(self) -> None:
-        """A call failed in a way that a fallback may fix."""
+        """The endpoint failed to serve a call."""
         with self._lock:
             self._failures += 1
             if self._failures >= FAILURE_THRESHOLD:
-                self._out_until = self._clock() + COOLDOWN
+                self._open_until = self._clock() + COOLDOWN
 
     def record_success(self) -> None:
-        """A call succeeded."""
+        """The endpoint served a call, or refused it in a way that shows that it works."""
         with self._lock:
             self._failures = 0
-            self._out_until = 0.0
+            self._open_until = 0.0
 
     def is_open(self) -> bool:
         """Whether the circuit breaker is open."""
         with self._lock:
-            return self._failures >= FAILURE_THRESHOLD and self._clock() < self._out_until
+            return self._failures >= FAILURE_THRESHOLD and self._clock() < self._open_until
 
     def blocks_call(self) -> bool:
         """Whether the breaker blocks this call; after the cooldown one call may pass as a probe."""
@@ -130,10 +210,72 @@ class RateLimiter:
             if self._failures < FAILURE_THRESHOLD:
                 return False
             now = self._clock()
-            if now < self._out_until:
+            if now < self._open_until:
                 return True
-            self._out_until = now + COOLDOWN
+            self._open_until = now + COOLDOWN
             return False
+
+
+StateT = TypeVar("StateT", RateLimiter, Availability)
+
+
+class States(Generic[StateT]):
+    """The states of a client by key, at most so many.
+
+    The least recently used one goes, of those that are idle if there are any. One that a call
+    still refers to is found until the call ends.
+
+    Args:
+        make: makes the state of a new key.
+        most: how many are kept.
+        only_idle: let none go that is not idle, even if more are kept then.
+    """
+
+    def __init__(
+        self, make: Callable[[], StateT], most: int = MOST_STATES, *, only_idle: bool = False
+    ) -> None:
+        self._make: Callable[[], StateT] = make
+        self._most = most
+        self._only_idle = only_idle
+        self._kept: OrderedDict[object, StateT] = OrderedDict()
+        self._in_use: WeakValueDictionary[object, StateT] = WeakValueDictionary()
+        self._lock = threading.Lock()
+
+    def __getitem__(self, key: object) -> StateT:
+        with self._lock:
+            state = self._kept.get(key)
+            if state is not None:
+                self._kept.move_to_end(key)
+                return state
+            state = self._in_use.get(key)
+            if state is None:
+                state = self._in_use[key] = self._make()
+            self._kept[key] = state
+            if len(self._kept) > self._most:
+                others = list(self._kept)[:-1]
+                idle = (one for one in others if self._kept[one].is_idle())
+                goes = next(idle, None if self._only_idle else others[0])
+                if goes is not None:
+                    del self._kept[goes]
+            return state
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def reset_locks(self) -> None:
+        """Start with locks that nobody holds, in a forked child."""
+        self._lock = threading.Lock()
+        for state in list(self._in_use.values()):
+            state.reset_lock()
+
+
+def key_of(url: str, model: str, credentials: Secret[object]) -> bytes:
+    """A key for `States` that shows nothing of the credentials; it differs in each process."""
+    return blake2b(
+        repr((url, model, credentials.get_secret_value())).encode("utf-8", "surrogatepass"),
+        key=_HASH_KEY,
+        digest_size=16,
+    ).digest()
 
 
 class _Window:
@@ -142,6 +284,10 @@ class _Window:
     def __init__(self) -> None:
         self._sent: deque[tuple[float, int]] = deque()
         self._total = 0
+
+    def last(self) -> float:
+        """When the last one goes, or went."""
+        return self._sent[-1][0] if self._sent else float("-inf")
 
     def free(self, now: float, goes: float, count: int, limit: int | None) -> float:
         """When so much more may be sent, not before `goes`."""
@@ -165,5 +311,6 @@ class _Window:
             self._total -= count
 
     def take(self, goes: float, count: int) -> None:
-        self._sent.append((goes, count))
-        self._total += count
+        if count:
+            self._sent.append((goes, count))
+            self._total += count

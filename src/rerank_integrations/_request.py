@@ -20,14 +20,17 @@ from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentE
 from rerank_integrations.fields import (
     IMAGE,
     TEXT,
-    Parts,
-    has_image,
-    parts_of,
+    fields_of,
+    has_any,
+    is_blank,
+    no_such_fields,
+    ranked_values,
     rendered,
-    texts_of,
+    shortened,
+    shortened_fields,
 )
-from rerank_integrations.images import WireImage
-from rerank_integrations.models import as_list
+from rerank_integrations.images import WireImage, wire_image
+from rerank_integrations.models import as_list, replace_surrogates
 from rerank_integrations.providers.base import HTTPRequest
 
 Piece: TypeAlias = bytes | WireImage
@@ -41,6 +44,8 @@ _IMAGE_QUOTED = b'"%b"' % _IMAGE_JSON
 _LARGE = 2 * 2**20
 _SLICE = 256 * 1024
 _SMALL = 64 * 1024  # bytes that are rather copied than sent alone
+_SKIP = "; on_invalid_document='skip' leaves such documents out"
+_INDEXES = 10  # of documents, that a message lists
 _COMMON_HEADERS = {
     # OpenRouter's specification also lists an event stream for this endpoint
     "accept": "application/json",
@@ -96,22 +101,77 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
     Raises:
         InvalidRequestError: an empty query, no list of documents, a document that cannot be sent.
     """
+    if isinstance(documents, str) and not isinstance(query, str):
+        raise InvalidRequestError("the query comes first, then the documents")
     given = as_list(documents)
     if not given:
         return RequestPlan(options)
     asked = _checked_query(query)
-    ready = encode_documents(options, given)
+    try:
+        ready, bodies = _encoded_bodies(options, asked, encode_documents(options, given))
+    except UnsupportedDocumentError as error:
+        error.skipped = _blank_documents(given)
+        raise
     skipped: tuple[int, ...] = ()
     if len(ready.sent) < len(given):
         present = set(ready.sent)
         skipped = tuple(i for i in range(len(given)) if i not in present)
-    if not ready.sent:
-        return RequestPlan(options, (), skipped, ready.warnings)
     chunks = (
-        Chunk(options, given, ready.sent[body.first : body.end], body.pieces)
-        for body in _split_bodies(options, asked, ready)
+        Chunk(options, given, ready.sent[body.first : body.end], body.pieces) for body in bodies
     )
     return RequestPlan(options, tuple(chunks), skipped, ready.warnings)
+
+
+def _blank_documents(documents: Sequence[Any]) -> tuple[int, ...]:
+    found = []
+    for index, document in enumerate(documents):
+        with suppress(UnsupportedDocumentError):
+            if is_blank(fields_of(document)):
+                found.append(index)
+    return tuple(found)
+
+
+def _encoded_bodies(
+    options: Options, query: str, ready: EncodedDocuments
+) -> tuple[EncodedDocuments, list[_ChunkBody]]:
+    """The bodies, and the documents that are in them, with all characters that JSON can carry."""
+    if not ready.sent:
+        return ready, []
+    try:
+        return _split_bodies(options, query, ready)
+    except _SurrogateError:
+        wire = list(map(_with_characters, ready.wire))
+        pairs = zip(ready.sent, ready.wire, wire, strict=True)
+        changed = [index for index, before, after in pairs if before != after]
+        asked = replace_surrogates(query)
+        where = [
+            *(["the query"] if asked != query else []),
+            *([_listed(changed)] if changed else []),
+        ]
+        warning = (
+            f"{' and '.join(where)}: half of a surrogate pair is no character, and was replaced "
+            "by U+FFFD"
+        )
+        ready = ready._replace(wire=wire, warnings=(*ready.warnings, warning))
+    try:
+        return _split_bodies(options, asked, ready)
+    except _SurrogateError as error:
+        raise InvalidRequestError(str(error)) from None
+
+
+def _with_characters(value: Any) -> Any:
+    """What is sent of a document, without halves of surrogate pairs."""
+    match value:
+        case str():
+            return replace_surrogates(value)
+        case ImageDocument():
+            return value._replace(text=replace_surrogates(value.text))
+        case list():
+            return list(map(_with_characters, value))
+        case Mapping():
+            return {replace_surrogates(k): _with_characters(v) for k, v in value.items()}
+        case _:
+            return value
 
 
 def _headers(options: Options) -> Secret[dict[str, str]]:
@@ -150,82 +210,229 @@ class EncodedDocuments(NamedTuple):
     warnings: tuple[str, ...] = ()
     has_images: bool = False
 
+    def only(self, kept: Sequence[int], *warnings: str) -> EncodedDocuments:
+        """Those at the positions in `kept`, with more warnings."""
+        wire, sent = [self.wire[at] for at in kept], [self.sent[at] for at in kept]
+        return self._replace(wire=wire, sent=sent, warnings=(*self.warnings, *warnings))
+
 
 def encode_documents(options: Options, documents: Sequence[Any]) -> EncodedDocuments:
-    """Take the documents apart, and leave the blank ones out.
+    """Take the documents apart; leave out those that are blank, or invalid and to be skipped.
 
     Raises:
-        InvalidRequestError: a document that cannot be sent.
+        UnsupportedDocumentError: a document that cannot be sent, or none that has a ranked field.
     """
     rank_fields, kinds = options.rank_fields, set(map(type, documents))
-    as_objects = options.provider.max_rank_fields(options.model) != 0
-    if kinds == {str} and (rank_fields is None or (TEXT in rank_fields and not as_objects)):
-        return _texts(documents)
-    if kinds == {dict} and not as_objects and all(one.get(IMAGE) is None for one in documents):
-        with suppress(InvalidRequestError):  # which is raised below, with the document's index
-            return _texts([rendered(texts_of(one, rank_fields)) for one in documents])
-    return _encode_one_by_one(options, documents)
+    most = options.provider.max_rank_fields(options.model)
+    if most and rank_fields is not None and len(rank_fields) > most:
+        most = 0
+    if kinds == {str} and (rank_fields is None or (TEXT in rank_fields and most == 0)):
+        return _texts(options, documents)
+    if kinds == {dict} and most == 0 and all(one.get(IMAGE) is None for one in documents):
+        with suppress(UnsupportedDocumentError):  # which has a document's index below
+            texts = [rendered(ranked_values(one, rank_fields)) for one in documents]
+            if rank_fields is None or all(texts):
+                return _texts(options, texts)
+    return _encode_one_by_one(options, documents, most)
 
 
-def _texts(documents: Sequence[str]) -> EncodedDocuments:
-    if "" not in documents and not any(map(str.isspace, documents)):
-        return EncodedDocuments(documents, range(len(documents)))
-    sent = [i for i, text in enumerate(documents) if text and not text.isspace()]
-    return EncodedDocuments([documents[index] for index in sent], sent)
+def _texts(options: Options, texts: Sequence[str]) -> EncodedDocuments:
+    sent: Sequence[int] = range(len(texts))
+    if "" in texts or any(map(str.isspace, texts)):
+        sent = [i for i, text in enumerate(texts) if text and not text.isspace()]
+        texts = [texts[index] for index in sent]
+    most = options.max_document_chars
+    if most is None or max(map(len, texts), default=0) <= most:
+        return EncodedDocuments(texts, sent)
+    long = [index for index, text in zip(sent, texts, strict=True) if len(text) > most]
+    texts = [shortened(text, most) for text in texts]
+    return EncodedDocuments(texts, sent, warnings=(_cut_warning(long, most),))
 
 
-def _encode_one_by_one(options: Options, documents: Sequence[Any]) -> EncodedDocuments:
-    limits = options.image_limits()
-    sent: list[int] = []
-    parts: list[Parts] = []
-    blind: list[int] = []
+def _encode_one_by_one(
+    options: Options, documents: Sequence[Any], most_fields: int | None
+) -> EncodedDocuments:
+    rank_fields, provider = options.rank_fields, options.provider
+    found = _Findings(options)
     for index, document in enumerate(documents):
-        try:
-            if limits is None and has_image(document):
-                _check_image_support(options, "takes text only")
-                blind.append(index)
-            part = parts_of(document, options.rank_fields, limits)
-            if part.image and part.fields and not options.provider.takes_text_with_image:
-                _check_image_support(options, "takes a text or an image, not the two together")
-                blind.append(index)
-                part = Parts(part.fields)
-        except InvalidRequestError as error:
-            error.args = (f"document {index}: {error}",)
-            raise
-        if part.fields or part.image:
-            sent.append(index)
-            parts.append(part)
-    provider, rank_fields = options.provider, options.rank_fields
-    warnings = _warnings(provider.name, blind)
-    as_objects = provider.max_rank_fields(options.model) != 0 and (
-        rank_fields is not None or any(type(documents[index]) is not str for index in sent)
+        found.add(index, document)
+    found.check()
+    names = rank_fields or tuple(dict.fromkeys(name for one in found.values for name in one))
+    any_fields = rank_fields is not None or any(
+        type(documents[index]) is not str for index in found.sent
     )
-    if not as_objects:
-        seen = any(part.image for part in parts)
-        return EncodedDocuments([_text_of(part) for part in parts], sent, None, warnings, seen)
-    names = rank_fields or tuple(dict.fromkeys(name for part in parts for name in part.fields))
-    wire = [provider.document(part.fields, rendered(part.fields)) for part in parts]
-    return EncodedDocuments(wire, sent, names, warnings)
+    if any_fields and (most_fields is None or 0 < len(names) <= most_fields):
+        objects = [provider.document(one, rendered(one)) for one in found.cut_fields()]
+        return EncodedDocuments(objects, found.sent, names, found.warnings())
+    return EncodedDocuments(
+        found.texts(), found.sent, None, found.warnings(), has_images=any(found.images)
+    )
 
 
-def _check_image_support(options: Options, why: str) -> None:
-    if options.on_image != "text":
-        raise UnsupportedDocumentError(
+class _Findings:
+    """The documents of a call that can be sent, taken apart, and why others cannot."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._mode = options.on_invalid_document or "raise"
+        self._limits = options.image_limits()
+        self.sent: list[int] = []
+        self.values: list[Mapping[str, Any]] = []
+        self.images: list[WireImage | None] = []
+        self._invalid: dict[str, list[int]] = {}  # by the reason
+        self._bad_images: dict[str, list[int]] = {}
+        self._unseen: list[int] = []  # whose image the provider does not take
+        self._cut: list[int] = []
+        self._lacking: dict[int, Mapping[str, Any]] = {}  # which have no ranked field
+        self._by_image_alone: list[int] = []
+        self._have_fields = False
+
+    def add(self, index: int, document: object) -> None:
+        """Take a document apart.
+
+        Raises:
+            UnsupportedDocumentError: it cannot be sent, and is not to be skipped.
+        """
+        rank_fields = self._options.rank_fields
+        try:
+            whole = fields_of(document)
+            values = ranked_values(whole, rank_fields)
+        except UnsupportedDocumentError as error:
+            self._refuse(index, error)
+            return
+        image = None
+        if whole.get(IMAGE) is not None:
+            try:
+                image = self._image(index, whole[IMAGE], has_text=bool(values))
+            except UnsupportedDocumentError as error:
+                if self._mode != "text" or not values or isinstance(error, _FinalError):
+                    self._refuse(index, error)
+                    return
+                self._bad_images.setdefault(str(error), []).append(index)
+        if rank_fields is not None and not has_any(whole, rank_fields):
+            if image is None and not is_blank(whole):
+                self._lacking[index] = whole
+            elif image is not None and any(name != IMAGE for name in whole):
+                self._by_image_alone.append(index)
+        else:
+            self._have_fields = True
+        if values or image is not None:
+            self.sent.append(index)
+            self.values.append(values)
+            self.images.append(image)
+
+    def check(self) -> None:
+        """Refuse a call of which nothing is left although not all documents are blank.
+
+        Raises:
+            UnsupportedDocumentError: it says why.
+        """
+        if self._lacking and not self._have_fields and not self.sent:
+            raise UnsupportedDocumentError(
+                no_such_fields(self._options.rank_fields or (), self._lacking.values())
+            )
+        if self._invalid and not self.sent:
+            reason, indexes = next(iter(self._invalid.items()))
+            raise invalid_document(indexes[0], f"{reason}; no other document can be sent either")
+
+    def texts(self) -> list[str | ImageDocument]:
+        """What is sent of each document as one text."""
+        most = self._options.max_document_chars
+        texts = list(map(rendered, self.values))
+        if most is not None:
+            self._cut = [i for i, text in zip(self.sent, texts, strict=True) if len(text) > most]
+            texts = [shortened(text, most) for text in texts]
+        return [
+            text if image is None else ImageDocument(text, image)
+            for text, image in zip(texts, self.images, strict=True)
+        ]
+
+    def cut_fields(self) -> list[Mapping[str, Any]]:
+        """What is sent of each document as fields."""
+        most = self._options.max_document_chars
+        if most is None:
+            return self.values
+        cut = [shortened_fields(values, most) for values in self.values]
+        pairs = zip(self.sent, self.values, cut, strict=True)
+        self._cut = [index for index, values, kept in pairs if kept != values]
+        return list(cut)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What the caller should know of what is not sent."""
+        provider, most = self._options.provider.name, self._options.max_document_chars
+        found = []
+        for reason, indexes in self._invalid.items():
+            found.append(f"skipped {_listed(indexes)}: {reason}")
+        for reason, indexes in self._bad_images.items():
+            found.append(f"the images of {_listed(indexes)} were left out: {reason}")
+        if self._unseen:
+            images = f"the images of {_listed(self._unseen)}"
+            found.append(f"{images} were left out: {provider} takes no such images")
+        if self._lacking:
+            fields = ", ".join(self._options.rank_fields or ())
+            found.append(f"skipped {_listed(list(self._lacking))}: none of the fields {fields}")
+        if self._by_image_alone:
+            fields = ", ".join(self._options.rank_fields or ())
+            found.append(
+                f"ranked by the image alone {_listed(self._by_image_alone)}: none of the fields "
+                f"{fields}"
+            )
+        if self._cut and most is not None:
+            found.append(_cut_warning(self._cut, most))
+        return tuple(found)
+
+    def _refuse(self, index: int, error: UnsupportedDocumentError) -> None:
+        if self._mode == "raise" or isinstance(error, _FinalError):
+            skip = "" if isinstance(error, _FinalError) else _SKIP
+            raise invalid_document(index, f"{error}{skip}") from error.__cause__
+        self._invalid.setdefault(str(error), []).append(index)
+
+    def _image(self, index: int, image: object, *, has_text: bool) -> WireImage | None:
+        """The image as it is sent; None where it is left out because the provider takes none.
+
+        Raises:
+            UnsupportedDocumentError: it cannot be sent.
+        """
+        options = self._options
+        why = ""
+        if self._limits is None:
+            why = "takes text only"
+        elif has_text and not options.provider.takes_text_with_image:
+            why = "takes a text or an image, not the two together"
+        if self._limits is not None and not why:
+            return wire_image(image, self._limits)
+        if options.on_image == "text" or (
+            not options.on_image and self._mode == "text" and has_text
+        ):
+            self._unseen.append(index)
+            return None
+        kind = _FinalError if self._mode == "text" else UnsupportedDocumentError
+        raise kind(
             f"it has an image, and {options.provider.name} {why} (model {options.model}); choose "
             "one that does, or set on_image='text' to rank by the text alone"
         )
 
 
-def _text_of(part: Parts) -> str | ImageDocument:
-    text = rendered(part.fields)
-    return text if part.image is None else ImageDocument(text, part.image)
+class _FinalError(UnsupportedDocumentError):
+    """An image that the caller wants refused: on_image="raise" was set."""
 
 
-def _warnings(provider: str, blind: Sequence[int]) -> tuple[str, ...]:
-    if not blind:
-        return ()
-    indexes = ", ".join(map(str, blind))
-    return (f"the images of documents {indexes} were left out: {provider} takes no such images",)
+def invalid_document(index: int, reason: str) -> UnsupportedDocumentError:
+    """The error of a document, which names its index."""
+    error = UnsupportedDocumentError(f"document {index}: {reason}")
+    error.index = index
+    return error
+
+
+def _listed(indexes: Sequence[int]) -> str:
+    """Indexes as a message names them; not all of many."""
+    shown = ", ".join(map(str, indexes[:_INDEXES]))
+    more = f" and {len(indexes) - _INDEXES} more" if len(indexes) > _INDEXES else ""
+    return f"document{'s' if len(indexes) > 1 else ''} {shown}{more}"
+
+
+def _cut_warning(indexes: Sequence[int], most: int) -> str:
+    return f"the texts of {_listed(indexes)} were cut to max_document_chars={most:,}"
 
 
 class _ChunkBody(NamedTuple):
@@ -236,8 +443,10 @@ class _ChunkBody(NamedTuple):
     pieces: Sequence[Piece]
 
 
-def _split_bodies(options: Options, query: str, ready: EncodedDocuments) -> list[_ChunkBody]:
-    """As few bodies as the limits allow, with the documents in order.
+def _split_bodies(
+    options: Options, query: str, ready: EncodedDocuments
+) -> tuple[EncodedDocuments, list[_ChunkBody]]:
+    """As few bodies as the limits allow, with the documents in order, and these documents.
 
     Raises:
         InvalidRequestError: text that is no text, or one document that no body can hold.
@@ -245,13 +454,13 @@ def _split_bodies(options: Options, query: str, ready: EncodedDocuments) -> list
     wire = ready.wire
     frame = _BodyTemplate(options, query, ready)
     if not options.provider.splits(options.model):
-        return [_one_body(frame, wire, 0, len(wire))]
+        return ready, [_one_body(frame, wire, 0, len(wire))]
     most, largest = options.most_documents() or len(wire), options.max_request_bytes
     starts = range(0, len(wire), most)
     found = [_one_body(frame, wire, first, min(first + most, len(wire))) for first in starts]
     if largest is None or all(size_of(body.pieces) <= largest for body in found):
-        return found
-    return _by_size(frame, ready, most, largest)
+        return ready, found
+    return _by_size(options, frame, ready, most, largest)
 
 
 def size_of(pieces: Sequence[Piece]) -> int:
@@ -335,28 +544,37 @@ def _slices(documents: Sequence[Any], lengths: Sequence[int]) -> Iterator[bytes]
 
 
 def _by_size(
-    frame: _BodyTemplate, ready: EncodedDocuments, most: int, largest: int
-) -> list[_ChunkBody]:
+    options: Options, frame: _BodyTemplate, ready: EncodedDocuments, most: int, largest: int
+) -> tuple[EncodedDocuments, list[_ChunkBody]]:
     """Bodies of at most so many documents and bytes, each as full as it can be."""
+    sizes = [size_of(_document(frame, document)) for document in ready.wire]
+    alone = frame.size(1)
+    fitting = [at for at, size in enumerate(sizes) if alone + size <= largest]
+    if len(fitting) < len(sizes):
+        too_large = [at for at, size in enumerate(sizes) if alone + size > largest]
+        first = too_large[0]
+        reason = (
+            f"a request with it alone has {alone + sizes[first]:,} bytes, and max_request_bytes "
+            f"is {largest:,}; shorten it, set max_document_chars, or raise the limit"
+        )
+        if not fitting or (options.on_invalid_document or "raise") == "raise":
+            raise invalid_document(ready.sent[first], reason + (_SKIP if fitting else ""))
+        indexes = _listed([ready.sent[at] for at in too_large])
+        ready = ready.only(fitting, f"skipped {indexes}: {reason}")
+        sizes = [sizes[at] for at in fitting]
     wire, found, first, used = ready.wire, [], 0, 0
-    for index, document in enumerate(wire):
-        size = size_of(_document(frame, document))
-        alone = frame.size(1) + size
-        if alone > largest:
-            raise UnsupportedDocumentError(
-                f"document {ready.sent[index]}: a request with it alone has {alone:,} bytes, and "
-                f"max_request_bytes is {largest:,}; shorten it, or raise the limit"
-            )
+    for index, size in enumerate(sizes):
         count = index - first + 1
         if count > most or frame.size(count) + used + size + count - 1 > largest:
             found.append(_one_body(frame, wire, first, index))
             first, used = index, 0
         used += size
-    return [*found, _one_body(frame, wire, first, len(wire))]
+    return ready, [*found, _one_body(frame, wire, first, len(wire))]
 
 
-def _length(fields: Mapping[str, str]) -> int:
-    return sum(map(len, fields.values()))
+def _length(fields: Mapping[str, Any]) -> int:
+    """The characters of a document's values, or the bytes of those that are no text."""
+    return sum(len(one if type(one) is str else _encoded(one)) for one in fields.values())
 
 
 def _document(frame: _BodyTemplate, document: Any) -> list[Piece]:
@@ -377,7 +595,11 @@ def _encoded(value: Mapping[str, Any] | Sequence[Any] | str) -> bytes:
 def _exactly(value: Mapping[str, Any] | Sequence[Any] | str) -> bytes:
     with suppress(PydanticSerializationError):  # its words hold the text
         return to_json(value)
-    raise InvalidRequestError(
-        "the query or a document holds half a surrogate pair, which is no character; "
-        "clean it with text.encode('utf-8', 'replace').decode()"
+    raise _SurrogateError(
+        "the request holds half a surrogate pair, which is no character; look into extra_body, "
+        "the provider's arguments and rank_fields"
     )
+
+
+class _SurrogateError(InvalidRequestError):
+    """Half of a surrogate pair is in a text."""

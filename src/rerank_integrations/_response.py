@@ -442,8 +442,8 @@ def status_error(
         failure = failure._replace(is_retryable=False)
         setting = setting if documents > 1 else "max_document_chars"
         text += f"; {_FIXES[setting].format(documents)}"
-    if issubclass(kind, AuthenticationError):
-        text += f"; check {provider.key_hint}"
+    if failure.key_hint or issubclass(kind, AuthenticationError):
+        text += f"; check {failure.key_hint or provider.key_hint}"
     if request_id:
         text += f" [request {request_id}]"
     return kind(

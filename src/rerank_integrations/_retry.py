@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Generator, Sequence
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
-from rerank_integrations._options import Options
-from rerank_integrations._rate_limit import RateLimit, RateLimiter
+from rerank_integrations._options import Options, Retry
+from rerank_integrations._rate_limit import (
+    Availability,
+    RateLimit,
+    RateLimiter,
+    key_of,
+    spread,
+)
 from rerank_integrations._request import Chunk, RequestPlan
 from rerank_integrations._response import (
     merge_responses,
@@ -20,42 +28,67 @@ from rerank_integrations._response import (
     redact_error,
     secrets_of,
 )
+from rerank_integrations._secrets import Secret
 from rerank_integrations._transport import Transport
 from rerank_integrations.errors import (
     Attempt,
     ConfigurationError,
+    RateLimitError,
     RerankError,
     ResponseError,
+    ScorerError,
+    ServerError,
     StatusError,
     TransportError,
 )
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers.base import HTTPRequest, HTTPResponse
 
-FIRST_DELAY = 0.5  # seconds; doubles with each retry
-MAX_DELAY = 8.0
 MAX_RETRY_AFTER = 60.0  # seconds; a server that asks for more is not waited for
+# the least time in which a request can connect and read a response: seconds, or this part of a
+# short deadline. With less time left, nothing is sent.
+LEAST_TIME = 0.1
+_LEAST_PART = 0.1
+_SHARED_WAIT = frozenset({429, 503, 529})  # their Retry-After holds for other calls too
+# headers that say who asks, or which of a gateway's upstreams is asked
+_IDENTIFYING = re.compile("auth|key|token|secret|cookie|credential|password|provider|config|host")
+_IN_FLIGHT = "cancelled: the call ended before the response came"
 # Together's code for a model that needs an endpoint of its own
 _NO_MODEL = "model_not_available"
 _FALLBACK_STATUSES = frozenset({401, 402, 403, 404, 408, 429})
 log = logging.getLogger("rerank_integrations")
 
 Clock: TypeAlias = Callable[[], float]
-"""Seconds since the call began."""
+"""Seconds since the call began, without those spent waiting for slots of the rate limit."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """The requests of a chunk that were sent so far; the last one may have no outcome yet."""
+
+    provider: str = ""
+    model: str = ""
+    attempts: tuple[Attempt, ...] = ()
+
+    def begin(self) -> None:
+        """A request is being sent."""
+        self.attempts += (Attempt(self.provider, self.model, _IN_FLIGHT),)
 
 
 class Send(NamedTuple):
-    """Wait `delay` seconds, or longer if the rate limit asks for it, then send the request.
+    """Wait `delay` seconds, and for a slot of the rate limit, then send the request.
 
     What comes back is an `Outcome`. `timeouts` are those of the connect, write, read and pool
     phase, None for the HTTP client's own; `deadline` is the seconds from the beginning of the call
     to its end, None for no end. If the request cannot be sent before that, nothing is sent and a
-    `RerankTimeoutError` is thrown in.
+    `RerankTimeoutError` is thrown in. Whoever sends the request notes it in `sent`.
     """
 
     delay: float
     request: HTTPRequest
     transport: Transport
+    options: Options
+    sent: Sent
     timeouts: dict[str, float | None] | None
     deadline: float | None
     rate_limit: RateLimit = RateLimit()
@@ -67,6 +100,16 @@ class Send(NamedTuple):
         """The rate limiter of the endpoint."""
         return self.transport.limiter(self.request.url)
 
+    @property
+    def availability(self) -> Availability | None:
+        """Whether the endpoint serves this key and model; None where no endpoint said anything."""
+        return _availability(self.transport, self.options)
+
+    @property
+    def least_time(self) -> float:
+        """The seconds that must be left when the request is sent."""
+        return 0.0 if self.request.handler is not None else least_time(self.deadline)
+
 
 class Outcome(NamedTuple):
     """What came of a request: a response or an error, when, and after how many seconds."""
@@ -76,6 +119,11 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
 
 
+def least_time(deadline: float | None) -> float:
+    """The seconds without which a request over the network is not sent."""
+    return LEAST_TIME if deadline is None else min(LEAST_TIME, _LEAST_PART * deadline)
+
+
 ChunkCall: TypeAlias = Generator[Send, Outcome, RerankResponse]
 
 
@@ -83,12 +131,17 @@ class Gather(NamedTuple):
     """Run several generators, so many at once; what comes back lists their results, in order.
 
     The first error of any is thrown in, and those that have not begun are left; with
-    `keep_errors` the errors are in the list.
+    `keep_errors` the errors are in the list. Without it, nothing is run if the requests, with
+    so many `documents` each, do not all have a slot of the rate limit in time.
     """
 
     calls: Sequence[ChunkCall]
     at_once: int
     keep_errors: bool
+    documents: Sequence[int]
+    rate_limit: RateLimit
+    limiter: RateLimiter
+    deadline: float | None
 
 
 Call: TypeAlias = Generator[Send | Gather, Any, RerankResponse]
@@ -110,25 +163,51 @@ def rerank_call(
     """
     options = plan.options
     ends = options.deadline if deadline is None else deadline
-    calls = [_chunk_call(chunk, transport, jitter, ends) for chunk in plan.chunks]
+    sent = [Sent(options.provider.name, options.model) for _ in plan.chunks]
+    calls = [
+        _chunk_call(chunk, transport, jitter, ends, own)
+        for chunk, own in zip(plan.chunks, sent, strict=True)
+    ]
     outcomes: list[RerankResponse | RerankError] = []
-    if len(calls) > 1:
-        log.debug(
-            "%s: the call is split into %d requests, at most %d at once",
-            options.provider.name,
-            len(calls),
-            options.max_concurrency,
-        )
-        outcomes = yield Gather(calls, options.max_concurrency, options.on_partial == "keep")
-    elif calls:
-        outcomes = [(yield from calls[0])]
-    return merge_responses(plan, outcomes)
+    try:
+        if len(calls) > 1:
+            log.debug(
+                "%s: the call is split into %d requests, at most %d at once",
+                options.provider.name,
+                len(calls),
+                options.max_concurrency,
+            )
+            outcomes = yield Gather(
+                calls,
+                options.max_concurrency,
+                options.on_partial == "keep",
+                [len(chunk.sent) for chunk in plan.chunks],
+                options.rate_limit(),
+                transport.limiter(options.provider.url),
+                ends,
+            )
+        elif calls:
+            outcomes = [(yield from calls[0])]
+        return merge_responses(plan, outcomes)
+    except RerankError as error:
+        error.skipped = plan.skipped
+        if len(calls) > 1:
+            error.attempts = tuple(attempt for own in sent for attempt in own.attempts)
+            error.retries = sum(max(0, len(own.attempts) - 1) for own in sent)
+        raise
+    finally:
+        outcomes = []  # an error refers to this frame by its traceback
 
 
 def _chunk_call(
-    chunk: Chunk, transport: Transport, jitter: Callable[[], float], ends: float | None
+    chunk: Chunk,
+    transport: Transport,
+    jitter: Callable[[], float],
+    ends: float | None,
+    sent: Sent,
 ) -> ChunkCall:
     options = chunk.options
+    policy = options.retry_policy()
     attempts: tuple[Attempt, ...] = ()
     last: RerankError | None = None
     outcome: Outcome | None
@@ -136,11 +215,13 @@ def _chunk_call(
         0.0,
         chunk.request(),
         transport,
+        options,
+        sent,
         options.timeouts(),
         ends,
         options.rate_limit(),
         len(chunk.sent),
-        options.retry_on_timeout,
+        policy.on_timeout,
     )
     try:
         while True:
@@ -155,26 +236,34 @@ def _chunk_call(
             except RerankError as error:
                 _log_request(chunk, outcome, error)
                 attempts += (_attempt(options, f"{type(error).__name__}: {error}"),)
-                last, error.attempts = error, attempts
+                last, error.attempts, sent.attempts = error, attempts, attempts
                 error.retries = len(attempts) - 1
-                delay = _delay(error, jitter())
-                if isinstance(error, StatusError) and error.retry_after:
-                    send.limiter.block_for(min(error.retry_after, MAX_RETRY_AFTER))
-                used_up = len(attempts) > options.max_retries
-                too_late_then = ends is not None and outcome.elapsed + delay >= ends
-                too_long = delay > MAX_RETRY_AFTER
-                if used_up or too_late_then or too_long or not error.is_retryable:
+                least, delay = _delays(policy, error, jitter())
+                asked = getattr(error, "retry_after", None)
+                if asked and _is_shared(error):
+                    state = transport.availability(_availability_key(options))
+                    state.block_for(min(asked, MAX_RETRY_AFTER))
+                ready = outcome.elapsed + least
+                used_up = len(attempts) > policy.max_retries or (
+                    policy.max_elapsed is not None and ready > policy.max_elapsed
+                )
+                room = None if ends is None else ends - outcome.elapsed - send.least_time
+                too_late_then = room is not None and least >= room
+                too_long = least > MAX_RETRY_AFTER
+                if used_up or too_late_then or too_long or not policy.allows(error):
                     raise
+                delay = delay if room is None else min(delay, room)
                 log.debug(
                     "%s: retry %d of %d in %.2f s, after %s",
                     options.provider.name,
                     len(attempts),
-                    options.max_retries,
+                    policy.max_retries,
                     delay,
                     type(error).__name__,
                 )
                 send = send._replace(delay=delay)
             else:
+                sent.attempts = response.attempts
                 _log_request(chunk, outcome, response)
                 return response
     finally:
@@ -222,12 +311,55 @@ def _attempt(options: Options, error: str | None = None) -> Attempt:
     return Attempt(options.provider.name, options.model, error)
 
 
-def _delay(error: RerankError, jitter: float) -> float:
-    """Exponential backoff with jitter, and never less than the server asked for, in seconds."""
-    doublings = min(len(error.attempts) - 1, 10)
-    backoff = min(FIRST_DELAY * 2.0**doublings, MAX_DELAY)
+def _delays(policy: Retry, error: RerankError, jitter: float) -> tuple[float, float]:
+    """The least seconds before a retry, and those to wait if the deadline allows it.
+
+    Exponential backoff with jitter, and never less than the server asked for. Others may have been
+    told the same, so jitter is added to that too; for a shared wait the `Availability` does it.
+    """
+    backoff = policy.delay(len(error.attempts), jitter)
     asked = (error.retry_after or 0.0) if isinstance(error, StatusError) else 0.0
-    return max(backoff * (0.5 + jitter / 2), asked)
+    added = 0.0 if not asked or _is_shared(error) else spread(asked, jitter)
+    return max(backoff, asked), max(backoff, asked + added)
+
+
+def _is_shared(error: RerankError) -> bool:
+    """Whether a Retry-After holds for all calls to the endpoint, with the same key and model."""
+    return isinstance(error, StatusError) and error.status_code in _SHARED_WAIT
+
+
+def _availability(transport: Transport, options: Options) -> Availability | None:
+    """What the endpoint said to this caller; None where no endpoint has said anything yet."""
+    if not transport.has_availabilities:
+        return None  # as in most clients; the key takes longer than all else here
+    return transport.availability(_availability_key(options))
+
+
+def _availability_key(options: Options) -> bytes:
+    """The key of what an endpoint said to the caller that these options name, for their model."""
+    return key_of(
+        options.provider.url,
+        options.model,
+        Secret(
+            [
+                *_identifying(Secret(options.provider.headers())),
+                *_identifying(options.extra_headers),
+            ]
+        ),
+    )
+
+
+def _identifying(headers: Secret[dict[str, str]]) -> Iterator[tuple[str, str]]:
+    return (
+        (name.lower(), value)
+        for name, value in sorted(headers.get_secret_value().items())
+        if _identifies(name)
+    )
+
+
+@lru_cache(256)
+def _identifies(header: str) -> bool:
+    return bool(_IDENTIFYING.search(header.lower()))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -244,9 +376,20 @@ class Candidate:
     transport: Transport
     plan: Callable[[], RequestPlan]
 
-    def limiter(self) -> RateLimiter:
-        """The limiter of its endpoint, with the circuit breaker."""
-        return self.transport.limiter(self.options.provider.url)
+    def availability(self) -> Availability | None:
+        """Whether its endpoint serves its key and model; None where no endpoint said anything."""
+        return _availability(self.transport, self.options)
+
+    def record(self, *, failed: bool) -> None:
+        """Tell the circuit breaker of the endpoint, key and model."""
+        state = self.availability()
+        if failed:
+            state = state or self.transport.availability(_availability_key(self.options))
+            state.record_failure()
+            if state.is_open():
+                log.debug("%s: the circuit breaker is open", self.options.provider.name)
+        elif state is not None:
+            state.record_success()
 
 
 class _Progress:
@@ -281,20 +424,22 @@ def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
         RerankError: that of the first that was tried, with the attempts of all.
     """
     progress = _Progress()
-    out = [one for one in candidates if one.limiter().is_open()]
+    states = [one.availability() for one in candidates]
+    out = [one for one, its in zip(candidates, states, strict=True) if its and its.is_open()]
     for one in candidates if len(out) < len(candidates) else ():
-        if one in out or one.limiter().blocks_call():
+        state = one.availability()
+        if one in out or (state is not None and state.blocks_call()):
             progress.skip(one, "it has failed several times in a row")
             continue
         left = sum(other not in out for other in candidates[candidates.index(one) :])
         response = yield from _try(progress, one, left, clock)
         if response is not None:
-            return response
+            return _without_threshold(candidates, one, response)
     if not progress.errors:
         for place, one in enumerate(out):
             response = yield from _try(progress, one, len(out) - place, clock)
             if response is not None:
-                return response
+                return _without_threshold(candidates, one, response)
     error = (progress.errors or progress.refusals)[0]
     error.attempts, error.retries = progress.attempts, progress.retries
     raise error
@@ -314,17 +459,14 @@ def _try(
     try:
         response = yield from rerank_call(plan, one.transport, deadline=ends)
     except RerankError as error:
+        _record_error(one, error)
         progress.fail(one, error)
         if not falls_back(error) and len(progress.errors) == 1:  # a fault of the call itself
             error.attempts, error.retries = progress.attempts, progress.retries
             raise
         log.debug("%s failed with %s", one.options.provider.name, type(error).__name__)
-        if falls_back(error) and error.attempts:  # and not only the caller's own rate limit
-            one.limiter().record_failure()
-            if one.limiter().is_open():
-                log.debug("%s: the circuit breaker is open", one.options.provider.name)
         return None
-    one.limiter().record_success()
+    one.record(failed=False)
     return replace(
         response,
         attempts=progress.attempts + response.attempts,
@@ -332,12 +474,45 @@ def _try(
     )
 
 
+def _record_error(one: Candidate, error: RerankError) -> None:
+    """Count what shows that the endpoint does not work; a refusal shows that it does."""
+    if not error.attempts or getattr(error, "phase", None) == "wait":
+        return  # nothing was sent: the caller's own rate limit or deadline
+    if isinstance(error, TransportError | ServerError | RateLimitError):
+        one.record(failed=True)
+    elif isinstance(error, StatusError):
+        one.record(failed=False)
+
+
+def _without_threshold(
+    candidates: Sequence[Candidate], one: Candidate, response: RerankResponse
+) -> RerankResponse:
+    """The response of a candidate, with a warning if a threshold was set for one before it."""
+    if one.options.score_threshold is not None:
+        return response
+    for other in candidates[: candidates.index(one)]:
+        threshold = other.options.score_threshold
+        if threshold is not None:
+            warning = (
+                f"score_threshold={threshold:g} was not applied: it was set for "
+                f"{_named(other.options)}, and {_named(one.options)} answered, whose scores have "
+                "another scale; for a threshold of its own pass the fallback as "
+                "RerankClient(..., score_threshold=...)"
+            )
+            return replace(response, warnings=(*response.warnings, warning))
+    return response
+
+
+def _named(options: Options) -> str:
+    return f"{options.provider.name}:{options.model}"
+
+
 def falls_back(error: RerankError) -> bool:
     """Whether another provider may succeed: not if the call itself is wrong."""
     if isinstance(error, StatusError):
         elsewhere = error.status_code in _FALLBACK_STATUSES or error.status_code >= 500
         return elsewhere or error.code == _NO_MODEL
-    return isinstance(error, TransportError | ResponseError)
+    return isinstance(error, TransportError | ResponseError | ScorerError)
 
 
 def _share(deadline: float | None, elapsed: float, left: int) -> float | None:

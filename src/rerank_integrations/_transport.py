@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rerank_integrations._options import is_client
-from rerank_integrations._rate_limit import RateLimiter
+from rerank_integrations._rate_limit import Availability, RateLimiter, States
 from rerank_integrations.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class Transport:
     def __init__(self, http_client: Any = None, async_http_client: Any = None) -> None:
         self.http_client = http_client
         self.async_http_client = async_http_client
-        self._limiters: dict[str, RateLimiter] = {}
+        self._limiters = States(RateLimiter, only_idle=True)
+        self._availabilities = States(Availability)
         self._sender: Sender | None = None
         self._of_loop: dict[asyncio.AbstractEventLoop, _LoopEntry] = {}
         self._lock = threading.Lock()
@@ -44,8 +45,17 @@ class Transport:
         _TRANSPORTS.add(self)
 
     def limiter(self, url: str) -> RateLimiter:
-        """The limits and failures of an endpoint."""
-        return self._limiters.setdefault(url, RateLimiter())
+        """The rate limit of an endpoint."""
+        return self._limiters[url]
+
+    def availability(self, key: bytes) -> Availability:
+        """What an endpoint said to one key and model; the key is made by `key_of`."""
+        return self._availabilities[key]
+
+    @property
+    def has_availabilities(self) -> bool:
+        """Whether any endpoint has failed, or has asked to wait."""
+        return len(self._availabilities) > 0
 
     def clone(self) -> Transport:
         """The same clients and factories, with connections of its own."""
@@ -142,8 +152,8 @@ class Transport:
         self._of_loop.clear()
         self._lock = threading.Lock()
         self._finalizers = [weakref.finalize(self, _close_loops, self._of_loop)]
-        for limiter in self._limiters.values():
-            limiter.reset_lock()
+        self._limiters.reset_locks()
+        self._availabilities.reset_locks()
 
 
 # the process in which a user's client was used first

@@ -18,6 +18,7 @@ from rerank_integrations._options import (
     OnInvalidDocument,
     OnPartial,
     Options,
+    Retry,
     Timeout,
     check_given,
     checked_arguments,
@@ -33,7 +34,8 @@ from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
 from rerank_integrations.models import DocumentInput, DocumentT, RerankResponse, as_list
 from rerank_integrations.providers.base import Provider
 
-_OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body")
+# what was set for the first model alone; a threshold is on the scale of its scores
+_OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body", "score_threshold")
 _SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {"model", "provider"}
 
 
@@ -55,21 +57,23 @@ class RerankClient:
         async_http_client: the same with `httpx.AsyncClient`; a callable is called once for each
             event loop.
         fallbacks: models or clients that rank if the provider fails, in order: a name, with
-            the settings of this client but its headers and body keys, or a client with its own.
-            What is wrong with the call itself is raised at once. The time is shared: with one
-            fallback the provider has half of the deadline.
+            the settings of this client but its headers, body keys and `score_threshold`, or a
+            client with its own. What is wrong with the call itself is raised at once. The time is
+            shared: with one fallback the provider has half of the deadline.
         top_n: how many results to return; None (the default) for all.
         rank_fields: names of the fields to rank by, in order; `"text"` is a document's own text,
             `"a.b"` is field b of field a. None ranks by all of a document's fields.
         timeout: seconds for each phase of a request, or an `httpx.Timeout`; None waits for ever.
             By default 5 s to connect and 30 s for the rest, or what your `http_client` has.
         deadline: seconds for the whole call, retries and waits included, 60 by default; None
-            for no limit.
+            for no limit. The wait for a slot of `requests_per_minute` or `documents_per_minute`
+            is not counted, and is at most as long.
         max_retries: how often a request is retried after a transient failure, 2 by
             default. A request whose response was lost may be billed again.
         retry_on_timeout: whether a request that timed out while its response was awaited is sent
             again, True by default. False spares a server with a queue of its own, which may still
             be working on the first request.
+        retry: a `Retry`, which says all about retries, in place of the last two.
         extra_headers: headers to add to every request.
         extra_body: keys to add to the body, for what the provider does not offer.
         on_image: "raise" refuses an image where the provider takes text only; "text" ranks the
@@ -124,6 +128,7 @@ class RerankClient:
         deadline: float | None = 60.0,
         max_retries: int = 2,
         retry_on_timeout: bool = True,
+        retry: Retry | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -205,6 +210,7 @@ class RerankClient:
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -235,6 +241,7 @@ class RerankClient:
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -265,6 +272,7 @@ class RerankClient:
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -318,6 +326,7 @@ class RerankClient:
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -348,6 +357,7 @@ class RerankClient:
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -378,6 +388,7 @@ class RerankClient:
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -415,6 +426,7 @@ class RerankClient:
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -542,8 +554,9 @@ class RerankClient:
             self._options,
             model=model,
             provider=provider,
-            extra_headers=Secret(None),  # headers and body keys are for one provider
+            extra_headers=Secret(None),  # headers and body keys are for one provider,
             extra_body=None,
+            score_threshold=None,  # and a threshold for the scores of one model
         )
         return [_Fallback(options, None)]
 

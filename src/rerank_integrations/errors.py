@@ -7,6 +7,7 @@ RerankError
 ├── TransportError             no complete response
 │   └── RerankTimeoutError         in time
 ├── ResponseError              a 2xx response that cannot be trusted
+├── ScorerError                the scorer of `Local` failed; `__cause__` is its own error
 └── StatusError                the server returned an error status
     ├── BadRequestError            400, 422
     │   └── ImageError                 `code` is the vendor's image error type
@@ -42,12 +43,14 @@ class RerankError(Exception):
 
     `is_retryable` says whether the same call may succeed later. `attempts` lists the requests
     that were sent before the call failed, oldest first; empty when nothing was sent. `retries`
-    counts those that were sent again.
+    counts those that were sent again. `skipped` lists the indexes of documents that are blank or
+    were left out, as in a response.
     """
 
     is_retryable: bool = False
     attempts: tuple[Attempt, ...] = ()
     retries: int = 0
+    skipped: tuple[int, ...] = ()
 
 
 class ConfigurationError(RerankError, ValueError):
@@ -59,7 +62,13 @@ class InvalidRequestError(RerankError, ValueError):
 
 
 class UnsupportedDocumentError(InvalidRequestError):
-    """A document that this endpoint cannot take, or that is no document at all."""
+    """A document that cannot be sent, or that is none; `index` is its place in the list.
+
+    `index` is None where no single document is wrong, such as when none has a field of
+    `rank_fields`.
+    """
+
+    index: int | None = None
 
 
 class TransportError(RerankError):
@@ -74,7 +83,8 @@ class RerankTimeoutError(TransportError, TimeoutError):
     """No complete response came within `timeout` or `deadline`.
 
     `phase` says which limit passed: "connect", "write", "read" or "pool" of the timeout,
-    "deadline", or "other" for one of the system or of your own code.
+    "deadline", "wait" for a rate limit or Retry-After that ends too late to send the request, or
+    "other" for one of the system or of your own code.
     """
 
     def __init__(
@@ -98,6 +108,13 @@ class ResponseError(RerankError):
         super().__init__(message)
         self.body = body
         self.headers = headers or {}
+
+
+class ScorerError(RerankError):
+    """The scorer of `Local` failed, or what it returned is not one finite number for each text.
+
+    `__cause__` is the scorer's own exception, with its traceback, where it raised one.
+    """
 
 
 class StatusError(RerankError):

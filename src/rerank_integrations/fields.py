@@ -2,82 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set as AbstractSet
+import json
+import math
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet, ValuesView
+from dataclasses import fields as dataclass_fields, is_dataclass
 from datetime import date, time
-from typing import Any, NamedTuple
+from decimal import Decimal
+from difflib import get_close_matches
+from enum import Enum
+from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
-from rerank_integrations.images import ImageLimits, WireImage, wire_image
+from rerank_integrations.errors import UnsupportedDocumentError
 from rerank_integrations.models import RerankDocument
 
 TEXT = "text"
 IMAGE = "image"
+_DEEPEST = 50  # levels of nested values; a value may hold itself
+_MOST_BITS = 10_000  # of an int; str() refuses one of more than 4,300 digits
+_LISTED = 20  # names of fields that a message lists
+# where a text of this many characters before the limit has no space, it is cut in a word
+_LONGEST_WORD = 50
+_SCALARS = (str, bool, int, float, type(None))
+_MISSING = object()
 
 
-class Parts(NamedTuple):
-    """One document taken apart: its text fields by name, in order, and its image for the wire."""
-
-    fields: Mapping[str, str]
-    image: WireImage | None = None
-
-
-def parts_of(
-    document: object,
-    rank_fields: Sequence[str] | None,
-    limits: ImageLimits | None = ImageLimits(),  # noqa: B008
-) -> Parts:
-    """The fields of a document that count for the ranking, as text, and its image.
-
-    Without `rank_fields` these are all fields, in the document's own order. Fields that are
-    missing, None or empty are left out, so a document without text has no fields. With `limits`
-    of None the image is left out.
+def fields_of(document: object) -> Mapping[str, Any]:
+    """The fields of a document by name; the image is one of them.
 
     Raises:
-        UnsupportedDocumentError: not a document, or an image of a kind that cannot be sent.
-        InvalidRequestError: a field that has no text form.
+        UnsupportedDocumentError: not a document.
     """
-    whole = _fields_of(document)
-    fields = texts_of(whole, rank_fields)
-    image = whole.get(IMAGE)
-    if image is None or limits is None:
-        return Parts(fields)
-    return Parts(fields, wire_image(image, limits))
-
-
-def texts_of(whole: Mapping[str, Any], rank_fields: Sequence[str] | None) -> dict[str, str]:
-    """The fields that count for the ranking, as text; without those that have none.
-
-    Raises:
-        InvalidRequestError: a field that has no text form.
-    """
-    fields = {}
-    for name in whole if rank_fields is None else rank_fields:
-        if name == IMAGE:
-            continue
-        value = whole[name] if name in whole else _nested(whole, name)
-        text = value if type(value) is str else _text_of(name, value)
-        if text and not text.isspace():
-            fields[name] = text
-    return fields
-
-
-def has_image(document: object) -> bool:
-    """Whether an image was given, whatever becomes of it."""
-    if isinstance(document, RerankDocument):
-        return document.image is not None or (document.fields or {}).get(IMAGE) is not None
-    return isinstance(document, Mapping) and document.get(IMAGE) is not None
-
-
-def rendered(fields: Mapping[str, str]) -> str:
-    """Fields as one text: `name: value` a line; a single field as its bare value."""
-    if len(fields) == 1:
-        return next(iter(fields.values()))
-    return "\n".join([f"{name}: {value}" for name, value in fields.items()])
-
-
-def _fields_of(document: object) -> Mapping[str, Any]:
     match document:
         case str():
             return {TEXT: document}
@@ -94,49 +52,243 @@ def _fields_of(document: object) -> Mapping[str, Any]:
             )
 
 
+def ranked_values(whole: Mapping[str, Any], rank_fields: Sequence[str] | None) -> dict[str, Any]:
+    """The fields that count for the ranking, as values that JSON can hold.
+
+    Without `rank_fields` these are all fields, in the document's own order. Fields that are
+    missing or blank are left out, so a document without text has none.
+
+    Raises:
+        UnsupportedDocumentError: a field that has no text form.
+    """
+    found = {}
+    for name in whole if rank_fields is None else rank_fields:
+        if name == IMAGE:
+            continue
+        value = whole[name] if name in whole else _nested(whole, name)
+        if type(value) is str:
+            if value and not value.isspace():
+                found[str(name)] = value
+        elif value is not _MISSING:
+            value = _json_value(str(name), value)
+            if not _is_blank(value):
+                found[str(name)] = value
+    return found
+
+
+def has_any(whole: Mapping[str, Any], rank_fields: Sequence[str]) -> bool:
+    """Whether a document has one of the fields, blank or not."""
+    return any(name in whole or _nested(whole, name) is not _MISSING for name in rank_fields)
+
+
+def is_blank(whole: Mapping[str, Any]) -> bool:
+    """Whether no field of a document holds anything."""
+    return all(
+        value is None or (type(value) is str and _is_blank(value)) for value in whole.values()
+    )
+
+
+def no_such_fields(rank_fields: Sequence[str], documents: Iterable[Mapping[str, Any]]) -> str:
+    """What is wrong where no document has any of the fields: the fields that there are."""
+    present = list(dict.fromkeys(name for whole in documents for name in _names_in(whole)))
+    close = [match for name in rank_fields for match in get_close_matches(name, present, n=1)]
+    listed = ", ".join(present[:_LISTED]) + (", ..." if len(present) > _LISTED else "")
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return (
+        f"no document has a field of rank_fields={list(rank_fields)}; {hint}"
+        f"the fields of the documents are: {listed}"
+    )
+
+
+def rendered(fields: Mapping[str, Any]) -> str:
+    """Fields as one text: `name: value` a line; a single field as its bare value."""
+    if len(fields) == 1:
+        return _text_of(next(iter(fields.values())))
+    return "\n".join(
+        [
+            f"{name}: {value if type(value) is str else _text_of(value)}"
+            for name, value in fields.items()
+        ]
+    )
+
+
+def shortened(text: str, most: int) -> str:
+    """The text cut to at most so many characters, after a whole word where one ends nearby."""
+    if len(text) <= most:
+        return text
+    for end in range(most, max(most - _LONGEST_WORD, 0), -1):
+        if text[end].isspace() and not text[:end].isspace():
+            return text[:end].rstrip()
+    return text[:most]
+
+
+def shortened_fields(fields: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """Fields of at most so many characters together; what is beyond is cut or left out."""
+    kept: dict[str, Any] = {}
+    for name, value in fields.items():
+        text = _text_of(value)
+        if len(text) <= most:
+            kept[name] = value
+        elif most:
+            kept[name] = shortened(text, most)
+        most = max(0, most - len(text))
+    return kept
+
+
+def _names_in(whole: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in whole.items():
+        yield str(name)
+        if isinstance(value, Mapping):
+            yield from (f"{name}.{inner}" for inner in value)
+
+
 def _nested(whole: Mapping[str, Any], name: str) -> object:
     """The value of a dotted name: `a.b` is key `b` of mapping `a`."""
     value: object = whole
     for key in name.split("."):
         if not isinstance(value, Mapping) or key not in value:
-            return None
+            return _MISSING
         value = value[key]
     return value
 
 
-def _text_of(name: str, value: object) -> str:
+def _is_blank(value: Any) -> bool:
+    """Whether a value that JSON can hold has no text."""
+    if type(value) is str:
+        return not value or value.isspace()
+    if isinstance(value, dict):
+        return all(map(_is_blank, value.values()))
+    return value is None or (isinstance(value, list) and all(map(_is_blank, value)))
+
+
+def _text_of(value: Any) -> str:
+    """The text of a value that JSON can hold."""
+    if type(value) is list and all(type(item) is str for item in value):
+        return ", ".join([item for item in value if item and not item.isspace()])
     match value:
         case str():
             return value
-        case None:
-            return ""
         case bool():
             return "true" if value else "false"
         case int() | float():
-            return _as_str(name, value)
+            return str(value)
+        case list() if not any(isinstance(item, list | dict) for item in value):
+            return ", ".join(_text_of(item) for item in value if not _is_blank(item))
+        case _:
+            return _json_text(value)
+
+
+def _json_text(value: Any) -> str:
+    try:
+        return to_json(value).decode()
+    except PydanticSerializationError:  # half of a surrogate pair, which is replaced later
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _json_value(name: str, value: Any, depth: int = 0) -> Any:
+    """The value as JSON can hold it; None for one that is missing.
+
+    Raises:
+        UnsupportedDocumentError: it has no text form.
+    """
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is int and value.bit_length() <= _MOST_BITS:  # these three are most of metadata
+        return value
+    if kind is list and all(type(item) is str for item in value):
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise UnsupportedDocumentError(f"field {name!r} holds bytes; decode them to str first")
+    if depth == _DEEPEST:
+        raise UnsupportedDocumentError(f"field {name!r} is nested too deeply, or holds itself")
+    try:
+        plain = _plain(value)
+        if isinstance(plain, Mapping):
+            return {_key(key): _json_value(name, item, depth + 1) for key, item in plain.items()}
+        if isinstance(plain, list):
+            found = [_json_value(name, item, depth + 1) for item in plain]
+            return _sorted(found) if isinstance(value, AbstractSet) else found
+        if type(plain) is float:
+            return _number(plain)
+        return plain if type(plain) in _SCALARS else _json_value(name, plain, depth + 1)
+    except UnsupportedDocumentError:
+        raise
+    except Exception as cause:  # whatever the value's own class raises
+        raise UnsupportedDocumentError(
+            f"field {name!r} cannot be written as text: {type(cause).__name__}: {cause}"
+        ) from cause
+
+
+def _plain(value: Any) -> Any:
+    """The value one step nearer to JSON: a mapping, a list, a scalar, or what an object holds."""
+    kind = type(value)
+    if isinstance(value, Enum):
+        return value.value
+    if kind.__name__ in ("NAType", "NaTType"):  # of pandas, which need not be loaded
+        return None
+    if getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m"):  # numpy's dates
+        return _numpy_dates(value)
+    match value:
+        case str():
+            return str.__str__(value)
+        case bool():
+            return bool(value)
+        case int():
+            if value.bit_length() > _MOST_BITS:
+                raise ValueError("an int of so many digits has no text")
+            return int(value)
+        case float():
+            return float(value)
+        case Decimal():
+            return None if value.is_nan() else str(value)
         case date() | time():  # a datetime is a date
             return value.isoformat()
-        case bytes() | bytearray() | memoryview():
-            raise InvalidRequestError(f"field {name!r} holds bytes; decode them to str first")
-        case list() | tuple() if all(isinstance(item, str) for item in value):
-            return ", ".join(value)
-        case AbstractSet():  # a set has no order of its own
-            return ", ".join(sorted(_as_str(name, item) for item in value))
-        case Mapping() | list() | tuple():
-            return _as_json(name, value)
-        case _:
-            return _as_str(name, value)
+        case Mapping():
+            return value
+        case Sequence() | AbstractSet() | deque() | ValuesView() | array():
+            return list(value)
+    return _object(value)
 
 
-def _as_str(name: str, value: object) -> str:
+def _object(value: Any) -> Any:
+    """What an object of another class holds, or its text."""
+    is_class = isinstance(value, type)
+    if hasattr(value, "tolist") and not is_class:  # of numpy, pandas or torch
+        return value.tolist()
+    if hasattr(value, "model_dump") and not is_class:  # a pydantic model
+        return value.model_dump()
+    if is_dataclass(value) and not is_class:
+        return {one.name: getattr(value, one.name) for one in dataclass_fields(value)}
+    text = str(value)
+    if text.startswith("<") and text.endswith(">") and " at 0x" in text:
+        raise TypeError(f"{type(value).__name__} has no text but its address in memory")
+    return text
+
+
+def _number(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else str(value)  # JSON has no infinity
+
+
+def _numpy_dates(value: Any) -> Any:
+    """Dates and durations of numpy as text: `tolist()` makes integers of some."""
+    if hasattr(value, "to_numpy"):  # a column of pandas
+        value = value.to_numpy()
+    found = value.astype(str).tolist()
+    if isinstance(found, list):
+        return [None if item == "NaT" else item for item in found]
+    return None if found == "NaT" else found
+
+
+def _key(key: Any) -> str:
+    return str(key.value if isinstance(key, Enum) else key)
+
+
+def _sorted(values: list[Any]) -> list[Any]:
+    """The values of a set, which has no order of its own."""
     try:
-        return str(value)
-    except Exception as cause:  # whatever the value's own class raises; an int of 5,000 digits
-        raise InvalidRequestError(f"field {name!r} cannot be written as text: {cause}") from cause
-
-
-def _as_json(name: str, value: object) -> str:
-    try:
-        return to_json(value, fallback=str).decode()
-    except PydanticSerializationError as cause:
-        raise InvalidRequestError(f"field {name!r} cannot be written as text: {cause}") from cause
+        return sorted(values)
+    except TypeError:  # of several types
+        return sorted(values, key=_text_of)

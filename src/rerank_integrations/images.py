@@ -26,12 +26,20 @@ _DATA_URI = "data:image/"
 _BASE64 = ";base64,"
 _PLAIN = re.compile(r"data:image/[\w.+;=-]*", re.IGNORECASE | re.ASCII)
 _BEGINNING = 64  # characters of base64 that show an image's format; a multiple of four
+# https://www.rfc-editor.org/rfc/rfc6762#appendix-G and Kubernetes' own; .cluster.local is .local
 _PRIVATE_NAMES = (
     "localhost", ".localhost", ".localdomain", ".local", ".internal", ".lan", ".home.arpa",
+    ".home", ".corp", ".intranet", ".private", ".svc",
 )  # fmt: skip
-# IPv6 addresses that stand for IPv4 ones, in their last 32 bits
+# IPv6 addresses that stand for IPv4 ones, in their last 32 bits: compatible, translated, NAT64
 _OF_IPV4 = [
-    ipaddress.IPv6Network(network) for network in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")
+    ipaddress.IPv6Network(network) for network in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")
+]
+_ISATAP = (0x00005EFE, 0x02005EFE)  # the 32 bits before the IPv4 address
+# what Python 3.11 calls global: NAT64 of one network, site-local, documentation, SRv6
+_PRIVATE_NETWORKS = [
+    ipaddress.IPv6Network(network)
+    for network in ("64:ff9b:1::/48", "fec0::/10", "3fff::/20", "5f00::/16")
 ]
 
 _LOSSY = {"JPEG", "WEBP"}  # what was lossy stays so, and small; all else becomes PNG
@@ -49,6 +57,12 @@ class ImageLimits(NamedTuple):
     max_bytes: int | None = MAX_IMAGE_BYTES
     max_pixels: int | None = None
     urls: ImageUrls = "any"
+
+
+class UnusableImage(NamedTuple):
+    """Stands for an image that could not be read; to send it raises the reason."""
+
+    reason: str
 
 
 class WireImage(NamedTuple):
@@ -118,6 +132,8 @@ def wire_image(image: Any, limits: ImageLimits = ImageLimits()) -> WireImage:  #
             return _from_bytes(_held(image), limits)
         case _ if is_picture(image):
             return _from_bytes(_picture_bytes(image), limits)
+        case UnusableImage():
+            raise UnsupportedDocumentError(image.reason)
         case _:
             raise UnsupportedDocumentError(
                 "an image is an http(s) URL, a data:image/ URI, bytes or a PIL image, "
@@ -238,6 +254,8 @@ def _host_of(url: str) -> str:
 def _is_private(host: str) -> bool:
     with suppress(ValueError):
         address = ipaddress.ip_address(host.partition("%")[0])
+        if any(address in network for network in _PRIVATE_NETWORKS):
+            return True
         return not all(one.is_global and not one.is_multicast for one in _meant(address))
     # a name without a dot is one of this network, and 127.1 and 0x7f000001 are addresses too
     numeric = host.rpartition(".")[2][:1].isdigit()
@@ -250,7 +268,8 @@ def _meant(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[Any]:
         return [address]
     teredo = address.teredo[1] if address.teredo else None
     others = [one for one in (address.ipv4_mapped, address.sixtofour, teredo) if one]
-    if any(address in network for network in _OF_IPV4):
+    is_isatap = int(address) >> 32 & 0xFFFFFFFF in _ISATAP
+    if is_isatap or any(address in network for network in _OF_IPV4):
         others.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return others or [address]
 

@@ -22,12 +22,15 @@ from rerank_integrations._adapter import (
     OnInvalidDocument,
     OnPartial,
     Provider,
+    Retry,
     Timeout,
     checked_arguments,
     declared_init,
     end_metadata,
     error_metadata,
     given,
+    log_warnings,
+    naming,
 )
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import InvalidRequestError, RerankError
@@ -78,6 +81,7 @@ _FAMILIES = (
     (errors.TransportError, "ModelConnectionError"),
     (errors.ServerError, "ModelAPIError"),
     (errors.ResponseError, "ModelAPIError"),
+    (errors.ScorerError, "ModelAPIError"),
     (errors.RerankError, "ModelError"),
 )
 
@@ -130,8 +134,9 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         base_url: another address for `model`.
         fallbacks: models or clients that rank if the provider fails.
         top_n: how many to keep; where not given, as the client says.
-        rank_fields: names of metadata fields to rank by, in order; `"text"` is `page_content`,
-            `"a.b"` a nested value. Without it `page_content` is ranked alone.
+        rank_fields: names of metadata fields to rank by, in order; `"text"` and
+            `"page_content"` are the document's own text, `"a.b"` is a nested value. Without
+            it the text is ranked alone.
         score_threshold: the least score to keep; scales differ per model.
         on_error: "raise", or "passthrough": when the provider fails, the first `top_n` documents
             come back as they are, without a score, with a logged warning and an event in the
@@ -180,6 +185,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -218,6 +224,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -260,7 +267,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             if not self._passes(error):
                 raise
             manager.on_custom_event(_PASSTHROUGH, {"error": str(error)}, run_id=run.run_id)
-            return list(found[: self._top_n()])
+            return self._unranked(found, error)
         except BaseException as error:
             run.on_retriever_error(error)
             raise
@@ -289,7 +296,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             if not self._passes(error):
                 raise
             await manager.on_custom_event(_PASSTHROUGH, {"error": str(error)}, run_id=run.run_id)
-            return list(found[: self._top_n()])
+            return self._unranked(found, error)
         except BaseException as error:
             await run.on_retriever_error(error)
             raise
@@ -313,6 +320,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -339,9 +347,10 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         The other arguments are those of `RerankClient.rerank`, for this call.
         """
         own = self._call_options(given(locals()))
-        with errors_of_both_families():
+        with errors_of_both_families(), naming(lambda index: _id_of(found[index])):
             found = _listed(documents)
             response = self._ranker().rerank(query, self._inputs(found, own), **own)
+        log_warnings(response)
         return _restore_documents(found, response)
 
     @checked_arguments
@@ -358,6 +367,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -376,9 +386,10 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     ) -> RerankResponse[DocumentT]:
         """The same as `rerank`, without blocking the event loop."""
         own = self._call_options(given(locals()))
-        with errors_of_both_families():
+        with errors_of_both_families(), naming(lambda index: _id_of(found[index])):
             found = _listed(documents)
             response = await self._ranker().arerank(query, self._inputs(found, own), **own)
+        log_warnings(response)
         return _restore_documents(found, response)
 
     @overload
@@ -422,7 +433,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             return self.to_json_not_implemented()
         written = super().to_json()
         if written["type"] == "constructor":  # what was not set is left to the client
-            plain = {**written["kwargs"], **self.model_dump(include={"timeout"})}
+            plain = {**written["kwargs"], **self.model_dump(include={"timeout", "retry"})}
             excluded = {"client", "provider", "extra_headers", "document_to_input"}
             given = self.model_fields_set - excluded
             written["kwargs"] = {name: plain.get(name) for name in sorted(given)}
@@ -431,11 +442,14 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     def _inputs(
         self, documents: Sequence[Document | DocumentInput], options: Mapping[str, Any]
     ) -> list[DocumentInput]:
-        by_fields = options.get("rank_fields", self._ranker().rank_fields) is not None
+        rank_fields = options.get("rank_fields", self._ranker().rank_fields)
         image_key = self.image_key
-        if self.document_to_input is not None or by_fields:
+        if self.document_to_input is not None or rank_fields is not None:
+            own = "page_content" if "page_content" in (rank_fields or ()) else None
             return [
-                self._input(one, by_fields=by_fields) if isinstance(one, Document) else one
+                self._input(one, by_fields=rank_fields is not None, own_name=own)
+                if isinstance(one, Document)
+                else one
                 for one in documents
             ]
         return [  # most have neither image nor fields
@@ -447,7 +461,10 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             for one in documents
         ]
 
-    def _input(self, document: Document, *, by_fields: bool) -> DocumentInput:
+    def _input(
+        self, document: Document, *, by_fields: bool, own_name: str | None = None
+    ) -> DocumentInput:
+        """What the client is given of a document; `own_name` is another name for its own text."""
         if self.document_to_input is not None:
             return self.document_to_input(document)
         image = document.metadata.get(self.image_key) if self.image_key else None
@@ -463,6 +480,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         if by_fields:
             fields = {**document.metadata, "text": document.page_content}
             fields.pop("image", None)
+            if own_name is not None:
+                fields[own_name] = document.page_content
         if image is None and fields is not None:
             return fields
         return RerankDocument(text=document.page_content, image=image, fields=fields)
@@ -546,6 +565,11 @@ def _of_input(given: object) -> tuple[Sequence[Document], str]:
     if not isinstance(given, Mapping) or not {"query", "documents"} <= given.keys():
         raise InvalidRequestError("the step takes {'query': ..., 'documents': [...]}")
     return _documents(given["documents"]), given["query"]
+
+
+def _id_of(document: object) -> str:
+    found = getattr(document, "id", None) if isinstance(document, Document) else None
+    return f"id {found!r}" if found else ""
 
 
 def _listed(documents: object) -> Sequence[Any]:

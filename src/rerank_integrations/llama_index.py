@@ -29,12 +29,16 @@ from rerank_integrations._adapter import (
     OnInvalidDocument,
     OnPartial,
     Provider,
+    Retry,
     Timeout,
+    UnusableImage,
     checked_arguments,
     declared_init,
     end_metadata,
     error_metadata,
     given,
+    log_warnings,
+    naming,
 )
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import (
@@ -144,6 +148,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -183,6 +188,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         deadline: float | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
         extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
         extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         on_image: OnImage | NotGiven = NOT_GIVEN,
@@ -227,11 +233,17 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         query = _query_text(query_bundle)
         with self._instrument(found, query) as end:
             try:
-                response = self._ranker().rerank(query, self._inputs(found), **self._options())
+                with naming(lambda index: f"node {found[index].node.node_id}"):
+                    response = self._ranker().rerank(
+                        query, self._inputs(found), **self._call_options()
+                    )
             except RerankError as error:
                 if not self._passes(error):
                     raise
-                return end(found[: self._top_n()], error_metadata(error))
+                return end(
+                    self._with_first_scores(self._unranked(found, error)), error_metadata(error)
+                )
+            log_warnings(response)
             return end(self._ranked(found, response), end_metadata(response))
 
     @dispatcher.span
@@ -245,11 +257,15 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         with self._instrument(found, query) as end:
             try:
                 inputs = await self._ainputs(found)
-                response = await self._ranker().arerank(query, inputs, **self._options())
+                with naming(lambda index: f"node {found[index].node.node_id}"):
+                    response = await self._ranker().arerank(query, inputs, **self._call_options())
             except RerankError as error:
                 if not self._passes(error):
                     raise
-                return end(found[: self._top_n()], error_metadata(error))
+                return end(
+                    self._with_first_scores(self._unranked(found, error)), error_metadata(error)
+                )
+            log_warnings(response)
             return end(self._ranked(found, response), end_metadata(response))
 
     @contextmanager
@@ -297,11 +313,11 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         return [
             {**node.metadata, "text": node.text}
             if by_fields and type(node) is TextNode and "image" not in node.metadata  # most are so
-            else self._input(index, node, by_fields=by_fields)
-            for index, node in enumerate([found.node for found in nodes])
+            else self._input(node, by_fields=by_fields)
+            for node in [found.node for found in nodes]
         ]
 
-    def _input(self, index: int, node: BaseNode, *, by_fields: bool) -> DocumentInput:
+    def _input(self, node: BaseNode, *, by_fields: bool) -> DocumentInput:
         image = _image(node)
         if image is None and not by_fields:
             return self._content(node)
@@ -316,9 +332,8 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             text = self._content(node)
         try:
             return self._with_image(image or _Image(), text=text, fields=fields)
-        except UnsupportedDocumentError as error:
-            error.args = (f"document {index} (node {node.node_id}): {error}",)
-            raise
+        except UnsupportedDocumentError as error:  # the client refuses it, or leaves it out
+            return RerankDocument(text=text, image=UnusableImage(str(error)), fields=fields)
 
     def _content(self, node: BaseNode) -> str:
         hides = self.metadata_mode is MetadataMode.EMBED and FILE_PATH in node.metadata
@@ -375,6 +390,12 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             else found.model_copy(update={"node": self._node_of(found), "score": score})
             for found, score in kept
         ]
+
+    def _with_first_scores(self, nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
+        """Nodes that keep the score of the first stage, for there is no other."""
+        if not self.keep_retrieval_score:
+            return list(nodes)
+        return [one.model_copy(update={"node": self._node_of(one)}) for one in nodes]
 
     def _node_of(self, found: NodeWithScore) -> BaseNode:
         node = found.node

@@ -384,7 +384,17 @@ def as_list(documents: object) -> Sequence[Any]:
             if single
             else f"documents must be a list of documents, not {type(documents).__name__}"
         )
+    if type(documents).__name__ == "DataFrame":  # its iteration gives the names of its columns
+        raise InvalidRequestError(
+            "documents must be a list of documents, not a DataFrame; pass a column, or "
+            "frame.to_dict('records') (pandas) or frame.to_dicts() (polars) and rank_fields"
+        )
     return tuple(documents)
+
+
+def replace_surrogates(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair that has no other half."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def without_image_data(value: Any, depth: int = 0) -> Any:
@@ -473,8 +483,7 @@ def _scalar_as_json(value: Any, images: Images) -> Any:
             return float(value) if math.isfinite(value) else None
         case str():
             text = without_image_data(value) if redacted else value
-            # a lone surrogate cannot be written as UTF-8
-            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            return replace_surrogates(text)  # a lone one cannot be written as UTF-8
         case bytes() | bytearray() | memoryview():
             return without_image_data(value) if redacted else bytes_to_data_uri(value)
         case _ if is_picture(value):

@@ -158,7 +158,7 @@ def test_text_with_an_image_where_text_will_do() -> None:
     prepared = call(*documents, provider=jina(), model=M0, on_image="text")
     assert body_of(prepared)["documents"] == ["a", {"image": URL}, "b"]
     assert len(prepared.warnings) == 1
-    assert "documents 0 " in prepared.warnings[0]
+    assert "document 0 " in prepared.warnings[0]
 
 
 @cases(

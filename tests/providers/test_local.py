@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import functools
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from importlib import import_module
+from traceback import walk_tb
 from typing import Any
 
+import numpy as np
 import pytest
 
+from calls import LOOPS, Calls
 from cases import cases
-from rerank_integrations import RerankClient
-from rerank_integrations.errors import ConfigurationError, ServerError, UnsupportedDocumentError
+from fakes import attempts_of
+from rerank_integrations import RerankClient, RerankTimeoutError, ScorerError
+from rerank_integrations.errors import ConfigurationError, UnsupportedDocumentError
 from rerank_integrations.models import RerankDocument
-from rerank_integrations.providers.local import Local, Scorer, bm25
+from rerank_integrations.providers.base import HTTPResponse
+from rerank_integrations.providers.local import Local, bm25
 from support import DATA_URI, PNG
 
+pd: Any = import_module("pandas")  # has no types
 TEXTS = ["a dog barks", "a cat sleeps", "the cat of the neighbours sees a cat"]
 
 
@@ -29,6 +40,7 @@ def ranked(
     handler = Local(scorer=scorer).handler
     assert handler is not None
     answer = handler(json.dumps(request).encode())
+    assert isinstance(answer, HTTPResponse)
     assert answer.status_code == 200
     results = json.loads(answer.content)["results"]
     return [(result["index"], result["relevance_score"]) for result in results]
@@ -57,6 +69,7 @@ def test_answer() -> None:
     handler = Local(scorer=lengths).handler
     assert handler is not None
     answer = handler(b'{"model":"m","query":"q","documents":["a","bb"]}')
+    assert isinstance(answer, HTTPResponse)
     assert answer.headers == {"content-type": "application/json"}
     assert json.loads(answer.content) == {
         "model": "m",
@@ -139,24 +152,14 @@ def test_no_documents() -> None:
         ("고양이", ["개가 짖는다", "검은 고양이"]),
         ("кошка", ["собака лает", "чёрная кошка"]),
         ("חתול", ["כלב נובח", "חתול ישן"]),
-    ],
-    ids=["ja", "ja2", "zh", "th", "ar", "hi", "ko", "ru", "he"],
-)
-def test_other_scripts(query: str, texts: list[str]) -> None:
-    """A text in any script is found by its own words."""
-    assert indexes(query=query, texts=texts) == [1, 0]
-
-
-@cases(
-    ("query", "texts"),
-    [
         ("東京", ["大阪", "2024年の東京"]),
         ("速い", ["遅い言語", "Pythonは速い"]),
         ("แมว", ["สุนัข", "iPhoneแมว"]),
     ],
+    ids=["ja", "ja2", "zh", "th", "ar", "hi", "ko", "ru", "he", "digits", "letters", "letters2"],
 )
-def test_mixed_scripts(query: str, texts: list[str]) -> None:
-    """Letters and digits before a script without spaces do not hide its words."""
+def test_other_scripts(query: str, texts: list[str]) -> None:
+    """A text in any script is found by its own words, after letters and digits of others too."""
     assert indexes(query=query, texts=texts) == [1, 0]
 
 
@@ -199,13 +202,39 @@ def test_own_scorer() -> None:
     assert ranked(lengths, texts=["aa", "a", "aaa"]) == [(2, 3.0), (0, 2.0), (1, 1.0)]
 
 
-def test_scorer_may_yield() -> None:
-    """A scorer may return any iterable of numbers."""
+SCORES = [0.5, 2.0, -1.0]
 
-    def scorer(query: str, texts: Sequence[str]) -> Iterator[int]:
-        return iter(range(len(texts)))
 
-    assert ranked(scorer) == [(2, 2.0), (1, 1.0), (0, 0.0)]
+@cases(
+    "given",
+    [
+        (0.5, 2, -1),
+        iter(SCORES),
+        (score for score in SCORES),
+        (Decimal("0.5"), Fraction(2), -1),
+        np.array(SCORES),
+        np.array(SCORES, dtype="float32"),
+        np.array([[score] for score in SCORES]),
+        np.array([SCORES]),
+        [np.float32(score) for score in SCORES],
+        [np.array(score) for score in SCORES],
+        [np.array([score]) for score in SCORES],
+        [[score] for score in SCORES],
+        [tuple(SCORES)],
+        pd.Series(SCORES, index=[7, 8, 9]),
+        pd.DataFrame({"score": SCORES}),
+    ],
+    ids=str,
+)
+def test_form_of_scores(given: Any) -> None:
+    """Scores are any iterable of numbers, or an array: flat, one row, or one column."""
+    assert ranked(lambda query, texts: given) == [(1, 2.0), (0, 0.5), (2, -1.0)]
+
+
+@cases("given", [np.array(0.5), np.float64(0.5), 0.5, np.array([[0.5]])], ids=str)
+def test_only_score(given: Any) -> None:
+    """For one text a bare number will do, which `squeeze()` leaves of an array."""
+    assert ranked(lambda query, texts: given, texts=["a cat"]) == [(0, 0.5)]
 
 
 def test_scorer_gets_the_texts() -> None:
@@ -244,43 +273,198 @@ def test_ties() -> None:
     assert indexes(scorer, texts=list("abcde")) == [1, 3, 0, 2, 4]
 
 
-def _failing(query: str, texts: Sequence[str]) -> list[float]:
+async def by_length(query: str, texts: Sequence[str]) -> list[float]:
+    """An async scorer that prefers long texts."""
+    await asyncio.sleep(0)
+    return lengths(query, texts)
+
+
+async def one_by_one(query: str, texts: Sequence[str]) -> AsyncIterator[float]:
+    """An async scorer that yields its scores."""
+    for score in lengths(query, texts):
+        await asyncio.sleep(0)
+        yield score
+
+
+class AsyncModel:
+    """Models whose methods are async."""
+
+    async def predict(self, pairs: list[tuple[str, str]]) -> Any:
+        """Prefer long texts."""
+        await asyncio.sleep(0)
+        return np.array([[len(text)] for _, text in pairs])
+
+
+class AsyncFunction:
+    """A scorer with an async `__call__`."""
+
+    async def __call__(self, query: str, texts: Sequence[str]) -> list[float]:
+        """Prefer long texts."""
+        return await by_length(query, texts)
+
+
+@cases(
+    "scorer",
+    [
+        by_length,
+        one_by_one,
+        functools.partial(by_length),
+        lambda query, texts: by_length(query, list(texts)),
+        AsyncFunction(),
+        AsyncModel(),
+        AsyncModel().predict,
+    ],
+)
+def test_async_scorer(call: Calls, scorer: Any) -> None:
+    """A scorer may be async: a function, method or iterator, or one that returns an awaitable."""
+    response = call(RerankClient("mine", provider=Local(scorer=scorer)), "cat", TEXTS)
+    assert [(one.index, one.relevance_score) for one in response] == [(2, 36), (1, 12), (0, 11)]
+
+
+@cases("name", LOOPS)
+def test_loop_of_an_async_scorer(name: str) -> None:
+    """An async scorer runs on the caller's event loop; under `rerank` on one of its own."""
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def scorer(query: str, texts: Sequence[str]) -> list[float]:
+        loops.append(asyncio.get_running_loop())
+        return [1.0]
+
+    async def both() -> None:
+        client = RerankClient("mine", provider=Local(scorer=scorer))
+        await client.arerank("cat", ["a cat"])
+        client.rerank("cat", ["a cat"])  # as in a notebook, where a loop runs in this thread
+
+    with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
+        runner.run(both())
+        assert loops[0] is runner.get_loop()
+    assert loops[1] not in (loops[0], None)
+    assert loops[1].is_closed()
+
+
+def test_deadline_of_an_async_scorer(call: Calls) -> None:
+    """An async scorer ends at the deadline."""
+
+    async def scorer(query: str, texts: Sequence[str]) -> list[float]:
+        await asyncio.Event().wait()
+        return []
+
+    client = RerankClient("mine", provider=Local(scorer=scorer), deadline=0.02, max_retries=0)
+    with pytest.raises(RerankTimeoutError, match=r"the deadline of 0\.02 s"):
+        call(client)
+
+
+def failing(query: str, texts: Sequence[str]) -> list[float]:
+    """A scorer that fails."""
     raise ZeroDivisionError("no weights")
+
+
+async def failing_later(query: str, texts: Sequence[str]) -> list[float]:
+    """An async scorer that fails."""
+    await asyncio.sleep(0)
+    return failing(query, texts)
+
+
+async def cancelled(query: str, texts: Sequence[str]) -> list[float]:
+    """An async scorer that gives up, although nobody has cancelled the call."""
+    raise asyncio.CancelledError
+
+
+def yielding(query: str, texts: Sequence[str]) -> Iterator[float]:
+    """A scorer that fails on its way."""
+    yield 1.0
+    yield from failing(query, texts)
+
+
+@cases(
+    ("scorer", "kind", "where"),
+    [
+        (failing, ZeroDivisionError, "failing"),
+        (failing_later, ZeroDivisionError, "failing"),
+        (yielding, ZeroDivisionError, "failing"),
+        (cancelled, asyncio.CancelledError, "cancelled"),
+        (lambda query, texts: next(iter(())), StopIteration, "<lambda>"),
+        (lambda query: [1.0], TypeError, "_call"),
+    ],
+)
+def test_failing_scorer(call: Calls, scorer: Any, kind: type[BaseException], where: str) -> None:
+    """A failing scorer is a ScorerError, with the scorer's error and frames; a fallback answers."""
+    with pytest.raises(ScorerError, match=f"the scorer failed: {kind.__name__}") as caught:
+        call(RerankClient("mine", provider=Local(scorer=scorer)))
+    cause = caught.value.__cause__
+    assert type(cause) is kind
+    assert [frame.f_code.co_name for frame, _ in walk_tb(cause.__traceback__)][-1] == where
+    assert (caught.value.is_retryable, len(caught.value.attempts)) == (False, 1)
+    client = RerankClient("mine", provider=Local(scorer=scorer), fallbacks=["local:bm25"])
+    assert attempts_of(call(client)) == [("local", "ScorerError"), ("local", "")]
+
+
+@cases("kind", [KeyboardInterrupt, SystemExit])
+def test_interrupted_scorer(kind: type[BaseException]) -> None:
+    """Ctrl+C and an exit pass through, whatever the scorer is."""
+
+    def scorer(query: str, texts: Sequence[str]) -> list[float]:
+        raise kind
+
+    async def later(query: str, texts: Sequence[str]) -> list[float]:
+        raise kind
+
+    for one in (scorer, later):
+        client = RerankClient("mine", provider=Local(scorer=one))
+        with pytest.raises(kind):
+            client.rerank("cat", TEXTS)
+        with pytest.raises(kind):
+            asyncio.run(client.arerank("cat", TEXTS))
+
+
+@cases(
+    ("given", "why"),
+    [
+        (None, "returned NoneType; it must return one number for each text"),
+        ("123", "returned str;"),
+        (b"123", "returned bytes;"),
+        ({0: 1.0, 1: 2.0, 2: 3.0}, "returned dict;"),
+        ({1.0, 2.0, 3.0}, "returned set;"),
+        (0.5, "1 scores for 3 texts"),
+        ([1.0], "1 scores for 3 texts"),
+        ([1.0] * 4, "4 scores for 3 texts"),
+        ([], "0 scores for 3 texts"),
+        (np.zeros((1, 2)), "2 scores for 3 texts"),
+        (np.zeros((3, 2)), r"shape \(3, 2\); .* shape \(3,\)"),
+        (np.zeros((3, 0)), r"shape \(3, 0\)"),
+        (np.zeros((3, 1, 1)), r"shape \(3, 1, 1\)"),
+        (pd.DataFrame({"a": [1, 2, 3], "b": [1, 2, 3]}), r"shape \(3, 2\)"),
+        ([[1.0], [2.0, 3.0], [4.0]], "score 0 .* is list"),
+        ([1.0, math.nan, 0.0], "score 1 .* is nan, which is not a finite number"),
+        ([1.0, 0.0, -math.inf], "score 2 .* is -inf"),
+        (np.array([1.0, math.nan, 0.0]), "score 1 .* is nan"),
+        ([1.0, 0.0, "high"], "score 2 .* is 'high'"),
+        ([1.0, 0.0, "0.5"], "score 2 .* is '0.5'"),
+        ([1.0, None, 0.0], "score 1 .* is NoneType"),
+        ([{"score": 1.0}] * 3, "score 0 .* is dict"),
+        ([1.0, 10**400, 0.0], "score 1 .* is int"),
+        ([1j, 0.0, 0.0], "score 0 .* is complex"),
+    ],
+)
+def test_wrong_scores(given: Any, why: str) -> None:
+    """Scores that are not one finite number a text are an error that says which, and how many."""
+    with pytest.raises(ScorerError, match=why) as caught:
+        ranked(lambda query, texts: given)
+    assert not caught.value.is_retryable
 
 
 @cases(
     ("scorer", "why"),
     [
-        (_failing, "the scorer failed: ZeroDivisionError: no weights"),
-        (lambda query: [1.0], "the scorer failed: TypeError"),
-        (lambda query, texts: None, "the scorer failed: TypeError"),
-        (lambda query, texts: ["high"] * 3, "the scorer failed: ValueError"),
-        (lambda query, texts: [1.0], "the scorer gave 1 scores for 3 texts"),
-        (lambda query, texts: [1.0] * 4, "the scorer gave 4 scores for 3 texts"),
-        (lambda query, texts: [], "the scorer gave 0 scores for 3 texts"),
-        (lambda query, texts: [1.0, math.nan, 0.0], "not a finite number"),
-        (lambda query, texts: [1.0, math.inf, 0.0], "not a finite number"),
+        (None, "not NoneType"),
+        ("bm25", "not str"),
+        (5, "not int"),
+        (CrossEncoder, r"is the class CrossEncoder; .* Local\(scorer=CrossEncoder\(\.\.\.\)\)"),
     ],
 )
-def test_wrong_scorer(scorer: Scorer, why: str) -> None:
-    """A scorer that fails or answers nonsense is an error of the far side, and final."""
-    with pytest.raises(ServerError, match=why) as caught:
-        ranked(scorer)
-    error = caught.value
-    assert (error.status_code, error.provider, error.is_retryable) == (500, "local", False)
-
-
-def test_cause_of_a_failing_scorer() -> None:
-    """A scorer's own exception is kept as the cause."""
-    with pytest.raises(ServerError) as caught:
-        ranked(_failing)
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
-
-
-@cases("scorer", [None, "bm25", 5])
-def test_no_scorer(scorer: Any) -> None:
-    """A scorer that cannot be called is refused when the engine is made."""
-    with pytest.raises(ConfigurationError, match=f"not {type(scorer).__name__}"):
+def test_no_scorer(scorer: Any, why: str) -> None:
+    """A scorer that cannot be called, or is a class, is refused when the engine is made."""
+    with pytest.raises(ConfigurationError, match=why):
         Local(scorer=scorer)
 
 
@@ -296,9 +480,10 @@ def test_model_of_an_own_scorer() -> None:
     Local(scorer=lengths).check("my-model")
 
 
-def test_repr() -> None:
-    """A repr does not show the scorer, which may be a large model."""
-    assert repr(Local(scorer=lengths)) == "Local(sees_images=False)"
+@cases("sees_images", [False, True])
+def test_repr(sees_images: bool) -> None:  # noqa: FBT001
+    """A repr says whether the engine sees, and not the scorer, which may be a large model."""
+    assert repr(Local(scorer=lengths, sees_images=sees_images)) == f"Local({sees_images=})"
 
 
 def test_address() -> None:
@@ -370,8 +555,3 @@ def test_scorer_that_does_not_see() -> None:
     with pytest.raises(UnsupportedDocumentError, match=r"document 1: .*takes text only"):
         client.rerank("a query", ["a text", RerankDocument(text="a caption", image=PNG)])
     assert not calls
-
-
-def test_repr_of_an_engine_that_sees() -> None:
-    """A repr says that the engine sees images."""
-    assert repr(Local(scorer=lengths, sees_images=True)) == "Local(sees_images=True)"

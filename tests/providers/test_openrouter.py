@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cases import cases
@@ -138,6 +140,27 @@ def test_preference(preferences: dict[str, object]) -> None:
     assert body_of(call("a", provider=provider))["provider"] == preferences
 
 
+@cases(
+    ("price", "sent"),
+    [
+        (0.5, "0.5"),
+        (1e-07, "0.0000001"),
+        (3, "3"),
+        (0, "0"),
+        (1e22, "10000000000000000000000"),
+        (Decimal("0.10"), "0.10"),
+        (np.float32(0.1), "0.1"),
+        (np.int64(2), "2"),
+        ("0.25", "0.25"),
+    ],
+)
+@cases("form", [dict, ProviderPreferences.model_validate])
+def test_price(form: Any, price: Any, sent: str) -> None:
+    """A price may be a number; it is sent as a string of digits, as OpenRouter's schema says."""
+    provider = openrouter(provider_preferences=form({"max_price": {"request": price}}))
+    assert body_of(call("a", provider=provider))["provider"] == {"max_price": {"request": sent}}
+
+
 @cases("name", PREFERENCES)
 def test_preference_of_none(name: str) -> None:
     """A preference that is None is not sent, not even as null."""
@@ -174,7 +197,10 @@ def test_unknown_preference(preferences: dict[str, object], place: str) -> None:
         ({"quantizations": ["int3"]}, "quantizations.0"),
         ({"sort": "cheapest"}, "sort"),
         ({"sort": {"partition": "all"}}, "sort"),
-        ({"max_price": {"prompt": 0.5}}, "max_price.prompt"),
+        *(
+            ({"max_price": {"prompt": price}}, "max_price.prompt: .*a price is a finite number")
+            for price in (True, -1, -0.01, float("nan"), float("inf"), Decimal("NaN"), ["1"])
+        ),
         ({"order": "cohere"}, "order"),
         ({"zdr": "perhaps"}, "zdr"),
         ({"options": {"cohere": 1}}, "options.cohere"),

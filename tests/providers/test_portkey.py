@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import SecretStr
 
 from cases import cases
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers.portkey import Portkey
-from support import KEY, body_of, call
+from support import KEY, bodies_of, body_of, call, failed
 
 UPSTREAM = "co-upstream-key"
 CONFIG = {"provider": "cohere", "api_key": UPSTREAM}
@@ -82,15 +83,26 @@ def test_host_with_headers_of_its_own(provider: str) -> None:
     portkey(provider=provider).check("arn:aws:bedrock:us-west-2::foundation-model/m:0")
 
 
-def test_custom_host_without_key() -> None:
-    """A host of the user's own may need no key."""
-    portkey(provider="cohere", custom_host="http://localhost:9").check("rerank-v3.5")
+@cases(
+    ("arguments", "model"),
+    [
+        ({"provider": "cohere"}, "rerank-v3.5"),
+        ({"virtual_key": "vk-1"}, "rerank-v3.5"),
+        ({"config": "pc-my-config"}, "rerank-v3.5"),
+        ({}, "@cohere-prod/rerank-v3.5"),
+    ],
+)
+def test_custom_host_without_key(arguments: dict[str, Any], model: str) -> None:
+    """A host of the user's own may need no key, and its dialect is named in any of the ways."""
+    provider = portkey(custom_host="http://localhost:9", **arguments)
+    provider.check(model)
+    assert provider.headers()["x-portkey-custom-host"] == "http://localhost:9"
 
 
 def test_custom_host_needs_a_provider() -> None:
     """A custom host speaks some provider's dialect, which must be named."""
     with pytest.raises(ConfigurationError, match="custom_host needs provider="):
-        portkey(custom_host="https://host.example")
+        portkey(custom_host="https://host.example").check("rerank-v3.5")
 
 
 @cases("host", ["host.example", "https://user:pw@host.example", ""])
@@ -151,22 +163,42 @@ def test_no_metadata(metadata: dict[str, str] | None) -> None:
     assert "x-portkey-metadata" not in portkey(metadata=metadata).headers()
 
 
-def test_metadata_with_a_line_break() -> None:
-    """A line break in metadata is escaped, so the header stays one line."""
-    headers = portkey(metadata={"a": "x\ny"}).headers()
-    assert json.loads(headers["x-portkey-metadata"]) == {"a": "x\ny"}
-
-
-@cases("value", ["x" * 129, 5, None, ["a"]])
-def test_wrong_metadata(value: object) -> None:
-    """A value of metadata is a text of at most 128 characters."""
-    with pytest.raises(ConfigurationError, match=r"metadata\['_user'\]"):
+@cases(
+    ("value", "why"),
+    [
+        ("x" * 129, "has 129 characters; Portkey takes 128"),
+        (10**200, "has 201 characters; Portkey takes 128"),
+        (None, "must be a str, a finite number or a bool, not NoneType; leave it out"),
+        (["a"], "not list"),
+        ({"a": "b"}, "not dict"),
+        (float("nan"), "not the number nan"),
+        (float("inf"), "not the number inf"),
+    ],
+)
+def test_wrong_metadata(value: object, why: str) -> None:
+    """A value of metadata is a text, a number or a boolean, of at most 128 characters."""
+    with pytest.raises(ConfigurationError, match=rf"metadata\['_user'\] .*{why}"):
         portkey(metadata={"_user": value})
 
 
-def test_longest_metadata() -> None:
-    """A text of 128 characters is taken."""
-    assert portkey(metadata={"_user": "x" * 128}).metadata == {"_user": "x" * 128}
+@cases(
+    ("value", "expected"),
+    [
+        ("x" * 128, "x" * 128),
+        ("x\ny", "x\ny"),
+        (True, "true"),
+        (False, "false"),
+        (3, "3"),
+        (-0.5, "-0.5"),
+        (np.int64(7), "7"),
+        (np.float32(0.5), "0.5"),
+    ],
+)
+def test_metadata(value: Any, expected: str) -> None:
+    """A text of 128 characters is taken, on one line; numbers and booleans are sent as strings."""
+    header = portkey(metadata={"_user": value}).headers()["x-portkey-metadata"]
+    assert json.loads(header) == {"_user": expected}
+    assert "\n" not in header
 
 
 @cases("config", ["", " ", 5, ["a"], {"a": object()}])
@@ -208,16 +240,20 @@ def test_wrong_max_tokens(number: int) -> None:
         portkey(max_tokens_per_doc=number)
 
 
-@cases("name", ["virtual_key", "authorization", "config"])
-@cases("form", [str, SecretStr])
-def test_secrets_are_never_shown(name: str, form: Any) -> None:
-    """No secret of any kind is in the repr."""
-    assert UPSTREAM not in repr(portkey(**{name: form(UPSTREAM)}))
-
-
-def test_config_is_never_shown() -> None:
-    """A config may hold keys, so it is not in the repr."""
-    assert UPSTREAM not in repr(portkey(config=CONFIG))
+@cases(
+    "arguments",
+    [
+        {"config": CONFIG},
+        *(
+            {name: form(UPSTREAM)}
+            for name in ("virtual_key", "authorization", "config")
+            for form in (str, SecretStr)
+        ),
+    ],
+)
+def test_secrets_are_never_shown(arguments: dict[str, Any]) -> None:
+    """No secret of any kind is in the repr, nor a config, which may hold keys."""
+    assert UPSTREAM not in repr(portkey(**arguments))
 
 
 @cases("name", ["virtual_key", "authorization", "config", "provider", "trace_id", "span_name"])
@@ -231,22 +267,118 @@ def test_line_break_in_a_header(name: str) -> None:
 @cases(
     ("arguments", "model", "expected"),
     [
-        ({"provider": "@pinecone-prod"}, "any", True),
-        ({"provider": "pinecone"}, "any", True),
-        ({}, "@my-pinecone/any", True),
-        ({"virtual_key": "vk"}, "bge-reranker-v2-m3", True),
-        ({"virtual_key": "vk"}, "pinecone-rerank-v0", True),
-        ({}, "@prod/cohere-rerank-3.5", True),
-        ({"provider": "@cohere-prod"}, "rerank-v3.5", False),
-        ({}, "@cohere-prod/rerank-v3.5", False),
-        ({"provider": "cohere"}, "Salesforce/Llama-Rank-V1", False),
-        ({"provider": "@pinecone", "native_rank_fields": False}, "any", False),
-        ({"provider": "cohere", "native_rank_fields": True}, "any", True),
+        ({"provider": "@pinecone-prod"}, "any", (None, 1000)),
+        ({"provider": "pinecone"}, "any", (None, 1000)),
+        ({"provider": "pinecone"}, "bge-reranker-v2-m3", (1, 100)),
+        ({}, "@my-pinecone/any", (None, 1000)),
+        ({}, "@my-pinecone/pinecone-rerank-v0", (1, 100)),
+        ({"virtual_key": "vk"}, "bge-reranker-v2-m3", (1, 100)),
+        ({"virtual_key": "vk"}, "pinecone-rerank-v0", (1, 100)),
+        ({}, "@prod/cohere-rerank-3.5", (None, 200)),
+        ({"provider": "@prod"}, "cohere-rerank-4-fast", (None, 250)),
+        ({"provider": "@cohere-prod"}, "rerank-v3.5", (0, 1000)),
+        ({}, "@cohere-prod/rerank-v3.5", (0, 1000)),
+        ({"provider": "cohere"}, "Salesforce/Llama-Rank-V1", (0, 1000)),
+        (
+            {"provider": "jina", "custom_host": "http://localhost:9"},
+            "bge-reranker-v2-m3",
+            (0, 1000),
+        ),
+        ({"provider": "vertex-ai"}, "semantic-ranker-default@latest", (0, 200)),
+        ({"provider": "@pinecone", "native_rank_fields": False}, "any", (0, 1000)),
+        ({"native_rank_fields": False}, "bge-reranker-v2-m3", (0, 100)),
+        ({"native_rank_fields": True}, "bge-reranker-v2-m3", (1, 100)),
+        ({"native_rank_fields": True}, "cohere-rerank-3.5", (None, 200)),
+        ({"provider": "cohere", "native_rank_fields": True}, "any", (None, 1000)),
     ],
 )
-def test_ranks_fields(arguments: dict[str, Any], model: str, expected: bool) -> None:  # noqa: FBT001
-    """Through Portkey only Pinecone ranks fields itself, unless the caller says otherwise."""
-    assert (portkey(**arguments).max_rank_fields(model) is None) is expected
+def test_limits(
+    arguments: dict[str, Any], model: str, expected: tuple[int | None, int | None]
+) -> None:
+    """Through Portkey only Pinecone ranks fields itself, unless the caller says otherwise.
+
+    Each of its models takes so many fields, whatever the caller says, and so many documents.
+    """
+    provider = portkey(**arguments)
+    assert (provider.max_rank_fields(model), provider.most_documents(model)) == expected
+
+
+def test_requests_within_the_limit() -> None:
+    """More documents than Pinecone's model takes go in several requests."""
+    provider = portkey(provider="@pinecone")
+    prepared = call(*["a text"] * 250, provider=provider, model="bge-reranker-v2-m3")
+    assert [len(body["documents"]) for body in bodies_of(prepared)] == [100, 100, 50]
+
+
+@cases(
+    ("fields", "expected"),
+    [
+        ({"text": "a", "year": 1999}, {"text": "a", "year": 1999}),
+        ({"body": "a"}, {"text": "all of it", "body": "a"}),
+        ({"text": ["a"], "tags": ["b"]}, {"text": "all of it", "tags": ["b"]}),
+        ({"text": None}, {"text": "all of it"}),
+    ],
+)
+def test_document(fields: dict[str, Any], expected: dict[str, Any]) -> None:
+    """A document has a text, which is a str, beside its other values as they are."""
+    assert portkey().document(fields, "all of it") == expected
+
+
+@cases(
+    ("arguments", "hint"),
+    [
+        ({"provider": "cohere", "authorization": UPSTREAM}, "authorization=, the key of the host"),
+        ({"virtual_key": "vk-1"}, "stored at Portkey for virtual_key="),
+        ({"config": "pc-my-config"}, "the key of the host in config="),
+        ({"provider": "bedrock"}, "the credentials of bedrock in extra_headers="),
+        ({"provider": "@cohere-prod"}, "stored at Portkey for the slug"),
+    ],
+)
+@cases("status", [401, 403])
+@cases(
+    ("message", "headers"),
+    [
+        ("cohere error: invalid api token", {}),
+        ("invalid api token", {"x-portkey-provider": "cohere"}),
+    ],
+)
+def test_host_refuses_its_key(
+    arguments: dict[str, Any], hint: str, status: int, message: str, headers: dict[str, str]
+) -> None:
+    """When the host behind Portkey refuses a key, the message does not blame Portkey's own."""
+    body = {"error": {"message": message, "type": None, "param": None, "code": None}}
+    error = failed({**body, "provider": "cohere"}, status, headers, portkey(**arguments))
+    assert hint in str(error)
+    assert "PORTKEY_API_KEY" not in str(error)
+    assert UPSTREAM not in str(error)
+
+
+@cases(
+    "body",
+    [
+        {
+            "status": "failure",
+            "message": "Invalid API Key",
+            "error": {"message": "x", "code": "03"},
+        },
+        {"status": "failure", "message": "Invalid API Key"},
+        {"status": "failure", "message": "auth error: Invalid API Key"},
+        {"error": {"message": "cohere error: Invalid API Key", "code": "03"}},
+    ],
+)
+def test_gateway_refuses_its_key(body: dict[str, Any]) -> None:
+    """When Portkey refuses its own key, the message says where that came from."""
+    error = failed(body, 401, {}, portkey(provider="cohere", authorization=UPSTREAM))
+    assert "check api_key= or the environment variable PORTKEY_API_KEY" in str(error)
+
+
+@cases(
+    ("headers", "expected"),
+    [({"x-portkey-provider": "cohere"}, "cohere"), ({"x-portkey-provider": ""}, None), ({}, None)],
+)
+def test_served_by(headers: dict[str, str], expected: str | None) -> None:
+    """Portkey's header names the host that served."""
+    assert portkey().served_by(headers) == expected
 
 
 def test_text_only() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl
 
 from pydantic import SecretStr
@@ -48,13 +48,21 @@ class HTTPResponse(NamedTuple):
         return f"<HTTPResponse {self.status_code}, {len(self.content)} bytes>"
 
 
+Handler: TypeAlias = Callable[[bytes], HTTPResponse | Awaitable[HTTPResponse]]
+"""Takes a request body; returns the response, or an awaitable of it.
+
+Under asyncio it is called in a worker thread, unless it is an `async def` function; an awaitable is
+awaited on the caller's event loop.
+"""
+
+
 class HTTPRequest(NamedTuple):
     """A POST, ready to be sent; the pieces of its body follow one another."""
 
     url: str
     headers: Secret[dict[str, str]]
     content: Sequence[bytes]
-    handler: Callable[[bytes], HTTPResponse] | None = None  # instead of the network
+    handler: Handler | None = None  # instead of the network
 
     @property
     def size(self) -> int:
@@ -78,6 +86,7 @@ class ErrorDetails(NamedTuple):
     code: str | None
     retry_after: float | None
     is_retryable: bool
+    key_hint: str | None = None  # what to check, where it is not the provider's own key
 
     def __repr__(self) -> str:
         return f"<failure {self.status_code}>"
@@ -145,7 +154,7 @@ class Provider(metaclass=_CheckedArguments):
         return "the key"
 
     @property
-    def handler(self) -> Callable[[bytes], HTTPResponse] | None:
+    def handler(self) -> Handler | None:
         """Ranks a request body in this process; None for an endpoint on the network."""
         return None
 
@@ -192,8 +201,8 @@ class Provider(metaclass=_CheckedArguments):
         """A document with an image, and a text unless that is empty."""
         return {"text": text, "image": image} if text else {"image": image}
 
-    def document(self, fields: Mapping[str, str], text: str) -> Mapping[str, str]:
-        """A document for an endpoint that ranks fields; `text` is all of them as one text."""
+    def document(self, fields: Mapping[str, Any], text: str) -> Mapping[str, Any]:
+        """A document of JSON values for an endpoint that ranks fields; `text` has all of them."""
         del text
         return fields
 

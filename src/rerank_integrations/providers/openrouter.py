@@ -6,9 +6,11 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from decimal import Decimal
+from numbers import Real
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import finite, seconds_in
@@ -38,14 +40,31 @@ class SortConfig(_Strict):
     partition: Literal["model", "none"] | None = None
 
 
-class MaxPrice(_Strict):
-    """The most to pay, in US dollars, each as a string of digits such as "0.5"."""
+def _price(value: object) -> object:
+    """A number as the string of digits that OpenRouter's schema asks for."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Real | Decimal) and not isinstance(value, bool):
+        price = Decimal(str(value))
+        if price.is_finite() and price >= 0:
+            return f"{abs(price):f}"
+    raise ValueError("a price is a finite number of at least 0, or a string of digits")
 
-    prompt: str | None = None
-    completion: str | None = None
-    request: str | None = None
-    image: str | None = None
-    audio: str | None = None
+
+Price: TypeAlias = Annotated[str | float | Decimal | None, BeforeValidator(_price)]
+
+
+class MaxPrice(_Strict):
+    """The most to pay, in US dollars: numbers, or strings of digits such as "0.5".
+
+    Numbers become strings, which is what OpenRouter takes.
+    """
+
+    prompt: Price = None
+    completion: Price = None
+    request: Price = None
+    image: Price = None
+    audio: Price = None
 
 
 class Percentiles(_Strict):

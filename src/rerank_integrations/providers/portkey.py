@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from numbers import Real
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -18,9 +20,30 @@ from rerank_integrations.providers.base import ErrorDetails, HTTPResponse, Remot
 _LONGEST_METADATA = 128
 _GUARDRAIL_FAILED = 246
 _SECRET_NAME = re.compile("key|token|secret|auth|password|credential", re.IGNORECASE)
-_PINECONE_MODELS = ("bge-reranker-v2-m3", "pinecone-rerank-v0", "cohere-rerank-3.5")
+_REFUSED = frozenset({401, 403})
+_BAD_GATEWAY_KEY = "03"  # the gateway's own code
+# how the gateway begins a message of the host
+_FROM_HOST = re.compile(r"[a-z][a-z0-9-]{0,63} error: ")
 # hosts that authorise with several headers of their own, which come in extra_headers
 _OWN_CREDENTIALS = ("bedrock", "vertex-ai", "azure-ai")
+
+
+class _Limits(NamedTuple):
+    """What a request to Pinecone may hold; None for no limit."""
+
+    rank_fields: int | None
+    documents: int | None
+
+
+# https://docs.pinecone.io/guides/search/rerank-results
+_PINECONE_MODELS = {
+    "bge-reranker-v2-m3": _Limits(1, 100),
+    "pinecone-rerank-v0": _Limits(1, 100),
+    "cohere-rerank-3.5": _Limits(None, 200),
+    "cohere-rerank-4-fast": _Limits(None, 250),
+}
+_OTHER_MODEL = _Limits(None, None)
+_MOST_FOR_VERTEX = 200  # as Portkey's page about Vertex says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +51,8 @@ class Portkey(RemoteProvider):
     """https://portkey.ai/docs/api-reference.
 
     Who serves the call is said in one of these ways: `virtual_key`; `provider="@slug"`, or a
-    model `"@slug/model"`; `provider` and `authorization`; those two and `custom_host`; `config`.
+    model `"@slug/model"`; `provider` and `authorization`; `config`. Each of these may be joined by
+    `custom_host`.
 
     Args:
         api_key: the key; from `PORTKEY_API_KEY` when None. A gateway of your own needs none.
@@ -38,16 +62,20 @@ class Portkey(RemoteProvider):
         provider: a name such as `"cohere"`, or an `"@slug"` of the model catalog.
         authorization: the key of the host behind Portkey, sent as a bearer token.
         config: a saved config's id, or a config as a mapping; it may hold keys.
-        custom_host: the base address of a host of your own behind Portkey.
+        custom_host: the base address of a host of your own behind Portkey, which speaks the dialect
+            of the provider that is named in any of these ways.
         trace_id, span_id, parent_span_id, span_name: how the call appears in Portkey's logs.
-        metadata: strings of at most 128 characters; `_user` and the like have a meaning there.
+        metadata: values of at most 128 characters; `_user` and the like have a meaning there.
+            Numbers and booleans are sent as strings, as Portkey asks for: `"3"`, `"true"`.
         return_documents: ask for an echo (Voyage, Jina, Pinecone); results hold yours without it.
         max_tokens_per_doc: where Cohere cuts a document.
         priority: Cohere's priority hint.
         truncation: whether Voyage cuts what is too long.
         parameters: further parameters for Pinecone.
         native_rank_fields: whether the host ranks fields itself. None: Pinecone does, known by
-            `provider` or by the model's name; for others the fields are written as text here.
+            `provider`, by the slug, or by the model's name where neither says another host; for
+            others the fields are written as text here. What Pinecone's models take at most holds
+            in any case.
 
     Raises:
         ConfigurationError: no key, nothing that says who serves, or an argument out of range.
@@ -70,7 +98,7 @@ class Portkey(RemoteProvider):
     span_id: str | None = None
     parent_span_id: str | None = None
     span_name: str | None = None
-    metadata: Mapping[str, str] | None = None
+    metadata: Mapping[str, str | float] | None = None
     return_documents: bool | None = None
     max_tokens_per_doc: int | None = None
     priority: float | None = None
@@ -87,11 +115,10 @@ class Portkey(RemoteProvider):
             if problem:
                 raise ConfigurationError(f"custom_host {problem}")
             self._set("custom_host", shown(self.custom_host))
-            if not self.provider:
-                raise ConfigurationError("custom_host needs provider=, whose dialect it speaks")
         if self.max_tokens_per_doc is not None and self.max_tokens_per_doc < 1:
             raise ConfigurationError("max_tokens_per_doc must be at least 1")
-        _check_metadata(self.metadata)
+        if self.metadata is not None:
+            self._set("metadata", _checked_metadata(self.metadata))
         super().__post_init__()
 
     def _needs_key(self) -> bool:
@@ -102,6 +129,11 @@ class Portkey(RemoteProvider):
         """Refuse a setup that says nobody who could serve the model."""
         if self.virtual_key or self.config or model.startswith("@"):
             return
+        if self.custom_host and not self.provider:
+            raise ConfigurationError(
+                "custom_host needs provider=, whose dialect it speaks; virtual_key=, config= or a "
+                "model '@slug/model' says it too"
+            )
         if not self.provider:
             raise ConfigurationError(
                 "Portkey must be told who serves: pass provider='@slug' of your model catalog, "
@@ -146,26 +178,65 @@ class Portkey(RemoteProvider):
         }
 
     def max_rank_fields(self, model: str) -> int | None:
-        """Any number where Pinecone serves, which alone gets `rank_fields` through Portkey."""
-        if self.native_rank_fields is not None:
-            return None if self.native_rank_fields else 0
-        slug, _, rest = model.partition("/") if model.startswith("@") else ("", "", model)
-        served_by = f"{self.provider or ''} {slug}"
-        return None if "pinecone" in served_by or rest in _PINECONE_MODELS else 0
+        """As many as Pinecone's model takes; Pinecone alone gets `rank_fields` through Portkey."""
+        limits = self._pinecone(model)
+        native = limits is not None if self.native_rank_fields is None else self.native_rank_fields
+        return (limits or _OTHER_MODEL).rank_fields if native else 0
 
-    def document(self, fields: Mapping[str, str], text: str) -> Mapping[str, str]:
-        """An object with a `text`: without one Portkey sends null to the host."""
-        return {"text": text, **fields}
+    def most_documents(self, model: str) -> int | None:
+        """As many as Pinecone's model takes, or Vertex; for other hosts the common limit."""
+        limits = self._pinecone(model) or _OTHER_MODEL
+        if self.provider == "vertex-ai":
+            return _MOST_FOR_VERTEX
+        return limits.documents or super().most_documents(model)
+
+    def _pinecone(self, model: str) -> _Limits | None:
+        """What a request may hold where Pinecone serves; None where it does not."""
+        slug, _, rest = model.partition("/") if model.startswith("@") else ("", "", model)
+        limits = _PINECONE_MODELS.get(rest)
+        provider = self.provider or "@"
+        if "pinecone" in slug or "pinecone" in provider:
+            return limits or _OTHER_MODEL
+        # a slug may have any name, but `provider="jina"` serves no model of Pinecone
+        return limits if provider.startswith("@") else None
+
+    def document(self, fields: Mapping[str, Any], text: str) -> Mapping[str, Any]:
+        """An object whose `text` is a str: without one Portkey sends null to the host."""
+        sent = {"text": text, **fields}
+        return sent if isinstance(sent["text"], str) else {**sent, "text": text}
+
+    def served_by(self, headers: Mapping[str, str]) -> str | None:
+        """The host, as the gateway names it."""
+        return headers.get("x-portkey-provider") or None
 
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
-        """Do not repeat what the gateway calls permanent, or has repeated itself.
+        """Do not repeat what the gateway calls permanent, or has repeated itself; say whose key.
 
         A gateway exception wears status 500 but is a wrong setup; a retry count of -1 says that
-        the gateway's own retries are used up.
+        the gateway's own retries are used up. A host that refuses its own key is told from the
+        gateway by the form of the message, or by the header that names who served.
         """
         permanent = failure.headers.get("x-portkey-gateway-exception") == "true"
         repeated = failure.headers.get("x-portkey-retry-attempt-count") == "-1"
-        return failure._replace(is_retryable=False) if permanent or repeated else failure
+        if permanent or repeated:
+            failure = failure._replace(is_retryable=False)
+        from_host = bool(failure.error and _FROM_HOST.match(failure.message))
+        from_host = from_host or self.served_by(failure.headers) is not None
+        if failure.status_code in _REFUSED and from_host and failure.code != _BAD_GATEWAY_KEY:
+            return failure._replace(key_hint=self._host_key_hint())
+        return failure
+
+    def _host_key_hint(self) -> str:
+        """Where the key of the host behind Portkey came from."""
+        if self.authorization:
+            return "authorization=, the key of the host behind Portkey"
+        if self.virtual_key:
+            return "the key of the host that is stored at Portkey for virtual_key="
+        if self.config:
+            return "the key of the host in config=, or the one that it names"
+        if self.provider in _OWN_CREDENTIALS:
+            return f"the credentials of {self.provider} in extra_headers="
+        return "the key of the host that is stored at Portkey for the slug"
 
     def warnings(self, response: HTTPResponse) -> tuple[str, ...]:
         """Say that a guardrail failed although the response was passed on."""
@@ -214,9 +285,29 @@ def _keys_in(config: str | None) -> list[str]:
     return found
 
 
-def _check_metadata(metadata: Mapping[str, str] | None) -> None:
-    for name, value in (metadata or {}).items():
-        if not isinstance(value, str) or len(value) > _LONGEST_METADATA:
-            raise ConfigurationError(
-                f"metadata[{name!r}] must be a str of at most {_LONGEST_METADATA} characters"
-            )
+def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata with strings as values, which is all that Portkey takes.
+
+    Raises:
+        ConfigurationError: a value that is no string, number or boolean, or is too long.
+    """
+    return {name: _metadata_text(name, value) for name, value in metadata.items()}
+
+
+def _metadata_text(name: str, value: object) -> str:
+    text = value
+    if isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, Real) and math.isfinite(value):
+        text = str(value)
+    if not isinstance(text, str):
+        kind = f"the number {value}" if isinstance(value, Real) else type(value).__name__
+        raise ConfigurationError(
+            f"metadata[{name!r}] must be a str, a finite number or a bool, not {kind}; leave it "
+            "out, or pass it as a str"
+        )
+    if len(text) > _LONGEST_METADATA:
+        raise ConfigurationError(
+            f"metadata[{name!r}] has {len(text)} characters; Portkey takes {_LONGEST_METADATA}"
+        )
+    return text
