@@ -41,7 +41,7 @@ def responds_early(then: str, *replies: Reply | bytes) -> Act:
 
 def refused(call: Calls, server: Server, library: Any, **options: Any) -> Any:
     """The error of a call with a large request."""
-    timeout = httpx.Timeout(10, write=0.2)
+    timeout = httpx.Timeout(10, write=0.5)
     if library is None:
         with client_of(server, timeout=timeout, **options) as client:
             with pytest.raises(Exception, match=r"413|401|timed out") as caught:

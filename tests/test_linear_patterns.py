@@ -186,8 +186,8 @@ def test_a_megabyte_of_foreign_text_is_read(text: str) -> None:
     for body in bodies:
         error = failed(body, 500, {"retry-after": text[:1000]})
         assert len(str(error)) < 3000
-    said = {"results": [], "meta": {"warnings": [text]}, "model": text, "id": text}
-    assert parsed(part("a"), http_response(said)).warnings
+    ranked = {"results": [], "meta": {"warnings": [text]}, "model": text, "id": text}
+    assert parsed(part("a"), http_response(ranked)).warnings
     document = RerankDocument(text=text)
     response = RerankResponse((RerankResult(0, 1.0, document),), model="m", provider="p")
     assert response.to_json()

@@ -130,7 +130,7 @@ def test_a_read_timeout_is_retried_unless_told_otherwise(
 ) -> None:
     """With retry_on_timeout=False a request that may still be worked on is sent once."""
     server.plays(Fault.STALL)
-    timeout = httpx.Timeout(5, read=0.03)
+    timeout = httpx.Timeout(5, read=0.1)
     with users(call, library) as argument:
         client = client_of(server, timeout=timeout, retry_on_timeout=retry_on_timeout, **argument)
         error = failed(call, client)

@@ -466,7 +466,7 @@ def _what_is_too_large(failure: ErrorDetails) -> str | None:
     """The setting that makes the request smaller, if the server says that it is too large."""
     if failure.status_code not in (400, 413, 422, 500):
         return None
-    words = f"{failure.message[:_MOST_READ]} {failure.code or ''}"
+    words = f"{failure.message[:_MOST_READ]} {failure.code or ''}"[: 2 * _MOST_READ]
     found = (setting for setting, pattern in _TOO_LARGE.items() if pattern.search(words))
     return next(found, "max_request_bytes" if failure.status_code == 413 else None)
 

@@ -138,7 +138,7 @@ STATUSES = group(
         gets="PayloadTooLargeError",
         sent=1,
         is_large=True,
-        options={"timeout": httpx.Timeout(5.0, write=0.05)},
+        options={"timeout": httpx.Timeout(5.0, write=0.5)},
     ),
     case("500", failing(500)),
     case("500, once", failing(500), good, **ANSWERED_LATER),
