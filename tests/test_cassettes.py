@@ -11,10 +11,11 @@ import pytest
 from cassettes.case import HERE, Case, Ranked, outcome
 from cassettes.cases import CASES
 from cassettes.replay import UnplayedError, replaying
+from vcr.errors import CannotOverwriteExistingCassetteException
 
 from calls import Calls
 from cases import cases
-from rerank_integrations import RerankError, TransportError
+from rerank_integrations import RerankError
 
 pytestmark = pytest.mark.block_network
 
@@ -78,15 +79,15 @@ def test_a_request_that_was_not_recorded_is_not_answered(
     call: Calls, changes: dict[str, Any]
 ) -> None:
     """A call that differs in a byte of its body or in a header finds no answer."""
-    error = made_with(STRINGS.path, call, STRINGS, **changes)
-    assert isinstance(error, TransportError)
-    assert "CannotOverwriteExistingCassetteException" in str(error)
+    with pytest.raises(CannotOverwriteExistingCassetteException):
+        made_with(STRINGS.path, call, STRINGS, **changes)
 
 
 def test_another_address_is_not_answered(call: Calls) -> None:
     """A call to another address finds no answer."""
     own = {**vars(STRINGS), "arguments": {"base_url": "https://gateway.example/v1"}}
-    assert isinstance(made_with(STRINGS.path, call, Case(**own)), TransportError)
+    with pytest.raises(CannotOverwriteExistingCassetteException):
+        made_with(STRINGS.path, call, Case(**own))
 
 
 def test_another_key_is_answered(call: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +102,8 @@ def test_a_recording_answers_once(call: Calls) -> None:
     """The same call a second time finds no answer."""
     with replaying(STRINGS.path) as cassette:
         made(call, STRINGS)
-        assert isinstance(made(call, STRINGS), TransportError)
+        with pytest.raises(CannotOverwriteExistingCassetteException):
+            made(call, STRINGS)
         assert cassette.play_count == 1
 
 

@@ -36,7 +36,7 @@ from llama_index_support import (
     three,
 )
 from loopback import Fault, Reply, Server
-from rerank_integrations import InvalidRequestError, RerankClient, ServerError
+from rerank_integrations import InvalidRequestError, RerankClient, ScorerError
 from rerank_integrations.llama_index import RerankPostprocessor
 
 
@@ -44,7 +44,7 @@ def test_an_error_is_told(rerank: Rerank, heard: list[Any], spans: Spans, debug:
     """A failed call ends its callback event with the error, drops its span, and has no end."""
     reranker = RerankPostprocessor(client=failing(), callback_manager=CallbackManager([debug]))
 
-    with pytest.raises(ServerError) as caught:
+    with pytest.raises(ScorerError) as caught:
         rerank(reranker, three(), QUERY)
 
     assert debug.payloads()[1] == {EventPayload.EXCEPTION: caught.value}
@@ -58,7 +58,7 @@ def test_every_error_is_told(rerank: Rerank, debug: Debug) -> None:
     reranker = RerankPostprocessor(client=failing(), callback_manager=CallbackManager([debug]))
 
     for _ in range(2):
-        with pytest.raises(ServerError):
+        with pytest.raises(ScorerError):
             rerank(reranker, three(), QUERY)
 
     assert all(EventPayload.EXCEPTION in (ended.payload or {}) for _, ended in debug.told())

@@ -69,7 +69,7 @@ def test_a_cell_is_answered_from_the_cassette(tmp_path: Path, cells: str) -> Non
 def test_another_request_is_not_sent(tmp_path: Path) -> None:
     """What is not in the cassette fails, and goes nowhere."""
     _, failed, _ = kernel(tmp_path, OTHER)
-    assert "TransportError" in failed
+    assert "CannotOverwriteExistingCassetteException" in failed
     assert "no recorded interaction matches it" in failed
 
 

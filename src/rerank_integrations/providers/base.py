@@ -289,7 +289,7 @@ class RemoteProvider(Provider):
         query = (self.base_url or "").partition("?")[2]
         values = [value for _, value in parse_qsl(query)]
         written = [pair.partition("=")[2] for pair in query.split("&")]
-        return super().secrets() + values + written
+        return super().secrets() + [value for value in (*values, *written) if value]
 
     def headers(self) -> dict[str, str]:
         """The key as a bearer token."""
