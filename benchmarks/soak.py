@@ -20,8 +20,9 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -102,9 +103,11 @@ def in_threads(soak: Soak, concurrency: int) -> tuple[Round, Callable[[], None]]
     return taken, pool.shutdown
 
 
-def on_a_loop(soak: Soak, concurrency: int) -> tuple[Round, Callable[[], None]]:
+def on_a_loop(
+    soak: Soak, concurrency: int, loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> tuple[Round, Callable[[], None]]:
     """Takes a round of calls on one event loop; and what ends it all."""
-    runner = asyncio.Runner()
+    runner = asyncio.Runner(loop_factory=loop)
 
     async def work(numbers: Iterator[int]) -> None:
         for number in numbers:
@@ -124,6 +127,10 @@ def on_a_loop(soak: Soak, concurrency: int) -> tuple[Round, Callable[[], None]]:
 
 
 WAYS = {"threads": in_threads, "event loop": on_a_loop}
+with suppress(ImportError):
+    import uvloop
+
+    WAYS["uvloop"] = partial(on_a_loop, loop=uvloop.new_event_loop)
 
 
 def soaked(way: str, given: argparse.Namespace) -> Soak:
