@@ -1,17 +1,14 @@
-"""What a program does with event loops; run as a script, so that its stderr can be looked at.
-
-python loop_scenarios.py asyncio|uvloop SCENARIO URL
-"""
+"""What a program does with event loops, until it ends; what it prints then can be looked at."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
+from calls import LOOPS
 from loopback import looping
 from rerank_integrations import OpenRouter, RerankClient
 
@@ -178,14 +175,10 @@ SCENARIOS: dict[str, Callable[[NewLoop, str], None]] = {
     )
 }
 
-if __name__ == "__main__":
-    loops, scenario, url = sys.argv[1:]
-    if loops == "uvloop":
-        import uvloop
 
-        new_loop: NewLoop = uvloop.new_event_loop
-    else:
-        new_loop = asyncio.new_event_loop
+def play(scenario: str, loops: str, url: str) -> None:
+    """Run a scenario on a kind of loop."""
+    new_loop = LOOPS[loops]
 
     def patient_loop() -> asyncio.AbstractEventLoop:
         """A loop that does not complain of the time that the import of httpx takes."""

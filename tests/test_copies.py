@@ -7,8 +7,6 @@ import copy
 import gc
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
@@ -19,6 +17,7 @@ import pytest
 from calls import KEYS, QUERY, TEXTS, Calls, client_of
 from cases import cases
 from loopback import Server
+from programs import run_programs
 from rerank_integrations import ConfigurationError, RerankClient, RerankResponse
 
 Copier: TypeAlias = Callable[[RerankClient], RerankClient]
@@ -258,17 +257,10 @@ SCRIPTS = {
 }
 
 
-@cases("script", SCRIPTS.values(), ids=SCRIPTS)
-def test_nothing_is_left_open(server: Server, script: str) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the programs run in forks")
+def test_nothing_is_left_open(server: Server) -> None:
     """No socket, loop or generator is left open with a warning, however a client ends."""
-    strict = [sys.executable, "-X", "dev", "-W", "error", "-c"]
-    last = "\ngc.collect()\n"
-    done = subprocess.run(
-        [*strict, PREAMBLE + script + last, server.url],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    programs = {name: f"{PREAMBLE}{script}\ngc.collect()\n" for name, script in SCRIPTS.items()}
+    flags = ["-X", "dev", "-W", "error"]
+    ends = run_programs("", programs, server.url, flags=flags)
+    assert ends == dict.fromkeys(SCRIPTS, (0, ""))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from pathlib import Path
+import os
 
 import httpx
 import pytest
@@ -15,10 +13,10 @@ from calls import LOOPS, QUERY, TEXTS, client_of
 from cases import cases
 from loop_scenarios import SCENARIOS
 from loopback import Server, looping
+from programs import run_programs
 from rerank_integrations import ConfigurationError, RerankResponse
 
 AT_ONCE = 50
-TIME = 60.0  # seconds until a script that hangs fails
 
 
 async def test_one_call(server: Server) -> None:
@@ -54,23 +52,17 @@ async def test_cancelled_calls() -> None:
         assert len(await client.arerank(QUERY, TEXTS)) == len(TEXTS)
 
 
-def stderr_of(loop: str, scenario: str, url: str, *flags: str) -> str:
-    """What a program prints that ends well."""
-    script = Path(__file__).with_name("loop_scenarios.py")
-    arguments = [sys.executable, *flags, str(script), loop, scenario, url]
-    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=TIME, check=False)
-    assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr
-    return ended.stderr
-
-
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the programs run in forks")
 @cases("loop", LOOPS)
-@cases("scenario", SCENARIOS)
-def test_nothing_is_printed(server: Server, loop: str, scenario: str) -> None:
+def test_nothing_is_printed(server: Server, loop: str) -> None:
     """Whenever loops end and clients go, no warning and no error is printed, on any loop."""
-    flags = ["-X", "dev", "-W", "error"]
-    if (loop, scenario) == ("uvloop", "not_shut_down"):
-        flags = []  # uvloop warns of every open connection, whoever made it
-    assert stderr_of(loop, scenario, server.url, *flags) == ""
+    programs = {name: f"play({name!r}, {loop!r}, sys.argv[1])" for name in SCENARIOS}
+    # uvloop warns of every open connection, whoever made it
+    loud = {name: programs.pop(name) for name in ("not_shut_down",) if loop == "uvloop"}
+    imports = "from loop_scenarios import play"
+    ends = run_programs(imports, programs, server.url, flags=["-X", "dev", "-W", "error"])
+    ends |= run_programs(imports, loud, server.url)
+    assert ends == dict.fromkeys(SCENARIOS, (0, "done\n"))
 
 
 class Unused:
