@@ -43,12 +43,15 @@ class RerankClient:
     """Ranks documents by their relevance to a query.
 
     One client serves threads and event loops, several at once or one after another. Copies and
-    pickles leave live connections behind; a pickle holds the key in clear text.
+    pickles do not carry over open connections; a pickle holds the key in clear text.
 
     Args:
         model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"` or `"local:bm25"`;
             with `provider` given, the model alone.
         provider: a provider object, for more than a key from the environment.
+        api_key: the key for the provider that `model` names; from its environment variable when
+            None.
+        base_url: another address for that provider.
         http_client: an `httpx.Client`, or a callable that makes one, such as
             `functools.partial(httpx.Client, proxy="http://localhost:3128")`. A client is used as
             it is, never closed and never pickled; after a fork it is refused. A callable is called
@@ -58,11 +61,13 @@ class RerankClient:
             event loop.
         fallbacks: models or clients that rank if the provider fails, in order: a name, with
             the settings of this client but its headers, body keys and `score_threshold`, or a
-            client with its own. What is wrong with the call itself is raised at once. The time is
+            client with its own. Invalid requests are raised immediately. The time is
             shared: with one fallback the provider has half of the deadline.
         top_n: how many results to return; None (the default) for all.
         rank_fields: names of the fields to rank by, in order; `"text"` is a document's own text,
             `"a.b"` is field b of field a. None ranks by all of a document's fields.
+        score_threshold: the least score of a result; None (the default) keeps all. Scales differ
+            per model.
         timeout: seconds for each phase of a request, or an `httpx.Timeout`; None waits for ever.
             By default 5 s to connect and 30 s for the rest, or what your `http_client` has.
         deadline: seconds for the whole call, retries and waits included, 60 by default; None
@@ -73,7 +78,7 @@ class RerankClient:
         retry_on_timeout: whether a request that timed out while its response was awaited is sent
             again, True by default. False spares a server with a queue of its own, which may still
             be working on the first request.
-        retry: a `Retry`, which says all about retries, in place of the last two.
+        retry: a `Retry`, the whole retry policy, in place of the last two.
         extra_headers: headers to add to every request.
         extra_body: keys to add to the body, for what the provider does not offer.
         on_image: "raise" refuses an image where the provider takes text only; "text" ranks the
@@ -295,7 +300,7 @@ class RerankClient:
             query: the text to rank by.
             documents: strings, mappings of fields or `RerankDocument`s; none of them is changed.
                 An empty list gives an empty response and sends nothing.
-            model: another model of the same provider.
+            model: another model of the same provider, without `provider:`.
 
         The other arguments are the settings of the client, for this call; what is not given stays
         as the client has it. Headers and body keys are added to those of the client.

@@ -138,9 +138,9 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             `"page_content"` are the document's own text, `"a.b"` is a nested value. Without
             it the text is ranked alone.
         score_threshold: the least score to keep; scales differ per model.
-        on_error: "raise", or "passthrough": when the provider fails, the first `top_n` documents
-            come back as they are, without a score, with a logged warning and an event in the
-            trace. Mistakes made on this side are raised all the same.
+        on_error: "raise", or "passthrough": when the provider fails, or no document can be ranked,
+            the first `top_n` documents come back as they are, without a score, with a log line
+            and an event in the trace. Other wrong arguments, such as an empty query, are raised.
         on_image: "raise" or "text", where the provider takes text only; as the client says.
         score_key: the metadata key for the score.
         image_key: the metadata key of a document's image: an http(s) URL, a `data:` URI, bytes,

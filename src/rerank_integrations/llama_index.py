@@ -108,8 +108,9 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         keep_retrieval_score: keep the score of the first stage in the metadata of a copy of the
             node, as `retrieval_score`, where neither a language model nor an embedding sees it.
         score_threshold: the least score to keep; scales differ per model.
-        on_error: "raise", or "passthrough": when the provider fails, the first `top_n` nodes come
-            back as they are, with a logged warning. Mistakes made on this side are raised.
+        on_error: "raise", or "passthrough": when the provider fails, or no document can be ranked,
+            the first `top_n` nodes come back as they are, with a log line. Other wrong arguments,
+            such as an empty query, are raised.
         on_image: "raise" or "text", where the provider takes text only; as the client says.
 
     The other arguments are the settings of `RerankClient`, for the calls of this adapter; what is

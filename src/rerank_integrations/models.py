@@ -256,7 +256,8 @@ class RerankResponse(_JSON, Generic[T_co]):
         id: the provider's id of the response.
         request_id: the id to quote to the provider's support.
         usage: what the call cost.
-        skipped: indexes of blank documents, which were not sent.
+        skipped: indexes of documents that were not sent: blank ones, and invalid ones that were
+            to be skipped.
         missing: indexes of documents in requests that failed, with `on_partial="keep"`.
         warnings: what the caller should know although the call succeeded.
         attempts: every request that was sent, and who was passed over; more than one means
