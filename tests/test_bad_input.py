@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +21,11 @@ from rerank_integrations import (
     RerankClient,
     RerankDocument,
     RerankError,
+    Retry,
     Together,
     UnsupportedDocumentError,
 )
+from rerank_integrations.langchain import RerankCompressor
 
 BREAK = "a\r\nX-Other: 1"
 KINDS: dict[str, tuple[str, Callable[..., object]]] = {
@@ -127,11 +130,29 @@ def test_a_top_n_below_one(call: Calls, server: Server, top_n: Any) -> None:
         (lambda **more: Together(api_key="k", **more), "return_document", "return_documents"),
         (lambda **more: Portkey(api_key="k", **more), "virtualkey", "virtual_key"),
         (Local, "score", "scorer"),
+        (Retry, "retries", "max_retries"),
+        (lambda **more: RerankClient("local:bm25", **more), "title", "OpenRouter(title=...)"),
+        (lambda **more: RerankCompressor("local:bm25", **more), "scorer", "Local(scorer=...)"),
+        (lambda **more: RerankClient("local:bm25", **more), "allow_http", "Together"),
     ],
 )
 def test_an_unknown_argument(make: Callable[..., object], wrong: str, meant: str) -> None:
     """An unknown argument is refused with the known ones."""
     refused(lambda: make(**{wrong: "1"}), ConfigurationError, repr(wrong), meant)
+
+
+@cases(
+    ("model", "fix"),
+    [("local:bm25", "'bm25'"), ("openrouter:m", "provider=None"), ("local:", "without 'local:'")],
+)
+def test_a_prefix_in_the_model_of_a_call(model: str, fix: str) -> None:
+    """A model "provider:model" for one call is refused: a server would be sent all of it."""
+    client = RerankClient("local:bm25")
+    refused(lambda: client.rerank("q", ["a"], model=model), ConfigurationError, fix)
+    refused(lambda: client.with_options(model=model), ConfigurationError, fix)
+    refused(
+        lambda: RerankCompressor(client=client).rerank(["a"], "q", model=model), RerankError, fix
+    )
 
 
 def test_an_unknown_argument_of_a_call(call: Calls, server: Server) -> None:

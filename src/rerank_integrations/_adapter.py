@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
@@ -38,6 +38,7 @@ from rerank_integrations._options import (
     given,
     hide_secrets,
     merged_settings,
+    refuse_unknown_argument,
 )
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import (
@@ -51,7 +52,7 @@ from rerank_integrations.errors import (
 )
 from rerank_integrations.images import ImageUrls, UnusableImage
 from rerank_integrations.models import RerankResponse
-from rerank_integrations.providers._validation import Address, refuse_unknown
+from rerank_integrations.providers._validation import Address
 from rerank_integrations.providers.base import Provider
 
 # what an adapter needs for its signatures, from one place
@@ -135,7 +136,7 @@ def declared_init(declared: F) -> F:
         del keywords  # it may hold a key, which the frame of an error must not show
         known = dict.fromkeys([*takes, *type(self).model_fields])  # a subclass may have its own
         hide_secrets(taken, known)
-        refuse_unknown(type(self).__name__, list(taken), list(known), INSTEAD)
+        refuse_unknown_argument(type(self).__name__, list(taken), list(known), INSTEAD)
         BaseModel.__init__(self, **given(taken))
 
     return init  # type: ignore[return-value]
@@ -192,6 +193,10 @@ class Adapter(BaseModel):
 
     def __hash__(self) -> int:
         return hash(type(self))  # settings may change
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What was set, for the repr; all else is left to the client."""
+        return [pair for pair in super().__repr_args__() if pair[0] in self.model_fields_set]
 
     def _copy_with(self, changes: dict[str, Any]) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""

@@ -255,8 +255,11 @@ class Options:
         if "extra_body" in changed:
             added = _checked_body("extra_body", changed["extra_body"]) or {}
             changed["extra_body"] = {**(self.extra_body or {}), **added}
-        if changed.get("provider", self.provider) is None:
+        provider = changed.get("provider", self.provider)
+        if provider is None:
             changed["model"], changed["provider"] = resolved(changed.get("model"), None)
+        elif isinstance(changed.get("model"), str):
+            _refuse_prefix(changed["model"], provider)
         return self._changed(changed)
 
     def _changed(self, changed: Mapping[str, Any]) -> Options:
@@ -339,11 +342,31 @@ def argument_check(function: Callable[..., Any]) -> Callable[[dict[str, Any]], N
     def check(keywords: dict[str, Any]) -> None:
         hide_secrets(keywords, known)
         if not keywords.keys() <= known:
-            refuse_unknown(owner, list(keywords), takes, hint)
+            refuse_unknown_argument(owner, list(keywords), takes, hint)
         if isinstance(keywords.get("retry"), Retry):
             _check_short_forms(keywords)
 
     return check
+
+
+def refuse_unknown_argument(
+    owner: str, given: Sequence[str], known: Sequence[str], more: str = ""
+) -> None:
+    """Raise ConfigurationError for an unknown argument; one of a provider is sent there."""
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None and "provider" in known:
+        owners = [
+            kind.__name__
+            for kind in map(provider_class, known_names())
+            if unknown in {one.name for one in dataclasses.fields(kind)}
+        ]
+        if owners:
+            such = "" if len(owners) == 1 else "such as "
+            raise ConfigurationError(
+                f"{owner} has no argument {unknown!r}; it is one of {', '.join(owners)}: pass a "
+                f"provider object, {such}provider={owners[0]}({unknown}=...), and the model alone"
+            )
+    refuse_unknown(owner, given, known, more)
 
 
 def _check_short_forms(keywords: Mapping[str, Any]) -> None:
@@ -488,6 +511,21 @@ def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Pr
     return rest, found
 
 
+def _refuse_prefix(model: str, provider: Any) -> None:
+    """Refuse "provider:model" where the provider is given: a gateway would be sent all of it."""
+    name, colon, rest = model.partition(":")
+    if not colon or name not in known_names():
+        return
+    if name == getattr(provider, "name", None):
+        raise ConfigurationError(
+            f"the provider is {name} already: write the model without {name + ':'!r}: {rest!r}"
+        )
+    raise ConfigurationError(
+        f"{model!r} is of another provider than {getattr(provider, 'name', provider)}; make "
+        "another RerankClient, or with_options(model=..., provider=None)"
+    )
+
+
 def _checked_model(_: str, model: Any) -> str:
     if not isinstance(model, str) or not model.strip():
         raise ConfigurationError("model must be the name of a model, and not be empty")
@@ -627,7 +665,9 @@ def _checked_seconds(name: str, value: Any) -> Any:
         return None
     seconds = finite(value)
     if seconds is None or seconds <= 0:
-        raise ConfigurationError(f"{name} must be a number of seconds above 0, or None")
+        raise ConfigurationError(
+            f"{name} must be a number of seconds above 0, or None, not {_short(value)}"
+        )
     if seconds > _MOST_SECONDS:
         raise ConfigurationError(
             f"{name} must be at most {_MOST_SECONDS:,} seconds, or None for no limit"
@@ -677,6 +717,7 @@ _RETRY_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "on_timeout": _checked_flag,
     "on_statuses": _checked_statuses,
 }
+Retry.__init__ = checked_arguments(Retry.__init__)  # type: ignore[method-assign]
 _NAMES = [option.name for option in dataclasses.fields(Options)]
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "model": _checked_model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -22,8 +23,10 @@ def provider_class(name: str) -> type[Provider]:
         ConfigurationError: there is none; the message lists the known names.
     """
     if name not in known_names():
+        close = get_close_matches(name, known_names(), n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
         raise ConfigurationError(
-            f"unknown provider {name!r}; a model is written 'provider:model' with one of "
+            f"unknown provider {name!r}; {hint}a model is written 'provider:model' with one of "
             f"{', '.join(known_names())}"
         )
     module = import_module(f"{__name__}.{name}")

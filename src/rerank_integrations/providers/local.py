@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import math
 import re
 import unicodedata
@@ -41,12 +42,16 @@ def bm25(query: str, texts: Sequence[str]) -> list[float]:
     Lucene's BM25 over the given texts alone: never negative, 0.0 where no word is shared.
     Needs the extra `local`.
     """
+    logger = logging.getLogger("bm25s")
+    level = logger.level
     try:
         import bm25s  # noqa: PLC0415  # an extra, and slow to load
     except ImportError as cause:
         raise ConfigurationError(
             "local:bm25 needs the extra 'local': pip install 'rerank-integrations[local]'"
         ) from cause
+    if logger.level != level:  # the first import sets it to DEBUG, and each call would be logged
+        logger.setLevel(level)
     corpus = [_words(text) for text in texts]
     asked = _words(query)
     if not asked or not any(corpus):  # the library raises on either
