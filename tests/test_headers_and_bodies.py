@@ -86,7 +86,8 @@ META = {
 
 def test_what_cohere_says_in_meta() -> None:
     """`meta.warnings` become warnings, `meta.tokens` counts of usage beside the billed units."""
-    body = {"results": [], "meta": META}
+    results = [{"index": 0, "relevance_score": 0.5}]
+    body = {"results": results, "usage": {}, "meta": META}
     response = parsed(part("a"), http_response(body))
     assert response.warnings == ("the model is deprecated", "key ***")
     usage = response.usage
