@@ -78,7 +78,7 @@ def test_nothing_sent_has_no_headers() -> None:
 
 
 META = {
-    "billed_units": {"search_units": 2},
+    "billed_units": {"search_units": 2, "note": KEY},
     "tokens": {"input_tokens": 30, "output_tokens": 4},
     "warnings": ["the model is deprecated", f"key {KEY}", 5],
 }
@@ -92,7 +92,8 @@ def test_what_cohere_says_in_meta() -> None:
     assert response.warnings == ("the model is deprecated", "key ***")
     usage = response.usage
     assert (usage.search_units, usage.prompt_tokens, usage.completion_tokens) == (2, 30, 4)
-    assert usage.raw == {"search_units": 2, "input_tokens": 30, "output_tokens": 4}
+    units = {"search_units": 2, "note": "***"}
+    assert usage.raw == {**units, "input_tokens": 30, "output_tokens": 4}
 
 
 OPENROUTER = {

@@ -180,7 +180,7 @@ def parse_response(
         provider=served_by or _served_by(provider, response, secrets) or provider.name,
         id=answer_id,
         request_id=request_id,
-        usage=_usage(payload),
+        usage=_usage(payload, secrets),
         warnings=(*provider.warnings(response), *_meta_warnings(payload, secrets)),
         attempts=attempts,
         retries=max(0, len(attempts) - 1),
@@ -358,7 +358,7 @@ def _ordered(results: list[RerankResult]) -> list[RerankResult]:
     return sorted(results, key=lambda result: -result.relevance_score)
 
 
-def _usage(payload: Mapping[str, Any]) -> Usage:
+def _usage(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> Usage:
     """From `usage`, or where Cohere's own dialect has it."""
     raw: Any = payload.get("usage")
     said: Any = raw
@@ -371,7 +371,7 @@ def _usage(payload: Mapping[str, Any]) -> Usage:
     if not isinstance(raw, dict):
         return Usage()
     counts = {name: said[name] for name in USAGE_COUNTS if finite(said.get(name)) is not None}
-    return Usage(**counts, raw=raw)
+    return Usage(**counts, raw=_without_secrets(raw, secrets))
 
 
 def _meta_warnings(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> list[str]:
