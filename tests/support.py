@@ -123,7 +123,7 @@ def failed(
     headers: Mapping[str, str] | None = None,
     provider: Provider | None = None,
     secrets: tuple[str, ...] = (),
-    **more: int,
+    **more: Any,
 ) -> StatusError:
     """The error for a response, of Together where it does not matter."""
     response = http_response(body, status, headers)

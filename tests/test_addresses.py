@@ -135,6 +135,7 @@ def test_a_redirect_is_followed_once(server: Server, pauses: list[float]) -> Non
     for script, kind, sent in (
         ([away, Reply(status=307, headers={"Location": "/c?key=secret-1"})], StatusError, 2),
         ([Reply(status=308, headers={"Location": "/v1/rerank"})], StatusError, 1),
+        ([Reply(status=307, headers={"Location": "http://[a"})], StatusError, 1),
         ([away, Reply(status=503), away, Reply(status=503)], RerankError, 4),
         ([away, Fault.STALL], RerankError, 2),
     ):

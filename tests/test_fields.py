@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import UserString, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -148,6 +148,9 @@ class Colour(Enum):
     RED = "red"
 
 
+DAY = "2026-01-02"
+
+
 class Level(str, Enum):  # noqa: UP042  # StrEnum has another str()
     """An enumeration whose members are strings."""
 
@@ -201,6 +204,10 @@ class Source(BaseModel):
         (np.datetime64("2026-01-02T00:00", "ns"), None, "2026-01-02T00:00:00.000000000"),
         (pd.Timestamp("2026-01-02"), None, "2026-01-02T00:00:00"),
         (pd.Series([1, 2]), [1, 2], "1, 2"),
+        (pd.Series(pd.to_datetime(["2026-01-02", None], utc=True)), None, f"{DAY}T00:00:00+00:00"),
+        (np.longdouble(1.5), 1.5, "1.5"),
+        (UserString("s"), "s", "s"),
+        ({True: 1, None: 2, date(2026, 1, 2): 3}, None, f'{{"true":1,"null":2,"{DAY}":3}}'),
         (10**30, 10**30, str(10**30)),
         (1999, 1999, "1999"),
         (["a", "b"], ["a", "b"], "a, b"),
@@ -225,6 +232,8 @@ def test_values_of_real_metadata(value: object, json: object, text: str) -> None
         ("a red bicycle", 1, "a"),
         ("bicycle", 3, "bic"),
         ("  bicycle", 4, "  bi"),
+        ("    bicycle", 3, "bic"),
+        (" " * 90 + "a car", 60, "a car"),
         ("a " + "b" * 200, 100, "a " + "b" * 98),
         ("自行车很红", 3, "自行车"),
     ],

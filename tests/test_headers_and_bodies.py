@@ -78,7 +78,7 @@ def test_nothing_sent_has_no_headers() -> None:
 
 
 META = {
-    "billed_units": {"search_units": 2},
+    "billed_units": {"search_units": 2, "note": KEY},
     "tokens": {"input_tokens": 30, "output_tokens": 4},
     "warnings": ["the model is deprecated", f"key {KEY}", 5],
 }
@@ -86,12 +86,14 @@ META = {
 
 def test_what_cohere_says_in_meta() -> None:
     """`meta.warnings` become warnings, `meta.tokens` counts of usage beside the billed units."""
-    body = {"results": [], "meta": META}
+    results = [{"index": 0, "relevance_score": 0.5}]
+    body = {"results": results, "usage": {}, "meta": META}
     response = parsed(part("a"), http_response(body))
     assert response.warnings == ("the model is deprecated", "key ***")
     usage = response.usage
     assert (usage.search_units, usage.prompt_tokens, usage.completion_tokens) == (2, 30, 4)
-    assert usage.raw == {"search_units": 2, "input_tokens": 30, "output_tokens": 4}
+    units = {"search_units": 2, "note": "***"}
+    assert usage.raw == {**units, "input_tokens": 30, "output_tokens": 4}
 
 
 OPENROUTER = {

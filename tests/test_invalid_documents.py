@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from llama_index_support import Rerank
 from loopback import Reply, Server
 from rerank_integrations import (
     InvalidRequestError,
+    Local,
     RerankClient,
     RerankDocument,
     RerankError,
@@ -29,6 +31,8 @@ from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
 from support import PNG
 
+pd: Any = pytest.importorskip("pandas")
+
 QUERY = "a red bicycle"
 BOOK = {"title": "Bicycles", "text": "about chains"}
 LARGE = "x" * 400
@@ -37,6 +41,9 @@ BAD: dict[str, Any] = {
     "an object without text": {"title": object()},
     "an image that is none": RerankDocument("a", image="thumbnail.png"),
     "an image of an unknown format": {"text": "a", "image": b"%PDF"},
+    "an address with half of a surrogate pair": {"text": "a", "image": "https://a.ai/\ud800"},
+    "a key without text": {"title": {object(): 1}},
+    "a name without text": {object(): "a"},
     "no document": 7,
     "None": None,
     "NaN": np.nan,
@@ -58,6 +65,7 @@ def sent(server: Server) -> list[Any]:
         ([RerankDocument("a", fields={"year": 1})], ["yaer"], ["'year'", "text, year"]),
         ([{"a": {"b": "c"}}], ["a.x"], ["did you mean 'a.b'?"]),
         ([BOOK, "", {}], ["titel", "txt"], ["['titel', 'txt']"]),
+        ([{"image": None, "text": "a"}], ["image"], ["of the documents are: text"]),
     ],
 )
 @cases("gateway", ["openrouter", "together"])
@@ -209,10 +217,10 @@ def test_long_fields_are_cut(call: Calls, server: Server) -> None:
     provider = Together(api_key="k", base_url=server.url, native_rank_fields=True)
     document = {"year": 1999, "title": "a red bicycle", "text": "more", "tags": ["x", "y"]}
     with RerankClient("m", provider=provider, max_document_chars=10) as client:
-        response = call(client, QUERY, [document, {"title": "short"}])
+        response = call(client, QUERY, [document, {"title": "short", "number": 123456}])
     assert sent(server) == [{"year": 1999, "title": "a red"}, {"title": "short"}]
-    assert response.warnings == ("the texts of document 0 were cut to max_document_chars=10",)
-    assert response[0].document in (document, {"title": "short"})
+    assert response.warnings == ("the texts of documents 0, 1 were cut to max_document_chars=10",)
+    assert response[0].index in (0, 1)
 
 
 def test_many_indexes_are_not_all_listed(call: Calls, server: Server) -> None:
@@ -221,6 +229,42 @@ def test_many_indexes_are_not_all_listed(call: Calls, server: Server) -> None:
         response = call(client, QUERY, [*[{"text": b"x"}] * 1000, "a"])
     assert "skipped documents 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 990 more: " in response.warnings[0]
     assert len(response.skipped) == 1000
+
+
+def test_many_reasons_are_not_all_listed() -> None:
+    """Ten reasons are listed, for each may name another number; their words are bounded."""
+
+    class Bad:
+        def __str__(self) -> str:
+            raise ValueError("x" * 5000)
+
+    images = [{"text": "a", "image": PNG + b"0" * size} for size in range(100)]
+    local = Local(scorer=lambda query, texts: [1.0] * len(texts), sees_images=True)
+    client = RerankClient("m", provider=local, on_invalid_document="skip", max_image_bytes=1)
+    response = client.rerank(QUERY, [*images, "a car", {"text": Bad()}])
+    assert len(response.skipped) == 101
+    assert len(response.warnings) == 11
+    assert "and 81 more: for similar reasons" in response.warnings[-1]
+    [warning] = client.rerank(QUERY, ["a car", {"text": Bad()}]).warnings
+    assert len(warning) < 400
+
+
+def test_a_missing_image() -> None:
+    """NaN and NaT, as in a row of pandas, are no image."""
+    documents = [{"text": "a car", "image": missing} for missing in (math.nan, pd.NaT, None)]
+    response = RerankClient("local:bm25").rerank(QUERY, documents)
+    assert (len(response), response.warnings) == (3, ())
+
+
+def test_surrogates_in_names_and_in_pairs(server: Server) -> None:
+    """The name of a field is cleaned too; a whole pair is a character, and needs no warning."""
+    provider = Together(api_key="k", base_url=server.url, native_rank_fields=True)
+    with RerankClient("m", provider=provider) as client:
+        named = client.rerank(QUERY, [{"ti\ud800tle": "a"}, {"title": "b"}])
+        paired = client.rerank(QUERY, [{"title": "\ud83d\ude00"}])
+    assert server.received[0].body["rank_fields"] == ["ti\ufffdtle", "title"]
+    assert sent(server) == [{"ti\ufffdtle": "a"}, {"title": "b"}, {"title": "\N{GRINNING FACE}"}]
+    assert (len(named.warnings), paired.warnings) == (1, ())
 
 
 # --- in the frameworks
@@ -400,6 +444,27 @@ def test_page_content_is_the_text_of_langchain(
     with client_of(server, rank_fields=rank_fields) as client:
         way.compress(RerankCompressor(client=client), documents, QUERY)
     assert sent(server) == expected
+
+
+def test_page_content_of_a_string(server: Server) -> None:
+    """The same for the strings that `rerank` takes."""
+    with client_of(server, rank_fields=["page_content"]) as client:
+        documents: list[Any] = ["a", Document("b")]
+        response = RerankCompressor(client=client).rerank(documents, QUERY)
+    assert (sent(server), response.skipped) == (["a", "b"], ())
+
+
+def test_passthrough_leaves_out_what_has_no_ranked_text() -> None:
+    """A document without the ranked fields takes no place, if another one cannot be sent."""
+    documents = [
+        Document("a", id="a", metadata={"title": b"x"}),
+        Document("", id="blank", metadata={"year": 1}),
+        Document("b", id="b", metadata={"title": "y"}),
+    ]
+    given: dict[str, Any] = {"on_error": "passthrough", "on_invalid_document": "raise", "top_n": 2}
+    compressor = RerankCompressor("local:bm25", rank_fields=["title", "text"], **given)
+    kept = compressor.compress_documents(documents, QUERY)
+    assert [one.id for one in kept] == ["a", "b"]
 
 
 def test_a_misspelt_field_of_an_adapter(way: Way, rerank: Rerank, server: Server) -> None:

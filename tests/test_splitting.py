@@ -158,7 +158,7 @@ def test_refusal_names_a_size_above_the_limit() -> None:
 
 def test_query_too_large() -> None:
     """Where the query alone passes the limit the call is refused."""
-    with pytest.raises(UnsupportedDocumentError):
+    with pytest.raises(UnsupportedDocumentError, match="shorten the query"):
         prepared("a", max_request_bytes=10)
 
 

@@ -322,6 +322,8 @@ LARGE = "max_request_bytes"
         (500, "index out of range in self", LONG),
         # all else
         (400, "top_n must be at least 1", None),
+        (400, "top_n (50) must be at most the number of documents", None),
+        (422, "the query is too long", None),
         (400, "unknown model", None),
         (500, "out of memory", None),
         (500, "Internal Server Error", None),
@@ -339,6 +341,12 @@ def test_what_makes_a_request_smaller(status: int, message: str, setting: str | 
     assert (LONG in str(alone)) is (setting is not None)
     assert not {"max_documents_per_request", LARGE} & set(str(alone).replace(",", "").split())
     assert error.is_retryable is (status >= 429 and setting is None)
+
+
+def test_an_image_that_is_too_large() -> None:
+    """The size of an image is another setting than that of a text."""
+    error = failed(b"Request Entity Too Large", 413, has_images=True)
+    assert str(error).endswith("set max_image_pixels")
 
 
 @cases(

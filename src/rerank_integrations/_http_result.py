@@ -239,7 +239,11 @@ def redirect_target(url: str, response: HTTPResponse) -> str | None:
     """The address of a redirect that keeps method, body and origin; None for all else."""
     if response.status_code not in (307, 308):
         return None
-    target = urljoin(url, response.headers.get("location", "").strip()).partition("#")[0]
+    location = response.headers.get("location", "").strip()
+    try:
+        target = urljoin(url, location).partition("#")[0]
+    except ValueError:  # no address, such as http://[a
+        return None
     if target == url or address_problem(target, query=True) or _origin(target) != _origin(url):
         return None
     return Address(target)

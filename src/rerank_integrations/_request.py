@@ -22,6 +22,7 @@ from rerank_integrations.fields import (
     TEXT,
     fields_of,
     has_any,
+    image_of,
     is_blank,
     no_such_fields,
     ranked_values,
@@ -30,7 +31,7 @@ from rerank_integrations.fields import (
     shortened_fields,
 )
 from rerank_integrations.images import WireImage, wire_image
-from rerank_integrations.models import as_list, replace_surrogates
+from rerank_integrations.models import as_list, join_surrogates, replace_surrogates
 from rerank_integrations.providers.base import HTTPRequest
 
 Piece: TypeAlias = bytes | WireImage
@@ -46,6 +47,7 @@ _SLICE = 256 * 1024
 _SMALL = 64 * 1024  # bytes that are rather copied than sent alone
 _SKIP = "; on_invalid_document='skip' leaves such documents out"
 _INDEXES = 10  # of documents, that a message lists
+_REASONS = 10  # why documents cannot be sent, that a call lists
 _COMMON_HEADERS = {
     # OpenRouter's specification also lists an event stream for this endpoint
     "accept": "application/json",
@@ -110,7 +112,7 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
     try:
         ready, bodies = _encoded_bodies(options, asked, encode_documents(options, given))
     except UnsupportedDocumentError as error:
-        error.skipped = _blank_documents(given)
+        error.skipped = _blank_documents(given, options.rank_fields)
         raise
     skipped: tuple[int, ...] = ()
     if len(ready.sent) < len(given):
@@ -122,11 +124,20 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
     return RequestPlan(options, tuple(chunks), skipped, ready.warnings)
 
 
-def _blank_documents(documents: Sequence[Any]) -> tuple[int, ...]:
-    found = []
+def _blank_documents(
+    documents: Sequence[Any], rank_fields: Sequence[str] | None
+) -> tuple[int, ...]:
+    """The documents that a call would leave out if all others could be sent."""
+    wholes: dict[int, Mapping[str, Any]] = {}
     for index, document in enumerate(documents):
         with suppress(UnsupportedDocumentError):
-            if is_blank(fields_of(document)):
+            wholes[index] = fields_of(document)
+    if rank_fields is not None and not any(has_any(w, rank_fields) for w in wholes.values()):
+        rank_fields = None  # misspelt
+    found = []
+    for index, whole in wholes.items():
+        with suppress(UnsupportedDocumentError):
+            if image_of(documents[index], whole) is None and not ranked_values(whole, rank_fields):
                 found.append(index)
     return tuple(found)
 
@@ -140,36 +151,39 @@ def _encoded_bodies(
     try:
         return _split_bodies(options, query, ready)
     except _SurrogateError:
-        wire = list(map(_with_characters, ready.wire))
-        pairs = zip(ready.sent, ready.wire, wire, strict=True)
+        joined = [_with_characters(one, join_surrogates) for one in ready.wire]
+        wire = [_with_characters(one, replace_surrogates) for one in joined]
+        pairs = zip(ready.sent, joined, wire, strict=True)
         changed = [index for index, before, after in pairs if before != after]
         asked = replace_surrogates(query)
         where = [
-            *(["the query"] if asked != query else []),
+            *(["the query"] if asked != join_surrogates(query) else []),
             *([_listed(changed)] if changed else []),
         ]
         warning = (
             f"{' and '.join(where)}: half of a surrogate pair is no character, and was replaced "
             "by U+FFFD"
         )
-        ready = ready._replace(wire=wire, warnings=(*ready.warnings, warning))
+        warnings = (*ready.warnings, warning) if where else ready.warnings
+        names = ready.rank_fields and tuple(map(replace_surrogates, ready.rank_fields))
+        ready = ready._replace(wire=wire, rank_fields=names, warnings=warnings)
     try:
         return _split_bodies(options, asked, ready)
     except _SurrogateError as error:
         raise InvalidRequestError(str(error)) from None
 
 
-def _with_characters(value: Any) -> Any:
-    """What is sent of a document, without halves of surrogate pairs."""
+def _with_characters(value: Any, change: Callable[[str], str]) -> Any:
+    """What is sent of a document, with all its texts changed."""
     match value:
         case str():
-            return replace_surrogates(value)
+            return change(value)
         case ImageDocument():
-            return value._replace(text=replace_surrogates(value.text))
+            return value._replace(text=change(value.text))
         case list():
-            return list(map(_with_characters, value))
+            return [_with_characters(item, change) for item in value]
         case Mapping():
-            return {replace_surrogates(k): _with_characters(v) for k, v in value.items()}
+            return {change(k): _with_characters(v, change) for k, v in value.items()}
         case _:
             return value
 
@@ -300,10 +314,10 @@ class _Findings:
         except UnsupportedDocumentError as error:
             self._refuse(index, error)
             return
-        image = None
-        if whole.get(IMAGE) is not None:
+        image, held = None, image_of(document, whole)
+        if held is not None:
             try:
-                image = self._image(index, whole[IMAGE], has_text=bool(values))
+                image = self._image(index, held, has_text=bool(values))
             except UnsupportedDocumentError as error:
                 if self._mode != "text" or not values or isinstance(error, _FinalError):
                     self._refuse(index, error)
@@ -361,9 +375,9 @@ class _Findings:
         """What the caller should know of what is not sent."""
         provider, most = self._options.provider.name, self._options.max_document_chars
         found = []
-        for reason, indexes in self._invalid.items():
+        for reason, indexes in _few_reasons(self._invalid):
             found.append(f"skipped {_listed(indexes)}: {reason}")
-        for reason, indexes in self._bad_images.items():
+        for reason, indexes in _few_reasons(self._bad_images):
             found.append(f"the images of {_listed(indexes)} were left out: {reason}")
         if self._unseen:
             images = f"the images of {_listed(self._unseen)}"
@@ -411,6 +425,14 @@ class _Findings:
             f"it has an image, and {options.provider.name} {why} (model {options.model}); choose "
             "one that does, or set on_image='text' to rank by the text alone"
         )
+
+
+def _few_reasons(found: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, Sequence[int]]]:
+    """What is wrong with which documents; many reasons differ by a number only."""
+    yield from list(found.items())[:_REASONS]
+    rest = [index for indexes in list(found.values())[_REASONS:] for index in indexes]
+    if rest:
+        yield "for similar reasons, or for others", rest
 
 
 class _FinalError(UnsupportedDocumentError):
@@ -549,6 +571,11 @@ def _by_size(
     """Bodies of at most so many documents and bytes, each as full as it can be."""
     sizes = [size_of(_document(frame, document)) for document in ready.wire]
     alone = frame.size(1)
+    if alone > largest:
+        raise UnsupportedDocumentError(
+            f"a request without documents has {alone:,} bytes, and max_request_bytes is "
+            f"{largest:,}; shorten the query or extra_body, or raise the limit"
+        )
     fitting = [at for at, size in enumerate(sizes) if alone + size <= largest]
     if len(fitting) < len(sizes):
         too_large = [at for at, size in enumerate(sizes) if alone + size > largest]

@@ -84,6 +84,10 @@ _UTF_16_OR_32 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 # words is not retried: the same input can never pass. No pattern has a repetition without a bound
 # before its end, so each takes time in proportion to the text.
 _TOO_LARGE = {
+    "query": re.compile(
+        r"query(?: (?:text|string|length))? (?:(?:is|was) too (?:long|large|big)|exceed)",
+        re.IGNORECASE,
+    ),
     "max_document_chars": re.compile(
         # vLLM, SGLang, Voyage, llama.cpp, and OpenRouter's code context_length_exceeded
         r"context[ _](?:length|size|window)|maximum (?:sequence|input|text|token) (?:length|size)"
@@ -127,10 +131,14 @@ _TOO_LARGE = {
         re.IGNORECASE,
     ),
 }
+# "top_n must be at most the number of documents" is not about too many documents
+_TOP_N = ("top_n", "top_k")
 _FIXES = {
+    "query": "shorten the query",
     "max_document_chars": "a text is too long: set max_document_chars",
     "max_documents_per_request": "these are too many documents for one request: set "
     "max_documents_per_request below {}",
+    "max_image_pixels": "the image is too large: set max_image_pixels",
     "max_request_bytes": "the request is too large: set max_request_bytes, or send fewer documents",
 }
 
@@ -147,7 +155,8 @@ def parse_response(
     provider = chunk.options.provider
     secrets = secrets_of(chunk)
     if not 200 <= response.status_code < 300:
-        raise status_error(provider, response, secrets, len(chunk.sent))
+        has_images = not all(isinstance(piece, bytes) for piece in chunk.body)
+        raise status_error(provider, response, secrets, len(chunk.sent), has_images=has_images)
     try:
         if response.problem:
             raise _invalid(chunk, response.problem)
@@ -171,7 +180,7 @@ def parse_response(
         provider=served_by or _served_by(provider, response, secrets) or provider.name,
         id=answer_id,
         request_id=request_id,
-        usage=_usage(payload),
+        usage=_usage(payload, secrets),
         warnings=(*provider.warnings(response), *_meta_warnings(payload, secrets)),
         attempts=attempts,
         retries=max(0, len(attempts) - 1),
@@ -349,11 +358,11 @@ def _ordered(results: list[RerankResult]) -> list[RerankResult]:
     return sorted(results, key=lambda result: -result.relevance_score)
 
 
-def _usage(payload: Mapping[str, Any]) -> Usage:
+def _usage(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> Usage:
     """From `usage`, or where Cohere's own dialect has it."""
     raw: Any = payload.get("usage")
     said: Any = raw
-    if raw is None:
+    if not raw:
         meta = _mapping(payload.get("meta"))
         billed, tokens = _mapping(meta.get("billed_units")), _mapping(meta.get("tokens"))
         raw = {**tokens, **billed}
@@ -362,7 +371,7 @@ def _usage(payload: Mapping[str, Any]) -> Usage:
     if not isinstance(raw, dict):
         return Usage()
     counts = {name: said[name] for name in USAGE_COUNTS if finite(said.get(name)) is not None}
-    return Usage(**counts, raw=raw)
+    return Usage(**counts, raw=_without_secrets(raw, secrets))
 
 
 def _meta_warnings(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> list[str]:
@@ -393,7 +402,12 @@ def _join_values(ids: Iterable[str | None]) -> str | None:
 
 
 def status_error(
-    provider: Provider, response: HTTPResponse, secrets: Secret[list[str]], documents: int = 1
+    provider: Provider,
+    response: HTTPResponse,
+    secrets: Secret[list[str]],
+    documents: int = 1,
+    *,
+    has_images: bool = False,
 ) -> StatusError:
     """The exception for a response with an error status.
 
@@ -402,6 +416,7 @@ def status_error(
         response: the status, headers and body.
         secrets: texts that must not appear in the message.
         documents: how many documents the request had.
+        has_images: whether there is an image among them.
     """
     payload = json_object(response.content)
     error = payload.get("error")
@@ -440,7 +455,8 @@ def status_error(
     setting = _what_is_too_large(failure) if kind is not ImageError else None
     if setting is not None:
         failure = failure._replace(is_retryable=False)
-        setting = setting if documents > 1 else "max_document_chars"
+        if documents == 1 and setting != "query":
+            setting = "max_image_pixels" if has_images else "max_document_chars"
         text += f"; {_FIXES[setting].format(documents)}"
     if failure.key_hint or issubclass(kind, AuthenticationError):
         text += f"; check {failure.key_hint or provider.key_hint}"
@@ -468,6 +484,8 @@ def _what_is_too_large(failure: ErrorDetails) -> str | None:
         return None
     words = f"{failure.message[:_MOST_READ]} {failure.code or ''}"[: 2 * _MOST_READ]
     found = (setting for setting, pattern in _TOO_LARGE.items() if pattern.search(words))
+    if failure.status_code != 413 and any(name in words.lower() for name in _TOP_N):
+        return None
     return next(found, "max_request_bytes" if failure.status_code == 413 else None)
 
 

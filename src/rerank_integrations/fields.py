@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections import deque
+from collections import UserString, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet, ValuesView
 from dataclasses import fields as dataclass_fields, is_dataclass
 from datetime import date, time
@@ -23,11 +23,13 @@ TEXT = "text"
 IMAGE = "image"
 _DEEPEST = 50  # levels of nested values; a value may hold itself
 _MOST_BITS = 10_000  # of an int; str() refuses one of more than 4,300 digits
+_WORDS = 200  # characters of another's error that a message repeats
 _LISTED = 20  # names of fields that a message lists
 # where a text of this many characters before the limit has no space, it is cut in a word
 _LONGEST_WORD = 50
 _SCALARS = (str, bool, int, float, type(None))
 _MISSING = object()
+_NO_VALUES = ("NAType", "NaTType")  # of pandas, which need not be loaded
 
 
 def fields_of(document: object) -> Mapping[str, Any]:
@@ -68,17 +70,29 @@ def ranked_values(whole: Mapping[str, Any], rank_fields: Sequence[str] | None) -
         value = whole[name] if name in whole else _nested(whole, name)
         if type(value) is str:
             if value and not value.isspace():
-                found[str(name)] = value
+                found[_key(str(name), name)] = value
         elif value is not _MISSING:
             value = _json_value(str(name), value)
             if not _is_blank(value):
-                found[str(name)] = value
+                found[_key(str(name), name)] = value
     return found
 
 
 def has_any(whole: Mapping[str, Any], rank_fields: Sequence[str]) -> bool:
     """Whether a document has one of the fields, blank or not."""
-    return any(name in whole or _nested(whole, name) is not _MISSING for name in rank_fields)
+    return any(
+        name != IMAGE and (name in whole or _nested(whole, name) is not _MISSING)
+        for name in rank_fields
+    )
+
+
+def image_of(document: object, whole: Mapping[str, Any]) -> Any:
+    """The image of a document; None where a mapping's is missing, as in a row of pandas."""
+    image = whole.get(IMAGE)
+    if isinstance(document, RerankDocument):
+        return image
+    is_nan = isinstance(image, float) and math.isnan(image)
+    return None if is_nan or type(image).__name__ in _NO_VALUES else image
 
 
 def is_blank(whole: Mapping[str, Any]) -> bool:
@@ -114,6 +128,8 @@ def rendered(fields: Mapping[str, Any]) -> str:
 
 def shortened(text: str, most: int) -> str:
     """The text cut to at most so many characters, after a whole word where one ends nearby."""
+    if len(text) > most and text[:most].isspace():
+        text = text.lstrip()  # spaces alone would be a blank document
     if len(text) <= most:
         return text
     for end in range(most, max(most - _LONGEST_WORD, 0), -1):
@@ -129,7 +145,7 @@ def shortened_fields(fields: Mapping[str, Any], most: int) -> dict[str, Any]:
         text = _text_of(value)
         if len(text) <= most:
             kept[name] = value
-        elif most:
+        elif most and not isinstance(value, int | float):  # the half of a number is another one
             kept[name] = shortened(text, most)
         most = max(0, most - len(text))
     return kept
@@ -137,7 +153,8 @@ def shortened_fields(fields: Mapping[str, Any], most: int) -> dict[str, Any]:
 
 def _names_in(whole: Mapping[str, Any]) -> Iterator[str]:
     for name, value in whole.items():
-        yield str(name)
+        if name != IMAGE:
+            yield str(name)
         if isinstance(value, Mapping):
             yield from (f"{name}.{inner}" for inner in value)
 
@@ -205,7 +222,10 @@ def _json_value(name: str, value: Any, depth: int = 0) -> Any:
     try:
         plain = _plain(value)
         if isinstance(plain, Mapping):
-            return {_key(key): _json_value(name, item, depth + 1) for key, item in plain.items()}
+            return {
+                _key(name, key, depth): _json_value(name, item, depth + 1)
+                for key, item in plain.items()
+            }
         if isinstance(plain, list):
             found = [_json_value(name, item, depth + 1) for item in plain]
             return _sorted(found) if isinstance(value, AbstractSet) else found
@@ -216,7 +236,7 @@ def _json_value(name: str, value: Any, depth: int = 0) -> Any:
         raise
     except Exception as cause:  # whatever the value's own class raises
         raise UnsupportedDocumentError(
-            f"field {name!r} cannot be written as text: {type(cause).__name__}: {cause}"
+            f"field {name!r} cannot be written as text: {type(cause).__name__}: {cause!s:.{_WORDS}}"
         ) from cause
 
 
@@ -225,13 +245,13 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if isinstance(value, Enum):
         return value.value
-    if kind.__name__ in ("NAType", "NaTType"):  # of pandas, which need not be loaded
+    if kind.__name__ in _NO_VALUES:
         return None
     if getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m"):  # numpy's dates
         return _numpy_dates(value)
     match value:
-        case str():
-            return str.__str__(value)
+        case str() | UserString():  # the latter is a sequence, of itself
+            return str.__str__(value) if isinstance(value, str) else value.data
         case bool():
             return bool(value)
         case int():
@@ -255,7 +275,8 @@ def _object(value: Any) -> Any:
     """What an object of another class holds, or its text."""
     is_class = isinstance(value, type)
     if hasattr(value, "tolist") and not is_class:  # of numpy, pandas or torch
-        return value.tolist()
+        found = value.tolist()
+        return found if type(found) is not type(value) else float(value)  # numpy.longdouble
     if hasattr(value, "model_dump") and not is_class:  # a pydantic model
         return value.model_dump()
     if is_dataclass(value) and not is_class:
@@ -276,14 +297,17 @@ def _numpy_dates(value: Any) -> Any:
     """Dates and durations of numpy as text: `tolist()` makes integers of some."""
     if hasattr(value, "to_numpy"):  # a column of pandas
         value = value.to_numpy()
+    if value.dtype.kind == "O":  # of dates with a time zone
+        return value.tolist()
     found = value.astype(str).tolist()
     if isinstance(found, list):
         return [None if item == "NaT" else item for item in found]
     return None if found == "NaT" else found
 
 
-def _key(key: Any) -> str:
-    return str(key.value if isinstance(key, Enum) else key)
+def _key(name: str, key: Any, depth: int = 0) -> str:
+    """A key of a mapping as text; most are."""
+    return key if type(key) is str else _text_of(_json_value(name, key, depth + 1))
 
 
 def _sorted(values: list[Any]) -> list[Any]:

@@ -115,6 +115,7 @@ def wire_image(image: Any, limits: ImageLimits = ImageLimits()) -> WireImage:  #
     """
     match image:
         case str() if image[:8].lower().startswith(("http://", "https://")):
+            _check_characters(image)
             _check_url(image, limits.urls)
             return WireImage(image)
         case str() if image[: len(_DATA_URI)].lower() == _DATA_URI:
@@ -206,6 +207,7 @@ def _from_data_uri(uri: str, limits: ImageLimits) -> WireImage:
     if not content:
         raise UnsupportedDocumentError("the image's data URI is not valid base64")
     _format_of(content)
+    _check_characters(beginning)
     if limits.max_pixels is not None:
         smaller = _downsized(content, limits.max_pixels)
         if smaller is not content:
@@ -222,6 +224,15 @@ def _check_size(size: int, max_bytes: int | None) -> None:
             f"the image has {size:,} bytes, and max_image_bytes is {max_bytes:,}; set "
             "max_image_pixels to send it smaller, or raise the limit"
         )
+
+
+def _check_characters(address: str) -> None:
+    try:
+        address.encode()
+    except UnicodeEncodeError as cause:
+        raise UnsupportedDocumentError(
+            "the image is a URL with half of a surrogate pair, which is no character"
+        ) from cause
 
 
 def _check_url(url: str, allowed: ImageUrls) -> None:

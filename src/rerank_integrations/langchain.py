@@ -449,6 +449,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             return [
                 self._input(one, by_fields=rank_fields is not None, own_name=own)
                 if isinstance(one, Document)
+                else {"text": one, own: one}
+                if own is not None and isinstance(one, str)
                 else one
                 for one in documents
             ]

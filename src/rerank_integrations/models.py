@@ -393,6 +393,11 @@ def as_list(documents: object) -> Sequence[Any]:
     return tuple(documents)
 
 
+def join_surrogates(text: str) -> str:
+    """The text with a character for each surrogate pair."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
 def replace_surrogates(text: str) -> str:
     """The text with U+FFFD for each half of a surrogate pair that has no other half."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -192,6 +192,7 @@ def test_wrong_metadata(value: object, why: str) -> None:
         (-0.5, "-0.5"),
         (np.int64(7), "7"),
         (np.float32(0.5), "0.5"),
+        (np.bool_(1), "true"),
     ],
 )
 def test_metadata(value: Any, expected: str) -> None:

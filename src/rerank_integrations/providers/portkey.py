@@ -294,7 +294,9 @@ def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {name: _metadata_text(name, value) for name, value in metadata.items()}
 
 
-def _metadata_text(name: str, value: object) -> str:
+def _metadata_text(name: str, value: Any) -> str:
+    if hasattr(value, "tolist"):  # a scalar of numpy
+        value = value.tolist()
     text = value
     if isinstance(value, bool):
         text = str(value).lower()
