@@ -81,6 +81,18 @@ def test_an_early_status_is_raised(
     assert len(error.attempts) == 1
 
 
+def test_a_refusal_of_a_small_request(call: Calls, context: ssl.SSLContext) -> None:
+    """A server that reads nothing, responds and closes is heard, however soon it does so."""
+    for security in (None, context):
+        with running(Act(_refuses_at_once, before_reading=True), context=security) as server:
+            client = client_of(server, max_retries=0)
+            for _ in range(20):
+                with pytest.raises(AuthenticationError):
+                    call(client, documents=["x" * 30_000])
+            call.close(client)
+            assert server.begun == 20
+
+
 def test_what_comes_early_and_refuses_nothing(call: Calls) -> None:
     """An interim response ends no upload, and without a response the write times out."""
     interim = b"HTTP/1.1 103 Early Hints\r\n\r\n"
@@ -100,3 +112,8 @@ def test_what_comes_early_and_refuses_nothing(call: Calls) -> None:
 def _reads_on(peer: Peer) -> None:
     peer.say(b"HTTP/1.1 103 Early Hints\r\n\r\n")
     peer.say(echoes(peer.read()))
+
+
+def _refuses_at_once(peer: Peer) -> None:
+    peer.say(Reply(status=401, headers={"Connection": "close"}).whole)
+    peer.close()

@@ -12,7 +12,7 @@ from langchain_core.load import dumps
 from calls import QUERY, TEXTS, Calls, client_of
 from cases import cases
 from langchain_support import loaded
-from loopback import Fault, Reply, Server
+from loopback import Fault, Reply, Server, ranking
 from rerank_integrations import ConfigurationError, RerankClient, RerankError, Retry
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
@@ -93,6 +93,15 @@ def test_the_waits_of_a_policy(
     assert len(pauses) == sum(most > 0 for most in longest)
 
 
+def test_long_waits_of_a_policy(server: Server, pauses: list[float]) -> None:
+    """A wait that the policy sets may be longer than one that a server may ask for."""
+    retry = Retry(max_retries=1, initial_delay=300, max_delay=300)
+    server.plays(Reply(status=503), ranking(1, 2, 3))
+    with client_of(server, retry=retry, deadline=None) as client:
+        client.rerank(QUERY, TEXTS)
+    assert [150 <= wait <= 300 for wait in pauses] == [True]
+
+
 @cases(
     ("own", "given", "requests"),
     [
@@ -146,7 +155,7 @@ def test_a_policy_and_a_short_form(short: dict[str, Any]) -> None:
     [
         *(("max_retries", value) for value in (-1, 1.5, True, "2", None)),
         *(("initial_delay", value) for value in (-1, "1", float("nan"), 10**400, True)),
-        *(("max_delay", value) for value in (-1, float("inf"))),
+        *(("max_delay", value) for value in (-1, float("inf"), 1e300)),
         *(("exponent", value) for value in (0, 0.9, "2", float("nan"))),
         *(("max_elapsed", value) for value in (0, -1, "60")),
         *(("on_connection_error", value) for value in (None, 1)),

@@ -54,6 +54,7 @@ _LIMITS = (
 # the proxies in front of the gateways refuse bodies of about 100 MB; a third of it leaves room
 # for what they add, and less to send again after a failure
 MAX_REQUEST_BYTES = 32 * 2**20
+_MANY_DIGITS = 10**20  # no count is as large, and Python would not write some in a message
 _MOST_SECONDS = 4_000_000  # `threading.TIMEOUT_MAX` of Windows is a little more
 
 
@@ -592,9 +593,10 @@ def _checked_choice(name: str, value: Any) -> Any:
 
 def _whole(value: Any) -> int | None:
     try:
-        return None if isinstance(value, bool) else operator.index(value)
+        number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         return None
+    return None if number is not None and abs(number) >= _MANY_DIGITS else number
 
 
 def _checked_rank_fields(_: str, rank_fields: Any) -> tuple[str, ...] | None:
@@ -677,14 +679,16 @@ def _checked_seconds(name: str, value: Any) -> Any:
 
 def _short(value: object) -> str:
     """The repr of a value; Python refuses to write an int of more than 4,300 digits."""
-    is_large = type(value) is int and abs(value) >= 10**20
+    is_large = type(value) is int and abs(value) >= _MANY_DIGITS
     return "a number of many digits" if is_large else repr(value)
 
 
 def _checked_delay(name: str, value: Any) -> float:
     number = finite(value)
-    if number is None or number < 0:
-        raise ConfigurationError(f"{name} must be a number of seconds of at least 0")
+    if number is None or not 0 <= number <= _MOST_SECONDS:
+        raise ConfigurationError(
+            f"{name} must be a number of seconds of at least 0 and at most {_MOST_SECONDS:,}"
+        )
     return number
 
 

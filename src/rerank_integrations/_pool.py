@@ -84,17 +84,21 @@ async def watch_stream(event: str, info: Mapping[str, Any]) -> None:
     """Let every large write on a new connection of an event loop end with an early response.
 
     The `trace` extension of an async request. On an event loop a connection is not read while a
-    request is written to it, and what came in is lost when the server closes it.
+    request is written to it, and what came in is lost when the server closes it and more is
+    written. So the head of a request goes with the beginning of its body, in one write.
     """
     if not event.endswith(_CONNECTED):
         return
     stream = info["return_value"]
     read, write = stream.read, stream.write
     early = _EarlyResponse(stream)
+    head, is_http1 = b"", False
 
     async def watched_read(
         max_bytes: int, timeout: float | None = None
     ) -> Any:  # the signature of httpcore
+        if head:
+            await watched_write(b"", timeout)
         return early.take(max_bytes) or await read(max_bytes, timeout)
 
     async def look() -> None:
@@ -105,13 +109,27 @@ async def watch_stream(event: str, info: Mapping[str, Any]) -> None:
     async def watched_write(
         buffer: bytes, timeout: float | None = None
     ) -> None:  # the signature of httpcore
-        if len(buffer) <= _UNWATCHED or early.has_come:
+        nonlocal head, is_http1
+        if buffer[:5] == b"POST " and buffer[-4:] == b"\r\n\r\n" and not head:
+            head, is_http1 = buffer, True
+            return
+        is_first, buffer, head = bool(head), head + buffer, b""
+        if not buffer:
+            return
+        is_small = len(buffer) <= _UNWATCHED
+        # nothing can have come for what is written first; of HTTP/2, others read meanwhile
+        needs_no_look = is_small and (is_first or not is_http1)
+        is_quiet = needs_no_look or not stream.get_extra_info("is_readable")
+        if early.has_come or (is_small and is_quiet):
             await write(buffer, timeout)
             return
         tasks = [asyncio.ensure_future(look())]
         try:
-            if stream.get_extra_info("is_readable"):  # a failing write would lose it
-                await asyncio.wait(tasks, timeout=_LOOK_SECONDS)
+            ends = time.monotonic() + _LOOK_SECONDS
+            while not (is_quiet or tasks[0].done() or time.monotonic() > ends):
+                await asyncio.wait(tasks, timeout=0)  # a failing write would lose what has come
+                is_quiet = not stream.get_extra_info("is_readable")
+            await asyncio.wait(tasks, timeout=0)
             if not early.is_refusal():
                 tasks.append(asyncio.ensure_future(write(buffer, timeout)))
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

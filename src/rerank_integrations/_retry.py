@@ -249,7 +249,7 @@ def _chunk_call(
                 )
                 room = None if ends is None else ends - outcome.elapsed - send.least_time
                 too_late_then = room is not None and least >= room
-                too_long = least > MAX_RETRY_AFTER
+                too_long = asked is not None and asked > MAX_RETRY_AFTER
                 if used_up or too_late_then or too_long or not policy.allows(error):
                     raise
                 delay = delay if room is None else min(delay, room)
