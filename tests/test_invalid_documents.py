@@ -65,6 +65,7 @@ def sent(server: Server) -> list[Any]:
         ([RerankDocument("a", fields={"year": 1})], ["yaer"], ["'year'", "text, year"]),
         ([{"a": {"b": "c"}}], ["a.x"], ["did you mean 'a.b'?"]),
         ([BOOK, "", {}], ["titel", "txt"], ["['titel', 'txt']"]),
+        ([BOOK, RerankDocument("a", image=PNG)], ["titel"], ["did you mean 'title'?"]),
         ([{"image": None, "text": "a"}], ["image"], ["of the documents are: text"]),
     ],
 )
@@ -84,19 +85,34 @@ def test_fields_that_no_document_has(
 @cases(
     ("documents", "rank_fields", "wanted", "skipped", "warning"),
     [
-        (["a", BOOK, "b"], ["title"], ["Bicycles"], (0, 2), "skipped documents 0, 2: none of"),
+        (
+            ["a", BOOK, "b"],
+            ["title"],
+            ["Bicycles"],
+            (0, 2),
+            "skipped documents 0, 2: no field title",
+        ),
         ([BOOK, {"title": ""}, {}], ["title"], ["Bicycles"], (1, 2), None),
         ([{"title": " "}, {"title": None}], ["title"], [], (0, 1), None),
         (["", " "], ["title"], [], (0, 1), None),
-        ([BOOK, {"year": 1}], ["title", "text"], None, (1,), "skipped document 1: none of"),
+        (
+            [BOOK, {"year": 1}],
+            ["title", "text"],
+            None,
+            (1,),
+            "skipped document 1: no field title, text",
+        ),
         (
             [BOOK, RerankDocument("a", image=PNG)],
             ["title"],
             None,
             (),
-            "ranked by the image alone document 1",
+            "document 1: no field title, ranked by the image",
         ),
         ([RerankDocument(image=PNG)], ["title"], None, (), None),
+        ([BOOK], ["titel", "text"], ["about chains"], (), "'titel' of rank_fields; did you mean"),
+        ([BOOK], ["text", "author"], ["about chains"], (), "no document has the field 'author'"),
+        (["a", "b"], ["title", "text"], ["a", "b"], (), None),
     ],
 )
 def test_fields_that_some_documents_lack(

@@ -239,13 +239,14 @@ def test_caption_and_image_go_together(send: Send) -> None:
 
 
 def test_fields_and_image_go_together(send: Send) -> None:
-    """rank_fields make the text of a node with an image too, and an image needs none of them."""
+    """rank_fields make the text of a node with an image too; a misspelt one is an error."""
     node = ImageNode(text="a caption", image_url=URL, metadata={"page": 3})
 
     assert send(node, rank_fields=["page", "text"]) == [
         {"text": "page: 3\ntext: a caption", "image": URL}
     ]
-    assert send(node, rank_fields=["author"]) == [{"image": URL}]
+    with pytest.raises(UnsupportedDocumentError, match="page"):
+        send(node, rank_fields=["pages"])
 
 
 def test_metadata_alone_is_no_caption(send: Send) -> None:

@@ -309,7 +309,7 @@ def test_any_iterable() -> None:
 @cases("provider", [together(), portkey(), Local(scorer=max)])
 def test_image_for_a_text_endpoint(provider: Provider, image: object) -> None:
     """An image for an endpoint that takes text only is refused with its index."""
-    with pytest.raises(UnsupportedDocumentError, match=r"document 1: it has an image.*text only"):
+    with pytest.raises(UnsupportedDocumentError, match=r"document 1: an image is given.*text only"):
         call("a", {"image": image, "text": "x"}, provider=provider)
 
 

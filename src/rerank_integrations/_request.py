@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
@@ -20,11 +20,11 @@ from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentE
 from rerank_integrations.fields import (
     IMAGE,
     TEXT,
+    absent_fields,
     fields_of,
     has_any,
     image_of,
     is_blank,
-    no_such_fields,
     ranked_values,
     rendered,
     shortened,
@@ -161,8 +161,8 @@ def _encoded_bodies(
             *([_listed(changed)] if changed else []),
         ]
         warning = (
-            f"{' and '.join(where)}: half of a surrogate pair is no character, and was replaced "
-            "by U+FFFD"
+            f"{' and '.join(where)}: halves of surrogate pairs, which no encoding can carry, were "
+            "replaced by U+FFFD"
         )
         warnings = (*ready.warnings, warning) if where else ready.warnings
         names = ready.rank_fields and tuple(map(replace_surrogates, ready.rank_fields))
@@ -237,6 +237,18 @@ def encode_documents(options: Options, documents: Sequence[Any]) -> EncodedDocum
         UnsupportedDocumentError: a document that cannot be sent, or none that has a ranked field.
     """
     rank_fields, kinds = options.rank_fields, set(map(type, documents))
+    if rank_fields is not None and not (kinds == {str} and TEXT in rank_fields):
+        absent = absent_fields(rank_fields, documents)
+        if absent:
+            ready = _encoded_documents(options, documents, kinds)
+            return ready._replace(warnings=(absent, *ready.warnings))
+    return _encoded_documents(options, documents, kinds)
+
+
+def _encoded_documents(
+    options: Options, documents: Sequence[Any], kinds: AbstractSet[type]
+) -> EncodedDocuments:
+    rank_fields = options.rank_fields
     most = options.provider.max_rank_fields(options.model)
     if most and rank_fields is not None and len(rank_fields) > most:
         most = 0
@@ -299,7 +311,6 @@ class _Findings:
         self._cut: list[int] = []
         self._lacking: dict[int, Mapping[str, Any]] = {}  # which have no ranked field
         self._by_image_alone: list[int] = []
-        self._have_fields = False
 
     def add(self, index: int, document: object) -> None:
         """Take a document apart.
@@ -328,8 +339,6 @@ class _Findings:
                 self._lacking[index] = whole
             elif image is not None and any(name != IMAGE for name in whole):
                 self._by_image_alone.append(index)
-        else:
-            self._have_fields = True
         if values or image is not None:
             self.sent.append(index)
             self.values.append(values)
@@ -341,10 +350,6 @@ class _Findings:
         Raises:
             UnsupportedDocumentError: it says why.
         """
-        if self._lacking and not self._have_fields and not self.sent:
-            raise UnsupportedDocumentError(
-                no_such_fields(self._options.rank_fields or (), self._lacking.values())
-            )
         if self._invalid and not self.sent:
             reason, indexes = next(iter(self._invalid.items()))
             raise invalid_document(indexes[0], f"{reason}; no other document can be sent either")
@@ -384,13 +389,10 @@ class _Findings:
             found.append(f"{images} were left out: {provider} takes no such images")
         if self._lacking:
             fields = ", ".join(self._options.rank_fields or ())
-            found.append(f"skipped {_listed(list(self._lacking))}: none of the fields {fields}")
+            found.append(f"skipped {_listed(list(self._lacking))}: no field {fields}")
         if self._by_image_alone:
             fields = ", ".join(self._options.rank_fields or ())
-            found.append(
-                f"ranked by the image alone {_listed(self._by_image_alone)}: none of the fields "
-                f"{fields}"
-            )
+            found.append(f"{_listed(self._by_image_alone)}: no field {fields}, ranked by the image")
         if self._cut and most is not None:
             found.append(_cut_warning(self._cut, most))
         return tuple(found)
@@ -422,8 +424,8 @@ class _Findings:
             return None
         kind = _FinalError if self._mode == "text" else UnsupportedDocumentError
         raise kind(
-            f"it has an image, and {options.provider.name} {why} (model {options.model}); choose "
-            "one that does, or set on_image='text' to rank by the text alone"
+            f"an image is given, and {options.provider.name} {why} (model {options.model}); use a "
+            "vision model, or set on_image='text' to rank by the text alone"
         )
 
 
@@ -454,7 +456,7 @@ def _listed(indexes: Sequence[int]) -> str:
 
 
 def _cut_warning(indexes: Sequence[int], most: int) -> str:
-    return f"the texts of {_listed(indexes)} were cut to max_document_chars={most:,}"
+    return f"the texts of {_listed(indexes)} were cut to max_document_chars={most}"
 
 
 class _ChunkBody(NamedTuple):

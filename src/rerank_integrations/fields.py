@@ -7,6 +7,7 @@ import math
 from array import array
 from collections import UserString, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet, ValuesView
+from contextlib import suppress
 from dataclasses import fields as dataclass_fields, is_dataclass
 from datetime import date, time
 from decimal import Decimal
@@ -50,8 +51,20 @@ def fields_of(document: object) -> Mapping[str, Any]:
         case _:
             raise UnsupportedDocumentError(
                 "a document is a str, a mapping of fields or a RerankDocument, "
-                f"not {type(document).__name__}"
+                f"not {type(document).__name__}{_way_out(document)}"
             )
+
+
+def _way_out(document: object) -> str:
+    """How to make a document of an object that is none."""
+    if hasattr(document, "page_content"):
+        return "; for LangChain documents use RerankCompressor"
+    if hasattr(document, "get_content"):
+        return "; for nodes of LlamaIndex use RerankPostprocessor"
+    if is_dataclass(document) and not isinstance(document, type):
+        return "; pass dataclasses.asdict(document)"
+    ways = (("model_dump", "model_dump()"), ("_asdict", "_asdict()"), ("to_dict", "to_dict()"))
+    return next((f"; pass document.{way}" for name, way in ways if hasattr(document, name)), "")
 
 
 def ranked_values(whole: Mapping[str, Any], rank_fields: Sequence[str] | None) -> dict[str, Any]:
@@ -102,13 +115,32 @@ def is_blank(whole: Mapping[str, Any]) -> bool:
     )
 
 
-def no_such_fields(rank_fields: Sequence[str], documents: Iterable[Mapping[str, Any]]) -> str:
-    """What is wrong where no document has any of the fields: the fields that there are."""
-    present = list(dict.fromkeys(name for whole in documents for name in _names_in(whole)))
-    close = [match for name in rank_fields for match in get_close_matches(name, present, n=1)]
-    listed = ", ".join(present[:_LISTED]) + (", ..." if len(present) > _LISTED else "")
+def absent_fields(rank_fields: Sequence[str], documents: Iterable[object]) -> str | None:
+    """Which of the fields no document has, as a warning; None where each is in some document.
+
+    Raises:
+        UnsupportedDocumentError: no document has any of them, and there are texts in others.
+    """
+    wholes = []
+    for document in documents:
+        with suppress(UnsupportedDocumentError):  # which is told later, with its index
+            wholes.append(fields_of(document))
+        if len(wholes) == 1 and all(has_any(wholes[0], [name]) for name in rank_fields):
+            return None  # as usual
+    absent = [one for one in rank_fields if not any(has_any(whole, [one]) for whole in wholes)]
+    texts = [name for name in absent if name != IMAGE]
+    if not absent or (len(absent) < len(rank_fields) and not texts):
+        return None
+    present = list(dict.fromkeys(name for whole in wholes for name in _names_in(whole)))
+    close = [match for name in absent for match in get_close_matches(name, present, n=1)]
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return (
+    listed = ", ".join(present[:_LISTED]) + (", ..." if len(present) > _LISTED else "")
+    if len(absent) < len(rank_fields):
+        names = ", ".join(map(repr, texts))
+        return f"no document has the field {names} of rank_fields; {hint}they have: {listed}"
+    if all(is_blank({k: v for k, v in whole.items() if k != IMAGE}) for whole in wholes):
+        return None  # blank, or images alone
+    raise UnsupportedDocumentError(
         f"no document has a field of rank_fields={list(rank_fields)}; {hint}"
         f"the fields of the documents are: {listed}"
     )
@@ -152,9 +184,11 @@ def shortened_fields(fields: Mapping[str, Any], most: int) -> dict[str, Any]:
 
 
 def _names_in(whole: Mapping[str, Any]) -> Iterator[str]:
+    """The names of fields, those of nested ones too."""
     for name, value in whole.items():
-        if name != IMAGE:
-            yield str(name)
+        if name == IMAGE:
+            continue
+        yield str(name)
         if isinstance(value, Mapping):
             yield from (f"{name}.{inner}" for inner in value)
 
@@ -216,7 +250,10 @@ def _json_value(name: str, value: Any, depth: int = 0) -> Any:
     if kind is list and all(type(item) is str for item in value):
         return value
     if isinstance(value, bytes | bytearray | memoryview):
-        raise UnsupportedDocumentError(f"field {name!r} holds bytes; decode them to str first")
+        raise UnsupportedDocumentError(
+            f"field {name!r} holds bytes; decode them to str, or name the fields to rank by in "
+            "rank_fields"
+        )
     if depth == _DEEPEST:
         raise UnsupportedDocumentError(f"field {name!r} is nested too deeply, or holds itself")
     try:
@@ -283,7 +320,7 @@ def _object(value: Any) -> Any:
         return {one.name: getattr(value, one.name) for one in dataclass_fields(value)}
     text = str(value)
     if text.startswith("<") and text.endswith(">") and " at 0x" in text:
-        raise TypeError(f"{type(value).__name__} has no text but its address in memory")
+        raise TypeError(f"{type(value).__name__} has no text form, only an address in memory")
     return text
 
 
