@@ -166,6 +166,11 @@ def parse_response(
         error.headers = _safe_headers(response.headers, secrets)
         error.body = _body(response, secrets)
         raise
+    warnings = (*provider.warnings(response), *_meta_warnings(payload, secrets))
+    asked_for = min(chunk.options.top_n or len(chunk.sent), len(chunk.sent))
+    if len(results) < asked_for:
+        missing = f"{provider.name} returned {len(results)} results for {len(chunk.sent)} documents"
+        warnings = (*warnings, missing)
     threshold = chunk.options.score_threshold
     if threshold is not None:
         results = [result for result in results if result.relevance_score >= threshold]
@@ -181,7 +186,7 @@ def parse_response(
         id=answer_id,
         request_id=request_id,
         usage=_usage(payload, secrets),
-        warnings=(*provider.warnings(response), *_meta_warnings(payload, secrets)),
+        warnings=warnings,
         attempts=attempts,
         retries=max(0, len(attempts) - 1),
         headers=_safe_headers(response.headers, secrets),
@@ -289,7 +294,8 @@ def _parse_fast(response: HTTPResponse) -> Mapping[str, Any] | None:
     """The response, if it is of the form that most have."""
     with suppress(ValidationError):
         payload: dict[str, Any] = _USUAL.validate_json(response.content)
-        return None if payload.get("error") else payload
+        # without results there may be a message that says why
+        return None if payload.get("error") or not payload["results"] else payload
     return None
 
 
@@ -310,11 +316,12 @@ def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
         message = error_message(payload) or "no message"
         raise _invalid(chunk, f"status {response.status_code} with an error inside: {message}")
     found = payload.get("results", payload.get("data"))
-    if not isinstance(found, list):
+    if not found or not isinstance(found, list):
         # vLLM has an object "error" with a message here, SiliconFlow a code with a message
         message = error_message(payload)
         if message:
             raise _invalid(chunk, f"status {response.status_code} with an error inside: {message}")
+    if not isinstance(found, list):
         raise _invalid(chunk, "it has no list of results")
     return {**payload, "results": [_lenient_item(chunk, item) for item in found]}
 
