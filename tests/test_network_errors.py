@@ -415,7 +415,7 @@ class ReadTimeout(Exception):  # noqa: N818  # the name of an error of httpx
     """Of a worker that ends a job, and not of an HTTP client."""
 
 
-@cases("kind", [UsersError, ReadTimeout])
+@cases("kind", [UsersError, ReadTimeout, TimeoutError])
 @cases("options", [{}, {"fallbacks": ["local:bm25"]}, {"max_documents_per_request": 1}])
 @cases("library", [None, httpx])
 def test_an_exception_from_outside_passes_through(

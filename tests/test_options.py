@@ -83,7 +83,7 @@ def test_wrong_max_retries(max_retries: object) -> None:
 def test_counts_of_too_many_digits(name: str) -> None:
     """A count that Python could not write in a message is refused when it is given."""
     with pytest.raises(ValueError, match=f"{name} must be .* not a number of many digits"):
-        options(**{name: 10**5000})
+        changed(options(), **{name: 10**5000})
 
 
 HUGE = pytest.param(10**5000, id="huge")

@@ -13,7 +13,7 @@ from contextvars import copy_context
 from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
-from rerank_integrations._http_result import Limits, rerank_error
+from rerank_integrations._http_result import Limits, of_signal, rerank_error
 from rerank_integrations._rate_limit import ROUNDING, RateLimit
 from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, Send, log
 from rerank_integrations.errors import RerankError, RerankTimeoutError, ScorerError
@@ -452,7 +452,9 @@ def _time_left(send: Send, clock: _CallClock) -> float | None:
 
 def _error(cause: Exception, send: Send, clock: _CallClock, began: float) -> RerankError:
     """The error of an HTTP library as one of ours; any other is raised."""
-    if isinstance(cause, ScorerError):  # with all frames of the user's code, and of its libraries
+    if (
+        isinstance(cause, ScorerError) and of_signal(cause) is None
+    ):  # with all frames of the user's code, and of its libraries
         return cause
     left = _time_left(send, clock)
     is_late = left is not None and left <= _TIMER_STEP

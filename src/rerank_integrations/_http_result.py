@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from inspect import CO_VARARGS
 from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -197,6 +198,10 @@ def rerank_error(
     Raises:
         Exception: `cause` itself, where it is none of an HTTP library.
     """
+    interruption = of_signal(cause)
+    if interruption is not None:
+        _remove_library_frames(cause, url)
+        raise interruption from interruption.__cause__  # not what a library made of it
     if isinstance(cause, RerankError):
         _remove_library_frames(cause, url)
         return cause
@@ -277,6 +282,38 @@ def error_chain(error: BaseException) -> Iterator[BaseException]:
             seen.add(id(link))
             yield link
             waiting += [link.__cause__, link.__context__]
+
+
+def of_signal(error: BaseException) -> BaseException | None:
+    """The error of a signal handler, such as a TimeoutError, from which this one was made.
+
+    A handler is known by its argument: the frame that it interrupted.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        traceback = link.__traceback__
+        while traceback is not None and traceback.tb_next is not None:
+            handler = traceback.tb_next.tb_frame
+            code = handler.f_code
+            count = code.co_argcount + bool(code.co_flags & CO_VARARGS)
+            for name in code.co_varnames[: count + code.co_kwonlyargcount]:
+                given = handler.f_locals.get(name)
+                values = given if type(given) is tuple else (given,)
+                if any(value is traceback.tb_frame for value in values):
+                    return link
+            traceback = traceback.tb_next
+        link = link.__cause__ or _made_from(link)
+    return None
+
+
+def _made_from(error: BaseException) -> BaseException | None:
+    """What a library caught before it raised an error from None; not what the caller handles."""
+    caught = error.__context__
+    traceback = caught.__traceback__ if caught is not None else None
+    if traceback is None:
+        return None
+    name = traceback.tb_frame.f_globals.get("__name__", "")
+    return caught if _package(name) in _HTTP_LIBRARIES else None
 
 
 def _kinds(error: BaseException) -> set[str]:
