@@ -292,12 +292,39 @@ def test_no_success(status: int) -> None:
 
 
 @cases(
+    ("results", "options", "warning"),
+    [
+        ([(0, 0.9)], {}, "openrouter returned 1 result for 3 documents"),
+        ([], {}, "openrouter returned 0 results for 3 documents"),
+        ([(0, 0.9)], {"top_n": 2}, "openrouter returned 1 result for 3 documents"),
+        ([(0, 0.9), (1, 0.8)], {"top_n": 2}, None),
+        ([(0, 0.9), (1, 0.8), (2, 0.1)], {"score_threshold": 0.5}, None),
+    ],
+)
+def test_fewer_results_than_documents(
+    results: list[Any], options: dict[str, Any], warning: str | None
+) -> None:
+    """A server that returns fewer results than were asked for is warned of."""
+    chunk = part("a", "b", "c", **options)
+    found = parse_response(chunk, http_response(ranking(*results))).warnings
+    assert found == ((warning,) if warning else ())
+
+
+def test_a_message_beside_no_results() -> None:
+    """A 200 without results whose body has a message is an error with that message."""
+    for body in ({"object": "error", "message": "boom"}, {"code": 1, "message": "boom"}):
+        with pytest.raises(ResponseError, match="boom"):
+            parse_response(part("a"), http_response({**body, "results": []}))
+
+
+@cases(
     ("provider", "status", "warned"),
     [(portkey(), 246, True), (portkey(), 200, False), (openrouter(), 246, False)],
 )
 def test_guardrail_warning(provider: Provider, status: int, warned: bool) -> None:  # noqa: FBT001
     """A Portkey guardrail that failed and let the call through is a warning."""
-    assert bool(answered(GOOD, status, provider=provider).warnings) is warned
+    found = answered(GOOD, status, provider=provider).warnings
+    assert any("guardrail" in each for each in found) is warned
 
 
 @cases(

@@ -169,8 +169,9 @@ def parse_response(
     warnings = (*provider.warnings(response), *_meta_warnings(payload, secrets))
     asked_for = min(chunk.options.top_n or len(chunk.sent), len(chunk.sent))
     if len(results) < asked_for:
-        missing = f"{provider.name} returned {len(results)} results for {len(chunk.sent)} documents"
-        warnings = (*warnings, missing)
+        found = f"{len(results)} result{'' if len(results) == 1 else 's'}"
+        few = f"{provider.name} returned {found} for {len(chunk.sent)} documents"
+        warnings = (*warnings, few)
     threshold = chunk.options.score_threshold
     if threshold is not None:
         results = [result for result in results if result.relevance_score >= threshold]
