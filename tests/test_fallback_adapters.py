@@ -81,7 +81,7 @@ def test_a_threshold_is_not_for_a_fallback(use: Use, server: Server, second: Ser
     with chain(server, "together:m") as client:
         came = use(client, score_threshold=0.95)
     assert came.ids == [2, 3, 1]
-    (warning,) = came.said["rerank_warnings"]
+    _, warning = came.said["rerank_warnings"]
     assert "score_threshold=0.95 was not applied" in warning
 
 
@@ -92,6 +92,8 @@ def test_a_trace_says_who_answered(use: Use, server: Server, second: Server) -> 
     with chain(server, "together:m") as client:
         said = use(client).said
     assert said["rerank_served_by"] == "together"
+    (warning,) = said["rerank_warnings"]
+    assert warning.startswith("together:m answered in place of openrouter:m: ServiceUnavailable")
 
 
 def test_a_fallback_is_no_retry(use: Use, server: Server, second: Server) -> None:

@@ -203,6 +203,11 @@ def test_the_first_error_is_raised(
         ("together", "ServiceUnavailableError"),
     ]
     assert attempts_of(caught.value)[0] == ("openrouter", kind.__name__)
+    notes = caught.value.__notes__
+    assert [note.partition(" did not answer either")[0] for note in notes] == [
+        "portkey:m",
+        "together:n",
+    ]
 
 
 def test_nothing_of_the_first_reaches_a_fallback(
@@ -293,8 +298,11 @@ def test_a_threshold_is_for_the_model_that_it_was_set_with(
         server.plays(ranking(0.9, 0.8, 0.1))
         first = call(client, **of_call)  # which the provider itself serves
         assert (len(first), first.warnings) == (2 if is_warned or own else 3, ())
-    assert bool(response.warnings) is is_warned
-    for warning in response.warnings:
+    in_place, *others = response.warnings
+    assert in_place.startswith("together:")
+    assert "answered in place of openrouter:m: ServiceUnavailableError" in in_place
+    assert bool(others) is is_warned
+    for warning in others:
         assert "score_threshold=0.6 was not applied" in warning
         assert "openrouter:m" in warning
         assert "together:n answered" in warning

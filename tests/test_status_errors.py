@@ -173,6 +173,7 @@ def test_no_request_id(body: object) -> None:
         ({"retry-after-ms": "1500"}, 1.5),
         ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
         ({"retry-after-ms": "soon", "retry-after": "1"}, 1.0),
+        ({"retry-after": "1_0"}, None),
         ({"retry-after-ms": "-1", "retry-after": "1"}, 1.0),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 60.0),
         ({"retry-after": "Wed, 21 Oct 2015 09:28:00 +0200"}, 60.0),

@@ -452,13 +452,14 @@ def _time_left(send: Send, clock: _CallClock) -> float | None:
 
 def _error(cause: Exception, send: Send, clock: _CallClock, began: float) -> RerankError:
     """The error of an HTTP library as one of ours; any other is raised."""
-    if (
-        isinstance(cause, ScorerError) and of_signal(cause) is None
-    ):  # with all frames of the user's code, and of its libraries
-        return cause
+    if isinstance(cause, ScorerError) and of_signal(cause) is None:
+        return cause  # with all frames of the user's code, and of its libraries
     left = _time_left(send, clock)
     is_late = left is not None and left <= _TIMER_STEP
     seconds = clock() - (0.0 if is_late else began)
     limits = Limits(send.timeouts, send.deadline, is_late, seconds)
     retry = send.retry_on_timeout
-    return rerank_error(cause, send.request.url, limits, retry_on_timeout=retry)
+    error = rerank_error(cause, send.request.url, limits, retry_on_timeout=retry)
+    if send.request.handler is not None:  # it has no address that says anything
+        error.args = (str(error).replace(f"Request to {send.request.url}", "The scorer"),)
+    return error

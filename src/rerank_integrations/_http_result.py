@@ -228,7 +228,11 @@ def rerank_error(
         error = ResponseError(f"the response from {address} cannot be decoded: {found}")
     else:
         refused = "ProxyError" in kinds and _CLIENT_ERROR.match(str(found)) is not None
-        fix = " (set SSL_CERT_FILE to the certificates to trust)" if certificate else ""
+        fix = ""
+        if certificate:
+            fix = " (set SSL_CERT_FILE to the certificates to trust)"
+        elif "WRONG_VERSION_NUMBER" in str(found):
+            fix = " (no TLS is spoken there: use http:// with allow_http=True, or another port)"
         error = TransportError(  # `redact_error` cuts it: half a key could not be found any more
             f"no response from {address}{fix}: {type(found).__name__}: {found}",
             is_retryable=bool(kinds & _TRANSIENT)
@@ -290,7 +294,9 @@ def of_signal(error: BaseException) -> BaseException | None:
     A handler is known by its argument: the frame that it interrupted.
     """
     link: BaseException | None = error
-    while link is not None:
+    seen: set[int] = set()  # a user's code may raise an error from itself
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
         traceback = link.__traceback__
         while traceback is not None and traceback.tb_next is not None:
             handler = traceback.tb_next.tb_frame

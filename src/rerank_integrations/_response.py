@@ -468,6 +468,8 @@ def status_error(
         text += f"; {_FIXES[setting].format(documents)}"
     if failure.key_hint or issubclass(kind, AuthenticationError):
         text += f"; check {failure.key_hint or provider.key_hint}"
+    if failure.retry_after:
+        text += f"; Retry-After: {failure.retry_after:.4g} s"
     if request_id:
         text += f" [request {request_id}]"
     return kind(

@@ -429,19 +429,24 @@ def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
     for one in candidates if len(out) < len(candidates) else ():
         state = one.availability()
         if one in out or (state is not None and state.blocks_call()):
-            progress.skip(one, "it has failed several times in a row")
+            progress.skip(one, "its circuit breaker is open after several failures in a row")
             continue
         left = sum(other not in out for other in candidates[candidates.index(one) :])
         response = yield from _try(progress, one, left, clock)
         if response is not None:
-            return _without_threshold(candidates, one, response)
+            return _as_fallback(candidates, one, response)
     if not progress.errors:
         for place, one in enumerate(out):
             response = yield from _try(progress, one, len(out) - place, clock)
             if response is not None:
-                return _without_threshold(candidates, one, response)
+                return _as_fallback(candidates, one, response)
     error = (progress.errors or progress.refusals)[0]
     error.attempts, error.retries = progress.attempts, progress.retries
+    for attempt in progress.attempts:
+        if attempt.error and not attempt.error.startswith(_describe(error)):
+            note = f"{attempt.provider}:{attempt.model} did not answer either: {attempt.error}"
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
     raise error
 
 
@@ -484,13 +489,19 @@ def _record_error(one: Candidate, error: RerankError) -> None:
         one.record(failed=False)
 
 
-def _without_threshold(
+def _as_fallback(
     candidates: Sequence[Candidate], one: Candidate, response: RerankResponse
 ) -> RerankResponse:
-    """The response of a candidate, with a warning if a threshold was set for one before it."""
+    """The response of a candidate; that of a fallback says so, and what was not applied."""
+    place = candidates.index(one)
+    if not place:
+        return response
+    why = next((attempt.error for attempt in response.attempts if attempt.error), "not asked")
+    warning = f"{_named(one.options)} answered in place of {_named(candidates[0].options)}: {why}"
+    response = replace(response, warnings=(*response.warnings, warning))
     if one.options.score_threshold is not None:
         return response
-    for other in candidates[: candidates.index(one)]:
+    for other in candidates[:place]:
         threshold = other.options.score_threshold
         if threshold is not None:
             warning = (

@@ -192,7 +192,7 @@ def finite(value: object) -> float | None:
 def seconds_in(text: str | None) -> float | None:
     """The seconds that a header holds as a number; None for anything else, and below 0."""
     try:
-        seconds = finite(float(text or ""))
+        seconds = finite(float(text or "")) if "_" not in (text or "") else None
     except ValueError:
         return None
     return seconds if seconds is not None and seconds >= 0 else None
