@@ -197,8 +197,10 @@ def test_retry_after(
 
 
 def test_retry_after_reaches_the_error() -> None:
-    """The time to wait stands on the error."""
-    assert failed(OVERLOADED, 503, {"retry-after": "7"}).retry_after == 7.0
+    """The time to wait is an attribute of the error, and in its message."""
+    error = failed(OVERLOADED, 503, {"retry-after": "7"})
+    assert error.retry_after == 7.0
+    assert "; Retry-After: 7 s" in str(error)
 
 
 def test_retry_after_in_the_past() -> None:

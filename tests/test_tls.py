@@ -11,7 +11,7 @@ import trustme
 
 from calls import QUERY, TEXTS, Calls, client_of
 from fakes import forget_certificates
-from loopback import running, tls_context
+from loopback import Server, running, tls_context
 from rerank_integrations import TransportError
 
 
@@ -88,3 +88,12 @@ def test_a_wrong_certificate_is_not_tried_again(
         call.close(client)
     assert len(caught.value.attempts) == 1
     assert not pauses
+
+
+def test_no_tls_where_it_is_expected(call: Calls, plain: Server) -> None:
+    """A server that speaks no TLS is a TransportError that says how to do without."""
+    with (
+        client_of(plain.url.replace("http:", "https:"), max_retries=0) as client,
+        pytest.raises(TransportError, match="use http:// with allow_http=True"),
+    ):
+        call(client)
