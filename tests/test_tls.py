@@ -11,7 +11,7 @@ import trustme
 
 from calls import QUERY, TEXTS, Calls, client_of
 from fakes import forget_certificates
-from loopback import Server, running, tls_context
+from loopback import Act, Peer, running, tls_context
 from rerank_integrations import TransportError
 
 
@@ -90,10 +90,16 @@ def test_a_wrong_certificate_is_not_tried_again(
     assert not pauses
 
 
-def test_no_tls_where_it_is_expected(call: Calls, plain: Server) -> None:
+def test_no_tls_where_it_is_expected(call: Calls) -> None:
     """A server that speaks no TLS is a TransportError that says how to do without."""
+
+    def refuse(peer: Peer) -> None:
+        peer.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        peer.close()
+
     with (
-        client_of(plain.url.replace("http:", "https:"), max_retries=0) as client,
+        running(Act(refuse, before_reading=True)) as server,
+        client_of(server.url.replace("http:", "https:"), max_retries=0) as client,
         pytest.raises(TransportError, match="use http:// with allow_http=True"),
     ):
         call(client)
