@@ -377,7 +377,7 @@ def _check_short_forms(keywords: Mapping[str, Any]) -> None:
 
 
 def positional_check(function: Callable[..., Any]) -> Callable[[int], str | None]:
-    """What is wrong with so many positional arguments, `self` included."""
+    """What is wrong with a count of positional arguments, `self` included."""
     parameters = inspect.signature(function).parameters.values()
     names = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
     owner = function.__qualname__.removesuffix(".__init__")

@@ -78,13 +78,13 @@ class RateLimiter:
             return all(window.last() <= since for window in (self._requests, self._documents))
 
     def seconds_until_free(self, limit: RateLimit, documents: int, after: float = 0.0) -> float:
-        """Seconds until a slot for so many documents is free, `after` or more; none is taken."""
+        """Seconds until a slot for this many documents is free, at least `after`; none is taken."""
         with self._lock:
             now = self._clock()
             return self._free(now, now + after, limit, documents) - now
 
     def seconds_until_last(self, limit: RateLimit, documents: Iterable[int]) -> float:
-        """Seconds until the last of several requests, with so many documents each, has a slot."""
+        """Seconds until the last of several requests has a slot, by their counts of documents."""
         with self._lock:
             now = self._clock()
             taken = [self._take(self._free(now, now, limit, n), now, limit, n) for n in documents]
@@ -95,7 +95,7 @@ class RateLimiter:
     def reserve(
         self, limit: RateLimit, documents: int, latest: float | None = None
     ) -> Reservation | None:
-        """Take the next slot for a request with so many documents.
+        """Take the next slot for a request with this many documents.
 
         None where the slot would begin later than in `latest` seconds, and then none is taken.
         """
@@ -162,7 +162,7 @@ class Availability:
             return max(self._blocked_until, self._open_until) <= self._clock()
 
     def block_for(self, seconds: float) -> None:
-        """Send nothing for so many seconds: the server sent Retry-After."""
+        """Send nothing for these seconds: the server sent Retry-After."""
         with self._lock:
             until = self._clock() + seconds
             if until > self._blocked_until:
@@ -205,7 +205,7 @@ class Availability:
             return self._failures >= FAILURE_THRESHOLD and self._clock() < self._open_until
 
     def blocks_call(self) -> bool:
-        """Whether the breaker blocks this call; after the cooldown one call may pass as a probe."""
+        """Whether the breaker blocks this call; after the cooldown one call passes as a probe."""
         with self._lock:
             if self._failures < FAILURE_THRESHOLD:
                 return False
@@ -220,7 +220,7 @@ StateT = TypeVar("StateT", RateLimiter, Availability)
 
 
 class States(Generic[StateT]):
-    """The states of a client by key, at most so many.
+    """The states of a client by key, up to a limit.
 
     The least recently used one goes, of those that are idle if there are any. One that a call
     still refers to is found until the call ends.

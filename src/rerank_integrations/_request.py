@@ -523,12 +523,12 @@ class _BodyTemplate:
         self._sizes: dict[int, int] = {}
 
     def around(self, documents: Sequence[Any], count: int) -> dict[str, Any]:
-        """A whole body of these documents, for so many."""
+        """A whole body of these documents, with the `top_n` for their count."""
         top_n = {} if self._top_n is None else {"top_n": min(self._top_n, count)}
         return {**self._before, "documents": documents, **top_n, **self._after}
 
     def size(self, count: int) -> int:
-        """The bytes of a body for so many documents, without them."""
+        """The bytes of a body for this many documents, without the documents."""
         top_n = 0 if self._top_n is None else min(self._top_n, count)
         if top_n not in self._sizes:
             self._sizes[top_n] = len(_encoded(self.around([], count)))
@@ -570,7 +570,7 @@ def _slices(documents: Sequence[Any], lengths: Sequence[int]) -> Iterator[bytes]
 def _by_size(
     options: Options, frame: _BodyTemplate, ready: EncodedDocuments, most: int, largest: int
 ) -> tuple[EncodedDocuments, list[_ChunkBody]]:
-    """Bodies of at most so many documents and bytes, each as full as it can be."""
+    """Bodies within both limits, documents and bytes, each as full as it can be."""
     sizes = [size_of(_document(frame, document)) for document in ready.wire]
     alone = frame.size(1)
     if alone > largest:

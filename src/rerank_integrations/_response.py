@@ -647,7 +647,7 @@ def _body(response: HTTPResponse, secrets: Secret[list[str]]) -> Any:
 
 
 def _bounded(value: Any, secrets: Secret[list[str]], left: list[int], depth: int = 0) -> Any:
-    """The value with long texts cut, and without what comes after so many characters."""
+    """The value with long texts cut, and without what exceeds the characters left."""
     if isinstance(value, dict | list) and depth == _DEEPEST:
         return "…"
     if isinstance(value, dict):

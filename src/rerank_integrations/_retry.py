@@ -128,11 +128,11 @@ ChunkCall: TypeAlias = Generator[Send, Outcome, RerankResponse]
 
 
 class Gather(NamedTuple):
-    """Run several generators, so many at once; what comes back lists their results, in order.
+    """Run several generators, `at_once` at a time; what comes back lists their results, in order.
 
     The first error of any is thrown in, and those that have not begun are left; with
-    `keep_errors` the errors are in the list. Without it, nothing is run if the requests, with
-    so many `documents` each, do not all have a slot of the rate limit in time.
+    `keep_errors` the errors are in the list. Without it, nothing is run if the requests, with the
+    `documents` of each, cannot all have a slot of the rate limit in time.
     """
 
     calls: Sequence[ChunkCall]

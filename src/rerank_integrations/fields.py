@@ -159,7 +159,7 @@ def rendered(fields: Mapping[str, Any]) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """The text cut to at most so many characters, after a whole word where one ends nearby."""
+    """The text cut to at most `most` characters, after a whole word where one ends nearby."""
     if len(text) > most and text[:most].isspace():
         text = text.lstrip()  # spaces alone would be a blank document
     if len(text) <= most:
@@ -171,7 +171,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def shortened_fields(fields: Mapping[str, Any], most: int) -> dict[str, Any]:
-    """Fields of at most so many characters together; what is beyond is cut or left out."""
+    """Fields of at most `most` characters together; what is beyond is cut or left out."""
     kept: dict[str, Any] = {}
     for name, value in fields.items():
         text = _text_of(value)
@@ -293,7 +293,7 @@ def _plain(value: Any) -> Any:
             return bool(value)
         case int():
             if value.bit_length() > _MOST_BITS:
-                raise ValueError("an int of so many digits has no text")
+                raise ValueError("an int of thousands of digits has no text")
             return int(value)
         case float():
             return float(value)

@@ -336,7 +336,7 @@ def _picture_bytes(picture: Any) -> bytes:
 
 
 def _downsized(content: bytes, max_pixels: int) -> bytes:
-    """The image with at most so many pixels, in its proportions; itself where it has no more.
+    """The image with at most `max_pixels`, in its proportions; itself where it has no more.
 
     Raises:
         UnsupportedDocumentError: Pillow cannot read it.

@@ -20,7 +20,7 @@ class VLLM(RemoteProvider):
         api_key: the key that the server was started with; from `VLLM_API_KEY` when None, and
             none at all where neither is set.
         base_url: the server's address; `http://localhost:8000/v1` when None.
-        truncate_prompt_tokens: cut each pair of query and document to so many tokens.
+        truncate_prompt_tokens: cut each pair of query and document to this number of tokens.
         instruction: what the model is to look for, where its template has a place for it.
     """
 

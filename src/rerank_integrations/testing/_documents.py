@@ -151,12 +151,12 @@ class DocumentRules(Setup):
             )
 
     def test_a_document_given_twice_comes_back_twice(self) -> None:
-        """One object that stands in the list twice comes back as two."""
+        """One object that is in the list twice comes back as two."""
         twin = self._input(self.query, "twin")
 
         for way, kept in self._both(self._keeping(2), [twin, twin]):
             assert len(kept) == 2, (
-                f"{way} returned {len(kept)} {self._thing}s for one that stands in the list twice: "
+                f"{way} returned {len(kept)} {self._thing}s for one that is in the list twice: "
                 "find it by its index in the list, not by equality"
             )
             if self._why_no_score() is None:

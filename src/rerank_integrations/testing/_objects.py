@@ -72,7 +72,7 @@ class ObjectRules(Setup):
             for form, text in shown:
                 for number, secret in enumerate(self.secrets):
                     # the message must not show it either
-                    assert secret not in text, f"secrets[{number}] stands in {form}: {_HIDE}"
+                    assert secret not in text, f"secrets[{number}] is in {form}: {_HIDE}"
 
     def _refusal(self) -> Exception | None:
         try:

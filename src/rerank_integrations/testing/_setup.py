@@ -100,7 +100,7 @@ class Setup(ABC):
         """The texts that show a reranker, each with how it was made."""
 
     def _keeping(self, count: int) -> Reranker:
-        """A reranker that keeps so many."""
+        """A reranker that keeps this many."""
         return self.make(**({self.top_n_field: count} if self.top_n_field else {}))
 
     def _documents(self, suffix: str = "") -> list[Found]:
