@@ -80,6 +80,11 @@ def test_the_next_answers_for_one_that_is_silent(
         assert attempts_of(call(client)) == [("openrouter", "RerankTimeoutError"), ("together", "")]
 
 
+def noted(error: RerankError) -> list[str]:
+    """Who did not answer either, by the notes of an error."""
+    return [note.partition(" did not answer either: ")[0] for note in error.__notes__]
+
+
 def test_the_next_answers_for_one_that_cannot_be_reached(call: Calls, nobody: str) -> None:
     """After a refused connection the next one answers."""
     with client_of(nobody, max_retries=0, fallbacks=["local:bm25"]) as client:
@@ -203,11 +208,20 @@ def test_the_first_error_is_raised(
         ("together", "ServiceUnavailableError"),
     ]
     assert attempts_of(caught.value)[0] == ("openrouter", kind.__name__)
-    notes = caught.value.__notes__
-    assert [note.partition(" did not answer either")[0] for note in notes] == [
-        "portkey:m",
-        "together:n",
-    ]
+    assert noted(caught.value) == ["portkey:m", "together:n"]
+
+
+@pytest.mark.usefixtures("pauses")
+def test_a_note_for_each_fallback(server: Server, second: Server) -> None:
+    """Where all fail, the traceback has a note for each fallback, and none for the first."""
+    server.plays(Reply(status=500), Reply(status=503))
+    second.plays(Reply(status=429), Reply(status=503))
+    other = client_of(second, "portkey", max_retries=1)
+    first = client_of(server, max_retries=1, fallbacks=[other])
+    with first as client, pytest.raises(RerankError) as caught:
+        client.rerank(QUERY, TEXTS)
+    assert len(caught.value.attempts) == 4
+    assert noted(caught.value) == ["portkey:m"]
 
 
 def test_nothing_of_the_first_reaches_a_fallback(

@@ -400,14 +400,21 @@ class _Progress:
         self.retries = 0
         self.refusals: list[RerankError] = []
         self.errors: list[RerankError] = []
+        self.told: list[tuple[str, RerankError]] = []  # by the name of the candidate
 
     def skip(self, one: Candidate, why: str) -> None:
         log.debug("%s is skipped; the next fallback is tried", one.options.provider.name)
         attempt = Attempt(one.options.provider.name, one.options.model, f"not asked: {why}")
         self.attempts += (attempt,)
 
+    def refuse(self, one: Candidate, error: RerankError) -> None:
+        self.refusals.append(error)
+        self.told.append((_named(one.options), error))
+        self.skip(one, _describe(error))
+
     def fail(self, one: Candidate, error: RerankError) -> None:
         self.errors.append(error)
+        self.told.append((_named(one.options), error))
         self.retries += error.retries
         if error.attempts:
             self.attempts += error.attempts
@@ -442,11 +449,9 @@ def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
                 return _as_fallback(candidates, one, response)
     error = (progress.errors or progress.refusals)[0]
     error.attempts, error.retries = progress.attempts, progress.retries
-    for attempt in progress.attempts:
-        if attempt.error and not attempt.error.startswith(_describe(error)):
-            note = f"{attempt.provider}:{attempt.model} did not answer either: {attempt.error}"
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
+    for name, other in progress.told:
+        if other is not error:
+            error.add_note(f"{name} did not answer either: {_describe(other)}")
     raise error
 
 
@@ -457,8 +462,7 @@ def _try(
     try:
         plan = one.plan()
     except RerankError as error:
-        progress.refusals.append(error)
-        progress.skip(one, _describe(error))
+        progress.refuse(one, error)
         return None
     ends = _share(one.options.deadline, clock(), left)
     try:

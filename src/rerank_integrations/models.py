@@ -130,7 +130,7 @@ class RerankDocument:
 
 
 DocumentInput: TypeAlias = str | Mapping[str, Any] | RerankDocument
-"""What a caller may pass as a document."""
+"""The types of a document that a caller can give."""
 
 DocumentT = TypeVar("DocumentT", bound=DocumentInput)
 """The type of the documents of one call, and so of those in its response."""
