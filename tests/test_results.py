@@ -127,6 +127,7 @@ def test_the_dict_has_every_attribute() -> None:
         "warnings": ["look"],
         "attempts": [{"provider": "openrouter", "model": "m", "error": "503"}],
         "missing": [],
+        "score_kind": "unknown",
         "retries": 0,
         "headers": {},
         "raw": None,

@@ -33,24 +33,51 @@ from rerank_integrations.errors import (
 )
 from rerank_integrations.models import (
     DocumentInput as DocumentInput,
+    RelevantSpan as RelevantSpan,
     RerankDocument as RerankDocument,
     RerankResponse as RerankResponse,
     RerankResult as RerankResult,
+    ResultDetails as ResultDetails,
     Usage as Usage,
 )
+from rerank_integrations.providers.azureai import AzureAI as AzureAI
 from rerank_integrations.providers.base import (
+    ModelInfo as ModelInfo,
     Provider as Provider,
     RemoteProvider as RemoteProvider,
 )
+from rerank_integrations.providers.cohere import Cohere as Cohere
+from rerank_integrations.providers.compatible import Compatible as Compatible
+from rerank_integrations.providers.contextualai import ContextualAI as ContextualAI
+from rerank_integrations.providers.dashscope import DashScope as DashScope
+from rerank_integrations.providers.deepinfra import DeepInfra as DeepInfra
+from rerank_integrations.providers.fireworks import Fireworks as Fireworks
+from rerank_integrations.providers.infinity import Infinity as Infinity
+from rerank_integrations.providers.isaacus import Isaacus as Isaacus
 from rerank_integrations.providers.jina import Jina as Jina
+from rerank_integrations.providers.litellm import LiteLLM as LiteLLM
+from rerank_integrations.providers.llamacpp import LlamaCpp as LlamaCpp
 from rerank_integrations.providers.local import Local as Local
+from rerank_integrations.providers.localai import LocalAI as LocalAI
+from rerank_integrations.providers.mixedbread import Mixedbread as Mixedbread
+from rerank_integrations.providers.novita import Novita as Novita
+from rerank_integrations.providers.nvidia import NVIDIA as NVIDIA
 from rerank_integrations.providers.openrouter import (
     OpenRouter as OpenRouter,
     ProviderPreferences as ProviderPreferences,
 )
+from rerank_integrations.providers.pinecone import Pinecone as Pinecone
 from rerank_integrations.providers.portkey import Portkey as Portkey
+from rerank_integrations.providers.scaleway import Scaleway as Scaleway
+from rerank_integrations.providers.sglang import SGLang as SGLang
+from rerank_integrations.providers.siliconflow import SiliconFlow as SiliconFlow
+from rerank_integrations.providers.tei import TEI as TEI
 from rerank_integrations.providers.together import Together as Together
+from rerank_integrations.providers.vercelgateway import VercelGateway as VercelGateway
 from rerank_integrations.providers.vllm import VLLM as VLLM
+from rerank_integrations.providers.voyage import Voyage as Voyage
+from rerank_integrations.providers.xinference import Xinference as Xinference
+from rerank_integrations.providers.zeroentropy import ZeroEntropy as ZeroEntropy
 
 __version__: str
 __all__: list[str]  # noqa: PYI035  # a test holds it equal to the names above

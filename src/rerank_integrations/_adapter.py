@@ -33,6 +33,7 @@ from rerank_integrations._options import (
     Options,
     PhasedTimeout,
     Retry,
+    ScoreTransform,
     Timeout,
     checked_arguments,
     given,
@@ -68,6 +69,7 @@ __all__ = [
     "OnPartial",
     "Provider",
     "Retry",
+    "ScoreTransform",
     "Timeout",
     "UnusableImage",
     "checked_arguments",
@@ -110,6 +112,11 @@ def _comparable(value: Any) -> Any:
             return [_comparable(item) for item in value]
         case _:
             return _timeout_as_json(value)
+
+
+def _words_only(value: Any) -> Any:
+    """What JSON can hold; a function is left out."""
+    return value if isinstance(value, str) else None
 
 
 def _names_only(fallbacks: Sequence[Any]) -> list[str]:
@@ -158,6 +165,10 @@ class Adapter(BaseModel):
     on_error: OnError = "raise"
     top_n: int | None = Field(default=None, ge=1, strict=True)
     rank_fields: Sequence[str] | None = Field(default=None, min_length=1)
+    instruction: str | None = None
+    score_transform: Annotated[
+        SkipJsonSchema[ScoreTransform | None], PlainSerializer(_words_only)
+    ] = None
     score_threshold: float | None = Field(default=None, allow_inf_nan=False)
     timeout: Annotated[Any, PlainSerializer(_timeout_as_json)] = None
     deadline: float | None = None
@@ -213,7 +224,11 @@ class Adapter(BaseModel):
         """Whether JSON can hold all that was set: it holds no object, and no header."""
         objects = (self.client, self.provider, self.extra_headers)
         by_name = all(isinstance(fallback, str) for fallback in self.fallbacks)
-        return by_name and all(one is None for one in objects)
+        return (
+            by_name
+            and all(one is None for one in objects)
+            and _words_only(self.score_transform) == self.score_transform
+        )
 
     def close(self) -> None:
         """Close the client's connections, those of copies that share them included."""

@@ -33,7 +33,7 @@ from rerank_integrations.providers._validation import (
     json_problem,
     refuse_unknown,
 )
-from rerank_integrations.providers.base import Provider
+from rerank_integrations.providers.base import Instructed, Provider
 
 OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
 # what an adapter says where it refuses an argument
@@ -107,6 +107,9 @@ OnInvalidDocument: TypeAlias = Literal["raise", "skip", "text"]
 
 OnPartial: TypeAlias = Literal["raise", "keep"]
 """What becomes of a call of several requests when one of them fails."""
+
+ScoreTransform: TypeAlias = Literal["sigmoid"] | Callable[[float], float]
+"""What makes another score of the provider's number."""
 
 _CHOICES = {
     "on_partial": get_args(OnPartial),
@@ -210,6 +213,8 @@ class Options:
     model: str
     top_n: int | None = None
     rank_fields: Sequence[str] | None = None
+    instruction: str | None = None
+    score_transform: ScoreTransform | None = None
     score_threshold: float | None = None
     timeout: Timeout | NotGiven = NOT_GIVEN
     deadline: float | None = 60.0
@@ -243,6 +248,10 @@ class Options:
                 object.__setattr__(self, name, check(name, getattr(self, name)))
         if "model" in names or "provider" in names:
             self.provider.check(self.model)
+        if self.instruction is not None:
+            self.instructed()
+        if self.extra_body:
+            _refuse_own_keys(self.extra_body, self.provider.dialect.own_keys())
 
     def replace(self, changes: Mapping[str, Any]) -> Options:
         """These options with some of them changed; headers and body keys are added."""
@@ -278,6 +287,20 @@ class Options:
             return self.retry
         return Retry(max_retries=self.max_retries, on_timeout=self.retry_on_timeout)
 
+    def instructed(self) -> Instructed | None:
+        """How the instruction is sent; None where there is none.
+
+        Raises:
+            ConfigurationError: nothing takes one.
+        """
+        if self.instruction is None:
+            return None
+        return self.provider.instructed(self.model, self.instruction)
+
+    def address(self) -> str:
+        """The address that requests are posted to."""
+        return self.provider.address(self.model)
+
     def rate_limit(self) -> RateLimit:
         """What may be sent in any minute."""
         return RateLimit(self.requests_per_minute, self.documents_per_minute)
@@ -288,11 +311,17 @@ class Options:
             return self.provider.most_documents(self.model)
         return self.max_documents_per_request
 
+    def largest_body(self) -> int | None:
+        """How many bytes a request may have; None for no limit."""
+        limits = (self.max_request_bytes, self.provider.max_body_bytes)
+        return min((limit for limit in limits if limit is not None), default=None)
+
     def image_limits(self) -> ImageLimits | None:
         """What images may be; None where the provider takes text only."""
         if not self.provider.takes_images(self.model):
             return None
-        return ImageLimits(self.max_image_bytes, self.max_image_pixels, self.image_urls)
+        urls = self.image_urls if self.provider.takes_image_urls else "none"
+        return ImageLimits(self.max_image_bytes, self.max_image_pixels, urls)
 
     def timeouts(self) -> dict[str, float | None] | None:
         """The seconds for each phase of a request; None: the HTTP client's own."""
@@ -634,13 +663,33 @@ def _checked_body(_: str, body: Any) -> dict[str, Any] | None:
         return None
     if not isinstance(body, Mapping):
         raise ConfigurationError("extra_body must be a mapping of names to values")
-    for name in OWN_KEYS:
-        if name in body:
-            raise ConfigurationError(f"extra_body must not hold {name!r}; pass it as an argument")
+    _refuse_own_keys(body, OWN_KEYS)
     problem = json_problem(dict(body))
     if problem:
         raise InvalidRequestError(f"extra_body {problem}")
     return dict(body)
+
+
+def _refuse_own_keys(body: Mapping[str, Any], keys: Iterable[Any]) -> None:
+    name = next((key for key in keys if key in body), None)
+    if name is not None:
+        raise ConfigurationError(f"extra_body must not hold {name!r}; pass it as an argument")
+
+
+def _checked_instruction(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(f"{name} must be a text that is not empty, or None")
+    return value
+
+
+def _checked_transform(name: str, value: Any) -> Any:
+    if value is None or value == "sigmoid" or (callable(value) and not isinstance(value, type)):
+        return value
+    raise ConfigurationError(
+        f"{name} must be 'sigmoid', a function of one score, or None, not {_short(value)}"
+    )
 
 
 def _checked_retry(name: str, value: Any) -> Retry | None:
@@ -729,6 +778,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "rank_fields": _checked_rank_fields,
     "timeout": _checked_timeout,
     "deadline": _checked_seconds,
+    "instruction": _checked_instruction,
+    "score_transform": _checked_transform,
     "score_threshold": _checked_threshold,
     "max_retries": _checked_count,
     "retry_on_timeout": _checked_flag,

@@ -76,8 +76,17 @@ class Chunk:
     def request(self) -> HTTPRequest:
         """The request; base64 is made now, so that no part holds it while it waits."""
         content = tuple(join_pieces(self.body))
-        provider = self.options.provider
-        return HTTPRequest(provider.url, _headers(self.options), content, provider.handler)
+        options = self.options
+        handler = options.provider.handler
+        return HTTPRequest(options.address(), _headers(options), content, handler)
+
+    def sent_text(self, index: int) -> str:
+        """The text that was sent for a document, which has an index in `documents`."""
+        options = self.options
+        text = rendered(ranked_values(fields_of(self.documents[index]), options.rank_fields))
+        if options.max_document_chars is not None:
+            text = shortened(text, options.max_document_chars)
+        return replace_surrogates(text)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -148,11 +157,18 @@ def _encoded_bodies(
     """The bodies, and the documents that are in them, with all characters that JSON can carry."""
     if not ready.sent:
         return ready, []
+    instructed = options.instructed()
+    if instructed is not None:
+        query = query.join(instructed.around_query)
+        if any(instructed.around_document):
+            before, after = instructed.around_document
+            wire = [_changed(one, lambda text: f"{before}{text}{after}") for one in ready.wire]
+            ready = ready._replace(wire=wire)
     try:
         return _split_bodies(options, query, ready)
     except _SurrogateError:
-        joined = [_with_characters(one, join_surrogates) for one in ready.wire]
-        wire = [_with_characters(one, replace_surrogates) for one in joined]
+        joined = [_changed(one, join_surrogates) for one in ready.wire]
+        wire = [_changed(one, replace_surrogates) for one in joined]
         pairs = zip(ready.sent, joined, wire, strict=True)
         changed = [index for index, before, after in pairs if before != after]
         asked = replace_surrogates(query)
@@ -173,7 +189,7 @@ def _encoded_bodies(
         raise InvalidRequestError(str(error)) from None
 
 
-def _with_characters(value: Any, change: Callable[[str], str]) -> Any:
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
     """What is sent of a document, with all its texts changed."""
     match value:
         case str():
@@ -181,9 +197,9 @@ def _with_characters(value: Any, change: Callable[[str], str]) -> Any:
         case ImageDocument():
             return value._replace(text=change(value.text))
         case list():
-            return [_with_characters(item, change) for item in value]
+            return [_changed(item, change) for item in value]
         case Mapping():
-            return {change(k): _with_characters(v, change) for k, v in value.items()}
+            return {change(k): _changed(v, change) for k, v in value.items()}
         case _:
             return value
 
@@ -476,10 +492,13 @@ def _split_bodies(
         InvalidRequestError: text that is no text, or one document that no body can hold.
     """
     wire = ready.wire
+    if options.provider.dialect.document_as == "object" and ready.rank_fields is None:
+        wire = [{TEXT: one} if isinstance(one, str) else one for one in wire]
+        ready = ready._replace(wire=wire)
     frame = _BodyTemplate(options, query, ready)
     if not options.provider.splits(options.model):
         return ready, [_one_body(frame, wire, 0, len(wire))]
-    most, largest = options.most_documents() or len(wire), options.max_request_bytes
+    most, largest = options.most_documents() or len(wire), options.largest_body()
     starts = range(0, len(wire), most)
     found = [_one_body(frame, wire, first, min(first + most, len(wire))) for first in starts]
     if largest is None or all(size_of(body.pieces) <= largest for body in found):
@@ -511,28 +530,45 @@ class _BodyTemplate:
     """The body without its documents: the same for all requests of a call, except `top_n`."""
 
     def __init__(self, options: Options, query: str, ready: EncodedDocuments) -> None:
+        provider, dialect = options.provider, options.provider.dialect
         self.has_images = ready.has_images
-        self.length: Callable[[Any], int] = len if ready.rank_fields is None else _length
-        self.with_image = options.provider.with_image
-        self.bare_base64 = options.provider.takes_bare_base64
-        self._before = {"model": options.model, "query": query}
-        self._top_n = options.top_n
-        body = {"rank_fields": ready.rank_fields, **options.provider.body()}
+        is_text = dialect.document_as == "text" and ready.rank_fields is None
+        self.length: Callable[[Any], int] = len if is_text else _length
+        self.with_image = provider.with_image
+        self.bare_base64 = provider.takes_bare_base64
+        self._dialect = dialect
+        self._before = {dialect.model: options.model} if dialect.model else {}
+        self._query = query
+        self._top_n = options.top_n if dialect.top_n else None
+        instructed = options.instructed()
+        body = {
+            dialect.rank_fields: ready.rank_fields,
+            **provider.body(),
+            **(instructed.body if instructed else {}),
+        }
         self._after = {name: value for name, value in body.items() if value is not None}
         self._after |= options.extra_body or {}
         self._sizes: dict[int, int] = {}
 
     def around(self, documents: Sequence[Any], count: int) -> dict[str, Any]:
         """A whole body of these documents, with the `top_n` for their count."""
-        top_n = {} if self._top_n is None else {"top_n": min(self._top_n, count)}
-        return {**self._before, "documents": documents, **top_n, **self._after}
+        dialect = self._dialect
+        query: Any = self._query
+        if dialect.query_as != "text":
+            query = {TEXT: query} if dialect.query_as == "object" else [query] * count
+        body = {**self._before, dialect.query: query, dialect.documents: documents}
+        if dialect.top_n and (self._top_n is not None or dialect.needs_top_n):
+            body[dialect.top_n] = min(self._top_n or count, count)
+        return {**body, **self._after}
 
     def size(self, count: int) -> int:
         """The bytes of a body for this many documents, without the documents."""
         top_n = 0 if self._top_n is None else min(self._top_n, count)
-        if top_n not in self._sizes:
-            self._sizes[top_n] = len(_encoded(self.around([], count)))
-        return self._sizes[top_n]
+        grows = self._dialect.query_as == "repeated" or self._dialect.needs_top_n
+        differs_by = count if grows else top_n
+        if differs_by not in self._sizes:
+            self._sizes[differs_by] = len(_encoded(self.around([], count)))
+        return self._sizes[differs_by]
 
 
 def _one_body(frame: _BodyTemplate, wire: Sequence[Any], first: int, end: int) -> _ChunkBody:
@@ -601,8 +637,10 @@ def _by_size(
     return ready, [*found, _one_body(frame, wire, first, len(wire))]
 
 
-def _length(fields: Mapping[str, Any]) -> int:
+def _length(fields: Mapping[str, Any] | str) -> int:
     """The characters of a document's values, or the bytes of those that are no text."""
+    if isinstance(fields, str):
+        return len(fields)
     return sum(len(one if type(one) is str else _encoded(one)) for one in fields.values())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,16 +19,21 @@ from pydantic_core.core_schema import (
     float_schema,
     int_schema,
     list_schema,
+    none_schema,
+    str_schema,
     typed_dict_field,
     typed_dict_schema,
+    union_schema,
 )
 
 from rerank_integrations._http_result import error_chain
+from rerank_integrations._options import Options
 from rerank_integrations._request import Chunk, RequestPlan
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import (
     Attempt,
     AuthenticationError,
+    ConfigurationError,
     ImageError,
     RerankError,
     ResponseError,
@@ -36,24 +42,45 @@ from rerank_integrations.errors import (
 )
 from rerank_integrations.models import (
     USAGE_COUNTS,
+    RelevantSpan,
     RerankResponse,
     RerankResult,
+    ResultDetails,
     Usage,
     without_image_data,
 )
 from rerank_integrations.providers._validation import finite, seconds_in, shown_address
-from rerank_integrations.providers.base import ErrorDetails, HTTPResponse, Provider
+from rerank_integrations.providers.base import ErrorDetails, HTTPResponse, Provider, ScoreKind
 
 _NOT_JSON: Any = object()
+# what a result repeats of its document; checked, and not built where it is an object
+_ECHO = union_schema(
+    [typed_dict_schema({}, extra_behavior="ignore"), str_schema(strict=True), none_schema()]
+)
+_ECHOES = ("document", "text", "input")
 _RESULT = typed_dict_schema(
     {
         "index": typed_dict_field(int_schema(strict=True, ge=0)),
         "relevance_score": typed_dict_field(float_schema(strict=True, allow_inf_nan=False)),
-    }
+        **{name: typed_dict_field(_ECHO, required=False) for name in _ECHOES},
+    },
+    extra_behavior="allow",
 )
-_OUR_NAMES = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+_SCORES = ("relevance_score", "score", "logit")
+_LISTS = ("results", "data", "rankings")
+_OF_A_RESULT = frozenset({"index", "object", "relevant_spans", *_SCORES, *_ECHOES})
+_OUR_NAMES = {
+    "input_tokens": "prompt_tokens",  # Cohere, Isaacus, DeepInfra, SiliconFlow
+    "tokens_input": "prompt_tokens",  # DeepInfra
+    "output_tokens": "completion_tokens",
+    "rerank_units": "search_units",  # Pinecone
+}
+_TOP_LEVEL_USAGE = ("total_tokens", "total_bytes", "input_tokens")  # ZeroEntropy, DeepInfra
 _MOST_WARNINGS = 20
-_BESIDES = ("model", "provider", "id", "request_id", "usage", "meta", "error")
+_BESIDES = (
+    *("model", "provider", "id", "request_id", "usage", "meta", "error"),
+    *("tokens", "total_tokens", "total_bytes", "input_tokens", "inference_status"),  # usage too
+)
 # reads a usual response, and skips what else is in it: an echo of the documents is never built
 _USUAL = SchemaValidator(
     typed_dict_schema(
@@ -156,17 +183,28 @@ def parse_response(
     secrets = secrets_of(chunk)
     if not 200 <= response.status_code < 300:
         has_images = not all(isinstance(piece, bytes) for piece in chunk.body)
-        raise status_error(provider, response, secrets, len(chunk.sent), has_images=has_images)
+        raise status_error(
+            provider,
+            response,
+            secrets,
+            len(chunk.sent),
+            has_images=has_images,
+            address=chunk.options.address(),
+        )
     try:
         if response.problem:
             raise _invalid(chunk, response.problem)
         payload = _parse_fast(response) or _parse_lenient(chunk, response)
-        results = _ordered(_results(chunk, payload["results"]))
+        results = _ordered(_results(chunk, payload["results"], secrets))
     except ResponseError as error:
         error.headers = _safe_headers(response.headers, secrets)
         error.body = _body(response, secrets)
         raise
-    warnings = (*provider.warnings(response), *_meta_warnings(payload, secrets))
+    warnings = (
+        *provider.warnings(response),
+        *_meta_warnings(payload, secrets),
+        *_transform_warnings(chunk.options),
+    )
     asked_for = min(chunk.options.top_n or len(chunk.sent), len(chunk.sent))
     if len(results) < asked_for:
         found = f"{len(results)} result{'' if len(results) == 1 else 's'}"
@@ -190,6 +228,7 @@ def parse_response(
         warnings=warnings,
         attempts=attempts,
         retries=max(0, len(attempts) - 1),
+        score_kind=_score_kind(chunk.options),
         headers=_safe_headers(response.headers, secrets),
         raw=_without_secrets(read_json(response.content), secrets)
         if chunk.options.keep_raw
@@ -245,6 +284,7 @@ def merge_responses(
         attempts=tuple(attempt for outcome in outcomes for attempt in outcome.attempts),
         missing=tuple(missing),
         retries=sum(outcome.retries for outcome in outcomes),
+        score_kind=_score_kind(options),
         headers=_one_or_all([getattr(outcome, "headers", {}) for outcome in outcomes], {}),
         raw=_one_or_all([getattr(outcome, "raw", None) for outcome in outcomes], None)
         if options.keep_raw
@@ -316,7 +356,9 @@ def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
     if payload.get("error"):
         message = error_message(payload) or "no message"
         raise _invalid(chunk, f"status {response.status_code} with an error inside: {message}")
-    found = payload.get("results", payload.get("data"))
+    found = chunk.options.provider.results(payload)
+    if found is None:
+        found = next((payload[name] for name in _LISTS if name in payload), None)
     if not found or not isinstance(found, list):
         # vLLM has an object "error" with a message here, SiliconFlow a code with a message
         message = error_message(payload)
@@ -333,29 +375,104 @@ def _lenient_item(chunk: Chunk, item: object) -> Mapping[str, Any]:
     index = item.get("index")
     if type(index) is not int:
         raise _unknown_index(chunk, index)
-    said = item.get("relevance_score", item.get("score"))
+    said = next((item[name] for name in _SCORES if name in item), None)
     score = finite(said)
     if score is None:
         raise _invalid(chunk, f"the score of document {index} is no number: {said!r}")
-    return {"index": index, "relevance_score": score}
+    return {**item, "index": index, "relevance_score": score}
 
 
 def _unknown_index(chunk: Chunk, index: object) -> ResponseError:
     return _invalid(chunk, f"it ranks document {index!r}, and {len(chunk.sent)} were sent")
 
 
-def _results(chunk: Chunk, items: Sequence[Mapping[str, Any]]) -> list[RerankResult]:
+def _results(
+    chunk: Chunk, items: Sequence[Mapping[str, Any]], secrets: Secret[list[str]]
+) -> list[RerankResult]:
     sent, documents, count = chunk.sent, chunk.documents, len(chunk.sent)
+    has_spans = any("relevant_spans" in item for item in items)
     results = []
     for item in items:
         index = item["index"]
         if not 0 <= index < count:
             raise _unknown_index(chunk, index)
         position = sent[index]
-        results.append(RerankResult(position, item["relevance_score"], documents[position]))
+        # index, score and an echo at most: a usual result
+        details = None
+        if has_spans or not item.keys() <= _OF_A_RESULT:
+            details = _details(chunk, item, position, secrets, has_spans=has_spans)
+        score = _transformed(chunk.options, item["relevance_score"])
+        results.append(RerankResult(position, score, documents[position], details))
     if len({item["index"] for item in items}) < len(items):
         raise _invalid(chunk, "it ranks a document twice")
     return results
+
+
+def _details(
+    chunk: Chunk,
+    item: Mapping[str, Any],
+    position: int,
+    secrets: Secret[list[str]],
+    *,
+    has_spans: bool,
+) -> ResultDetails | None:
+    """What a result says besides its score: https://docs.cohere.com/reference/rerank."""
+    found = item.get("relevant_spans")
+    spans = [
+        RelevantSpan(one["start"], one["end"], finite(one.get("score")))
+        for one in (found if isinstance(found, list) else ())
+        if isinstance(one, Mapping) and type(one.get("start")) is type(one.get("end")) is int
+    ]
+    extra = {
+        name: _without_secrets(value, secrets)
+        for name, value in item.items()
+        if name not in _OF_A_RESULT and value is not None
+    }
+    if not has_spans:
+        return ResultDetails(extra=extra) if extra else None
+    return ResultDetails(tuple(spans), chunk.sent_text(position), extra)
+
+
+def _transformed(options: Options, score: float) -> float:
+    """The score as `score_transform` makes it.
+
+    Raises:
+        ConfigurationError: the caller's function fails, or returns no finite number.
+    """
+    transform = options.score_transform
+    if transform is None:
+        return score
+    if not callable(transform):  # "sigmoid", in the form that does not overflow
+        smaller = math.exp(-abs(score))
+        return (1.0 if score >= 0 else smaller) / (1.0 + smaller)
+    try:
+        made = float(transform(score))
+    except Exception as cause:
+        raise ConfigurationError(
+            f"score_transform failed for the score {score!r}: {type(cause).__name__}: {cause}"
+        ) from cause
+    if not math.isfinite(made):
+        raise ConfigurationError(
+            f"score_transform returned {made!r} for the score {score!r}; it must return a finite "
+            "number"
+        )
+    return made
+
+
+def _score_kind(options: Options) -> ScoreKind:
+    """What the scores are after `score_transform`."""
+    kind = options.provider.kind_of_scores(options.model)
+    if options.score_transform is None:
+        return kind
+    return "probability" if (options.score_transform, kind) == ("sigmoid", "logit") else "unknown"
+
+
+def _transform_warnings(options: Options) -> list[str]:
+    kind = options.provider.kind_of_scores(options.model)
+    if options.score_transform != "sigmoid" or kind in ("logit", "unknown"):
+        return []
+    gives = f"{options.provider.name} gives scores of kind {kind!r} for {options.model}"
+    return [f"score_transform='sigmoid' is for logits, and {gives}"]
 
 
 def _ordered(results: list[RerankResult]) -> list[RerankResult]:
@@ -367,18 +484,24 @@ def _ordered(results: list[RerankResult]) -> list[RerankResult]:
 
 
 def _usage(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> Usage:
-    """From `usage`, or where Cohere's own dialect has it."""
+    """From `usage`, or from the places where some servers have it instead."""
     raw: Any = payload.get("usage")
-    said: Any = raw
+    said = raw
     if not raw:
-        meta = _mapping(payload.get("meta"))
-        billed, tokens = _mapping(meta.get("billed_units")), _mapping(meta.get("tokens"))
-        raw = {**tokens, **billed}
-        named = {_OUR_NAMES.get(name, name): value for name, value in tokens.items()}
-        said = {**billed, **named}
+        meta = _mapping(payload.get("meta"))  # Cohere's own dialect
+        places = [
+            *(_mapping(meta.get(name)) for name in ("tokens", "billed_units")),
+            *(_mapping(payload.get(name)) for name in ("tokens", "inference_status")),
+            {name: payload[name] for name in _TOP_LEVEL_USAGE if name in payload},
+        ]
+        raw = {name: value for place in places for name, value in place.items()}
+        # tokens that were read win over tokens that were billed
+        said = {name: value for place in reversed(places) for name, value in place.items()}
     if not isinstance(raw, dict):
         return Usage()
-    counts = {name: said[name] for name in USAGE_COUNTS if finite(said.get(name)) is not None}
+    named = {_OUR_NAMES[name]: said[name] for name in _OUR_NAMES if name in said}
+    counts = {**named, **said}
+    counts = {name: counts[name] for name in USAGE_COUNTS if finite(counts.get(name)) is not None}
     return Usage(**counts, raw=_without_secrets(raw, secrets))
 
 
@@ -416,6 +539,7 @@ def status_error(
     documents: int = 1,
     *,
     has_images: bool = False,
+    address: str | None = None,
 ) -> StatusError:
     """The exception for a response with an error status.
 
@@ -425,7 +549,9 @@ def status_error(
         secrets: texts that must not appear in the message.
         documents: how many documents the request had.
         has_images: whether there is an image among them.
+        address: where the request went; the provider's own address when None.
     """
+    address = address or provider.url
     payload = json_object(response.content)
     error = payload.get("error")
     holder = error if isinstance(error, Mapping) else payload
@@ -455,11 +581,11 @@ def status_error(
     )
     text = f"{provider.name} answered {failure.status_code}: {message}"
     if 300 <= failure.status_code < 400:
-        text += _redirect_hint(provider.url, response.headers)
+        text += _redirect_hint(address, response.headers)
     if code and code != str(failure.status_code) and not _holds_word(message, code):
         text += f" ({code})"
     if failure.status_code in (404, 405) and kind is not ImageError:  # often a wrong base_url
-        text += f"; the request went to {shown_address(provider.url)}"
+        text += f"; the request went to {shown_address(address)}"
     setting = _what_is_too_large(failure) if kind is not ImageError else None
     if setting is not None:
         failure = failure._replace(is_retryable=False)
@@ -526,8 +652,11 @@ def error_message(payload: Mapping[str, Any]) -> str:
     for holder in (error, payload):
         if isinstance(holder, Mapping):
             for key in ("message", "detail", "title", "msg", "error_msg"):
-                if holder.get(key):
-                    return _flat(holder[key])
+                found = holder.get(key)
+                if isinstance(found, Mapping):  # DeepInfra: {"detail": {"error": "..."}}
+                    found = error_message(found) or found
+                if found:
+                    return _flat(found)
     return ""
 
 

@@ -183,7 +183,7 @@ def rerank_call(
                 options.on_partial == "keep",
                 [len(chunk.sent) for chunk in plan.chunks],
                 options.rate_limit(),
-                transport.limiter(options.provider.url),
+                transport.limiter(options.address()),
                 ends,
             )
         elif calls:
@@ -338,7 +338,7 @@ def _availability(transport: Transport, options: Options) -> Availability | None
 def _availability_key(options: Options) -> bytes:
     """The key of what an endpoint said to the caller that these options name, for their model."""
     return key_of(
-        options.provider.url,
+        options.address(),
         options.model,
         Secret(
             [
@@ -493,6 +493,15 @@ def _record_error(one: Candidate, error: RerankError) -> None:
         one.record(failed=False)
 
 
+# settings that a fallback does not take over, and why not
+_ITS_OWN = "for one of its own pass the fallback as RerankClient(..., {}=...)"
+_OF_A_MODEL = {
+    "instruction": "which takes none",
+    "score_transform": "whose scores have another scale; " + _ITS_OWN.format("score_transform"),
+    "score_threshold": "whose scores have another scale; " + _ITS_OWN.format("score_threshold"),
+}
+
+
 def _as_fallback(
     candidates: Sequence[Candidate], one: Candidate, response: RerankResponse
 ) -> RerankResponse:
@@ -503,19 +512,24 @@ def _as_fallback(
     why = next((attempt.error for attempt in response.attempts if attempt.error), "not asked")
     warning = f"{_named(one.options)} answered in place of {_named(candidates[0].options)}: {why}"
     response = replace(response, warnings=(*response.warnings, warning))
-    if one.options.score_threshold is not None:
-        return response
-    for other in candidates[:place]:
-        threshold = other.options.score_threshold
-        if threshold is not None:
-            warning = (
-                f"score_threshold={threshold:g} was not applied: it was set for "
-                f"{_named(other.options)}, and {_named(one.options)} answered, whose scores have "
-                "another scale; for a threshold of its own pass the fallback as "
-                "RerankClient(..., score_threshold=...)"
+    warnings = list(_left_out(candidates[:place], one))
+    return replace(response, warnings=(*response.warnings, *warnings)) if warnings else response
+
+
+def _left_out(before: Sequence[Candidate], one: Candidate) -> Iterator[str]:
+    """What was set for the candidates before this one, and was not applied to it."""
+    answered = _named(one.options)
+    for name, why in _OF_A_MODEL.items():
+        values = (getattr(other.options, name) for other in before)
+        pairs = zip(before, values, strict=True)
+        found = next(((other, value) for other, value in pairs if value is not None), None)
+        if getattr(one.options, name) is None and found is not None:
+            other, value = found
+            shown = f"={value:g}" if isinstance(value, float) else ""
+            yield (
+                f"{name}{shown} was not applied: it was set for {_named(other.options)}, and "
+                f"{answered} answered, {why}"
             )
-            return replace(response, warnings=(*response.warnings, warning))
-    return response
 
 
 def _named(options: Options) -> str:

@@ -19,6 +19,7 @@ from rerank_integrations._options import (
     OnPartial,
     Options,
     Retry,
+    ScoreTransform,
     Timeout,
     check_given,
     checked_arguments,
@@ -35,7 +36,7 @@ from rerank_integrations.models import DocumentInput, DocumentT, RerankResponse,
 from rerank_integrations.providers.base import Provider
 
 # what was set for the first model alone; a threshold is on the scale of its scores
-_OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body", "score_threshold")
+_OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body", "score_threshold", "score_transform")
 _SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {"model", "provider"}
 
 
@@ -66,8 +67,12 @@ class RerankClient:
         top_n: how many results to return; None (the default) for all.
         rank_fields: names of the fields to rank by, in order; `"text"` is a document's own text,
             `"a.b"` is field b of field a. None ranks by all of a document's fields.
-        score_threshold: the least score of a result; None (the default) keeps all. Scales differ
-            per model.
+        instruction: what the model is to look for, such as "find the page that answers the
+            question"; sent in the provider's own way, and refused where nothing takes it.
+        score_transform: "sigmoid" makes a probability of a logit; a function of one score makes
+            any number. None (the default) leaves the provider's number as it is.
+        score_threshold: the least score of a result, after `score_transform`; None (the default)
+            keeps all. Scales differ per model.
         timeout: seconds for each phase of a request, or an `httpx.Timeout`; None waits for ever.
             By default 5 s to connect and 30 s for the rest, or what your `http_client` has.
         deadline: seconds for the whole call, retries and waits included, 60 by default; None
@@ -128,6 +133,8 @@ class RerankClient:
         fallbacks: Sequence[str | RerankClient] = (),
         top_n: int | None = None,
         rank_fields: Sequence[str] | None = None,
+        instruction: str | None = None,
+        score_transform: ScoreTransform | None = None,
         score_threshold: float | None = None,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | None = 60.0,
@@ -210,6 +217,8 @@ class RerankClient:
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,
@@ -241,6 +250,8 @@ class RerankClient:
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,
@@ -272,6 +283,8 @@ class RerankClient:
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,
@@ -326,6 +339,8 @@ class RerankClient:
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,
@@ -357,6 +372,8 @@ class RerankClient:
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,
@@ -388,6 +405,8 @@ class RerankClient:
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,
@@ -426,6 +445,8 @@ class RerankClient:
         provider: Provider | NotGiven | None = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,
@@ -533,7 +554,7 @@ class RerankClient:
             shared[name] = getattr(options, name)
 
         def candidate(fallback: _Fallback) -> Candidate:
-            its = fallback.options.replace(shared)
+            its = fallback.options.replace(_that_fit(fallback.options, shared))
             transport = fallback.transport or self._transport
             return Candidate(its, transport, lambda: plan_request(its, query, given))
 
@@ -561,9 +582,12 @@ class RerankClient:
             provider=provider,
             extra_headers=Secret(None),  # headers and body keys are for one provider,
             extra_body=None,
-            score_threshold=None,  # and a threshold for the scores of one model
+            instruction=None,
+            score_threshold=None,  # and what is on the scale of one model's scores
+            score_transform=None,
         )
-        return [_Fallback(options, None)]
+        own = _that_fit(options, {"instruction": self._options.instruction})
+        return [_Fallback(options.replace(own), None)]
 
     def _copy_with(self, options: Options, transport: Transport) -> Self:
         other = object.__new__(type(self))
@@ -578,6 +602,17 @@ class _Fallback(NamedTuple):
 
     options: Options
     transport: Transport | None
+
+
+def _that_fit(options: Options, changes: dict[str, Any]) -> dict[str, Any]:
+    """The changes without an instruction that the provider cannot take; a fallback warns of it."""
+    instruction = changes.get("instruction")
+    if instruction is not None:
+        try:
+            options.provider.instructed(options.model, instruction)
+        except ConfigurationError:
+            return {**changes, "instruction": None}
+    return changes
 
 
 def _checked_list(fallbacks: Any) -> Sequence[Any]:

@@ -232,6 +232,7 @@ _BY_STATUS: dict[int, type[StatusError]] = {
     503: ServiceUnavailableError,
     504: ProviderTimeoutError,
     524: ProviderTimeoutError,
+    498: AuthenticationError,  # Cohere: an invalid token
     529: OverloadedError,
 }
 

@@ -23,6 +23,7 @@ from rerank_integrations._adapter import (
     OnPartial,
     Provider,
     Retry,
+    ScoreTransform,
     Timeout,
     checked_arguments,
     declared_init,
@@ -137,6 +138,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         rank_fields: names of metadata fields to rank by, in order; `"text"` and
             `"page_content"` are the document's own text, `"a.b"` is a nested value. Without
             it the text is ranked alone.
+        instruction: what the model is to look for; refused where nothing takes it.
+        score_transform: "sigmoid" for logits, or a function of one score, before the threshold.
         score_threshold: the least score to keep; scales differ per model.
         on_error: "raise", or "passthrough": when the provider fails, or no document can be ranked,
             the first `top_n` documents come back as they are, without a score, with a log line
@@ -180,6 +183,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         document_to_input: Callable[[Document], DocumentInput] | None = None,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,
@@ -219,6 +224,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         document_to_input: Callable[[Document], DocumentInput] | NotGiven | None = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,
@@ -315,6 +322,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,
@@ -362,6 +371,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,

@@ -30,6 +30,7 @@ from rerank_integrations._adapter import (
     OnPartial,
     Provider,
     Retry,
+    ScoreTransform,
     Timeout,
     UnusableImage,
     checked_arguments,
@@ -107,6 +108,8 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             be in. A `file:` URL and a path in the metadata are never read.
         keep_retrieval_score: keep the score of the first stage in the metadata of a copy of the
             node, as `retrieval_score`, where neither a language model nor an embedding sees it.
+        instruction: what the model is to look for; refused where nothing takes it.
+        score_transform: "sigmoid" for logits, or a function of one score, before the threshold.
         score_threshold: the least score to keep; scales differ per model.
         on_error: "raise", or "passthrough": when the provider fails, or no document can be ranked,
             the first `top_n` nodes come back as they are, with a log line. Other wrong arguments,
@@ -144,6 +147,8 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         callback_manager: CallbackManager | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,
@@ -184,6 +189,8 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         callback_manager: CallbackManager | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
         score_threshold: float | NotGiven | None = NOT_GIVEN,
         timeout: Timeout | NotGiven = NOT_GIVEN,
         deadline: float | NotGiven | None = NOT_GIVEN,

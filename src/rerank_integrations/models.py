@@ -15,6 +15,7 @@ from typing import (
     ClassVar,
     Generic,
     Literal,
+    NamedTuple,
     NoReturn,
     TypeAlias,
     overload,
@@ -22,6 +23,7 @@ from typing import (
 
 from rerank_integrations.errors import Attempt, InvalidRequestError, UnsupportedDocumentError
 from rerank_integrations.images import bytes_to_data_uri, data_uri, is_picture, picture_to_data_uri
+from rerank_integrations.providers.base import ScoreKind
 
 if TYPE_CHECKING:  # a default, which typing has from Python 3.13 on; type checkers bring their own
     from typing_extensions import TypeVar
@@ -166,16 +168,53 @@ class _JSON:
         return json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)
 
 
+class RelevantSpan(NamedTuple):
+    """A part of a document's text that is relevant to the query.
+
+    `text[span.start : span.end]` is the part, where `text` is `result.sent_text`.
+
+    Attributes:
+        start: the index of its first character (code point).
+        end: the index after its last character.
+        score: how relevant it is, on the scale of the model.
+    """
+
+    start: int
+    end: int
+    score: float | None = None
+
+
+class ResultDetails(NamedTuple):
+    """What a few providers say of a result besides its score; see `RerankResult`."""
+
+    spans: tuple[RelevantSpan, ...] = ()
+    sent_text: str | None = None
+    extra: Mapping[str, Any] = {}
+
+
+_NO_DETAILS = ResultDetails()
+
+
+class _Detailed:
+    """Holds the details of a result, which are no column of a table of results."""
+
+    __slots__ = ("details",)
+
+    details: ResultDetails | None
+
+
 @dataclass(frozen=True, slots=True, repr=False, init=False)
-class RerankResult(_JSON, Generic[T_co]):
+class RerankResult(_JSON, _Detailed, Generic[T_co]):
     """One ranked document.
 
     `result["index"]`, `result["relevance_score"]` and `result["document"]` work too.
 
     Attributes:
         index: its position in the list that the caller passed.
-        relevance_score: the provider's number, never rescaled; its scale differs per model.
+        relevance_score: the provider's number; only `score_transform` changes it. Its scale
+            differs per model.
         document: the very object that the caller passed.
+        details: `spans`, `sent_text` and `extra`, where the provider gives any of them.
     """
 
     index: int
@@ -184,11 +223,51 @@ class RerankResult(_JSON, Generic[T_co]):
 
     __iter__: ClassVar[None] = None  # it has keys, and is no sequence
 
-    def __init__(self, index: int, relevance_score: float, document: T_co) -> None:
+    def __init__(
+        self,
+        index: int,
+        relevance_score: float,
+        document: T_co,
+        details: ResultDetails | None = None,
+    ) -> None:
         # by the slots themselves: the usual way of a frozen dataclass takes three times as long
         _set_index(self, index)
         _set_score(self, relevance_score)
         _set_document(self, document)
+        _set_details(self, details)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.index, self.relevance_score, self.document, self.details)
+
+    @property
+    def spans(self) -> tuple[RelevantSpan, ...]:
+        """The relevant parts of the text that was sent, best first."""
+        return (self.details or _NO_DETAILS).spans
+
+    @property
+    def sent_text(self) -> str | None:
+        """The text that the positions of the spans count in; None where the answer has no spans."""
+        return (self.details or _NO_DETAILS).sent_text
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """What else the provider says of this result, as it comes."""
+        return (self.details or _NO_DETAILS).extra
+
+    def to_dict(self, *, images: Images = "redact") -> dict[str, Any]:
+        """The same as plain data, which JSON can hold.
+
+        Args:
+            images: "redact" puts a placeholder for image data; "keep" writes it as base64 data
+                URIs. URLs of images stay as they are.
+
+        Returns:
+            A dict of index, relevance_score and document, and of spans, sent_text and extra where
+            the provider gives them.
+        """
+        _check_images(images)
+        found: dict[str, Any] = _as_json(self, images)
+        return found
 
     @overload
     def __getitem__(self, key: Literal["index"]) -> int: ...
@@ -211,6 +290,7 @@ class RerankResult(_JSON, Generic[T_co]):
 _set_index, _set_score, _set_document = (
     vars(RerankResult)[name].__set__ for name in RerankResult.__slots__
 )
+_set_details = vars(_Detailed)["details"].__set__
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -218,8 +298,9 @@ class Usage(_JSON):
     """What a call cost, in the provider's own units; each is None where it does not say.
 
     Attributes:
-        search_units: Cohere's billing unit. Portkey also puts the tokens of Voyage and Jina and
-            the rerank units of Pinecone here, so its meaning depends on who served the call.
+        search_units: the provider's billing unit: Cohere's search units, Pinecone's rerank units.
+            Portkey also puts the tokens of Voyage and Jina here, so its meaning depends on who
+            served the call.
         total_tokens, prompt_tokens, completion_tokens: counts of tokens.
         cost: in the gateway's credits (OpenRouter: 1 credit is 1 US dollar).
         raw: the provider's whole usage object.
@@ -252,6 +333,8 @@ class RerankResponse(_JSON, Generic[T_co]):
     Attributes:
         results: best first, at most `top_n`.
         model: the model that the provider says it used, else the one asked for.
+        score_kind: what the scores are: "probability" (0 to 1), "logit", "cosine", "relative" (to
+            the other documents), "unbounded" or "unknown".
         provider: who served the call, as the gateway names it, else the name of our provider.
         id: the provider's id of the response.
         request_id: the id to quote to the provider's support.
@@ -280,6 +363,7 @@ class RerankResponse(_JSON, Generic[T_co]):
     attempts: tuple[Attempt, ...] = ()
     missing: tuple[int, ...] = ()
     retries: int = 0
+    score_kind: ScoreKind = "unknown"
     # of one request or of several: a union would have to be narrowed at each use
     headers: Any = field(default_factory=dict, compare=False)
     raw: Any = field(default=None, compare=False)
@@ -459,7 +543,7 @@ def _as_json(value: Any, images: Images, depth: int = 0) -> Any:
             return _scalar_as_json(value, images)
         case RerankDocument():
             return _as_json(_parts(value), images, depth)
-        case Attempt():
+        case Attempt() | RelevantSpan():
             return _as_json(value._asdict(), images, depth)
         case Mapping():
             return {
@@ -472,6 +556,11 @@ def _as_json(value: Any, images: Images, depth: int = 0) -> Any:
             return [_as_json(item, images, depth + 1) for item in value]
         case _ if hasattr(value, "model_dump"):  # a pydantic model
             return _as_json(value.model_dump(), images, depth + 1)
+        case RerankResult():
+            own = {name: getattr(value, name) for name in _RESULT_KEYS}
+            more = (value.details or _NO_DETAILS)._asdict()
+            given = {name: item for name, item in more.items() if item}
+            return _as_json({**own, **given}, images, depth)
         case _ if is_dataclass(value) and not isinstance(value, type):
             return _attributes(value, images, depth + 1)
         case _:

@@ -11,9 +11,9 @@ from cases import cases
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import (
     address_problem,
-    bearer,
     header_problem,
     json_problem,
+    key_header,
     normalised_base_url,
     secret,
 )
@@ -51,12 +51,17 @@ def test_wrong_secret(value: object) -> None:
 
 
 @cases(
-    ("key", "expected"),
-    [(KEY, {"Authorization": f"Bearer {KEY}"}), (None, {}), (" ", {})],
+    ("arguments", "expected"),
+    [
+        ((KEY,), {"Authorization": f"Bearer {KEY}"}),
+        ((KEY, "Api-Key", ""), {"Api-Key": KEY}),
+        ((None,), {}),
+        ((" ",), {}),
+    ],
 )
-def test_bearer(key: str | None, expected: dict[str, str]) -> None:
-    """A key goes out as a bearer token, and no key as no header."""
-    assert bearer(key) == expected
+def test_key_header(arguments: tuple[Any, ...], expected: dict[str, str]) -> None:
+    """A key goes out as a bearer token, or as it is in a header of its own; no key, no header."""
+    assert key_header(*arguments) == expected
 
 
 @cases(

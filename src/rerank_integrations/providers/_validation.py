@@ -10,7 +10,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from ipaddress import ip_address
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -53,10 +53,10 @@ def secret(value: Any) -> SecretStr | None:
     return SecretStr(text.strip()) if text.strip() else None
 
 
-def bearer(key: Any) -> dict[str, str]:
-    """An Authorization header for the key, or none."""
+def key_header(key: Any, name: str = "Authorization", scheme: str = "Bearer") -> dict[str, str]:
+    """A header for the key, after the scheme if there is one; no header without a key."""
     found = secret(key)
-    return {"Authorization": f"Bearer {found.get_secret_value()}"} if found else {}
+    return {name: f"{scheme} {found.get_secret_value()}".strip()} if found else {}
 
 
 def type_problem(owner: type, given: Mapping[str, Any]) -> str | None:
@@ -68,6 +68,13 @@ def type_problem(owner: type, given: Mapping[str, Any]) -> str | None:
         kinds = [get_origin(kind) or kind for kind in wanted]
         if Any in kinds or isinstance(value, Secret):
             continue
+        if Literal in kinds:
+            words = [
+                word for kind in wanted if get_origin(kind) is Literal for word in get_args(kind)
+            ]
+            if value in words or (value is None and NoneType in kinds):
+                continue
+            return f"{name} must be {' or '.join(map(repr, words))}, not {value!r}"
         also = (int,) if float in kinds else ()
         is_flag = isinstance(value, bool) and bool not in kinds  # a bool is an int in Python
         if is_flag or not isinstance(value, (*kinds, *also)):
@@ -157,10 +164,10 @@ def is_open_http(address: str) -> bool:
     return True
 
 
-def normalised_base_url(given: str, default: str) -> str:
-    """The address without a trailing `/` or `/rerank`; without a path it gets the default's."""
+def normalised_base_url(given: str, default: str, ending: str = "/rerank") -> str:
+    """The address without a trailing `/` or `ending`; without a path it gets the default's."""
     parts = urlsplit(given)
-    path = parts.path.rstrip("/").removesuffix("/rerank").rstrip("/")
+    path = parts.path.rstrip("/").removesuffix(ending).rstrip("/")
     if parts.path in ("", "/"):
         path = urlsplit(default).path
     address = f"{parts.scheme}://{parts.netloc}{path}"

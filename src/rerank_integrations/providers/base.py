@@ -7,8 +7,8 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
+from urllib.parse import parse_qsl, urlencode
 
 from pydantic import SecretStr
 
@@ -17,10 +17,10 @@ from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import (
     Address,
     address_problem,
-    bearer,
     header_problem,
     is_open_http,
     json_problem,
+    key_header,
     normalised_base_url,
     refuse_unknown,
     secret,
@@ -31,6 +31,75 @@ from rerank_integrations.providers._validation import (
 
 # https://jina.ai/models/jina-reranker-v3: its scores depend on the other documents
 _LISTWISE = ("jina-reranker-v3",)
+
+
+ScoreKind: TypeAlias = Literal["probability", "logit", "cosine", "relative", "unbounded", "unknown"]
+"""What the scores of a model are.
+
+- "probability": from 0 to 1
+- "logit": any number; `score_transform="sigmoid"` gives a probability
+- "cosine": from -1 to 1
+- "relative": it depends on the other documents of the list
+- "unbounded": from 0 up, such as BM25
+- "unknown": the vendor does not say
+"""
+
+
+class Dialect(NamedTuple):
+    """How an endpoint spells the common request body; a key that is None is never sent.
+
+    Attributes:
+        documents, query, model, top_n, rank_fields: the keys.
+        document_as: how a document of text alone is written: the string, or `{"text": ...}`.
+        query_as: the same for the query; "repeated" is a list with the query for each document.
+        needs_top_n: whether `top_n` is sent although the caller gives none.
+    """
+
+    documents: str = "documents"
+    query: str = "query"
+    model: str | None = "model"
+    top_n: str | None = "top_n"
+    rank_fields: str = "rank_fields"
+    document_as: Literal["text", "object"] = "text"
+    query_as: Literal["text", "object", "repeated"] = "text"
+    needs_top_n: bool = False
+
+    def own_keys(self) -> set[str]:
+        """The keys of the body that the call fills."""
+        keys = (self.documents, self.query, self.model, self.top_n, self.rank_fields)
+        return {key for key in keys if key}
+
+
+class Instructed(NamedTuple):
+    """How an instruction to the model is sent.
+
+    Attributes:
+        body: keys for the body.
+        around_query: what is written before and after the query.
+        around_document: the same for the text of each document.
+    """
+
+    body: Mapping[str, Any] = {}
+    around_query: tuple[str, str] = ("", "")
+    around_document: tuple[str, str] = ("", "")
+
+
+class ModelInfo(NamedTuple):
+    """A rerank model that a provider offers; what it does not say is None.
+
+    Attributes:
+        id: the name to pass as `model`.
+        context_length: tokens of the query and one document together.
+        takes_images: whether the model sees images.
+        prices: US dollars by unit, such as `{"search_unit": 0.002}` or `{"million_tokens": 0.1}`.
+        raw: the provider's own entry.
+    """
+
+    id: str
+    context_length: int | None = None
+    takes_images: bool | None = None
+    prices: Mapping[str, float] = {}
+    raw: Mapping[str, Any] = {}
 
 
 class HTTPResponse(NamedTuple):
@@ -127,9 +196,13 @@ class Provider(metaclass=_CheckedArguments):
     """
 
     name: ClassVar[str]
+    dialect: ClassVar[Dialect] = Dialect()
+    score_kind: ClassVar[ScoreKind] = "unknown"
     takes_text_with_image: ClassVar[bool] = True
     takes_bare_base64: ClassVar[bool] = False
+    takes_image_urls: ClassVar[bool] = True
     max_documents: ClassVar[int | None] = 1000
+    max_body_bytes: ClassVar[int | None] = None
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
     image_codes: ClassVar[frozenset[str]] = frozenset()
     secret_arguments: ClassVar[frozenset[str]] = frozenset()
@@ -145,8 +218,13 @@ class Provider(metaclass=_CheckedArguments):
 
     @property
     def url(self) -> str:
-        """The address that every request is posted to."""
+        """The address that requests are posted to."""
         raise NotImplementedError
+
+    def address(self, model: str) -> str:
+        """The address that requests for this model are posted to."""
+        del model
+        return self.url
 
     @property
     def key_hint(self) -> str:
@@ -193,11 +271,28 @@ class Provider(metaclass=_CheckedArguments):
         del model
         return False
 
+    def kind_of_scores(self, model: str) -> ScoreKind:
+        """What the scores of this model are, with the provider's arguments as they are."""
+        del model
+        return self.score_kind
+
+    def instructed(self, model: str, instruction: str) -> Instructed:
+        """How to send an instruction to the model.
+
+        Raises:
+            ConfigurationError: nothing takes one; the message says so.
+        """
+        del instruction
+        raise ConfigurationError(
+            f"{self.name} takes no instruction (model {model}): its API has no key for one; "
+            "leave instruction= out, or put what you look for into the query"
+        )
+
     def splits(self, model: str) -> bool:
         """Whether scores of several requests can be compared: a listwise model's cannot."""
         return not any(name in model for name in _LISTWISE)
 
-    def with_image(self, text: str, image: str) -> Mapping[str, Any]:
+    def with_image(self, text: str, image: str) -> Mapping[str, Any] | Sequence[Any]:
         """A document with an image, and a text unless that is empty."""
         return {"text": text, "image": image} if text else {"image": image}
 
@@ -205,6 +300,11 @@ class Provider(metaclass=_CheckedArguments):
         """A document of JSON values for an endpoint that ranks fields; `text` has all of them."""
         del text
         return fields
+
+    def results(self, payload: Mapping[str, Any]) -> list[Any] | None:
+        """The results, where they are under no common key; each has an index and a score."""
+        del payload
+        return None
 
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
         """The failure with what only this provider's documentation knows about it."""
@@ -236,9 +336,14 @@ class RemoteProvider(Provider):
         ConfigurationError: no key, or an address that is none.
     """
 
-    api_key_env: ClassVar[str]
     base_url_env: ClassVar[str | None] = None
     default_base_url: ClassVar[str]
+    has_default: ClassVar[bool] = True  # else `default_base_url` gives only the path of a prefix
+    rerank_path: ClassVar[str] = "/rerank"
+    other_key_envs: ClassVar[tuple[str, ...]] = ()
+    needs_key: ClassVar[bool] = True
+    key_header: ClassVar[tuple[str, str]] = ("Authorization", "Bearer")
+    instruction_key: ClassVar[str | None] = None
     secret_arguments: ClassVar[frozenset[str]] = frozenset({"api_key", "base_url"})
 
     api_key: SecretStr | str | None = field(default=None, repr=False)
@@ -246,8 +351,8 @@ class RemoteProvider(Provider):
     allow_http: bool = False
 
     def __post_init__(self) -> None:
+        self._set("api_key", secret(self.api_key) or self._environment_key())
         self._set("base_url", self._found_base_url())
-        self._set("api_key", secret(self.api_key) or secret(_environment(self.api_key_env)))
         if self.api_key is None and self._needs_key():
             own = type(self).__name__
             raise ConfigurationError(
@@ -256,9 +361,23 @@ class RemoteProvider(Provider):
             )
         super().__post_init__()
 
+    def _environment_key(self) -> SecretStr | None:
+        found = (secret(_environment(name)) for name in (self.api_key_env, *self.other_key_envs))
+        return next((key for key in found if key is not None), None)
+
+    def _default_address(self) -> str:
+        """The address where none is given."""
+        if not self.has_default:
+            variable = f" or set {self.base_url_env}" if self.base_url_env else ""
+            raise ConfigurationError(
+                f"{type(self).__name__} has no default address: pass base_url='https://...'"
+                f"{variable}"
+            )
+        return self.default_base_url
+
     def _found_base_url(self) -> str:
         env = _environment(self.base_url_env)
-        given: Secret[str] = Secret(shown(self.base_url) or env or self.default_base_url)
+        given: Secret[str] = Secret(shown(self.base_url) or env or self._default_address())
         problem = address_problem(given.get_secret_value(), query=True)
         if problem:
             raise ConfigurationError(f"base_url {problem}")
@@ -268,32 +387,50 @@ class RemoteProvider(Provider):
                 "unencrypted; use https://, or say that you want it: "
                 f"provider={type(self).__name__}(base_url=..., allow_http=True)"
             )
-        return normalised_base_url(given.get_secret_value(), self.default_base_url)
+        return normalised_base_url(
+            given.get_secret_value(), self.default_base_url, self._rerank_path()
+        )
+
+    def _rerank_path(self) -> str:
+        """What follows the base address; cut from a `base_url` that has it already."""
+        return self.rerank_path
 
     def _needs_key(self) -> bool:
-        return True
+        return self.needs_key
 
     @property
     def key_hint(self) -> str:
         """The argument and the environment variable."""
-        return f"api_key= or the environment variable {self.api_key_env}"
+        variable = f" or the environment variable {self.api_key_env}" if self.api_key_env else ""
+        return f"api_key={variable}"
 
     @property
     def url(self) -> str:
         """The address that every request is posted to."""
-        path, mark, query = (self.base_url or "").partition("?")
-        return Address(f"{path}/rerank{mark}{query}")
+        return self._address(self._rerank_path())
+
+    def _address(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        """The base address with a path, and its query with more of it."""
+        base, _, own = (self.base_url or "").partition("?")
+        joined = "&".join(filter(None, (own, urlencode(query or {}))))
+        return Address(f"{base}{path}?{joined}" if joined else f"{base}{path}")
+
+    def instructed(self, model: str, instruction: str) -> Instructed:
+        """Under the key of the body that the provider has for it."""
+        if self.instruction_key is None:
+            return super().instructed(model, instruction)
+        return Instructed({self.instruction_key: instruction})
 
     def secrets(self) -> list[str]:
         """The keys, and the values in the query of the address."""
-        query = (self.base_url or "").partition("?")[2]
+        query = self.url.partition("?")[2]
         values = [value for _, value in parse_qsl(query)]
         written = [pair.partition("=")[2] for pair in query.split("&")]
         return super().secrets() + [value for value in (*values, *written) if value]
 
     def headers(self) -> dict[str, str]:
-        """The key as a bearer token."""
-        return bearer(self.api_key)
+        """The key."""
+        return key_header(self.api_key, *self.key_header)
 
 
 def _environment(name: str | None) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rerank_integrations.providers.base import RemoteProvider
+from rerank_integrations.providers.base import RemoteProvider, ScoreKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +24,11 @@ class Jina(RemoteProvider):
     """
 
     name: ClassVar[str] = "jina"
-    api_key_env: ClassVar[str] = "JINA_API_KEY"
+    api_key_env: ClassVar[str | None] = "JINA_API_KEY"
     default_base_url: ClassVar[str] = "https://api.jina.ai/v1"
     takes_text_with_image: ClassVar[bool] = False
     takes_bare_base64: ClassVar[bool] = True
+    score_kind: ClassVar[ScoreKind] = "probability"
 
     return_documents: bool = False
     sees_images: bool | None = None
@@ -35,6 +36,10 @@ class Jina(RemoteProvider):
     def body(self) -> dict[str, Any]:
         """Whether to echo; without a word Jina does."""
         return {"return_documents": self.return_documents}
+
+    def kind_of_scores(self, model: str) -> ScoreKind:
+        """Version 3 gives cosines."""
+        return "cosine" if "-v3" in model else super().kind_of_scores(model)
 
     def takes_images(self, model: str) -> bool:
         """Whether the model is multimodal, or as the caller says."""

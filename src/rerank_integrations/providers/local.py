@@ -24,7 +24,13 @@ from typing import Any, ClassVar, TypeAlias
 from pydantic_core import from_json, to_json
 
 from rerank_integrations.errors import ConfigurationError, ScorerError
-from rerank_integrations.providers.base import Handler, HTTPResponse, Provider
+from rerank_integrations.providers.base import (
+    Handler,
+    HTTPResponse,
+    Instructed,
+    Provider,
+    ScoreKind,
+)
 
 Scores: TypeAlias = Iterable[float] | AsyncIterable[float] | Awaitable[Iterable[float]]
 Scorer: TypeAlias = Callable[[str, Sequence[str]], Scores]
@@ -137,6 +143,18 @@ class Local(Provider):
                 f"there is no local model {model!r}; use 'local:{_MODEL}', or pass "
                 "provider=Local(scorer=...) to score with your own function"
             )
+
+    def kind_of_scores(self, model: str) -> ScoreKind:
+        """BM25 has no upper bound; of another scorer nothing is known."""
+        return "unbounded" if self.scorer is bm25 else super().kind_of_scores(model)
+
+    def instructed(self, model: str, instruction: str) -> Instructed:
+        """Refused: a scorer gets the query and the texts."""
+        del model, instruction
+        raise ConfigurationError(
+            "a local scorer takes no instruction, only the query and the texts; leave instruction= "
+            "out, or let the scorer add it"
+        )
 
     def takes_images(self, model: str) -> bool:
         """As the caller says."""

@@ -13,13 +13,20 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.providers._instructions import before_query, is_voyage
 from rerank_integrations.providers._validation import finite, seconds_in
-from rerank_integrations.providers.base import ErrorDetails, RemoteProvider
+from rerank_integrations.providers.base import (
+    ErrorDetails,
+    Instructed,
+    RemoteProvider,
+    ScoreKind,
+)
 
 _CATEGORY = re.compile(r"[a-z0-9-]{1,30}")
 _MOST_CATEGORIES = 2
 _LONGEST_SESSION_ID = 256
 _MILLISECONDS_FROM = 1e10  # an epoch above this is in milliseconds
+_SCORE_KINDS: Mapping[str, ScoreKind] = {"cohere": "probability", "nvidia": "logit"}
 
 
 Sort = Literal["price", "throughput", "latency", "exacto"]
@@ -120,7 +127,7 @@ class OpenRouter(RemoteProvider):
     """
 
     name: ClassVar[str] = "openrouter"
-    api_key_env: ClassVar[str] = "OPENROUTER_API_KEY"
+    api_key_env: ClassVar[str | None] = "OPENROUTER_API_KEY"
     default_base_url: ClassVar[str] = "https://openrouter.ai/api/v1"
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-generation-id", "x-request-id")
     image_codes: ClassVar[frozenset[str]] = frozenset(
@@ -149,6 +156,18 @@ class OpenRouter(RemoteProvider):
         if self.session_id is not None and len(self.session_id) > _LONGEST_SESSION_ID:
             raise ConfigurationError(f"session_id has more than {_LONGEST_SESSION_ID} characters")
         super().__post_init__()
+
+    def kind_of_scores(self, model: str) -> ScoreKind:
+        """As the vendor of the model gives them."""
+        return _SCORE_KINDS.get(model.partition("/")[0], self.score_kind)
+
+    def instructed(self, model: str, instruction: str) -> Instructed:
+        """Before the query, for the Voyage models that follow it; there is no key for others."""
+        return (
+            before_query(instruction)
+            if is_voyage(model)
+            else super().instructed(model, instruction)
+        )
 
     def takes_images(self, model: str) -> bool:
         """OpenRouter takes them for every model, and returns 400 for a text-only one."""

@@ -8,14 +8,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers._validation import address_problem, bearer, secret, shown
-from rerank_integrations.providers.base import ErrorDetails, HTTPResponse, RemoteProvider
+from rerank_integrations.providers._instructions import before_query, is_voyage
+from rerank_integrations.providers._validation import address_problem, key_header, secret, shown
+from rerank_integrations.providers.base import (
+    ErrorDetails,
+    HTTPResponse,
+    Instructed,
+    RemoteProvider,
+    ScoreKind,
+)
+from rerank_integrations.providers.pinecone import MODELS, OTHER_MODEL, Limits
 
 _LONGEST_METADATA = 128
 _GUARDRAIL_FAILED = 246
@@ -28,21 +36,7 @@ _FROM_HOST = re.compile(r"[a-z][a-z0-9-]{0,63} error: ")
 _OWN_CREDENTIALS = ("bedrock", "vertex-ai", "azure-ai")
 
 
-class _Limits(NamedTuple):
-    """What a request to Pinecone may hold; None for no limit."""
-
-    rank_fields: int | None
-    documents: int | None
-
-
-# https://docs.pinecone.io/guides/search/rerank-results
-_PINECONE_MODELS = {
-    "bge-reranker-v2-m3": _Limits(1, 100),
-    "pinecone-rerank-v0": _Limits(1, 100),
-    "cohere-rerank-3.5": _Limits(None, 200),
-    "cohere-rerank-4-fast": _Limits(None, 250),
-}
-_OTHER_MODEL = _Limits(None, None)
+_PROBABILITIES = ("cohere", "pinecone")  # hosts whose scores are from 0 to 1
 _MOST_FOR_VERTEX = 200  # as Portkey's page about Vertex says
 
 
@@ -82,7 +76,7 @@ class Portkey(RemoteProvider):
     """
 
     name: ClassVar[str] = "portkey"
-    api_key_env: ClassVar[str] = "PORTKEY_API_KEY"
+    api_key_env: ClassVar[str | None] = "PORTKEY_API_KEY"
     default_base_url: ClassVar[str] = "https://api.portkey.ai/v1"
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-portkey-trace-id", "x-request-id")
     secret_arguments: ClassVar[frozenset[str]] = frozenset(
@@ -161,7 +155,7 @@ class Portkey(RemoteProvider):
             "x-portkey-metadata": json.dumps(dict(self.metadata)) if self.metadata else None,
         }
         given = {name: value for name, value in optional.items() if value is not None}
-        return bearer(self.authorization) | given
+        return key_header(self.authorization) | given
 
     def secrets(self) -> list[str]:
         """The keys, those inside a config too."""
@@ -181,22 +175,36 @@ class Portkey(RemoteProvider):
         """As many as Pinecone's model takes; Pinecone alone gets `rank_fields` through Portkey."""
         limits = self._pinecone(model)
         native = limits is not None if self.native_rank_fields is None else self.native_rank_fields
-        return (limits or _OTHER_MODEL).rank_fields if native else 0
+        return (limits or OTHER_MODEL).rank_fields if native else 0
 
     def most_documents(self, model: str) -> int | None:
         """As many as Pinecone's model takes, or Vertex; for other hosts the common limit."""
-        limits = self._pinecone(model) or _OTHER_MODEL
+        limits = self._pinecone(model) or OTHER_MODEL
         if self.provider == "vertex-ai":
             return _MOST_FOR_VERTEX
         return limits.documents or super().most_documents(model)
 
-    def _pinecone(self, model: str) -> _Limits | None:
+    def kind_of_scores(self, model: str) -> ScoreKind:
+        """As the host gives them, where its name is known."""
+        host = (model if model.startswith("@") else self.provider or "").partition("/")[0]
+        known = any(name in host for name in _PROBABILITIES)
+        return "probability" if known or self._pinecone(model) else self.score_kind
+
+    def instructed(self, model: str, instruction: str) -> Instructed:
+        """Before the query, for the Voyage models that follow it; there is no key for others."""
+        return (
+            before_query(instruction)
+            if is_voyage(model)
+            else super().instructed(model, instruction)
+        )
+
+    def _pinecone(self, model: str) -> Limits | None:
         """What a request may hold where Pinecone serves; None where it does not."""
         slug, _, rest = model.partition("/") if model.startswith("@") else ("", "", model)
-        limits = _PINECONE_MODELS.get(rest)
+        limits = MODELS.get(rest)
         provider = self.provider or "@"
         if "pinecone" in slug or "pinecone" in provider:
-            return limits or _OTHER_MODEL
+            return limits or OTHER_MODEL
         # a slug may have any name, but `provider="jina"` serves no model of Pinecone
         return limits if provider.startswith("@") else None
 

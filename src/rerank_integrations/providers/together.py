@@ -31,7 +31,7 @@ class Together(RemoteProvider):
     """
 
     name: ClassVar[str] = "together"
-    api_key_env: ClassVar[str] = "TOGETHER_API_KEY"
+    api_key_env: ClassVar[str | None] = "TOGETHER_API_KEY"
     base_url_env: ClassVar[str | None] = "TOGETHER_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.together.ai/v1"
 

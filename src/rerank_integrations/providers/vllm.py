@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rerank_integrations.providers.base import RemoteProvider
+from rerank_integrations.providers._instructions import is_qwen3, qwen3_template
+from rerank_integrations.providers.base import Instructed, RemoteProvider
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,18 +22,23 @@ class VLLM(RemoteProvider):
             none at all where neither is set.
         base_url: the server's address; `http://localhost:8000/v1` when None.
         truncate_prompt_tokens: cut each pair of query and document to this number of tokens.
-        instruction: what the model is to look for, where its template has a place for it.
+        instruction: what the model is to look for; the client's `instruction=` wins over it.
+        has_chat_template: whether the server was started with the model's chat template, which has
+            the place for an instruction. False: for a Qwen3 model the instruction of the client is
+            written around the query and the documents here.
     """
 
     name: ClassVar[str] = "vllm"
-    api_key_env: ClassVar[str] = "VLLM_API_KEY"
+    api_key_env: ClassVar[str | None] = "VLLM_API_KEY"
     default_base_url: ClassVar[str] = "http://localhost:8000/v1"
+
+    other_key_envs: ClassVar[tuple[str, ...]] = ("HOSTED_VLLM_API_KEY",)
+    needs_key: ClassVar[bool] = False
+    instruction_key: ClassVar[str | None] = "instruction"
 
     truncate_prompt_tokens: int | None = None
     instruction: str | None = None
-
-    def _needs_key(self) -> bool:
-        return False
+    has_chat_template: bool = True
 
     def body(self) -> dict[str, Any]:
         """What only vLLM takes."""
@@ -40,6 +46,12 @@ class VLLM(RemoteProvider):
             "truncate_prompt_tokens": self.truncate_prompt_tokens,
             "instruction": self.instruction,
         }
+
+    def instructed(self, model: str, instruction: str) -> Instructed:
+        """Under its key, or around the texts where the server has no template."""
+        if not self.has_chat_template and is_qwen3(model):
+            return qwen3_template(instruction)
+        return super().instructed(model, instruction)
 
     def takes_images(self, model: str) -> bool:
         """The server says so where its model does not see."""

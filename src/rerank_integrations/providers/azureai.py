@@ -1,0 +1,29 @@
+"""Azure AI Foundry: Cohere's models on a resource of your own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rerank_integrations.providers.cohere import Cohere
+
+
+@dataclass(frozen=True, kw_only=True)
+class AzureAI(Cohere):
+    """https://learn.microsoft.com/azure/ai-foundry.
+
+    The model is the name of the deployment.
+
+    Args:
+        api_key: the key; from `AZURE_AI_API_KEY` when None.
+        base_url: the resource, such as `https://NAME.services.ai.azure.com`; from
+            `AZURE_AI_API_BASE` when None. A resource with its own endpoint for the model has `/v1`.
+        max_tokens_per_doc, priority, relevant_spans: as in `Cohere`.
+    """
+
+    name: ClassVar[str] = "azureai"
+    api_key_env: ClassVar[str | None] = "AZURE_AI_API_KEY"
+    base_url_env: ClassVar[str | None] = "AZURE_AI_API_BASE"
+    other_key_envs: ClassVar[tuple[str, ...]] = ()
+    default_base_url: ClassVar[str] = "https://RESOURCE.services.ai.azure.com/providers/cohere/v2"
+    has_default: ClassVar[bool] = False

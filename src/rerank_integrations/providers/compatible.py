@@ -1,0 +1,120 @@
+"""Any endpoint in the form of Cohere's or Jina's, described by its keys and its path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from rerank_integrations._secrets import Secret
+from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.providers._validation import header_problem, key_header, shown
+from rerank_integrations.providers.base import Dialect, Instructed, RemoteProvider
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compatible(RemoteProvider):
+    """A server that no other class is for, or a proxy of your own.
+
+    The list of results is found under `results`, `data` or `rankings`, or is the whole body; a
+    score under `relevance_score`, `score` or `logit`.
+
+    Args:
+        api_key: the key, if the server wants one; no environment variable is read.
+        base_url: the address of the server.
+        path: what follows the address.
+        documents_key: the key of the body for the documents.
+        document_as: a document of text alone is the string ("text"), or `{"text": ...}` ("object").
+        top_n_key: the key for `top_n`; None where the server has none: then it is applied here.
+        return_documents_key: the key that asks for an echo of the documents, which is sent as
+            false, for a server that echoes without a word; None sends nothing.
+        instruction_key: the key for `instruction`; None where the server has none.
+        auth_header: the header for the key.
+        auth_scheme: what stands before the key in it; "" for nothing.
+        extra_headers: headers to add to every request; their values are hidden.
+        extra_body: keys to add to every body.
+        extra_query: names and values to add to the query of the address, such as
+            `{"api-version": "2024-05-01"}`; their values are hidden.
+
+    Raises:
+        ConfigurationError: no address, or keys that exclude one another.
+    """
+
+    name: ClassVar[str] = "compatible"
+    api_key_env: ClassVar[str | None] = None
+    default_base_url: ClassVar[str] = ""
+    has_default: ClassVar[bool] = False
+    needs_key: ClassVar[bool] = False
+    secret_arguments: ClassVar[frozenset[str]] = frozenset(
+        {"api_key", "base_url", "extra_headers", "extra_query"}
+    )
+
+    path: str = "/rerank"
+    documents_key: str = "documents"
+    document_as: Literal["text", "object"] = "text"
+    top_n_key: str | None = "top_n"
+    return_documents_key: str | None = None
+    instruction_key: str | None = None  # type: ignore[misc]  # the class's own for all others
+    auth_header: str = "Authorization"
+    auth_scheme: str = "Bearer"
+    extra_headers: Mapping[str, str] | None = field(default=None, repr=False)
+    extra_body: Mapping[str, Any] | None = None
+    extra_query: Mapping[str, str] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.path.startswith("/"):
+            raise ConfigurationError(f"Compatible: path begins with '/', not {self.path!r}")
+        for name in ("extra_headers", "extra_query"):
+            given = getattr(self, name)
+            problem = header_problem(shown(given) or {}) if name == "extra_headers" else None
+            if problem or not isinstance(shown(given), Mapping | None):
+                problem = problem or "must be a mapping of names to values"
+                raise ConfigurationError(f"Compatible: {name}: {problem}")
+            self._set(name, given if isinstance(given, Secret) else Secret(given))
+        self._set(
+            "dialect",
+            Dialect(
+                documents=self.documents_key, document_as=self.document_as, top_n=self.top_n_key
+            ),
+        )
+        sent = [*self.dialect.own_keys(), self.return_documents_key, self.instruction_key]
+        keys = [key for key in sent if key is not None] + list(self.extra_body or {})
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None or "" in keys:
+            raise ConfigurationError(
+                f"Compatible: two arguments write the key {twice!r} of the body"
+                if twice
+                else "Compatible: a key of the body is empty; None leaves one out"
+            )
+        super().__post_init__()
+
+    @property
+    def url(self) -> str:
+        """The address with the path, and the query."""
+        return self._address(self.path, shown(self.extra_query))
+
+    def _rerank_path(self) -> str:
+        return self.path
+
+    def headers(self) -> dict[str, str]:
+        """The key in its header, and the headers of the caller."""
+        own = key_header(self.api_key, self.auth_header, self.auth_scheme)
+        return own | dict(shown(self.extra_headers) or {})
+
+    def secrets(self) -> list[str]:
+        """The key, and the values of the caller's headers and query."""
+        return super().secrets() + list((shown(self.extra_headers) or {}).values())
+
+    def body(self) -> dict[str, Any]:
+        """No echo, where the server has a key for that, and the keys of the caller."""
+        echo = {self.return_documents_key: False} if self.return_documents_key else {}
+        return echo | dict(self.extra_body or {})
+
+    def instructed(self, model: str, instruction: str) -> Instructed:
+        """Under the key that was named for it."""
+        if self.instruction_key is None:
+            raise ConfigurationError(
+                "Compatible was not told how the server takes an instruction; pass "
+                f"provider=Compatible(..., instruction_key='instruction') (model {model})"
+            )
+        return super().instructed(model, instruction)

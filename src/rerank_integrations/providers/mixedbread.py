@@ -1,0 +1,38 @@
+"""Mixedbread: its own endpoint, with fields ranked by the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rerank_integrations.providers.base import Dialect, RemoteProvider
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixedbread(RemoteProvider):
+    """https://www.mixedbread.com/api-reference/endpoints/reranking.
+
+    Args:
+        api_key: the key; from `MXBAI_API_KEY` when None.
+        base_url: another address; from `MIXEDBREAD_BASE_URL`, else
+            `https://api.mixedbread.com/v1` when None.
+        rewrite_query: whether Mixedbread rewrites the query for the model.
+    """
+
+    name: ClassVar[str] = "mixedbread"
+    api_key_env: ClassVar[str | None] = "MXBAI_API_KEY"
+    base_url_env: ClassVar[str | None] = "MIXEDBREAD_BASE_URL"
+    default_base_url: ClassVar[str] = "https://api.mixedbread.com/v1"
+    rerank_path: ClassVar[str] = "/reranking"
+    dialect: ClassVar[Dialect] = Dialect(documents="input", top_n="top_k")
+
+    rewrite_query: bool | None = None
+
+    def body(self) -> dict[str, Any]:
+        """Whether to rewrite the query."""
+        return {"rewrite_query": self.rewrite_query}
+
+    def max_rank_fields(self, model: str) -> int | None:
+        """Any number."""
+        del model
+        return None

@@ -1,0 +1,68 @@
+"""Pinecone: hosted rerank models that rank fields themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from rerank_integrations.providers.base import Dialect, RemoteProvider, ScoreKind
+
+
+class Limits(NamedTuple):
+    """What a request may hold; None for no limit."""
+
+    rank_fields: int | None
+    documents: int | None
+
+
+# https://docs.pinecone.io/guides/search/rerank-results
+MODELS = {
+    "bge-reranker-v2-m3": Limits(1, 100),
+    "pinecone-rerank-v0": Limits(1, 100),
+    "cohere-rerank-3.5": Limits(None, 200),
+    "cohere-rerank-4-fast": Limits(None, 250),
+}
+OTHER_MODEL = Limits(None, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinecone(RemoteProvider):
+    """https://docs.pinecone.io/reference/api/latest/inference/rerank.
+
+    How many fields a model ranks, and how many documents a request may have, differ by the model.
+
+    Args:
+        api_key: the key; from `PINECONE_API_KEY` when None.
+        base_url: another address; from `PINECONE_CONTROLLER_HOST`, else
+            `https://api.pinecone.io` when None.
+        parameters: further parameters of the model, such as `{"truncate": "END"}`.
+        api_version: the version of Pinecone's API.
+    """
+
+    name: ClassVar[str] = "pinecone"
+    api_key_env: ClassVar[str | None] = "PINECONE_API_KEY"
+    base_url_env: ClassVar[str | None] = "PINECONE_CONTROLLER_HOST"
+    default_base_url: ClassVar[str] = "https://api.pinecone.io"
+    dialect: ClassVar[Dialect] = Dialect(document_as="object")
+    key_header: ClassVar[tuple[str, str]] = ("Api-Key", "")
+    score_kind: ClassVar[ScoreKind] = "probability"
+
+    parameters: Mapping[str, Any] | None = None
+    api_version: str = "2026-07"
+
+    def headers(self) -> dict[str, str]:
+        """The key, and the version of the API."""
+        return super().headers() | {"X-Pinecone-Api-Version": self.api_version}
+
+    def body(self) -> dict[str, Any]:
+        """No echo; without a word Pinecone gives one."""
+        return {"return_documents": False, "parameters": self.parameters}
+
+    def max_rank_fields(self, model: str) -> int | None:
+        """As many as the model takes."""
+        return MODELS.get(model, OTHER_MODEL).rank_fields
+
+    def most_documents(self, model: str) -> int | None:
+        """As many as the model takes."""
+        return MODELS.get(model, OTHER_MODEL).documents or self.max_documents

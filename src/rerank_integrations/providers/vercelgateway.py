@@ -1,0 +1,27 @@
+"""Vercel's AI gateway: Cohere's endpoint at another address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rerank_integrations.providers.cohere import Cohere
+
+
+@dataclass(frozen=True, kw_only=True)
+class VercelGateway(Cohere):
+    """https://vercel.com/docs/ai-gateway.
+
+    Models are written with their vendor: `cohere/rerank-v3.5`.
+
+    Args:
+        api_key: the key; from `AI_GATEWAY_API_KEY` when None.
+        base_url: another address; `https://ai-gateway.vercel.sh/v2` when None.
+        max_tokens_per_doc, priority, relevant_spans: as in `Cohere`.
+    """
+
+    name: ClassVar[str] = "vercelgateway"
+    api_key_env: ClassVar[str | None] = "AI_GATEWAY_API_KEY"
+    other_key_envs: ClassVar[tuple[str, ...]] = ()
+    base_url_env: ClassVar[str | None] = None
+    default_base_url: ClassVar[str] = "https://ai-gateway.vercel.sh/v2"

@@ -1,0 +1,66 @@
+"""Voyage AI: its own endpoint, also that of MongoDB Atlas."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import SecretStr
+
+from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.providers._instructions import before_query, is_voyage
+from rerank_integrations.providers._validation import secret
+from rerank_integrations.providers.base import Dialect, Instructed, RemoteProvider
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voyage(RemoteProvider):
+    """https://docs.voyageai.com/reference/reranker-api.
+
+    An instruction goes before the query, for the models 2.5. A key that begins with `al-` is one of
+    MongoDB Atlas, whose endpoint is asked then.
+
+    Args:
+        api_key: the key; from `VOYAGE_API_KEY` when None, or the file that
+            `VOYAGE_API_KEY_PATH` names.
+        base_url: another address; `https://api.voyageai.com/v1` when None.
+        truncation: whether Voyage cuts what is too long; True when None.
+    """
+
+    name: ClassVar[str] = "voyage"
+    api_key_env: ClassVar[str | None] = "VOYAGE_API_KEY"
+    default_base_url: ClassVar[str] = "https://api.voyageai.com/v1"
+    dialect: ClassVar[Dialect] = Dialect(top_n="top_k")
+
+    truncation: bool | None = None
+
+    def _environment_key(self) -> SecretStr | None:
+        path = os.environ.get("VOYAGE_API_KEY_PATH")
+        found = super()._environment_key()
+        if found is not None or not path:
+            return found
+        try:
+            return secret(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as cause:
+            raise ConfigurationError(
+                f"the file that VOYAGE_API_KEY_PATH names cannot be read: {cause}"
+            ) from None
+
+    def _default_address(self) -> str:
+        key = self.api_key
+        is_atlas = isinstance(key, SecretStr) and key.get_secret_value().startswith("al-")
+        return "https://ai.mongodb.com/v1" if is_atlas else self.default_base_url
+
+    def body(self) -> dict[str, Any]:
+        """Whether to cut."""
+        return {"truncation": self.truncation}
+
+    def instructed(self, model: str, instruction: str) -> Instructed:
+        """Before the query, for the models that follow it."""
+        return (
+            before_query(instruction)
+            if is_voyage(model)
+            else super().instructed(model, instruction)
+        )
