@@ -250,8 +250,19 @@ class Options:
             self.provider.check(self.model)
         if self.instruction is not None:
             self.instructed()
+        if self.score_threshold is not None and self.score_transform is None:
+            self._check_threshold()
         if self.extra_body:
             _refuse_own_keys(self.extra_body, self.provider.dialect.own_keys())
+
+    def _check_threshold(self) -> None:
+        """Refuse a threshold for scores that depend on the other documents."""
+        if self.provider.kind_of_scores(self.model) == "relative":
+            raise ConfigurationError(
+                f"score_threshold has no meaning for {self.provider.name}:{self.model}: its scores "
+                "say how a document compares with the others of the list; use top_n, or a model "
+                "whose scores can be compared, such as local:bm25"
+            )
 
     def replace(self, changes: Mapping[str, Any]) -> Options:
         """These options with some of them changed; headers and body keys are added."""

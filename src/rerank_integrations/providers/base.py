@@ -45,6 +45,10 @@ ScoreKind: TypeAlias = Literal["probability", "logit", "cosine", "relative", "un
 """
 
 
+RETRIEVAL_SCORES = "retrieval_scores"
+"""The key of the body for the scores of the first stage, for a scorer in this process."""
+
+
 class Dialect(NamedTuple):
     """How an endpoint spells the common request body; a key that is None is never sent.
 
@@ -251,6 +255,11 @@ class Provider(metaclass=_CheckedArguments):
 
     def check(self, model: str) -> None:
         """Raise ConfigurationError where this provider, as set up, cannot serve the model."""
+
+    @property
+    def takes_retrieval_scores(self) -> bool:
+        """Whether the score that a document brings from the first stage counts."""
+        return False
 
     def max_rank_fields(self, model: str) -> int | None:
         """How many fields the endpoint ranks by itself for this model.
