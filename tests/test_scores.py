@@ -78,7 +78,7 @@ def test_a_function_changes_scores_and_the_order(server: Server) -> None:
     [
         (lambda score: "high", "could not convert string"),
         (lambda score: math.nan, "returned nan for the score 800.0"),
-        (lambda score: [score][1], "IndexError"),
+        (lambda score: int("x"), "invalid literal"),
     ],
 )
 def test_a_function_that_fails_is_a_wrong_argument(
