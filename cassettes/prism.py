@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
+from cassettes.readable import loaded
 
 SHARED = Path(os.environ.get("RERANK_SHARED") or Path(__file__).parents[2] / "shared")
 _PATIENCE = 180  # seconds; the first start installs Prism
@@ -41,7 +41,7 @@ def missing() -> str:
 def described(gateway: str) -> str:
     """Which Prism and which file, in words."""
     text = spec_of(gateway).read_text(encoding="utf-8")
-    info = yaml.safe_load(text)["info"]
+    info = loaded(text)["info"]
     dated = re.search(r"commit \w+, (\d{4}-\d\d-\d\d)", text)
     found = re.search(r"^version=(\S+)$", tool().read_text(encoding="utf-8"), re.MULTILINE)
     prism = f"Prism {found[1]}" if found else "Prism"
