@@ -734,12 +734,12 @@ def error_message(payload: Mapping[str, Any]) -> str:
 def request_id_of(
     provider: Provider, headers: Mapping[str, str], payload: Mapping[str, Any]
 ) -> str | None:
-    """The id to quote to support: from the provider's own headers, else the body's id."""
+    """The id to quote to support: from the provider's own headers, else that of the body."""
     for name in provider.request_id_headers:
         if headers.get(name):
             return headers[name]
-    found = payload.get("id")
-    return found if isinstance(found, str) else None
+    found = (payload.get(name) for name in ("request_id", "id"))  # the first: DashScope, DeepInfra
+    return next((one for one in found if one and isinstance(one, str)), None)
 
 
 def json_object(content: bytes | bytearray) -> Mapping[str, Any]:
@@ -896,11 +896,10 @@ def _flat(value: object) -> str:
 
 def _code(payload: Mapping[str, Any]) -> str | None:
     error = payload.get("error")
-    if not isinstance(error, Mapping):
-        return None
-    for key in ("code", "type"):
-        if error.get(key) is not None and isinstance(error[key], str | int):
-            return str(error[key])
+    holder, keys = (error, ("code", "type")) if isinstance(error, Mapping) else (payload, ("code",))
+    for key in keys:  # beside the message: DashScope, SiliconFlow, Novita, SGLang
+        if holder.get(key) is not None and isinstance(holder[key], str | int):
+            return str(holder[key])
     return None
 
 
