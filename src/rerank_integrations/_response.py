@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from pydantic_core import SchemaValidator, ValidationError, from_json
+from pydantic_core import CoreSchema, SchemaValidator, ValidationError, from_json
 from pydantic_core.core_schema import (
     any_schema,
     float_schema,
@@ -21,6 +21,7 @@ from pydantic_core.core_schema import (
     list_schema,
     none_schema,
     str_schema,
+    tuple_schema,
     typed_dict_field,
     typed_dict_schema,
     union_schema,
@@ -53,22 +54,25 @@ from rerank_integrations.providers._validation import finite, seconds_in, shown_
 from rerank_integrations.providers.base import ErrorDetails, HTTPResponse, Provider, ScoreKind
 
 _NOT_JSON: Any = object()
-# what a result repeats of its document; checked, and not built where it is an object
+_INDEX_AND_SCORE = {
+    "index": typed_dict_field(int_schema(strict=True, ge=0)),
+    "relevance_score": typed_dict_field(float_schema(strict=True, allow_inf_nan=False)),
+}
+# what a result repeats of its document; not built where it is an object
 _ECHO = union_schema(
     [typed_dict_schema({}, extra_behavior="ignore"), str_schema(strict=True), none_schema()]
 )
 _ECHOES = ("document", "text", "input")
-_RESULT = typed_dict_schema(
-    {
-        "index": typed_dict_field(int_schema(strict=True, ge=0)),
-        "relevance_score": typed_dict_field(float_schema(strict=True, allow_inf_nan=False)),
-        **{name: typed_dict_field(_ECHO, required=False) for name in _ECHOES},
-    },
+_RESULT = typed_dict_schema(_INDEX_AND_SCORE)
+_DETAILED_RESULT = typed_dict_schema(
+    {**_INDEX_AND_SCORE, **{name: typed_dict_field(_ECHO, required=False) for name in _ECHOES}},
     extra_behavior="allow",
 )
 _SCORES = ("relevance_score", "score", "logit")
 _LISTS = ("results", "data", "rankings")
-_OF_A_RESULT = frozenset({"index", "object", "relevant_spans", *_SCORES, *_ECHOES})
+_SPANS = "relevant_spans"  # of Cohere; absent where a document has none
+_SPANS_KEY = b'"relevant_spans"'
+_OF_A_RESULT = frozenset({"index", "object", _SPANS, *_SCORES, *_ECHOES})
 _OUR_NAMES = {
     "input_tokens": "prompt_tokens",  # Cohere, Isaacus, DeepInfra, SiliconFlow
     "tokens_input": "prompt_tokens",  # DeepInfra
@@ -81,15 +85,17 @@ _BESIDES = (
     *("model", "provider", "id", "request_id", "usage", "meta", "error"),
     *("tokens", "total_tokens", "total_bytes", "input_tokens", "inference_status"),  # usage too
 )
-# reads a usual response, and skips what else is in it: an echo of the documents is never built
-_USUAL = SchemaValidator(
-    typed_dict_schema(
-        {
-            "results": typed_dict_field(list_schema(_RESULT)),
-            **{name: typed_dict_field(any_schema(), required=False) for name in _BESIDES},
-        }
-    )
-)
+
+
+def _reader(results: CoreSchema) -> SchemaValidator:
+    besides = {name: typed_dict_field(any_schema(), required=False) for name in _BESIDES}
+    return SchemaValidator(typed_dict_schema({"results": typed_dict_field(results), **besides}))
+
+
+# reads a usual response, and skips what else is in it: an echo of the documents is never built;
+# of the first result alone all keys are kept, to see whether there are more than usual
+_USUAL = _reader(tuple_schema([_DETAILED_RESULT, _RESULT], variadic_item_index=1))
+_DETAILED = _reader(list_schema(_DETAILED_RESULT))
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
 _LONGEST = 500  # characters of the server's message that an error repeats
 _SHORTEST_SECRET = 4  # a shorter header value is too common a word to cut out
@@ -195,7 +201,7 @@ def parse_response(
         if response.problem:
             raise _invalid(chunk, response.problem)
         payload = _parse_fast(response) or _parse_lenient(chunk, response)
-        results = _ordered(_results(chunk, payload["results"], secrets))
+        results = _ordered(_results(chunk, payload, secrets))
     except ResponseError as error:
         error.headers = _safe_headers(response.headers, secrets)
         error.body = _body(response, secrets)
@@ -335,8 +341,11 @@ def _parse_fast(response: HTTPResponse) -> Mapping[str, Any] | None:
     """The response, if it is of the form that most have."""
     with suppress(ValidationError):
         payload: dict[str, Any] = _USUAL.validate_json(response.content)
+        if _SPANS_KEY in response.content or not payload["results"][0].keys() <= _OF_A_RESULT:
+            payload = _DETAILED.validate_json(response.content)
+            payload["has_details"] = True
         # without results there may be a message that says why
-        return None if payload.get("error") or not payload["results"] else payload
+        return None if payload.get("error") else payload
     return None
 
 
@@ -366,7 +375,9 @@ def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
             raise _invalid(chunk, f"status {response.status_code} with an error inside: {message}")
     if not isinstance(found, list):
         raise _invalid(chunk, "it has no list of results")
-    return {**payload, "results": [_lenient_item(chunk, item) for item in found]}
+    items = [_lenient_item(chunk, item) for item in found]
+    has_details = any(_SPANS in item or not item.keys() <= _OF_A_RESULT for item in items)
+    return {**payload, "results": items, "has_details": has_details}
 
 
 def _lenient_item(chunk: Chunk, item: object) -> Mapping[str, Any]:
@@ -387,25 +398,31 @@ def _unknown_index(chunk: Chunk, index: object) -> ResponseError:
 
 
 def _results(
-    chunk: Chunk, items: Sequence[Mapping[str, Any]], secrets: Secret[list[str]]
+    chunk: Chunk, payload: Mapping[str, Any], secrets: Secret[list[str]]
 ) -> list[RerankResult]:
     sent, documents, count = chunk.sent, chunk.documents, len(chunk.sent)
-    has_spans = any("relevant_spans" in item for item in items)
+    items = payload["results"]
     results = []
     for item in items:
         index = item["index"]
         if not 0 <= index < count:
             raise _unknown_index(chunk, index)
         position = sent[index]
-        # index, score and an echo at most: a usual result
-        details = None
-        if has_spans or not item.keys() <= _OF_A_RESULT:
-            details = _details(chunk, item, position, secrets, has_spans=has_spans)
-        score = _transformed(chunk.options, item["relevance_score"])
-        results.append(RerankResult(position, score, documents[position], details))
+        results.append(RerankResult(position, item["relevance_score"], documents[position]))
     if len({item["index"] for item in items}) < len(items):
         raise _invalid(chunk, "it ranks a document twice")
-    return results
+    if chunk.options.score_transform is None and not payload.get("has_details"):
+        return results
+    has_spans = any(_SPANS in item for item in items)
+    return [
+        RerankResult(
+            one.index,
+            _transformed(chunk.options, one.relevance_score),
+            one.document,
+            _details(chunk, item, one.index, secrets, has_spans=has_spans),
+        )
+        for one, item in zip(results, items, strict=True)
+    ]
 
 
 def _details(
@@ -417,7 +434,7 @@ def _details(
     has_spans: bool,
 ) -> ResultDetails | None:
     """What a result says besides its score: https://docs.cohere.com/reference/rerank."""
-    found = item.get("relevant_spans")
+    found = item.get(_SPANS)
     spans = [
         RelevantSpan(one["start"], one["end"], finite(one.get("score")))
         for one in (found if isinstance(found, list) else ())

@@ -198,9 +198,13 @@ _NO_DETAILS = ResultDetails()
 class _Detailed:
     """Holds the details of a result, which are no column of a table of results."""
 
-    __slots__ = ("details",)
+    __slots__ = ("_details",)  # empty for most: to fill it would cost time
 
-    details: ResultDetails | None
+    @property
+    def details(self) -> ResultDetails | None:
+        """`spans`, `sent_text` and `extra`, where the provider gives any of them."""
+        found: ResultDetails | None = getattr(self, "_details", None)
+        return found
 
 
 @dataclass(frozen=True, slots=True, repr=False, init=False)
@@ -214,7 +218,6 @@ class RerankResult(_JSON, _Detailed, Generic[T_co]):
         relevance_score: the provider's number; only `score_transform` changes it. Its scale
             differs per model.
         document: the very object that the caller passed.
-        details: `spans`, `sent_text` and `extra`, where the provider gives any of them.
     """
 
     index: int
@@ -234,7 +237,8 @@ class RerankResult(_JSON, _Detailed, Generic[T_co]):
         _set_index(self, index)
         _set_score(self, relevance_score)
         _set_document(self, document)
-        _set_details(self, details)
+        if details is not None:
+            _set_details(self, details)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.index, self.relevance_score, self.document, self.details)
@@ -290,7 +294,7 @@ class RerankResult(_JSON, _Detailed, Generic[T_co]):
 _set_index, _set_score, _set_document = (
     vars(RerankResult)[name].__set__ for name in RerankResult.__slots__
 )
-_set_details = vars(_Detailed)["details"].__set__
+_set_details = vars(_Detailed)["_details"].__set__
 
 
 @dataclass(frozen=True, slots=True, repr=False)

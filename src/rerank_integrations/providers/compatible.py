@@ -64,11 +64,11 @@ class Compatible(RemoteProvider):
     def __post_init__(self) -> None:
         if not self.path.startswith("/"):
             raise ConfigurationError(f"Compatible: path begins with '/', not {self.path!r}")
-        for name in ("extra_headers", "extra_query"):
+        for name, check in (("extra_headers", header_problem), ("extra_query", _query_problem)):
             given = getattr(self, name)
-            problem = header_problem(shown(given) or {}) if name == "extra_headers" else None
-            if problem or not isinstance(shown(given), Mapping | None):
-                problem = problem or "must be a mapping of names to values"
+            is_mapping = isinstance(shown(given), Mapping | None)
+            problem = check(shown(given) or {}) if is_mapping else "must be a mapping of names"
+            if problem:
                 raise ConfigurationError(f"Compatible: {name}: {problem}")
             self._set(name, given if isinstance(given, Secret) else Secret(given))
         self._set(
@@ -77,8 +77,9 @@ class Compatible(RemoteProvider):
                 documents=self.documents_key, document_as=self.document_as, top_n=self.top_n_key
             ),
         )
-        sent = [*self.dialect.own_keys(), self.return_documents_key, self.instruction_key]
-        keys = [key for key in sent if key is not None] + list(self.extra_body or {})
+        own = ("query", "model", "rank_fields", self.documents_key, self.top_n_key)
+        more = (self.return_documents_key, self.instruction_key, *(self.extra_body or {}))
+        keys = [key for key in (*own, *more) if key is not None]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None or "" in keys:
             raise ConfigurationError(
@@ -118,3 +119,9 @@ class Compatible(RemoteProvider):
                 f"provider=Compatible(..., instruction_key='instruction') (model {model})"
             )
         return super().instructed(model, instruction)
+
+
+def _query_problem(query: Mapping[Any, Any]) -> str | None:
+    """Which pair is no text; returned, for a traceback would show the values in this frame."""
+    wrong = next((name for name, value in query.items() if not isinstance(value, str)), None)
+    return None if wrong is None else f"the value of {wrong!r} must be a str"
