@@ -14,24 +14,18 @@ from hypothesis import settings
 from calls import KEYS, LOOPS, AsyncCalls, Calls, SyncCalls
 from fakes import Clock, sleepless, use_clock
 from loopback import Server, echoes, running, tls_context
+from neighbours import VARIABLES
 
-pytest_plugins = ["langchain_support", "llama_index_support", "docs_support"]
+pytest_plugins = ["langchain_support", "llama_index_support", "docs_support", "servers_support"]
 
 settings.register_profile("untimed", deadline=None)  # a loaded machine is no failure
 settings.load_profile("untimed")
-_KEYS = (
-    "OPENROUTER_API_KEY",
-    "TOGETHER_API_KEY",
-    "TOGETHER_BASE_URL",
-    "PORTKEY_API_KEY",
-    "JINA_API_KEY",
-    "VLLM_API_KEY",
-)
+collect_ignore = ["servers"]  # they need servers and SDKs: `make test-servers`
 
 
 @pytest.fixture(autouse=True)
 def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in _KEYS:
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 

@@ -115,7 +115,7 @@ class Endpoint:
             texts = [one["text"] if isinstance(one, dict) else one for one in body[self.documents]]
             if self.results == "scores":
                 return Reply({"scores": [scores[text] for text in texts], **self.usage[0]})
-            found = [
+            found: list[dict[str, Any]] = [
                 {"index": index, str(self.score): scores[text]} for index, text in enumerate(texts)
             ]
             found.sort(key=lambda one: -float(one[str(self.score)]))
@@ -125,7 +125,12 @@ class Endpoint:
                 found = found[: body.get(self.top)]
             if self.results is None:
                 return Reply(found)
-            return Reply({self.results: found, **self.usage[0]})
+            said = {self.results: found, **self.usage[0]}
+            if self.kind == "OpenRouter":  # which always echoes
+                said["model"] = body["model"]
+                for one in found:
+                    one["document"] = {"text": texts[one["index"]]}
+            return Reply(said)
 
         return respond
 

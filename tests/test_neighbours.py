@@ -11,7 +11,7 @@ import pytest
 
 from cases import cases
 from loopback import Reply, Server
-from neighbours import ENDPOINTS, INSTRUCTION, THE_KEY, VARIABLES, Endpoint, ranked as ranked_by
+from neighbours import ENDPOINTS, INSTRUCTION, THE_KEY, Endpoint, ranked as ranked_by
 from rerank_integrations import (
     NVIDIA,
     AuthenticationError,
@@ -24,6 +24,7 @@ from rerank_integrations import (
     RerankClient,
     RerankDocument,
     RerankResponse,
+    StatusError,
     Voyage,
 )
 from rerank_integrations.providers import known_names
@@ -41,12 +42,6 @@ def ranked(
     """What the endpoint's provider makes of a call to the server."""
     model = options.pop("model", "m")
     return ranked_by(server, endpoint.made(base_url=server.url), model, QUERY, documents, **options)
-
-
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
 
 
 @every
@@ -131,6 +126,28 @@ def test_errors(name: str, status: int, kind: type[Any], server: Server) -> None
     if status == 401:
         variable = f" or the environment variable {endpoint.keys[0]}" if endpoint.keys else ""
         assert str(caught.value).endswith(f"; check api_key={variable}")
+
+
+@cases(
+    ("status", "message", "more", "hint"),
+    [
+        (
+            400,
+            "No connected db.",
+            {"type": "no_db_connection"},
+            "check api_key= or the environment",
+        ),
+        (401, "litellm.AuthenticationError: CohereException - {}", {}, "check the vendor's key in"),
+        (401, "Authentication Error, Invalid proxy token", {}, "check api_key= or the environment"),
+    ],
+)
+def test_whose_key_litellm_means(
+    status: int, message: str, more: dict[str, str], hint: str, server: Server
+) -> None:
+    """A refusal says whether the proxy's key or the vendor's behind it is wrong."""
+    server.plays(Reply({"error": {"message": message, "code": str(status), **more}}, status))
+    with pytest.raises(StatusError, match=hint):
+        ranked(server, ENDPOINTS["litellm"])
 
 
 @every
