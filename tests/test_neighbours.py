@@ -71,15 +71,19 @@ def test_what_is_sent_and_what_is_read(name: str, server: Server) -> None:
 
 
 @every
-@cases("top", [2, 9])
-def test_top_n(name: str, top: int, server: Server) -> None:
-    """No more than `top_n` come back, also where the endpoint has no key for it."""
+@cases("given", [{"top_n": 2}, {"top_n": 9}, {"score_threshold": 0.5}])
+def test_fewer_results(name: str, given: dict[str, Any], server: Server) -> None:
+    """No more than `top_n` come back, also where the endpoint has no key for it.
+
+    Nor does what is below `score_threshold`, of which nothing is sent.
+    """
     endpoint = ENDPOINTS[name]
     server.plays(endpoint.answers(SCORES))
-    response = ranked(server, endpoint, top_n=top)
+    response = ranked(server, endpoint, **given)
 
-    assert server.received[0].body == endpoint.body(QUERY, TEXTS, min(top, 3))
-    assert [one.index for one in response] == [1, 2, 0][:top]
+    top = given.get("top_n")
+    assert server.received[0].body == endpoint.body(QUERY, TEXTS, top and min(top, 3))
+    assert [one.index for one in response] == ([1, 2, 0] if top == 9 else [1, 2])
 
 
 @every
@@ -177,17 +181,6 @@ def test_rank_fields(name: str, server: Server) -> None:
         assert server.received[-1].body == {**endpoint.body(QUERY, sent), **named, **more}
         assert [one.index for one in response] == [1, 0]
         assert all(one.document is documents[one.index] for one in response)
-
-
-@every
-def test_score_threshold(name: str, server: Server) -> None:
-    """Results below `score_threshold` are left out, and nothing of it is sent."""
-    endpoint = ENDPOINTS[name]
-    server.plays(endpoint.answers(SCORES))
-    response = ranked(server, endpoint, score_threshold=0.5)
-
-    assert [one.index for one in response] == [1, 2]
-    assert server.received[0].body == endpoint.body(QUERY, TEXTS)
 
 
 @every
