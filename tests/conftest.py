@@ -14,18 +14,30 @@ from hypothesis import settings
 from calls import KEYS, LOOPS, AsyncCalls, Calls, SyncCalls
 from fakes import Clock, sleepless, use_clock
 from loopback import Server, echoes, running, tls_context
-from neighbours import VARIABLES
+from rerank_integrations.providers import known_names, provider_class
 
 pytest_plugins = ["langchain_support", "llama_index_support", "docs_support", "servers_support"]
 
 settings.register_profile("untimed", deadline=None)  # a loaded machine is no failure
 settings.load_profile("untimed")
 collect_ignore = ["servers"]  # they need servers and SDKs: `make test-servers`
+_OTHERS = ("VOYAGE_API_KEY_PATH", "DASHSCOPE_WORKSPACE_ID")
+
+
+def _variables() -> Iterator[str]:
+    """The environment variables that any provider reads."""
+    for kind in map(provider_class, known_names()):
+        names = (getattr(kind, name, None) for name in ("api_key_env", "base_url_env"))
+        yield from (name for name in names if name)
+        yield from getattr(kind, "other_key_envs", ())
+
+
+_KEYS = (*_variables(), *_OTHERS)
 
 
 @pytest.fixture(autouse=True)
 def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in VARIABLES:
+    for name in _KEYS:
         monkeypatch.delenv(name, raising=False)
 
 

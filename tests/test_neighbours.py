@@ -129,7 +129,8 @@ def test_errors(name: str, status: int, kind: type[Any], server: Server) -> None
     assert caught.value.is_retryable == (status == 429)
     if status == 401:
         variable = f" or the environment variable {endpoint.keys[0]}" if endpoint.keys else ""
-        assert str(caught.value).endswith(f"; check api_key={variable}")
+        said = str(caught.value).removesuffix(" [request r]")
+        assert said.endswith(f"; check api_key={variable}")
 
 
 @cases(
