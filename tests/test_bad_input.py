@@ -72,7 +72,7 @@ def test_a_missing_key_names_its_variable(
 @cases(
     ("model", "cure"),
     [
-        ("cohere:rerank-v3.5", ("'cohere'", "local, localai, mixedbread")),
+        ("coher:rerank-v3.5", ("'cohere'", "local, localai, mixedbread")),
         ("OpenRouter:m", ("local, localai, mixedbread",)),
         ("base:m", ("local, localai, mixedbread",)),
         ("_settings:m", ("local, localai, mixedbread",)),
