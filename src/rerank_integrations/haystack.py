@@ -1,0 +1,420 @@
+"""The adapter for Haystack: `RerankRanker`, a component."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from rerank_integrations._adapter import (
+    NOT_GIVEN,
+    Adapter,
+    ImageUrls,
+    NotGiven,
+    OnError,
+    OnImage,
+    OnInvalidDocument,
+    OnPartial,
+    Provider,
+    Retry,
+    ScoreTransform,
+    Timeout,
+    UnusableImage,
+    check_settings,
+    checked_arguments,
+    end_metadata,
+    given,
+    log_warnings,
+    naming,
+    shown,
+)
+from rerank_integrations.client import RerankClient
+from rerank_integrations.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    RerankError,
+    UnsupportedDocumentError,
+)
+from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse, as_list
+
+try:
+    from haystack import Document, component, default_from_dict, default_to_dict
+    from haystack.core.errors import SerializationError
+    from haystack.dataclasses import ByteStream, ImageContent
+    from haystack.utils import Secret, deserialize_callable, serialize_callable
+except ImportError as cause:
+    raise ImportError(
+        "rerank_integrations.haystack needs the extra 'haystack': "
+        "pip install 'rerank-integrations[haystack]'"
+    ) from cause
+
+__all__ = ["RerankRanker"]
+
+RETRIEVAL_SCORE = "retrieval_score"
+_CONTENT = "content"  # Haystack's name of a document's own text
+# Haystack's words for two settings
+_SYNONYMS = {"top_k": "top_n", "meta_fields_to_embed": "rank_fields"}
+# what the adapter has besides the settings of all adapters
+_OWN = ("image_key", "keep_retrieval_score")
+_OBJECTS = ("client", "provider", "extra_headers")  # which YAML cannot hold
+
+
+class _Settings(Adapter):
+    """What all adapters do, for a component that cannot be a pydantic model itself."""
+
+    def call_options(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """What a call is made with."""
+        return self._call_options(changes)
+
+    def ranker(self) -> RerankClient:
+        """The client."""
+        return self._ranker()
+
+    def passes(self, error: RerankError) -> bool:
+        """Whether to go on without scores."""
+        return self._passes(error)
+
+    def unranked(
+        self, documents: Sequence[Any], error: RerankError, top_n: int | None
+    ) -> list[Any]:
+        """What a failed call returns then."""
+        kept = self.model_copy(update={} if top_n is None else {"top_n": top_n})
+        return kept._unranked(documents, error)  # noqa: SLF001  # its own class
+
+
+@component
+class RerankRanker:
+    """Ranks the documents of a pipeline with a rerank endpoint.
+
+    All arguments but the first four are those of `RerankClient`; what is not given is left to the
+    client. The client is made at the first run, or by `warm_up()`, so a pipeline can be loaded
+    without a key. As in all of Haystack's rankers, of documents with the same id the one with the
+    highest score is ranked.
+
+    Args:
+        model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"`.
+        top_k: how many documents to return; None (the default) for all. `top_n` means the same.
+        meta_fields_to_embed: names of metadata to rank by, besides the text; the same as
+            `rank_fields=[*names, "content"]`.
+        rank_fields: names of metadata to rank by, in order; `"content"` and `"text"` are the
+            document's own text. Without it the text is ranked alone.
+        image_key: the metadata that holds an image: an `ImageContent`, a `ByteStream`, bytes, a URL
+            or a data URI. An image in the document's `blob` is found without it. None looks into no
+            metadata.
+        keep_retrieval_score: keep the score of the first stage in the metadata, as
+            `retrieval_score`.
+        api_key: the key, a `Secret`; from the provider's environment variable when None.
+        client: a `RerankClient`, in place of `model` and all that leads to one.
+        on_error: "raise", or "passthrough": when the provider fails, or no document can be ranked,
+            the first `top_k` documents come back as they are, without a score, with a log line.
+
+    Raises:
+        ConfigurationError: the message says what to set. It is a `ValueError`, as Haystack's own.
+    """
+
+    @checked_arguments
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        top_k: int | NotGiven | None = NOT_GIVEN,
+        meta_fields_to_embed: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        image_key: str | None = "image",
+        keep_retrieval_score: bool = False,
+        client: RerankClient | None = None,
+        provider: Provider | None = None,
+        api_key: Secret | SecretStr | str | None = None,
+        base_url: str | None = None,
+        fallbacks: Sequence[str | RerankClient] = (),
+        on_error: OnError = "raise",
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
+    ) -> None:
+        api_key = shown(api_key)  # a Haystack Secret was hidden once more
+        self._given = _in_one_vocabulary(given(locals()))
+        self._image_key, self._keeps_retrieval_score = image_key, keep_retrieval_score
+        _check(self._given)
+        self._made: _Settings | None = None
+
+    def warm_up(self) -> None:
+        """Make the client, if it is not there yet.
+
+        Raises:
+            ConfigurationError: such as a missing key.
+            ValueError: a `Secret` whose environment variable is not set.
+        """
+        if self._made is None:
+            settings = {name: value for name, value in self._given.items() if name not in _OWN}
+            if isinstance(settings.get("api_key"), Secret):
+                settings["api_key"] = settings["api_key"].resolve_value()
+            try:
+                self._made = _Settings(**settings)
+            except ValidationError as error:
+                raise _own_error(error) from None
+
+    def close(self) -> None:
+        """Close the client's connections; a run afterwards is an error."""
+        if self._made is not None:
+            self._made.close()
+
+    async def close_async(self) -> None:
+        """The same, and those of the running event loop."""
+        if self._made is not None:
+            await self._made.aclose()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The component as YAML can hold it: what was given, and no default.
+
+        Raises:
+            SerializationError: an object was given that YAML cannot hold.
+        """
+        return default_to_dict(self, **{k: _as_yaml(k, v) for k, v in self._given.items()})
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RerankRanker:
+        """The component that `to_dict` wrote."""
+        settings = dict(data.get("init_parameters", {}))
+        if isinstance(settings.get("api_key"), Mapping):
+            settings["api_key"] = Secret.from_dict(settings["api_key"])
+        if isinstance(settings.get("retry"), Mapping):
+            settings["retry"] = Retry(**settings["retry"])
+        transform = settings.get("score_transform")
+        if isinstance(transform, str) and "." in transform:
+            settings["score_transform"] = deserialize_callable(transform)
+        ranker: RerankRanker = default_from_dict(cls, {**data, "init_parameters": settings})
+        return ranker
+
+    @component.output_types(documents=list[Document], meta=dict[str, Any])
+    def run(
+        self,
+        query: str,
+        documents: list[Document],
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+    ) -> dict[str, Any]:
+        """Rank documents.
+
+        Args:
+            query: the text to rank by.
+            documents: the documents; none of them is changed.
+            top_k: how many to return, in place of what was set.
+            score_threshold: the least score to keep, in place of what was set.
+
+        Returns:
+            `documents`, best first, copies with the score; `meta`, what the provider said of the
+            call: who served it, usage, request id and warnings.
+        """
+        found, settings, options = self._start(documents, top_k, score_threshold)
+        if not found:
+            return {"documents": [], "meta": {}}
+        try:
+            with naming(lambda index: f"id {found[index].id!r}"):
+                inputs = self._inputs(found, options)
+                response = settings.ranker().rerank(query, inputs, **options)
+        except RerankError as error:
+            return _passed(settings, found, error, top_k)
+        return self._ranked(found, response)
+
+    @component.output_types(documents=list[Document], meta=dict[str, Any])
+    async def run_async(
+        self,
+        query: str,
+        documents: list[Document],
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+    ) -> dict[str, Any]:
+        """The same, without blocking the event loop."""
+        found, settings, options = self._start(documents, top_k, score_threshold)
+        if not found:
+            return {"documents": [], "meta": {}}
+        try:
+            with naming(lambda index: f"id {found[index].id!r}"):
+                inputs = self._inputs(found, options)
+                response = await settings.ranker().arerank(query, inputs, **options)
+        except RerankError as error:
+            return _passed(settings, found, error, top_k)
+        return self._ranked(found, response)
+
+    def _start(
+        self, documents: object, top_k: int | None, score_threshold: float | None
+    ) -> tuple[list[Document], _Settings, dict[str, Any]]:
+        """What is ranked, and with which settings."""
+        self.warm_up()
+        assert self._made is not None  # noqa: S101  # as `warm_up` has made it
+        changes = {"top_n": top_k, "score_threshold": score_threshold}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        return _distinct(documents), self._made, self._made.call_options(changes)
+
+    def _inputs(
+        self, documents: Sequence[Document], options: Mapping[str, Any]
+    ) -> list[DocumentInput]:
+        fields = options.get("rank_fields", self._made and self._made.ranker().rank_fields)
+        return [self._input(document, by_fields=fields is not None) for document in documents]
+
+    def _input(self, document: Document, *, by_fields: bool) -> DocumentInput:
+        image = _image(document, self._image_key)
+        text = document.content
+        fields = None
+        if by_fields:
+            fields = {**document.meta, "text": text, _CONTENT: text}
+            fields.pop("image", None)
+            if image is None:
+                return fields
+        return (text or "") if image is None else RerankDocument(text, image, fields)
+
+    def _ranked(self, documents: Sequence[Document], response: RerankResponse) -> dict[str, Any]:
+        log_warnings(response)
+        kept = []
+        for result in response:
+            document = documents[result.index]
+            more = {RETRIEVAL_SCORE: document.score} if self._keeps_retrieval_score else {}
+            meta = {**document.meta, **more}
+            kept.append(dataclasses.replace(document, score=result.relevance_score, meta=meta))
+        return {"documents": kept, "meta": end_metadata(response)}
+
+
+def _in_one_vocabulary(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were given, in the words of all adapters.
+
+    Raises:
+        ConfigurationError: both words for one setting.
+    """
+    for theirs, ours in _SYNONYMS.items():
+        if theirs not in settings:
+            continue
+        if ours in settings:
+            raise ConfigurationError(f"{theirs} and {ours} mean the same; pass one of them")
+        value = settings.pop(theirs)
+        if theirs == "meta_fields_to_embed":
+            if isinstance(value, str):
+                raise ConfigurationError(f"{theirs} must be a list of names, not a str")
+            value = [*value, _CONTENT] if value else None
+        try:
+            check_settings({ours: value})
+        except InvalidRequestError as error:
+            raise InvalidRequestError(str(error).replace(ours, theirs)) from None
+        settings[ours] = value
+    defaults = {"image_key": "image", "keep_retrieval_score": False, "fallbacks": ()}
+    defaults |= {"on_error": "raise"}
+    return {
+        name: value
+        for name, value in settings.items()
+        if value is not None and (name not in defaults or value != defaults[name])
+    }
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    """Check what can be checked without a key.
+
+    Raises:
+        ConfigurationError: neither a model nor a client, both, or a value out of range.
+    """
+    if ("model" in settings) == ("client" in settings):
+        raise ConfigurationError(
+            "pass either model='provider:model', such as 'openrouter:cohere/rerank-v3.5', "
+            "or client=RerankClient(...)"
+        )
+    check_settings(settings)
+
+
+def _own_error(error: ValidationError) -> Exception:
+    """The error that pydantic has wrapped; Haystack's users do not expect pydantic's."""
+    cause: Exception | None = error.errors()[0].get("ctx", {}).get("error")
+    return cause if isinstance(cause, RerankError) else ConfigurationError(str(error))
+
+
+def _as_yaml(name: str, value: Any) -> Any:
+    if name in _OBJECTS or (name == "fallbacks" and not all(isinstance(v, str) for v in value)):
+        raise SerializationError(
+            f"RerankRanker: {name}= holds an object or a secret, which cannot be written; use "
+            "model='provider:model', base_url= and the environment"
+        )
+    if name == "api_key":
+        if not isinstance(value, Secret):
+            raise SerializationError(
+                "RerankRanker: api_key= holds a key, which cannot be written; pass "
+                "Secret.from_env_var(...), or nothing and set the provider's variable"
+            )
+        return value.to_dict()
+    if callable(value):
+        return serialize_callable(value)
+    if isinstance(value, Retry):
+        return dataclasses.asdict(value)
+    if hasattr(value, "as_dict"):  # httpx.Timeout
+        return value.as_dict()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _distinct(documents: object) -> list[Document]:
+    """The documents, each id once: the one with the highest score, as Haystack's rankers do."""
+    if isinstance(documents, Document):
+        raise InvalidRequestError("documents must be a list of documents, not one Document")
+    best: dict[str, Document] = {}
+    for document in as_list(documents):
+        if not isinstance(document, Document):
+            raise InvalidRequestError(
+                f"documents must be Haystack documents, not {type(document).__name__}"
+            )
+        other = best.get(document.id)
+        if other is None or _score(document) > _score(other):
+            best[document.id] = document
+    return list(best.values())
+
+
+def _score(document: Document) -> float:
+    return float("-inf") if document.score is None else document.score
+
+
+def _image(document: Document, key: str | None) -> Any:
+    """The image of a document: its blob, or what the metadata has under the key."""
+    blob = document.blob
+    if blob is not None and (blob.mime_type or "image/").startswith("image/"):
+        return blob.data
+    image = document.meta.get(key) if key else None
+    if isinstance(image, list | tuple):
+        image = image[0] if image else None
+    if isinstance(image, ByteStream):
+        return image.data or None
+    if isinstance(image, ImageContent):
+        try:
+            return RerankDocument.from_base64(image.base64_image).image
+        except UnsupportedDocumentError as error:  # the client refuses it, or leaves it out
+            return UnusableImage(str(error))
+    return image or None
+
+
+def _passed(
+    settings: _Settings, documents: Sequence[Document], error: RerankError, top_n: int | None
+) -> dict[str, Any]:
+    """What a run returns although reranking failed, if that was asked for."""
+    if not settings.passes(error):
+        raise error
+    return {
+        "documents": settings.unranked(documents, error, top_n),
+        "meta": {"rerank_error": str(error)},
+    }
