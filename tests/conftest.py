@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from loopback import Server, echoes, running, tls_context
 
 pytest_plugins = ["langchain_support", "llama_index_support", "docs_support"]
 
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # it calls out otherwise
 settings.register_profile("untimed", deadline=None)  # a loaded machine is no failure
 settings.load_profile("untimed")
 _KEYS = (

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, SecretStr, StrictBool, StrictStr, ValidationError, model_validator
 
 from rerank_integrations._adapter import (
+    LEFT_TO_CLIENT,
     NOT_GIVEN,
     Adapter,
     ImageUrls,
@@ -25,6 +27,7 @@ from rerank_integrations._adapter import (
     check_settings,
     checked_arguments,
     end_metadata,
+    error_metadata,
     given,
     log_warnings,
     naming,
@@ -56,32 +59,78 @@ RETRIEVAL_SCORE = "retrieval_score"
 _CONTENT = "content"  # Haystack's name of a document's own text
 # Haystack's words for two settings
 _SYNONYMS = {"top_k": "top_n", "meta_fields_to_embed": "rank_fields"}
-# what the adapter has besides the settings of all adapters
-_OWN = ("image_key", "keep_retrieval_score")
 _OBJECTS = ("client", "provider", "extra_headers")  # which YAML cannot hold
 
 
-class _Settings(Adapter):
-    """What all adapters do, for a component that cannot be a pydantic model itself."""
+class _Ranking(Adapter):
+    """What is set, and what is done with it; a component cannot be a pydantic model itself."""
 
-    def call_options(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """What a call is made with."""
-        return self._call_options(changes)
+    api_key: Any = Field(default=None, repr=False)  # a Haystack Secret too, until it is needed
+    image_key: StrictStr | None = "image"
+    keep_retrieval_score: StrictBool = False
 
-    def ranker(self) -> RerankClient:
-        """The client."""
-        return self._ranker()
+    @model_validator(mode="after")
+    def _check_client(self) -> Self:
+        """Check nothing that needs a key, for a pipeline can be loaded without one."""
+        if self.model is None or self.client is not None:
+            self._ranker()  # it needs no key, or says what to pass
+        check_settings(self._options())
+        return self
 
-    def passes(self, error: RerankError) -> bool:
-        """Whether to go on without scores."""
-        return self._passes(error)
+    def with_client(self) -> _Ranking:
+        """The same with the client, and the key that a Secret stands for."""
+        key = shown(self.api_key)
+        made = self
+        if isinstance(key, Secret):
+            del key  # the frame of an error shows its variables
+            made = self.model_copy(update={"api_key": _resolved(self.api_key)})
+        made._ranker().with_options(**made._options())  # noqa: SLF001  # its own class
+        return made
 
-    def unranked(
-        self, documents: Sequence[Any], error: RerankError, top_n: int | None
-    ) -> list[Any]:
-        """What a failed call returns then."""
-        kept = self.model_copy(update={} if top_n is None else {"top_n": top_n})
-        return kept._unranked(documents, error)  # noqa: SLF001  # its own class
+    def begin(
+        self, documents: object, changes: Mapping[str, Any]
+    ) -> tuple[list[Document], RerankClient, dict[str, Any]]:
+        """What is ranked, by whom, and with which options."""
+        changes = {name: value for name, value in changes.items() if value is not None}
+        options = self._call_options(_in_one_vocabulary(changes))
+        return _distinct(documents), self._ranker(), options
+
+    def inputs(
+        self, documents: Sequence[Document], options: Mapping[str, Any]
+    ) -> list[DocumentInput]:
+        """The documents as the client takes them."""
+        by_fields = options.get("rank_fields", self._ranker().rank_fields) is not None
+        return [self._input(document, by_fields=by_fields) for document in documents]
+
+    def _input(self, document: Document, *, by_fields: bool) -> DocumentInput:
+        image, text = _image(document, self.image_key), document.content
+        if not by_fields:
+            return (text or "") if image is None else RerankDocument(text, image)
+        fields = {**document.meta, "text": text, _CONTENT: text}
+        fields.pop("image", None)
+        return fields if image is None else RerankDocument(text, image, fields)
+
+    def ranked(self, documents: Sequence[Document], response: RerankResponse) -> dict[str, Any]:
+        """The output of a run."""
+        log_warnings(response)
+        kept = [self._copy(documents[result.index], result.relevance_score) for result in response]
+        return {"documents": kept, "meta": end_metadata(response)}
+
+    def passed(
+        self, documents: Sequence[Document], error: RerankError, options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The output of a run that failed, if that was asked for; else the error is raised."""
+        if not self._passes(error):
+            raise error
+        called = self.model_copy(update={k: v for k, v in options.items() if k == "top_n"})
+        kept = called._unranked(documents, error)  # noqa: SLF001  # its own class
+        if self.keep_retrieval_score:
+            kept = [self._copy(document, document.score) for document in kept]
+        return {"documents": kept, "meta": {"rerank_error": str(error), **error_metadata(error)}}
+
+    def _copy(self, document: Document, score: float | None) -> Document:
+        more = {RETRIEVAL_SCORE: document.score} if self.keep_retrieval_score else {}
+        return dataclasses.replace(document, score=score, meta={**document.meta, **more})
 
 
 @component
@@ -95,7 +144,7 @@ class RerankRanker:
 
     Args:
         model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"`.
-        top_k: how many documents to return; None (the default) for all. `top_n` means the same.
+        top_k: how many documents to return; None for all. `top_n` means the same.
         meta_fields_to_embed: names of metadata to rank by, besides the text; the same as
             `rank_fields=[*names, "content"]`.
         rank_fields: names of metadata to rank by, in order; `"content"` and `"text"` are the
@@ -108,7 +157,7 @@ class RerankRanker:
         api_key: the key, a `Secret`; from the provider's environment variable when None.
         client: a `RerankClient`, in place of `model` and all that leads to one.
         on_error: "raise", or "passthrough": when the provider fails, or no document can be ranked,
-            the first `top_k` documents come back as they are, without a score, with a log line.
+            the first `top_k` documents come back as the retriever scored them, with a log line.
 
     Raises:
         ConfigurationError: the message says what to set. It is a `ValueError`, as Haystack's own.
@@ -155,11 +204,16 @@ class RerankRanker:
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
     ) -> None:
-        api_key = shown(api_key)  # a Haystack Secret was hidden once more
-        self._given = _in_one_vocabulary(given(locals()))
-        self._image_key, self._keeps_retrieval_score = image_key, keep_retrieval_score
-        _check(self._given)
-        self._made: _Settings | None = None
+        self._given = {  # in the user's words
+            name: value
+            for name, value in given(locals()).items()
+            if name not in _DEFAULTS or value != _DEFAULTS[name]
+        }
+        try:
+            self._settings = _Ranking(**_in_one_vocabulary(self._given))
+        except ValidationError as error:
+            raise _own_error(error) from None
+        self._ready: _Ranking | None = None
 
     def warm_up(self) -> None:
         """Make the client, if it is not there yet.
@@ -168,24 +222,18 @@ class RerankRanker:
             ConfigurationError: such as a missing key.
             ValueError: a `Secret` whose environment variable is not set.
         """
-        if self._made is None:
-            settings = {name: value for name, value in self._given.items() if name not in _OWN}
-            if isinstance(settings.get("api_key"), Secret):
-                settings["api_key"] = settings["api_key"].resolve_value()
-            try:
-                self._made = _Settings(**settings)
-            except ValidationError as error:
-                raise _own_error(error) from None
+        if self._ready is None:
+            self._ready = self._settings.with_client()
 
     def close(self) -> None:
         """Close the client's connections; a run afterwards is an error."""
-        if self._made is not None:
-            self._made.close()
+        if self._ready is not None:
+            self._ready.close()
 
     async def close_async(self) -> None:
         """The same, and those of the running event loop."""
-        if self._made is not None:
-            await self._made.aclose()
+        if self._ready is not None:
+            await self._ready.aclose()
 
     def to_dict(self) -> dict[str, Any]:
         """The component as YAML can hold it: what was given, and no default.
@@ -229,16 +277,18 @@ class RerankRanker:
             `documents`, best first, copies with the score; `meta`, what the provider said of the
             call: who served it, usage, request id and warnings.
         """
-        found, settings, options = self._start(documents, top_k, score_threshold)
+        ranking = self._warm()
+        found, client, options = ranking.begin(
+            documents, {"top_k": top_k, "score_threshold": score_threshold}
+        )
         if not found:
             return {"documents": [], "meta": {}}
         try:
             with naming(lambda index: f"id {found[index].id!r}"):
-                inputs = self._inputs(found, options)
-                response = settings.ranker().rerank(query, inputs, **options)
+                response = client.rerank(query, ranking.inputs(found, options), **options)
         except RerankError as error:
-            return _passed(settings, found, error, top_k)
-        return self._ranked(found, response)
+            return ranking.passed(found, error, options)
+        return ranking.ranked(found, response)
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     async def run_async(
@@ -249,61 +299,41 @@ class RerankRanker:
         score_threshold: float | None = None,
     ) -> dict[str, Any]:
         """The same, without blocking the event loop."""
-        found, settings, options = self._start(documents, top_k, score_threshold)
+        ranking = self._warm()
+        found, client, options = ranking.begin(
+            documents, {"top_k": top_k, "score_threshold": score_threshold}
+        )
         if not found:
             return {"documents": [], "meta": {}}
         try:
             with naming(lambda index: f"id {found[index].id!r}"):
-                inputs = self._inputs(found, options)
-                response = await settings.ranker().arerank(query, inputs, **options)
+                response = await client.arerank(query, ranking.inputs(found, options), **options)
         except RerankError as error:
-            return _passed(settings, found, error, top_k)
-        return self._ranked(found, response)
+            return ranking.passed(found, error, options)
+        return ranking.ranked(found, response)
 
-    def _start(
-        self, documents: object, top_k: int | None, score_threshold: float | None
-    ) -> tuple[list[Document], _Settings, dict[str, Any]]:
-        """What is ranked, and with which settings."""
+    def _warm(self) -> _Ranking:
         self.warm_up()
-        assert self._made is not None  # noqa: S101  # as `warm_up` has made it
-        changes = {"top_n": top_k, "score_threshold": score_threshold}
-        changes = {name: value for name, value in changes.items() if value is not None}
-        return _distinct(documents), self._made, self._made.call_options(changes)
-
-    def _inputs(
-        self, documents: Sequence[Document], options: Mapping[str, Any]
-    ) -> list[DocumentInput]:
-        fields = options.get("rank_fields", self._made and self._made.ranker().rank_fields)
-        return [self._input(document, by_fields=fields is not None) for document in documents]
-
-    def _input(self, document: Document, *, by_fields: bool) -> DocumentInput:
-        image = _image(document, self._image_key)
-        text = document.content
-        fields = None
-        if by_fields:
-            fields = {**document.meta, "text": text, _CONTENT: text}
-            fields.pop("image", None)
-            if image is None:
-                return fields
-        return (text or "") if image is None else RerankDocument(text, image, fields)
-
-    def _ranked(self, documents: Sequence[Document], response: RerankResponse) -> dict[str, Any]:
-        log_warnings(response)
-        kept = []
-        for result in response:
-            document = documents[result.index]
-            more = {RETRIEVAL_SCORE: document.score} if self._keeps_retrieval_score else {}
-            meta = {**document.meta, **more}
-            kept.append(dataclasses.replace(document, score=result.relevance_score, meta=meta))
-        return {"documents": kept, "meta": end_metadata(response)}
+        assert self._ready is not None  # noqa: S101  # as `warm_up` has made it
+        return self._ready
 
 
-def _in_one_vocabulary(settings: dict[str, Any]) -> dict[str, Any]:
+_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        name: field.default
+        for name, field in _Ranking.model_fields.items()
+        if name not in LEFT_TO_CLIENT  # there a None is an answer too
+    }
+)
+
+
+def _in_one_vocabulary(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that were given, in the words of all adapters.
 
     Raises:
         ConfigurationError: both words for one setting.
     """
+    settings = dict(settings)
     for theirs, ours in _SYNONYMS.items():
         if theirs not in settings:
             continue
@@ -319,33 +349,22 @@ def _in_one_vocabulary(settings: dict[str, Any]) -> dict[str, Any]:
         except InvalidRequestError as error:
             raise InvalidRequestError(str(error).replace(ours, theirs)) from None
         settings[ours] = value
-    defaults = {"image_key": "image", "keep_retrieval_score": False, "fallbacks": ()}
-    defaults |= {"on_error": "raise"}
-    return {
-        name: value
-        for name, value in settings.items()
-        if value is not None and (name not in defaults or value != defaults[name])
-    }
+    return settings
 
 
-def _check(settings: Mapping[str, Any]) -> None:
-    """Check what can be checked without a key.
-
-    Raises:
-        ConfigurationError: neither a model nor a client, both, or a value out of range.
-    """
-    if ("model" in settings) == ("client" in settings):
-        raise ConfigurationError(
-            "pass either model='provider:model', such as 'openrouter:cohere/rerank-v3.5', "
-            "or client=RerankClient(...)"
-        )
-    check_settings(settings)
+def _resolved(key: Any) -> SecretStr | None:
+    """The key that a hidden Secret stands for; None where its variable may be missing."""
+    found = shown(key).resolve_value()
+    return None if found is None else SecretStr(found)
 
 
-def _own_error(error: ValidationError) -> Exception:
-    """The error that pydantic has wrapped; Haystack's users do not expect pydantic's."""
-    cause: Exception | None = error.errors()[0].get("ctx", {}).get("error")
-    return cause if isinstance(cause, RerankError) else ConfigurationError(str(error))
+def _own_error(error: ValidationError) -> RerankError:
+    """The error that pydantic has wrapped, or one for what it found itself."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, RerankError):
+        return cause
+    return ConfigurationError(f"RerankRanker: {first['loc'][0]}: {first['msg']}")
 
 
 def _as_yaml(name: str, value: Any) -> Any:
@@ -355,19 +374,29 @@ def _as_yaml(name: str, value: Any) -> Any:
             "model='provider:model', base_url= and the environment"
         )
     if name == "api_key":
-        if not isinstance(value, Secret):
+        if not isinstance(shown(value), Secret):
             raise SerializationError(
                 "RerankRanker: api_key= holds a key, which cannot be written; pass "
                 "Secret.from_env_var(...), or nothing and set the provider's variable"
             )
-        return value.to_dict()
+        return shown(value).to_dict()
     if callable(value):
         return serialize_callable(value)
-    if isinstance(value, Retry):
-        return dataclasses.asdict(value)
-    if hasattr(value, "as_dict"):  # httpx.Timeout
-        return value.as_dict()
-    return list(value) if isinstance(value, tuple) else value
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """The value in the types that YAML has."""
+    match value:
+        case Retry():
+            return _plain(dataclasses.asdict(value))
+        case Mapping():
+            return {name: _plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case str():
+            return str(value)  # an address is of a class of its own
+    return value.as_dict() if hasattr(value, "as_dict") else value  # httpx.Timeout
 
 
 def _distinct(documents: object) -> list[Document]:
@@ -406,15 +435,3 @@ def _image(document: Document, key: str | None) -> Any:
         except UnsupportedDocumentError as error:  # the client refuses it, or leaves it out
             return UnusableImage(str(error))
     return image or None
-
-
-def _passed(
-    settings: _Settings, documents: Sequence[Document], error: RerankError, top_n: int | None
-) -> dict[str, Any]:
-    """What a run returns although reranking failed, if that was asked for."""
-    if not settings.passes(error):
-        raise error
-    return {
-        "documents": settings.unranked(documents, error, top_n),
-        "meta": {"rerank_error": str(error)},
-    }
