@@ -5,7 +5,7 @@ READY := .venv/.ready
 export QUESTION TAG
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks docs faults bench soak record test coverage lint types format bare dist smoke tag workflows lowest clean
+.PHONY: help demo notebooks docs providers faults bench soak record test coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'pydantic==2.11.*'
@@ -51,6 +51,9 @@ $(DOCS_READY): pyproject.toml
 # Material says at each start that it is in maintenance; that is known
 docs: $(DOCS_READY) ## build the site of docs/ into site/, without a network
 	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
+
+providers: $(READY) ## write the pages of docs/gateways/ and README's table from scripts/gateways/table.py
+	@PYTHONPATH=scripts $(BIN)/python -m gateways.run
 
 faults: $(READY) ## play every fault of the network and of gateways, and write docs/faults.md
 	@PYTHONPATH=tests $(BIN)/python -m faults.run

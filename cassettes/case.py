@@ -26,7 +26,7 @@ GATEWAYS: Mapping[str, type[RemoteProvider]] = {
     "together": Together,
     "portkey": Portkey,
 }
-KEY_VARIABLES = {name: kind.api_key_env for name, kind in GATEWAYS.items()}
+KEY_VARIABLES = {name: str(kind.api_key_env) for name, kind in GATEWAYS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Rerank documents with OpenRouter, Together AI, Portkey or an engine in this process.
+"""Rerank documents at gateways, at vendors, on servers of your own, or in this process.
 
 Every public name is loaded when it is first used, so that importing the package costs nothing.
 Type checkers and editors read them in `__init__.pyi`.
