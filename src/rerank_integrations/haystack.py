@@ -1,7 +1,6 @@
 """The adapter for Haystack: `RerankRanker`, a component."""
 
-from __future__ import annotations
-
+# no import of annotations from __future__: Haystack 2.16 connects components by types, not texts
 import dataclasses
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -77,7 +76,7 @@ class _Ranking(Adapter):
         check_settings(self._options())
         return self
 
-    def with_client(self) -> _Ranking:
+    def with_client(self) -> Self:
         """The same with the client, and the key that a Secret stands for."""
         key = shown(self.api_key)
         made = self
@@ -244,7 +243,7 @@ class RerankRanker:
         return default_to_dict(self, **{k: _as_yaml(k, v) for k, v in self._given.items()})
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> RerankRanker:
+    def from_dict(cls, data: dict[str, Any]) -> Self:
         """The component that `to_dict` wrote."""
         settings = dict(data.get("init_parameters", {}))
         if isinstance(settings.get("api_key"), Mapping):
@@ -254,7 +253,7 @@ class RerankRanker:
         transform = settings.get("score_transform")
         if isinstance(transform, str) and "." in transform:
             settings["score_transform"] = deserialize_callable(transform)
-        ranker: RerankRanker = default_from_dict(cls, {**data, "init_parameters": settings})
+        ranker: Self = default_from_dict(cls, {**data, "init_parameters": settings})
         return ranker
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
