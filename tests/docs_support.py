@@ -42,6 +42,12 @@ KEYS = {
     for name in ("COHERE_API_KEY", *(kind.api_key_env for kind in CLASSES))
     if name
 }
+LISTED = {
+    "id": "cohere/rerank-v3.5",
+    "context_length": 4096,
+    "architecture": {"input_modalities": ["text"]},
+    "pricing": {"request": "0.001"},
+}
 # what the HTTP library says for itself
 _OF_THE_LIBRARY = {"host", "user-agent", "accept-encoding", "content-length"}
 _BLOCK = re.compile(
@@ -146,7 +152,8 @@ def run(blocks: Sequence[Block]) -> Iterator[Block]:
     for block in blocks:
         if block.code:
             source = "\n" * (block.line - 1) + block.code  # so that a traceback names the line
-            exec(compile(source, str(block.page), "exec"), namespace)  # noqa: S102
+            code = compile(source, str(block.page), "exec", dont_inherit=True)
+            exec(code, namespace)  # noqa: S102
         yield block
 
 
@@ -178,8 +185,11 @@ def by_hand(curl: str) -> Sent:
 def shares_words(received: Received) -> Reply:
     """Ranks by the words of the query that stand anywhere in a document, in any dialect.
 
-    A vendor that has a dialect of its own for the response is answered in the common one.
+    A vendor that has a dialect of its own for the response is answered in the common one. A list of
+    models has one.
     """
+    if received.method == "GET":
+        return Reply({"data": [LISTED]})
     body = received.body
     query = body.get("query") or body["queries"][0]
     documents = next(body[key] for key in _DOCUMENTS if key in body)

@@ -51,7 +51,8 @@ __getattr__, __dir__, __all__ = lazy_attributes(
             DocumentInput RelevantSpan RerankDocument RerankResponse RerankResult ResultDetails
             Usage
         """,
-        "providers.base": "ModelInfo Provider RemoteProvider",
+        "providers._model_list": "ModelInfo",
+        "providers.base": "Dialect Provider RemoteProvider",
         "providers.azureai": "AzureAI",
         "providers.cohere": "Cohere",
         "providers.compatible": "Compatible",
