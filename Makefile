@@ -8,7 +8,7 @@ export QUESTION TAG
 .PHONY: help demo notebooks docs providers faults bench soak record test test-servers coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
-LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 'pydantic==2.11.*'
+LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'pydantic==2.11.*'
 LOWEST_READY := .venv/lowest/.ready
 NOTEBOOKS_READY := .venv/notebooks/.ready
 DOCS_READY := .venv/docs/.ready
@@ -137,7 +137,7 @@ $(LOWEST_READY): pyproject.toml Makefile
 	@touch $@
 
 lowest: $(LOWEST_READY) ## test the adapters with the oldest frameworks that they support
-	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_multimodal.py tests/test_conformance*.py
+	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_haystack.py tests/test_multimodal.py tests/test_conformance*.py
 
 clean: ## remove the environment and the caches
 	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .coverage dist

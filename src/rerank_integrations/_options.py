@@ -332,6 +332,18 @@ class Options:
         return dict.fromkeys(_PHASES, self.timeout)
 
 
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Check values of settings, before there is a provider.
+
+    Raises:
+        ConfigurationError: a value out of range.
+        InvalidRequestError: `top_n` or `rank_fields` out of range.
+    """
+    for name, value in settings.items():
+        if name in _CHECKS and value is not NOT_GIVEN:
+            _CHECKS[name](name, value)
+
+
 def is_client(given: Any) -> bool:
     """Whether this is an HTTP client, and not a callable that makes one."""
     return given is not None and not isinstance(given, type) and hasattr(given, "send")
