@@ -5,21 +5,23 @@ READY := .venv/.ready
 export QUESTION TAG
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks docs faults bench soak record test coverage lint types format bare dist smoke tag workflows lowest clean
+.PHONY: help demo notebooks docs providers faults bench soak record test test-servers coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
-LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 'pydantic==2.11.*'
+LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'pydantic==2.11.*'
 LOWEST_READY := .venv/lowest/.ready
 NOTEBOOKS_READY := .venv/notebooks/.ready
 DOCS_READY := .venv/docs/.ready
 BENCH_READY := .venv/bench/.ready
+SERVERS_READY := .venv/servers/.ready
+SDKS := cohere isaacus mixedbread openrouter portkey-ai together voyageai zeroentropy
 RELEASE_READY := .venv/release/.ready
 PEERS := aiohttp cohere langchain-cohere litellm llama-index-postprocessor-cohere-rerank \
 	llama-index-postprocessor-jinaai-rerank matplotlib openrouter portkey-ai together
 PIP_QUIET := -m pip install --quiet --disable-pip-version-check
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 # made anew when pyproject.toml changes; the version in __init__.py is read from the source
 $(READY): pyproject.toml
@@ -52,6 +54,9 @@ $(DOCS_READY): pyproject.toml
 docs: $(DOCS_READY) ## build the site of docs/ into site/, without a network
 	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
 
+providers: $(READY) ## write the pages of docs/gateways/ and README's table from scripts/gateways/table.py
+	@PYTHONPATH=scripts $(BIN)/python -m gateways.run
+
 faults: $(READY) ## play every fault of the network and of gateways, and write docs/faults.md
 	@PYTHONPATH=tests $(BIN)/python -m faults.run
 
@@ -73,6 +78,17 @@ record: $(READY) $(NOTEBOOKS_READY) ## record the cassettes again: live where th
 
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+
+# what cannot be installed is tried again the next time, and until then its tests are skipped
+$(SERVERS_READY): Makefile tests/servers/gateway/package.json
+	@$(PYTHON) -m venv .venv/servers
+	@mkdir -p .venv/servers/gateway && cp tests/servers/gateway/package.json .venv/servers/gateway
+	@.venv/servers/bin/python $(PIP_QUIET) $(SDKS) && \
+		npm install --prefix .venv/servers/gateway --no-audit --no-fund --loglevel=error >&2 && \
+		touch $@ || echo "not everything could be installed; the tests of the rest are skipped"
+
+test-servers: $(READY) $(SERVERS_READY) ## test against real servers and the vendors' own SDKs, on loopback
+	$(BIN)/python -m pytest tests/servers
 
 # not part of `test`: on Python 3.11 two threads that start at once can fail to install the tracer
 coverage: $(READY) ## run every test and show which branches none of them takes
@@ -121,7 +137,7 @@ $(LOWEST_READY): pyproject.toml Makefile
 	@touch $@
 
 lowest: $(LOWEST_READY) ## test the adapters with the oldest frameworks that they support
-	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_multimodal.py tests/test_conformance*.py
+	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_haystack.py tests/test_multimodal.py tests/test_conformance*.py
 
 clean: ## remove the environment and the caches
 	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .coverage dist

@@ -72,12 +72,12 @@ def test_a_missing_key_names_its_variable(
 @cases(
     ("model", "cure"),
     [
-        ("cohere:rerank-v3.5", ("'cohere'", "local, openrouter, portkey, together")),
-        ("OpenRouter:m", ("local, openrouter, portkey, together",)),
-        ("base:m", ("local, openrouter, portkey, together",)),
-        ("_settings:m", ("local, openrouter, portkey, together",)),
-        ("../local:m", ("local, openrouter, portkey, together",)),
-        (":m", ("local, openrouter, portkey, together",)),
+        ("coher:rerank-v3.5", ("'cohere'", "local, localai, mixedbread")),
+        ("OpenRouter:m", ("local, localai, mixedbread",)),
+        ("base:m", ("local, localai, mixedbread",)),
+        ("_settings:m", ("local, localai, mixedbread",)),
+        ("../local:m", ("local, localai, mixedbread",)),
+        (":m", ("local, localai, mixedbread",)),
         ("cohere/rerank-v3.5", ("provider:model", "openrouter", "provider=")),
         ("", ("provider:model",)),
         ("local:", ("local:model",)),

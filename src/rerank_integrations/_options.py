@@ -24,7 +24,7 @@ from rerank_integrations.errors import (
     TransportError,
 )
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
-from rerank_integrations.providers import known_names, provider_class
+from rerank_integrations.providers import known_names, own_names, provider_class
 from rerank_integrations.providers._validation import (
     Address,
     finite,
@@ -343,6 +343,18 @@ class Options:
         return dict.fromkeys(_PHASES, self.timeout)
 
 
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Check values of settings, before there is a provider.
+
+    Raises:
+        ConfigurationError: a value out of range.
+        InvalidRequestError: `top_n` or `rank_fields` out of range.
+    """
+    for name, value in settings.items():
+        if name in _CHECKS and value is not NOT_GIVEN:
+            _CHECKS[name](name, value)
+
+
 def is_client(given: Any) -> bool:
     """Whether this is an HTTP client, and not a callable that makes one."""
     return given is not None and not isinstance(given, type) and hasattr(given, "send")
@@ -398,7 +410,7 @@ def refuse_unknown_argument(
     if unknown is not None and "provider" in known:
         owners = [
             kind.__name__
-            for kind in map(provider_class, known_names())
+            for kind in map(provider_class, own_names())  # others may not load
             if unknown in {one.name for one in dataclasses.fields(kind)}
         ]
         if owners:

@@ -22,6 +22,7 @@ from pydantic_core import from_json, to_json
 
 from rerank_integrations.errors import ConfigurationError, ScorerError
 from rerank_integrations.providers import _cross_encoder, _lexical
+from rerank_integrations.providers._model_list import ModelInfo
 from rerank_integrations.providers._validation import finite
 from rerank_integrations.providers.base import (
     RETRIEVAL_SCORES,
@@ -159,6 +160,15 @@ class Local(Provider):
     def takes_retrieval_scores(self) -> bool:
         """Whether the retriever's own score counts."""
         return self.retrieval_weight > 0
+
+    def own_models(self) -> Sequence[ModelInfo]:
+        """The engines, or the scorer by its name."""
+        if self.scorer is None:
+            return [ModelInfo("hybrid", takes_images=False), ModelInfo("bm25", takes_images=False)]
+        name = getattr(self.scorer, "__name__", type(self.scorer).__name__)
+        if inspect.ismethod(self.scorer) and name == "predict":
+            name = type(self.scorer.__self__).__name__
+        return [ModelInfo(name, takes_images=self.sees_images)]
 
     def kind_of_scores(self, model: str) -> ScoreKind:
         """What the engine gives; of another scorer, what the caller says."""
