@@ -2,7 +2,8 @@
 
 A block of Python, and the new side of a `diff`, is code; a block with a title is a file in the
 directory where the code runs. A block of README stands alone; in docs/ the blocks of a page are
-one program, each going on where the one before ended.
+one program, each going on where the one before ended. A block that imports a package of `PEERS` is
+left out: `make test-migrate` runs it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+MIGRATE = DOCS / "migrate"
+PEERS = ("flashrank", "llama_index.llms", "sentence_transformers")  # not in the group `dev`
 KEYS = {
     name: f"the-{name.partition('_')[0].lower()}-key"
     for name in (
@@ -35,6 +38,8 @@ KEYS = {
         "VLLM_API_KEY",
         "COHERE_API_KEY",
         "VOYAGE_API_KEY",
+        "NVIDIA_API_KEY",
+        "FIREWORKS_API_KEY",
     )
 }
 # what the HTTP library says for itself
@@ -66,6 +71,18 @@ class Block:
             return ""
         lines = self.text.splitlines()
         return "\n".join("" if line.startswith("-") else line[1:] for line in lines)
+
+    @property
+    def side_before(self) -> str:
+        """The old side of a `diff`."""
+        lines = self.text.splitlines()
+        return "\n".join("" if line.startswith("+") else line[1:] for line in lines)
+
+    @property
+    def needs_peers(self) -> bool:
+        """Whether its code imports a package that the tests do without."""
+        names = "|".join(map(re.escape, PEERS))
+        return re.search(rf"^(?:from|import) (?:{names})\b", self.code, re.MULTILINE) is not None
 
     @property
     def is_curl(self) -> bool:
@@ -119,9 +136,9 @@ def blocks_of(page: Path) -> Sequence[Block]:
 
 
 def programs() -> list[Any]:
-    """What runs by itself: each block of README, each page of docs/."""
+    """What runs by itself: each block of README, each page of docs/ but those of docs/migrate/."""
     alone = [[block] for block in blocks_of(README) if block.code]
-    pages = [list(blocks_of(page)) for page in PAGES]
+    pages = [list(blocks_of(page)) for page in PAGES if page.parent != MIGRATE]
     return [
         pytest.param(blocks, id=f"{blocks[0].page.relative_to(ROOT)}:{blocks[0].line}")
         for blocks in (*alone, *pages)
@@ -137,7 +154,7 @@ def run(blocks: Sequence[Block]) -> Iterator[Block]:
             Path(block.title).write_text(block.text, encoding="utf-8")
     namespace: dict[str, Any] = {"__name__": "page"}
     for block in blocks:
-        if block.code:
+        if block.code and not block.needs_peers:
             source = "\n" * (block.line - 1) + block.code  # so that a traceback names the line
             exec(compile(source, str(block.page), "exec"), namespace)  # noqa: S102
         yield block
@@ -145,7 +162,7 @@ def run(blocks: Sequence[Block]) -> Iterator[Block]:
 
 def promised(blocks: Sequence[Block]) -> list[str]:
     """What the comments behind one-line prints say will be printed."""
-    code = "\n".join(block.code for block in blocks)
+    code = "\n".join(block.code for block in blocks if not block.needs_peers)
     return re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
 
 
@@ -169,17 +186,27 @@ def by_hand(curl: str) -> Sent:
 
 
 def shares_words(received: Received) -> Reply:
-    """Ranks by the words of the query that stand anywhere in a document."""
+    """Ranks by the words of the query that are anywhere in a document, in the vendor's form."""
     body = received.body
-    asked = set(re.findall(r"\w+", body["query"].lower()))
+    is_nvidia = "passages" in body
+    query = body["query"]["text"] if is_nvidia else body["query"]
+    asked = set(re.findall(r"\w+", query.lower()))
     scores = [
         len(asked & set(re.findall(r"\w+", json.dumps(one).lower()))) / len(asked)
-        for one in body["documents"]
+        for one in body["passages" if is_nvidia else "documents"]
     ]
     order = sorted(range(len(scores)), key=lambda index: -scores[index])
-    results = [{"index": index, "relevance_score": scores[index]} for index in order]
+    score = "logit" if is_nvidia else "relevance_score"
+    results = [{"index": index, score: scores[index]} for index in order]
     usage = {"search_units": 1, "total_tokens": 24}
-    return Reply({"results": results[: body.get("top_n")], "model": body["model"], "usage": usage})
+    kept = results[: body.get("top_n") or body.get("top_k")]
+    key = "rankings" if is_nvidia else "data" if _answers_data(received) else "results"
+    return Reply({key: kept, "model": body["model"], "usage": usage})
+
+
+def _answers_data(received: Received) -> bool:
+    """Whether the vendor lists results under `data`."""
+    return received.headers["host"] in ("api.voyageai.com", "api.fireworks.ai")
 
 
 @pytest.fixture(name="world")
