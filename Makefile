@@ -5,7 +5,7 @@ READY := .venv/.ready
 export QUESTION TAG
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks docs faults bench soak record test test-migrate coverage lint types format bare dist smoke tag workflows lowest clean
+.PHONY: help demo notebooks docs providers faults bench soak record test test-migrate coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 'pydantic==2.11.*'
@@ -63,6 +63,9 @@ $(DOCS_READY): pyproject.toml
 docs: $(DOCS_READY) ## build the site of docs/ into site/, without a network
 	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
 
+providers: $(READY) ## write the pages of docs/gateways/ and README's table from scripts/gateways/table.py
+	@PYTHONPATH=scripts $(BIN)/python -m gateways.run
+
 faults: $(READY) ## play every fault of the network and of gateways, and write docs/faults.md
 	@PYTHONPATH=tests $(BIN)/python -m faults.run
 
@@ -94,7 +97,7 @@ test: $(READY) ## run every test
 .PRECIOUS: .venv/migrate/%/.ready
 test-migrate: $(MIGRATE_VENVS:%=.venv/migrate/%/.ready) ## run both sides of docs/migrate/, with the peers' packages
 	@for name in $(MIGRATE_VENVS); do \
-		PYTHONPATH=tests .venv/migrate/$$name/bin/python -m pytest -c tests/migrate/pytest.ini tests/migrate || exit 1; \
+		PYTHONPATH=tests:scripts .venv/migrate/$$name/bin/python -m pytest -c tests/migrate/pytest.ini tests/migrate || exit 1; \
 	done
 
 # not part of `test`: on Python 3.11 two threads that start at once can fail to install the tracer

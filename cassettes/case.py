@@ -9,29 +9,32 @@ from typing import Any
 
 from rerank_integrations import (
     DocumentInput,
-    OpenRouter,
-    Portkey,
     RemoteProvider,
     RerankClient,
     RerankError,
     RerankResponse,
-    Together,
 )
+from rerank_integrations.providers import known_names, provider_class
+from rerank_integrations.providers.base import ScoreKind
 
 HERE = Path(__file__).parent
 KEY = "key-of-nobody"
 
 GATEWAYS: Mapping[str, type[RemoteProvider]] = {
-    "openrouter": OpenRouter,
-    "together": Together,
-    "portkey": Portkey,
+    kind.name: kind
+    for kind in map(provider_class, known_names())
+    if issubclass(kind, RemoteProvider)
 }
-KEY_VARIABLES = {name: kind.api_key_env for name, kind in GATEWAYS.items()}
+KEY_VARIABLES = {name: kind.api_key_env for name, kind in GATEWAYS.items() if kind.api_key_env}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranked:
-    """What a response must say."""
+    """What a response must say.
+
+    `spans` are the relevant parts of documents as texts, each with its score, and `extra` what else
+    is said of a result, both by the index of the document.
+    """
 
     order: tuple[int, ...]
     scores: tuple[float, ...]
@@ -42,6 +45,9 @@ class Ranked:
     request_id: str | None = None
     skipped: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+    score_kind: ScoreKind = "unknown"
+    spans: Mapping[int, Mapping[str, float | None]] = field(default_factory=dict)
+    extra: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +91,7 @@ class Script:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A call of one gateway.
+    """A call of one provider.
 
     Attributes:
         gateway: the name of the provider.
@@ -93,6 +99,7 @@ class Case:
         shows: the feature or the error, in a sentence.
         model, query, documents, options: of the call.
         arguments: those of the provider, besides the key.
+        address: where the request goes; the provider's default address and path when None.
         answers: who answers where there is no key.
         is_live: whether the live service gives this to everybody with a key, and for next to
             nothing.
@@ -109,6 +116,7 @@ class Case:
     wants: Ranked | Failed
     options: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    address: str | None = None
     answers: Prism | Script = field(default_factory=Prism)
     is_live: bool = False
     takes_wrong_key: bool = False
@@ -120,14 +128,15 @@ class Case:
 
     @property
     def default_url(self) -> str:
-        """The vendor's own address."""
-        return f"{GATEWAYS[self.gateway].default_base_url}/rerank"
+        """The address that the request must go to."""
+        kind = GATEWAYS[self.gateway]
+        return self.address or f"{kind.default_base_url}{kind.rerank_path}"
 
     def __str__(self) -> str:
         return f"{self.gateway}/{self.name}"
 
     def provider(self, key: str = KEY) -> RemoteProvider:
-        """The provider, with its default address."""
+        """The provider, with its default address unless the arguments have another."""
         return GATEWAYS[self.gateway](
             **{"api_key": KEY if self.takes_wrong_key else key, **self.arguments}
         )
@@ -151,6 +160,13 @@ def outcome(result: RerankResponse | RerankError) -> Ranked | Failed:
             skipped=result.skipped,
             # the vendors' examples have fewer results than documents, which is warned of
             warnings=tuple(one for one in result.warnings if " returned " not in one),
+            score_kind=result.score_kind,
+            spans={
+                one.index: {(one.sent_text or "")[s.start : s.end]: s.score for s in one.spans}
+                for one in result
+                if one.spans
+            },
+            extra={one.index: one.extra for one in result if one.extra},
         )
     return Failed(
         kind=type(result),

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cassettes import cases_openrouter, cases_portkey, cases_together
+from cassettes import (
+    cases_hosted,
+    cases_hosted_other,
+    cases_openrouter,
+    cases_portkey,
+    cases_self_hosted,
+    cases_together,
+)
 from cassettes.case import GATEWAYS, HERE, Case
 
 CASES: Sequence[Case] = (
     *cases_openrouter.CASES,
     *cases_together.CASES,
     *cases_portkey.CASES,
+    *cases_hosted.CASES,
+    *cases_hosted_other.CASES,
+    *cases_self_hosted.CASES,
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from cassettes.case import Case, Failed, Prism, Ranked, Script
@@ -30,6 +31,7 @@ from rerank_integrations import (
     ServiceUnavailableError,
     StatusError,
 )
+from rerank_integrations.providers.base import ScoreKind
 
 MODEL = "cohere/rerank-v3.5"
 SEEING = "nvidia/llama-nemotron-rerank-vl-1b-v2"
@@ -79,10 +81,16 @@ SDK = f"the status is one of OpenRouter's Python SDK 1.3.84, not of its API page
 
 
 def feature(
-    name: str, shows: str, *, documents: Sequence[DocumentInput] = TEXTS, **more: Any
+    name: str,
+    shows: str,
+    *,
+    documents: Sequence[DocumentInput] = TEXTS,
+    kind: ScoreKind = "probability",
+    **more: Any,
 ) -> Case:
     """A call that the example of the vendor's file answers."""
-    return Case(**_common(name, shows, documents), wants=EXAMPLE, is_live=True, **more)
+    wants = replace(EXAMPLE, score_kind=kind)
+    return Case(**_common(name, shows, documents), wants=wants, is_live=True, **more)
 
 
 def refused(
@@ -145,6 +153,7 @@ FEATURES = (
     feature(
         "objects-with-text-and-image",
         "Objects with an image, with text and an image, and with text alone.",
+        kind="logit",
         documents=(
             RerankDocument(image=f"data:image/png;base64,{DOT}"),
             RerankDocument(text="A map of France.", image=b64decode(DOT)),
@@ -154,6 +163,7 @@ FEATURES = (
     feature(
         "image-by-url",
         "The URL of an image goes on as it is.",
+        kind="logit",
         documents=(
             RerankDocument(
                 text="A flower.",
@@ -177,6 +187,7 @@ FEATURES = (
     feature(
         "fields-with-image",
         "An image with a text made of fields.",
+        kind="logit",
         documents=(
             RerankDocument(text="A map.", image=b64decode(DOT), fields={"title": "France"}),
             *TEXTS[1:],
@@ -189,7 +200,7 @@ FEATURES = (
     ),
     Case(
         **_common("blank-documents", "A blank document is not sent.", ("", *TEXTS)),
-        wants=Ranked(**{**vars(EXAMPLE), "order": (1,), "skipped": (0,)}),
+        wants=replace(EXAMPLE, order=(1,), skipped=(0,), score_kind="probability"),
         is_live=True,
     ),
     feature(

@@ -6,6 +6,7 @@ https://portkey.ai/docs/api-reference: its OpenAPI file declares no error at all
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from cassettes.case import Case, Failed, Prism, Ranked, Script
@@ -20,6 +21,7 @@ from rerank_integrations import (
     ServerError,
     StatusError,
 )
+from rerank_integrations.providers.base import ScoreKind
 
 MODEL = "rerank-v3.5"
 PINECONE = "bge-reranker-v2-m3"  # ranks one field
@@ -66,6 +68,7 @@ def feature(
     *,
     model: str = MODEL,
     documents: Sequence[DocumentInput] = TEXTS,
+    kind: ScoreKind = "unknown",
     **more: Any,
 ) -> Case:
     """A call that the example of the vendor's file answers."""
@@ -76,7 +79,7 @@ def feature(
             **_common(name, shows, model, documents),
             "arguments": arguments,
             "answers": answers,
-            "wants": EXAMPLE,
+            "wants": replace(EXAMPLE, score_kind=kind),
             "is_live": answers is SLUG,
             **more,
         }
@@ -130,11 +133,13 @@ FEATURES = (
     feature(
         "upstream-key",
         "Who serves is said by its name and its own key.",
+        kind="probability",
         arguments=COHERE,
     ),
     feature(
         "custom-host",
         "Who serves is a host of one's own.",
+        kind="probability",
         arguments={**COHERE, "custom_host": "https://models.example.com/v1"},
     ),
     feature(
@@ -157,11 +162,13 @@ FEATURES = (
     feature(
         "catalog-provider",
         "Who serves is a slug of the model catalog.",
+        kind="probability",
         arguments={"provider": "@cohere"},
     ),
     feature(
         "catalog-model",
         "The slug stands before the model.",
+        kind="probability",
         model="@cohere/rerank-v3.5",
         arguments={},
     ),
@@ -170,6 +177,7 @@ FEATURES = (
     feature(
         "rank-fields-for-pinecone",
         "Pinecone ranks fields itself: objects go out, and the fields are named.",
+        kind="probability",
         model=PINECONE_COHERE,
         documents=PAGES,
         options={"rank_fields": ["text", "title"]},
@@ -177,6 +185,7 @@ FEATURES = (
     feature(
         "one-rank-field-for-pinecone",
         "A model of Pinecone that ranks one field gets that field.",
+        kind="probability",
         model=PINECONE,
         documents=PAGES,
         options={"rank_fields": ["text"]},
@@ -184,6 +193,7 @@ FEATURES = (
     feature(
         "too-many-rank-fields-for-pinecone",
         "A model of Pinecone that ranks one field gets several written as one text.",
+        kind="probability",
         model=PINECONE,
         documents=PAGES,
         options={"rank_fields": ["text", "title"]},
@@ -229,6 +239,7 @@ FEATURES = (
     feature(
         "pinecone-parameters",
         "Pinecone's own parameters.",
+        kind="probability",
         model=PINECONE,
         arguments={**VIRTUAL, "parameters": {"truncate": "END"}},
     ),
@@ -260,6 +271,7 @@ FEATURES = (
             id="rerank-abc123",
             request_id="trace-of-portkey",
             warnings=("a Portkey guardrail failed on this call but let it through",),
+            score_kind="probability",
         ),
         is_live=False,
     ),

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
+from cassettes.readable import loaded
 
 SHARED = Path(os.environ.get("RERANK_SHARED") or Path(__file__).parents[2] / "shared")
 _PATIENCE = 180  # seconds; the first start installs Prism
-_VENDORS = {"openrouter": "OpenRouter", "together": "Together", "portkey": "Portkey"}
+VENDORS = {"openrouter": "OpenRouter", "together": "Together", "portkey": "Portkey"}
 
 
 def tool() -> Path:
@@ -31,7 +31,7 @@ def spec_of(gateway: str) -> Path:
 
 def missing() -> str:
     """Why the vendors' files cannot be served here; empty if they can."""
-    for path in (tool(), *map(spec_of, _VENDORS)):
+    for path in (tool(), *map(spec_of, VENDORS)):
         if not path.exists():
             return f"{path.name} is not there; set RERANK_SHARED to the folder that has it"
     absent = [name for name in ("bash", "node", "npm") if shutil.which(name) is None]
@@ -41,12 +41,12 @@ def missing() -> str:
 def described(gateway: str) -> str:
     """Which Prism and which file, in words."""
     text = spec_of(gateway).read_text(encoding="utf-8")
-    info = yaml.safe_load(text)["info"]
+    info = loaded(text)["info"]
     dated = re.search(r"commit \w+, (\d{4}-\d\d-\d\d)", text)
     found = re.search(r"^version=(\S+)$", tool().read_text(encoding="utf-8"), re.MULTILINE)
     prism = f"Prism {found[1]}" if found else "Prism"
     day = f", {dated[1]}" if dated else ""
-    whose = _VENDORS[gateway]
+    whose = VENDORS[gateway]
     return f"{prism}, a mock of {whose}'s OpenAPI file ({info['title']} {info['version']}{day})"
 
 

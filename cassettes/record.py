@@ -1,8 +1,9 @@
 """Record every cassette again: from the live services where there are keys, else from Prism.
 
 make record
+python -m cassettes.record cohere tei/strings   # only those of a provider, or only one
 
-A gateway's key is taken from its environment variable. Calls that the live service cannot be made
+A provider's key is taken from its environment variable. Calls that the live service cannot be made
 to answer for nothing stay with Prism, or with the answer in the table. A recording from a live
 service is never replaced by one that is not; delete the file to go back.
 """
@@ -24,7 +25,17 @@ from typing import Any
 import httpx
 
 from cassettes import prism
-from cassettes.case import KEY, KEY_VARIABLES, Case, Failed, Prism, Ranked, Script, outcome
+from cassettes.case import (
+    GATEWAYS,
+    KEY,
+    KEY_VARIABLES,
+    Case,
+    Failed,
+    Prism,
+    Ranked,
+    Script,
+    outcome,
+)
 from cassettes.cases import CASES, unnamed
 from cassettes.readable import Readable
 from cassettes.replay import recording
@@ -112,7 +123,7 @@ def main(cases: Sequence[Case] = CASES, environment: Mapping[str, str] = os.envi
     problems: list[str] = []
     with prisms() as prism_of:
         for case in cases:
-            problem = _recorded(case, keys[case.gateway], prism_of)
+            problem = _recorded(case, keys.get(case.gateway), prism_of)
             print(f"{'FAILED' if problem else 'ok':6}  {case}")  # noqa: T201
             problems += [problem] if problem else []
     problems += [f"{path.name}: no case names it; delete it" for path in unnamed()]
@@ -120,10 +131,26 @@ def main(cases: Sequence[Case] = CASES, environment: Mapping[str, str] = os.envi
     return bool(problems)
 
 
+def chosen(names: Sequence[str], cases: Sequence[Case] = CASES) -> list[Case]:
+    """The cases of the providers, or with the names, that are given; all for none.
+
+    Raises:
+        SystemExit: no case has such a name.
+    """
+    known = {*GATEWAYS, *map(str, cases)}
+    for name in names:
+        if name not in known:
+            raise SystemExit(f"no provider and no case is called {name!r}")
+    return [case for case in cases if not names or {case.gateway, str(case)} & {*names}]
+
+
 def _recorded(case: Case, key: str | None, prism_of: Callable[[str], str]) -> str:
     """Record a case as well as can be done here; what is wrong, if anything is."""
-    if case.provider().url != case.default_url:
-        return f"unset {case.provider().base_url_env}: cassettes are of the vendor's own address"
+    address = case.provider().address(case.model)
+    if address != case.default_url:
+        variable = case.provider().base_url_env
+        cure = f"unset {variable}: " if variable else f"{case} goes to {address}: "
+        return f"{cure}cassettes are of the vendor's own address"
     try:
         if key and case.is_live:
             found = record(case, case.path, live_head_of(case), key=key, is_strict=False)
@@ -182,4 +209,4 @@ def _through(url: str, asked: Prism) -> Answerer:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(chosen(sys.argv[1:])))

@@ -15,6 +15,8 @@ from vcr.serialize import deserialize, serialize
 from cassettes.readable import Readable
 from cassettes.scrub import scrubbed_answer, scrubbed_request
 
+_LOOPBACK = "127.0.0.1"
+
 
 class UnplayedError(Exception):
     """A call that was recorded was not made."""
@@ -43,12 +45,14 @@ def replaying(path: str | Path) -> Iterator[Cassette]:
 
 @contextmanager
 def recording(path: Path, written: Readable) -> Iterator[Cassette]:
-    """Store every httpx request and its response, except requests to this machine.
+    """Store every httpx request and its response, except requests to 127.0.0.1.
+
+    Prism is there. `localhost`, which is the default host of several servers, is recorded.
 
     Raises:
         ValueError: it cannot be stored; see `Readable`.
     """
-    recorder = prepared(VCR(record_mode="all", ignore_localhost=True), written)
+    recorder = prepared(VCR(record_mode="all", ignore_hosts=[_LOOPBACK]), written)
     held = _Held()
     recorder.register_persister(held)
     with recorder.use_cassette(str(path), record_on_exception=False) as cassette:

@@ -16,6 +16,7 @@ SHOWN = frozenset(
         "http-referer",
         "x-openrouter-categories",
         "x-openrouter-title",
+        "x-pinecone-api-version",
         "x-portkey-metadata",
         "x-portkey-parent-span-id",
         "x-portkey-provider",

@@ -9,7 +9,14 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from loopback import LoopServer, Server
-from rerank_integrations import OpenRouter, Portkey, RerankClient, RerankResponse, Together
+from rerank_integrations import (
+    ModelInfo,
+    OpenRouter,
+    Portkey,
+    RerankClient,
+    RerankResponse,
+    Together,
+)
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
 if sys.platform != "win32":
@@ -49,6 +56,10 @@ class SyncCalls:
         """Rank, in this thread."""
         return client.rerank(query, documents, **options)
 
+    def models(self, client: RerankClient, **options: Any) -> list[ModelInfo]:
+        """List the models, in this thread."""
+        return client.models(**options)
+
     def close(self, client: RerankClient) -> None:
         """Close a client."""
         client.close()
@@ -73,6 +84,10 @@ class AsyncCalls:
     ) -> RerankResponse:
         """Rank, on the loop."""
         return self._runner.run(client.arerank(query, documents, **options))
+
+    def models(self, client: RerankClient, **options: Any) -> list[ModelInfo]:
+        """List the models, on the loop."""
+        return self._runner.run(client.amodels(**options))
 
     def close(self, client: RerankClient) -> None:
         """Close a client."""

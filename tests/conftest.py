@@ -14,19 +14,24 @@ from hypothesis import settings
 from calls import KEYS, LOOPS, AsyncCalls, Calls, SyncCalls
 from fakes import Clock, sleepless, use_clock
 from loopback import Server, echoes, running, tls_context
+from rerank_integrations.providers import known_names, provider_class
 
 pytest_plugins = ["langchain_support", "llama_index_support", "docs_support"]
 
 settings.register_profile("untimed", deadline=None)  # a loaded machine is no failure
 settings.load_profile("untimed")
-_KEYS = (
-    "OPENROUTER_API_KEY",
-    "TOGETHER_API_KEY",
-    "TOGETHER_BASE_URL",
-    "PORTKEY_API_KEY",
-    "JINA_API_KEY",
-    "VLLM_API_KEY",
-)
+_OTHERS = ("VOYAGE_API_KEY_PATH", "DASHSCOPE_WORKSPACE_ID")
+
+
+def _variables() -> Iterator[str]:
+    """The environment variables that any provider reads."""
+    for kind in map(provider_class, known_names()):
+        names = (getattr(kind, name, None) for name in ("api_key_env", "base_url_env"))
+        yield from (name for name in names if name)
+        yield from getattr(kind, "other_key_envs", ())
+
+
+_KEYS = (*_variables(), *_OTHERS)
 
 
 @pytest.fixture(autouse=True)

@@ -11,16 +11,20 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from gateways.pages import WRITTEN
 from loopback import Received, Reply, Server, running
+from rerank_integrations.providers import known_names, provider_class
+from rerank_integrations.providers.base import RemoteProvider
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -28,19 +32,24 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 MIGRATE = DOCS / "migrate"
 PEERS = ("flashrank", "llama_index.llms", "sentence_transformers")  # not in the group `dev`
+GATEWAYS = DOCS / "gateways"
+# pages that `make providers` writes, and one of the same kind: none needs a directory of its own
+SHORT_PAGES = [
+    page
+    for page in PAGES
+    if page.name == "compatible.md" or page.read_text(encoding="utf-8").endswith(f"{WRITTEN}\n")
+]
+CLASSES = [kind for kind in map(provider_class, known_names()) if issubclass(kind, RemoteProvider)]
 KEYS = {
     name: f"the-{name.partition('_')[0].lower()}-key"
-    for name in (
-        "OPENROUTER_API_KEY",
-        "TOGETHER_API_KEY",
-        "PORTKEY_API_KEY",
-        "JINA_API_KEY",
-        "VLLM_API_KEY",
-        "COHERE_API_KEY",
-        "VOYAGE_API_KEY",
-        "NVIDIA_API_KEY",
-        "FIREWORKS_API_KEY",
-    )
+    for name in ("COHERE_API_KEY", *(kind.api_key_env for kind in CLASSES))
+    if name
+}
+LISTED = {
+    "id": "cohere/rerank-v3.5",
+    "context_length": 4096,
+    "architecture": {"input_modalities": ["text"]},
+    "pricing": {"request": "0.001"},
 }
 # what the HTTP library says for itself
 _OF_THE_LIBRARY = {"host", "user-agent", "accept-encoding", "content-length"}
@@ -49,7 +58,9 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _LOOPBACK = ("127.0.0.1", "localhost")
-_VLLM = 8000  # the port of a vLLM server, which stands on the reader's own machine
+_DOCUMENTS = ("documents", "texts", "passages", "input")  # the keys that the dialects have for them
+# of servers on the reader's own machine: those of the providers, and of the page of Compatible
+_PORTS = {8088} | {urlsplit(kind.default_base_url).port for kind in CLASSES if kind.has_default}
 
 
 @dataclass(frozen=True)
@@ -136,9 +147,13 @@ def blocks_of(page: Path) -> Sequence[Block]:
 
 
 def programs() -> list[Any]:
-    """What runs by itself: each block of README, each page of docs/ but those of docs/migrate/."""
+    """What runs by itself: each block of README, each page of docs/ but the short ones."""
     alone = [[block] for block in blocks_of(README) if block.code]
-    pages = [list(blocks_of(page)) for page in PAGES if page.parent != MIGRATE]
+    pages = [
+        list(blocks_of(page))
+        for page in PAGES
+        if page not in SHORT_PAGES and page.parent != MIGRATE
+    ]
     return [
         pytest.param(blocks, id=f"{blocks[0].page.relative_to(ROOT)}:{blocks[0].line}")
         for blocks in (*alone, *pages)
@@ -156,7 +171,8 @@ def run(blocks: Sequence[Block]) -> Iterator[Block]:
     for block in blocks:
         if block.code and not block.needs_peers:
             source = "\n" * (block.line - 1) + block.code  # so that a traceback names the line
-            exec(compile(source, str(block.page), "exec"), namespace)  # noqa: S102
+            code = compile(source, str(block.page), "exec", dont_inherit=True)
+            exec(code, namespace)  # noqa: S102
         yield block
 
 
@@ -186,27 +202,40 @@ def by_hand(curl: str) -> Sent:
 
 
 def shares_words(received: Received) -> Reply:
-    """Ranks by the words of the query that are anywhere in a document, in the vendor's form."""
+    """Ranks by the words of the query that stand anywhere in a document, in any dialect.
+
+    A vendor that has a dialect of its own for the response is answered in the common one. A list of
+    models has one.
+    """
+    if received.method == "GET":
+        return Reply({"data": [LISTED]})
     body = received.body
-    is_nvidia = "passages" in body
-    query = body["query"]["text"] if is_nvidia else body["query"]
-    asked = set(re.findall(r"\w+", query.lower()))
+    query = body.get("query") or body["queries"][0]
+    documents = next(body[key] for key in _DOCUMENTS if key in body)
+    asked = set(re.findall(r"\w+", (query["text"] if isinstance(query, dict) else query).lower()))
     scores = [
         len(asked & set(re.findall(r"\w+", json.dumps(one).lower()))) / len(asked)
-        for one in body["passages" if is_nvidia else "documents"]
+        for one in documents
     ]
     order = sorted(range(len(scores)), key=lambda index: -scores[index])
-    score = "logit" if is_nvidia else "relevance_score"
-    results = [{"index": index, score: scores[index]} for index in order]
+    results: list[dict[str, Any]] = [
+        {"index": index, "relevance_score": scores[index]} for index in order
+    ]
+    if body.get("relevant_spans"):
+        for result in results:
+            result["relevant_spans"] = _spans(asked, documents[result["index"]])
+    top_n = body.get("top_n") or body.get("top_k")
     usage = {"search_units": 1, "total_tokens": 24}
-    kept = results[: body.get("top_n") or body.get("top_k")]
-    key = "rankings" if is_nvidia else "data" if _answers_data(received) else "results"
-    return Reply({key: kept, "model": body["model"], "usage": usage})
+    return Reply({"results": results[:top_n], "model": body.get("model"), "usage": usage})
 
 
-def _answers_data(received: Received) -> bool:
-    """Whether the vendor lists results under `data`."""
-    return received.headers["host"] in ("api.voyageai.com", "api.fireworks.ai")
+def _spans(asked: Collection[str], text: str) -> list[dict[str, Any]]:
+    """The words of the query in a text that are longer than an article."""
+    return [
+        {"start": found.start(), "end": found.end(), "score": 0.9}
+        for found in re.finditer(r"\w{2,}", text)
+        if found[0].lower() in asked
+    ]
 
 
 @pytest.fixture(name="world")
@@ -226,7 +255,7 @@ def world_fixture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[W
         def redirect(request: httpx.Request) -> None:
             url = request.url
             asked[request.headers["host"] + url.raw_path.decode()] = str(url)
-            if url.host not in _LOOPBACK or url.port == _VLLM:
+            if url.host not in _LOOPBACK or url.port in _PORTS:
                 request.url = url.copy_with(scheme="http", host="127.0.0.1", port=port)
 
         _redirect_requests(monkeypatch, redirect)

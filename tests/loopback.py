@@ -49,6 +49,11 @@ class Received:
     connection: int = 0
 
     @property
+    def method(self) -> str:
+        """The method."""
+        return self.head.partition(b" ")[0].decode()
+
+    @property
     def body(self) -> Any:
         """The JSON that was sent."""
         return json.loads(self.content)
@@ -145,7 +150,7 @@ class Peer:
         received = parsed(b"".join(lines), self._number)
         size = int(received.headers.get("content-length", 0))
         content = self._file.read(size)
-        if not size or len(content) < size:
+        if len(content) < size or not (size or received.method == "GET"):
             raise ConnectionAbortedError
         return replace(received, content=content)
 

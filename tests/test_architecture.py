@@ -15,8 +15,8 @@ import pytest
 import rerank_integrations
 from calls import client_of
 from cases import cases
-from loopback import Server
-from rerank_integrations import DocumentInput
+from loopback import Reply, Server, ranks_all
+from rerank_integrations import DocumentInput, Retry
 
 PACKAGE = "rerank_integrations"
 ROOT = Path(rerank_integrations.__file__).parent
@@ -26,6 +26,7 @@ ADAPTERS = {"langchain", "llama_index"}
 # the three of the design, and what adapters share
 FOR_ADAPTERS = {"client", "models", "errors", "_adapter"}
 TESTS = Path(__file__).parent
+AT_ONCE = Retry(initial_delay=0, max_delay=0)
 # in a statement, and as text: what is patched is named by text
 PRIVATE = re.compile(rf"\b{PACKAGE}\._[a-z]|\bfrom {PACKAGE} import (.*\W)?_[a-z]")
 
@@ -149,14 +150,17 @@ def test_a_call_passes_few_modules(server: Server, way: str) -> None:
             one = one.f_back
         deepest = max(deepest, on_stack, key=len)
 
-    with client_of(server, "portkey", extra_headers={"X-A": "1"}) as client:
+    server.plays(ranks_all, Reply({"error": "too busy"}, 503), Reply({"data": [{"id": "m"}]}))
+    with client_of(server, "portkey", extra_headers={"X-A": "1"}, retry=AT_ONCE) as client:
         documents: list[DocumentInput] = [{"title": "a", "text": "b"}, "c"]
         sys.setprofile(profile)
         try:
             if way == "sync":
                 client.rerank("q", documents, rank_fields=["title", "text"])
+                client.models()
             else:
                 asyncio.run(client.arerank("q", documents, rank_fields=["title", "text"]))
+                asyncio.run(client.amodels())
         finally:
             sys.setprofile(None)
     assert 0 < len(deepest) <= 6, deepest

@@ -19,6 +19,7 @@ from cassettes.readable import Readable
 from cassettes.record import (
     NotRecordedError,
     answerer_of,
+    chosen,
     head_of,
     is_live,
     live_head_of,
@@ -208,6 +209,22 @@ def test_without_keys_and_without_prism_it_says_so(
     said = capsys.readouterr().out
     assert "no key in OPENROUTER_API_KEY, and no Prism: prism is not there" in said
     assert not STRINGS.path.exists()
+
+
+def test_scripted_answers_need_neither_a_key_nor_prism(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of a provider, or one row, are recorded alone where no specification is."""
+    monkeypatch.setattr("cassettes.prism.SHARED", folder / "nothing")
+    picked = chosen(["novita", "tei/strings"])
+    assert {str(case) for case in picked} == {
+        *("novita/strings", "novita/401-unauthorized", "tei/strings")
+    }
+    assert main(picked, {}) == 0
+    assert all(case.path.is_file() and case.path.is_relative_to(folder) for case in picked)
+    assert chosen([]) == list(CASES)
+    with pytest.raises(SystemExit, match="no provider and no case is called 'tei/string'"):
+        chosen(["tei/string"])
 
 
 def test_a_key_without_the_live_service_records_nothing(

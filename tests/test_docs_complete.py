@@ -13,12 +13,16 @@ from llama_index.core.schema import MetadataMode
 
 import rerank_integrations
 from cases import cases
-from docs_support import DOCS, ROOT
+from docs_support import CLASSES, DOCS, ROOT
+from gateways.pages import pages
+from gateways.table import PROVIDERS
 from rerank_integrations import (
     NOT_GIVEN,
     RerankClient,
     RerankError,
     RerankResponse,
+    RerankResult,
+    ResultDetails,
     Usage,
     errors,
     testing,
@@ -32,24 +36,44 @@ from support import adapter_classes, settings
 
 SETTINGS = {option.name for option in settings()}
 REQUIRED: dict[str, dict[str, Any]] = {
+    "azureai": {"base_url": "https://resource.example.org"},
+    "compatible": {"base_url": "https://server.example.org", "api_key": "another-key"},
     "portkey": {"provider": "cohere"},  # custom_host needs it
 }
 GIVEN: dict[str, Any] = {
     "allow_http": True,
     "api_key": "the-key",
     "base_url": "https://example.org/rerank",
+    "api_version": "2025-01",
+    "auth_header": "X-Api-Key",
     "categories": ["cli-agent"],
+    "chunking_options": {"size": 512},
     "custom_host": "https://example.org",
+    "document_as": "object",
+    "extra_body": {"normalize": True},
+    "extra_headers": {"X-Team": "search"},
+    "extra_query": {"api-version": "2024-05-01"},
+    "has_chat_template": False,
+    "is_iql": True,
+    "latency": "slow",
+    "max_chunks_per_doc": 9,
     "max_tokens_per_doc": 9,
     "metadata": {"team": "search"},
     "native_rank_fields": True,
+    "overlap_tokens": 9,
     "parameters": {"truncate": "END"},
+    "path": "/rank",
     "priority": 2,
     "provider_preferences": {"zdr": True},
+    "raw_scores": True,
+    "relevant_spans": True,
     "return_documents": True,
+    "return_documents_key": "return_documents",
+    "rewrite_query": True,
     "scorer": lambda query, texts: [1.0 for _ in texts],
     "sees_images": True,
     "trace": {"trace_id": "42"},
+    "truncate": {"nvidia": "END", "tei": True},
     "truncate_prompt_tokens": 9,
     "truncation": True,
 }
@@ -82,6 +106,11 @@ def rows(name: str, heading: str) -> dict[str, list[str]]:
     return found
 
 
+def spelling(provider: Any) -> Any:
+    """How the keys that all requests have are written; an instruction is one of these."""
+    return provider.dialect, getattr(provider, "instruction_key", None)
+
+
 def places(provider: Any) -> set[tuple[str, Any]]:
     """What goes on the wire of a provider's own: headers and body keys, with their values."""
     body = {name: value for name, value in provider.body().items() if value is not None}
@@ -99,15 +128,19 @@ def test_each_argument_of_a_provider_stands_where_it_goes(
     kind = provider_class(name)
     if kind.api_key_env:
         monkeypatch.setenv(kind.api_key_env, "another-key")
-    needed = {key: value for key, value in REQUIRED.get(name, {}).items() if key != argument}
+    needed = REQUIRED.get(name, {})
+    given = GIVEN.get(argument, "text")
+    if argument == "truncate":
+        given = given[name]
     before: Any = kind(**needed)
-    after: Any = kind(**needed, **{argument: GIVEN.get(argument, "text")})
+    after: Any = kind(**{**needed, argument: given})
 
     said = rows(f"gateways/{name}", "## Arguments")[argument][0]
     named = set(re.findall(r"(?:header|body) `[^`]+`", said))
     assert named == {place for place, _ in places(after) - places(before)}
     assert (said == "the address") is (before.url != after.url)
-    assert (said == "not sent") is not bool(named or said == "the address")
+    assert (said == "the common keys") is (spelling(before) != spelling(after))
+    assert (said == "not sent") is not bool(named or said in {"the address", "the common keys"})
 
 
 @cases("name", known_names())
@@ -123,8 +156,8 @@ def test_a_page_says_address_and_variable(name: str) -> None:
     kind = provider_class(name)
     if not issubclass(kind, RemoteProvider):
         return
-    variables = [kind.api_key_env, kind.base_url_env]
-    for fact in [kind.default_base_url, *filter(None, variables)]:
+    variables = [kind.api_key_env, kind.base_url_env, *kind.other_key_envs]
+    for fact in filter(None, [kind.default_base_url, *variables]):
         assert f"`{fact}`" in page(f"gateways/{name}")
 
 
@@ -168,12 +201,20 @@ def test_each_field_of_an_adapter_is_named(name: str) -> None:
         assert eval(default.strip("`"), known) == fields[field].default  # noqa: S307
 
 
-@cases(("kind", "heading"), [(RerankResponse, "response"), (Usage, "usage")])
-def test_each_attribute_of_an_answer_is_named(kind: Any, heading: str) -> None:
-    """The client's page lists what a response and its usage hold."""
-    titles = {"response": "## The response", "usage": "## Usage"}
-    known = {attribute.name for attribute in dataclasses.fields(kind)}
-    assert set(rows("client", titles[heading])) == known
+@cases(
+    ("heading", "known"),
+    [
+        ("## The response", {field.name for field in dataclasses.fields(RerankResponse)}),
+        (
+            "## A result",
+            {*(field.name for field in dataclasses.fields(RerankResult)), *ResultDetails._fields},
+        ),
+        ("## Usage", {field.name for field in dataclasses.fields(Usage)}),
+    ],
+)
+def test_each_attribute_of_an_answer_is_named(heading: str, known: set[str]) -> None:
+    """The client's page lists what a response, a result and the usage hold."""
+    assert set(rows("client", heading)) == known
 
 
 def test_each_error_is_explained() -> None:
@@ -206,3 +247,10 @@ def test_every_page_has_a_place() -> None:
     pages = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
     assert sorted(found) == sorted(set(found))
     assert pages <= set(found)
+
+
+def test_the_pages_of_providers_are_up_to_date() -> None:
+    """What `make providers` would write is what there is."""
+    for path, text in pages().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `make providers`"
+    assert set(PROVIDERS) == {kind.name for kind in CLASSES if kind.name != "compatible"}

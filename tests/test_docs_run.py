@@ -12,6 +12,7 @@ from docs_support import (
     MIGRATE,
     PAGES,
     README,
+    SHORT_PAGES,
     Block,
     Sent,
     World,
@@ -22,7 +23,26 @@ from docs_support import (
     run,
 )
 
-WITH_CURL = [page for page in PAGES if any(block.is_curl for block in blocks_of(page))]
+WITH_CURL = [
+    page
+    for page in PAGES
+    if page not in SHORT_PAGES and any(block.is_curl for block in blocks_of(page))
+]
+
+
+def missing(blocks: Sequence[Block], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Run the blocks; returns what their comments promise and is not printed."""
+    for _ in run(blocks):
+        pass
+    printed = iter(capsys.readouterr().out.splitlines())
+    return [line for line in promised(blocks) if line not in printed]
+
+
+def twins(page: Path, world: World) -> list[tuple[Sent, Sent]]:
+    """Run a page; returns the request of each curl command, and the last one before it."""
+    return [
+        (by_hand(block.text), world.last_sent()) for block in run(blocks_of(page)) if block.is_curl
+    ]
 
 
 @pytest.mark.parametrize("blocks", programs())
@@ -30,11 +50,15 @@ def test_each_example_runs_and_shows_what_it_says(
     blocks: Sequence[Block], world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every block of code runs, and a print with a comment behind it prints the comment."""
-    for _ in run(blocks):
-        pass
+    assert missing(blocks, capsys) == []
 
-    printed = iter(capsys.readouterr().out.splitlines())
-    assert [line for line in promised(blocks) if line not in printed] == []
+
+@cases("page", SHORT_PAGES, ids=lambda page: page.stem)
+def test_each_short_page_runs_and_shows_what_it_says(
+    page: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same for the pages that `make providers` writes."""
+    assert missing(blocks_of(page), capsys) == []
 
 
 @cases("page", sorted(MIGRATE.glob("*.md")), ids=lambda page: page.stem)
@@ -52,11 +76,15 @@ def test_each_new_side_of_a_migration_runs(
 @pytest.mark.parametrize("page", WITH_CURL, ids=lambda page: page.stem)
 def test_each_curl_sends_what_the_code_above_it_sends(page: Path, world: World) -> None:
     """A curl command has the address, headers and body of the last request of the code above."""
-    twins: list[tuple[Sent, Sent]] = [
-        (by_hand(block.text), world.last_sent()) for block in run(blocks_of(page)) if block.is_curl
-    ]
+    for by_curl, by_client in twins(page, world):
+        assert by_curl == by_client
 
-    assert [by_curl for by_curl, _ in twins] == [by_client for _, by_client in twins]
+
+@cases("page", SHORT_PAGES, ids=lambda page: page.stem)
+def test_each_curl_of_a_short_page_is_a_twin(page: Path, world: World) -> None:
+    """The same for the pages that `make providers` writes."""
+    for by_curl, by_client in twins(page, world):
+        assert by_curl == by_client
 
 
 @cases("page", [README, *PAGES], ids=lambda page: page.stem)

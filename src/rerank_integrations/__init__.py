@@ -1,4 +1,4 @@
-"""Rerank documents with OpenRouter, Together AI, Portkey or an engine in this process.
+"""Rerank documents at gateways, at vendors, on servers of your own, or in this process.
 
 Every public name is loaded when it is first used, so that importing the package costs nothing.
 Type checkers and editors read them in `__init__.pyi`.
@@ -50,7 +50,8 @@ __getattr__, __dir__, __all__ = lazy_attributes(
             DocumentInput RelevantSpan RerankDocument RerankResponse RerankResult ResultDetails
             Usage
         """,
-        "providers.base": "ModelInfo Provider RemoteProvider",
+        "providers._model_list": "ModelInfo",
+        "providers.base": "Dialect Provider RemoteProvider",
         "providers.azureai": "AzureAI",
         "providers.cohere": "Cohere",
         "providers.compatible": "Compatible",

@@ -40,9 +40,10 @@ from rerank_integrations.models import (
     ResultDetails as ResultDetails,
     Usage as Usage,
 )
+from rerank_integrations.providers._model_list import ModelInfo as ModelInfo
 from rerank_integrations.providers.azureai import AzureAI as AzureAI
 from rerank_integrations.providers.base import (
-    ModelInfo as ModelInfo,
+    Dialect as Dialect,
     Provider as Provider,
     RemoteProvider as RemoteProvider,
 )

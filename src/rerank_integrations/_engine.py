@@ -11,11 +11,11 @@ from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import closing, suppress
 from contextvars import copy_context
 from inspect import iscoroutinefunction
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from rerank_integrations._http_result import Limits, of_signal, rerank_error
 from rerank_integrations._rate_limit import ROUNDING, RateLimit
-from rerank_integrations._retry import Call, ChunkCall, Clock, Gather, Outcome, Send, log
+from rerank_integrations._retry import Clock, Gather, Outcome, Send, log
 from rerank_integrations.errors import RerankError, RerankTimeoutError, ScorerError
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers._validation import shown_address
@@ -23,7 +23,8 @@ from rerank_integrations.providers.base import Handler, HTTPResponse
 
 _TIMER_STEP = 0.001  # seconds by which a timer of the system may end early
 
-MakeCall: TypeAlias = Callable[[Clock], Call]
+ResultT = TypeVar("ResultT")
+MakeCall: TypeAlias = Callable[[Clock], Generator[Send | Gather, Any, ResultT]]
 """Makes the generator of a call, which reads the time from a clock."""
 
 
@@ -31,7 +32,7 @@ class StoppedError(Exception):
     """The call has failed in another thread."""
 
 
-def run_sync(make_call: MakeCall) -> RerankResponse:
+def run_sync(make_call: MakeCall[ResultT]) -> ResultT:
     """Run a call in this thread; the requests of a split call in several.
 
     Raises:
@@ -41,7 +42,7 @@ def run_sync(make_call: MakeCall) -> RerankResponse:
     return _run_sync(make_call(clock), clock)
 
 
-async def run_async(make_call: MakeCall) -> RerankResponse:
+async def run_async(make_call: MakeCall[ResultT]) -> ResultT:
     """Run a call on the running event loop; the requests of a split call in several tasks.
 
     Raises:
@@ -71,8 +72,8 @@ class _CallClock:
 
 
 def _run_sync(
-    call: Call | ChunkCall, clock: _CallClock, stop: _Stop | None = None
-) -> RerankResponse:
+    call: Generator[Send | Gather, Any, ResultT], clock: _CallClock, stop: _Stop | None = None
+) -> ResultT:
     try:
         step: Send | Gather = next(call)
         while True:
@@ -90,7 +91,7 @@ def _run_sync(
         return end.value  # type: ignore[no-any-return]
 
 
-async def _run_async(call: Call | ChunkCall, clock: _CallClock) -> RerankResponse:
+async def _run_async(call: Generator[Send | Gather, Any, ResultT], clock: _CallClock) -> ResultT:
     try:
         step: Send | Gather = next(call)
         while True:

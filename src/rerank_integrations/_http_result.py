@@ -18,7 +18,7 @@ from rerank_integrations.errors import (
     TransportError,
 )
 from rerank_integrations.providers._validation import Address, address_problem, shown_address
-from rerank_integrations.providers.base import HTTPResponse
+from rerank_integrations.providers.base import HTTPRequest, HTTPResponse
 
 _LARGEST = 32 * 2**20  # bytes, besides an echo of the request
 _ECHO_FACTOR = 2  # an echoed document is at most this many times as long, by JSON escapes
@@ -27,6 +27,7 @@ _NOT_ENCODED = ("", "identity", "utf-8")
 _GZIP = ("gzip", "x-gzip")
 _PORTS = {"http": 80, "https": 443}
 _BOM = b"\xef\xbb\xbf"
+_REDIRECTS = {"POST": (307, 308), "GET": (301, 302, 303, 307, 308)}  # that keep the method
 _HTTP_LIBRARIES = frozenset(
     {
         *("httpx", "httpcore", "h11", "h2", "hpack", "socksio", "httpx2", "httpcore2"),
@@ -244,9 +245,10 @@ def rerank_error(
     return error
 
 
-def redirect_target(url: str, response: HTTPResponse) -> str | None:
+def redirect_target(request: HTTPRequest, response: HTTPResponse) -> str | None:
     """The address of a redirect that keeps method, body and origin; None for all else."""
-    if response.status_code not in (307, 308):
+    url = request.url
+    if response.status_code not in _REDIRECTS[request.method]:
         return None
     location = response.headers.get("location", "").strip()
     try:
@@ -387,7 +389,7 @@ def _remove_library_frames(error: BaseException, url: str) -> None:
         for name in ("request", "_request"):
             with suppress(Exception):
                 request = getattr(link, name)
-                setattr(link, name, type(request)("POST", address))
+                setattr(link, name, type(request)(getattr(request, "method", "POST"), address))
         with suppress(Exception):
             response = link.response  # type: ignore[attr-defined]
             link.response = type(response)(response.status_code)  # type: ignore[attr-defined]

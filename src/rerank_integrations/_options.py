@@ -24,7 +24,7 @@ from rerank_integrations.errors import (
     TransportError,
 )
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
-from rerank_integrations.providers import known_names, provider_class
+from rerank_integrations.providers import known_names, own_names, provider_class
 from rerank_integrations.providers._validation import (
     Address,
     finite,
@@ -431,7 +431,7 @@ def refuse_unknown_argument(
     if unknown is not None and "provider" in known:
         owners = [
             kind.__name__
-            for kind in map(provider_class, known_names())
+            for kind in map(provider_class, own_names())  # others may not load
             if unknown in {one.name for one in dataclasses.fields(kind)}
         ]
         if owners:

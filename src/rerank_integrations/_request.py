@@ -80,6 +80,10 @@ class Chunk:
         handler = options.provider.handler
         return HTTPRequest(options.address(), _headers(options), content, handler)
 
+    def subject(self) -> str:
+        """What the request is about, for the log."""
+        return f"{self.options.model}: {len(self.sent)} documents"
+
     def sent_text(self, index: int) -> str:
         """The text that was sent for a document, which has an index in `documents`."""
         options = self.options
@@ -87,6 +91,36 @@ class Chunk:
         if options.max_document_chars is not None:
             text = shortened(text, options.max_document_chars)
         return replace_surrogates(text)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ListRequest:
+    """What is asked for a page of the list of a provider's models.
+
+    Attributes:
+        options: what the call was made with.
+        url: the address of the page.
+        sent: no document.
+    """
+
+    options: Options
+    url: str
+    sent: Sequence[int] = ()
+
+    def request(self) -> HTTPRequest:
+        """The request, with the headers of a rerank call but the one for its body."""
+        headers = Secret(
+            {
+                name: value
+                for name, value in _headers(self.options).get_secret_value().items()
+                if name != "content-type"
+            }
+        )
+        return HTTPRequest(self.url, headers, (), method="GET")
+
+    def subject(self) -> str:
+        """What the request is about, for the log."""
+        return "the list of models"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

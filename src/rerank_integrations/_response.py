@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError, from_json
@@ -29,7 +29,7 @@ from pydantic_core.core_schema import (
 
 from rerank_integrations._http_result import error_chain
 from rerank_integrations._options import Options
-from rerank_integrations._request import Chunk, RequestPlan
+from rerank_integrations._request import Chunk, ListRequest, RequestPlan
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import (
     Attempt,
@@ -50,10 +50,15 @@ from rerank_integrations.models import (
     Usage,
     without_image_data,
 )
+from rerank_integrations.providers._model_list import ModelInfo
 from rerank_integrations.providers._validation import finite, seconds_in, shown_address
-from rerank_integrations.providers.base import ErrorDetails, HTTPResponse, Provider, ScoreKind
+from rerank_integrations.providers.base import (
+    ErrorDetails,
+    HTTPResponse,
+    Provider,
+    ScoreKind,
+)
 
-_NOT_JSON: Any = object()
 _INDEX_AND_SCORE = {
     "index": typed_dict_field(int_schema(strict=True, ge=0)),
     "relevance_score": typed_dict_field(float_schema(strict=True, allow_inf_nan=False)),
@@ -242,6 +247,46 @@ def parse_response(
     )
 
 
+class ListPage(NamedTuple):
+    """A page of the list of a provider's models, and the query of the next one."""
+
+    models: Sequence[ModelInfo]
+    next_query: Mapping[str, str] | None
+    request_id: str | None
+
+
+def parse_list(
+    page: ListRequest, response: HTTPResponse, attempts: tuple[Attempt, ...] = ()
+) -> ListPage:
+    """The models on a page of a provider's list.
+
+    Raises:
+        StatusError: an error status.
+        ResponseError: a 2xx that is no list of models.
+    """
+    del attempts
+    provider, secrets = page.options.provider, secrets_of(page)
+    if not 200 <= response.status_code < 300:
+        missing = "; this server has no list of models"
+        raise status_error(provider, response, secrets, address=page.url, missing=missing)
+    try:
+        if response.problem:
+            raise _invalid(page, response.problem)
+        payload = _json_of(page, response)
+        found = provider.models_page(payload)
+        if found is None:
+            message = error_message(payload) if isinstance(payload, Mapping) else ""
+            inside = f"status {response.status_code} with an error inside: {message}"
+            raise _invalid(page, inside if message else "it has no list of models")
+    except ResponseError as error:
+        error.headers = _safe_headers(response.headers, secrets)
+        error.body = _body(response, secrets)
+        raise
+    models = [info._replace(raw=_without_secrets(info.raw, secrets)) for info in found.models]
+    request_id = request_id_of(provider, response.headers, {})
+    return ListPage(models, found.next_query, request_id and redact(request_id, secrets))
+
+
 def _served_by(
     provider: Provider, response: HTTPResponse, secrets: Secret[list[str]]
 ) -> str | None:
@@ -310,7 +355,7 @@ def _warnings(responses: Sequence[RerankResponse], errors: Sequence[RerankError]
         yield f"a request of several failed, and its documents are missing: {error}"
 
 
-def secrets_of(chunk: Chunk) -> Secret[list[str]]:
+def secrets_of(chunk: Chunk | ListRequest) -> Secret[list[str]]:
     """What a response might repeat: keys, and headers that the caller added, whole and in words.
 
     The longest come first: one that is a part of another would leave the rest of it.
@@ -332,7 +377,7 @@ def secrets_of(chunk: Chunk) -> Secret[list[str]]:
     )
 
 
-def _invalid(chunk: Chunk, why: str) -> ResponseError:
+def _invalid(chunk: Chunk | ListRequest, why: str) -> ResponseError:
     words = redact(why, secrets_of(chunk))
     return ResponseError(f"the response of {chunk.options.provider.name} cannot be used: {words}")
 
@@ -351,13 +396,7 @@ def _parse_fast(response: HTTPResponse) -> Mapping[str, Any] | None:
 
 def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
     """The response in the usual form, if there is any way to read it."""
-    payload = _NOT_JSON
-    with suppress(ValueError):
-        payload = read_json(response.content)
-    if payload is _NOT_JSON:
-        kind = response.headers.get("content-type", "no content type")
-        what = f"not JSON ({kind})" if response.content else "empty"
-        raise _invalid(chunk, f"its body is {what}")
+    payload = _json_of(chunk, response)
     if isinstance(payload, list):  # text-embeddings-inference and SGLang return a bare list
         payload = {"results": payload}
     if not isinstance(payload, Mapping):
@@ -378,6 +417,19 @@ def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
     items = [_lenient_item(chunk, item) for item in found]
     has_details = any(_SPANS in item or not item.keys() <= _OF_A_RESULT for item in items)
     return {**payload, "results": items, "has_details": has_details}
+
+
+def _json_of(chunk: Chunk | ListRequest, response: HTTPResponse) -> Any:
+    """The value of the body.
+
+    Raises:
+        ResponseError: it is no JSON.
+    """
+    with suppress(ValueError):
+        return read_json(response.content)
+    kind = response.headers.get("content-type", "no content type")
+    what = f"not JSON ({kind})" if response.content else "empty"
+    raise _invalid(chunk, f"its body is {what}")
 
 
 def _lenient_item(chunk: Chunk, item: object) -> Mapping[str, Any]:
@@ -557,6 +609,7 @@ def status_error(
     *,
     has_images: bool = False,
     address: str | None = None,
+    missing: str = "",
 ) -> StatusError:
     """The exception for a response with an error status.
 
@@ -567,6 +620,7 @@ def status_error(
         documents: how many documents the request had.
         has_images: whether there is an image among them.
         address: where the request went; the provider's own address when None.
+        missing: what a 404 or 405 means.
     """
     address = address or provider.url
     payload = json_object(response.content)
@@ -602,7 +656,7 @@ def status_error(
     if code and code != str(failure.status_code) and not _holds_word(message, code):
         text += f" ({code})"
     if failure.status_code in (404, 405) and kind is not ImageError:  # often a wrong base_url
-        text += f"; the request went to {shown_address(address)}"
+        text += f"; the request went to {shown_address(address)}{missing}"
     setting = _what_is_too_large(failure) if kind is not ImageError else None
     if setting is not None:
         failure = failure._replace(is_retryable=False)
@@ -680,12 +734,12 @@ def error_message(payload: Mapping[str, Any]) -> str:
 def request_id_of(
     provider: Provider, headers: Mapping[str, str], payload: Mapping[str, Any]
 ) -> str | None:
-    """The id to quote to support: from the provider's own headers, else the body's id."""
+    """The id to quote to support: from the provider's own headers, else that of the body."""
     for name in provider.request_id_headers:
         if headers.get(name):
             return headers[name]
-    found = payload.get("id")
-    return found if isinstance(found, str) else None
+    found = (payload.get(name) for name in ("request_id", "id"))  # the first: DashScope, DeepInfra
+    return next((one for one in found if one and isinstance(one, str)), None)
 
 
 def json_object(content: bytes | bytearray) -> Mapping[str, Any]:
@@ -842,11 +896,10 @@ def _flat(value: object) -> str:
 
 def _code(payload: Mapping[str, Any]) -> str | None:
     error = payload.get("error")
-    if not isinstance(error, Mapping):
-        return None
-    for key in ("code", "type"):
-        if error.get(key) is not None and isinstance(error[key], str | int):
-            return str(error[key])
+    holder, keys = (error, ("code", "type")) if isinstance(error, Mapping) else (payload, ("code",))
+    for key in keys:  # beside the message: DashScope, SiliconFlow, Novita, SGLang
+        if holder.get(key) is not None and isinstance(holder[key], str | int):
+            return str(holder[key])
     return None
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import random
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from rerank_integrations._options import Options, Retry
 from rerank_integrations._rate_limit import (
@@ -21,9 +21,11 @@ from rerank_integrations._rate_limit import (
     key_of,
     spread,
 )
-from rerank_integrations._request import Chunk, RequestPlan
+from rerank_integrations._request import Chunk, ListRequest, RequestPlan
 from rerank_integrations._response import (
+    ListPage,
     merge_responses,
+    parse_list,
     parse_response,
     redact_error,
     secrets_of,
@@ -42,6 +44,7 @@ from rerank_integrations.errors import (
     TransportError,
 )
 from rerank_integrations.models import RerankResponse
+from rerank_integrations.providers._model_list import ModelInfo
 from rerank_integrations.providers.base import HTTPRequest, HTTPResponse
 
 MAX_RETRY_AFTER = 60.0  # seconds; a server that asks for more is not waited for
@@ -56,7 +59,9 @@ _IN_FLIGHT = "cancelled: the call ended before the response came"
 # Together's code for a model that needs an endpoint of its own
 _NO_MODEL = "model_not_available"
 _FALLBACK_STATUSES = frozenset({401, 402, 403, 404, 408, 429})
+_MOST_PAGES = 100  # of a list of models
 log = logging.getLogger("rerank_integrations")
+AnswerT = TypeVar("AnswerT", RerankResponse, ListPage)
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds since the call began, without those spent waiting for slots of the rate limit."""
@@ -98,12 +103,12 @@ class Send(NamedTuple):
     @property
     def limiter(self) -> RateLimiter:
         """The rate limiter of the endpoint."""
-        return self.transport.limiter(self.request.url)
+        return self.transport.limiter(self.options.address())
 
     @property
     def availability(self) -> Availability | None:
         """Whether the endpoint serves this key and model; None where no endpoint said anything."""
-        return _availability(self.transport, self.options)
+        return _availability(self.transport, self.options, self.request.url)
 
     @property
     def least_time(self) -> float:
@@ -165,7 +170,7 @@ def rerank_call(
     ends = options.deadline if deadline is None else deadline
     sent = [Sent(options.provider.name, options.model) for _ in plan.chunks]
     calls = [
-        _chunk_call(chunk, transport, jitter, ends, own)
+        _request_call(chunk, partial(parse_response, chunk), transport, jitter, ends=ends, sent=own)
         for chunk, own in zip(plan.chunks, sent, strict=True)
     ]
     outcomes: list[RerankResponse | RerankError] = []
@@ -199,13 +204,70 @@ def rerank_call(
         outcomes = []  # an error refers to this frame by its traceback
 
 
-def _chunk_call(
-    chunk: Chunk,
+ListCall: TypeAlias = Generator[Send, Outcome, tuple[ModelInfo, ...]]
+
+
+def models_call(
+    options: Options, transport: Transport, jitter: Callable[[], float] = random.random
+) -> ListCall:
+    """Ask the provider for its models, page by page, and keep them for `known_models`.
+
+    Raises:
+        RerankError: that of the last attempt, with all attempts in its `attempts`.
+    """
+    provider = options.provider
+    found: dict[str, ModelInfo] = {}
+    attempts: tuple[Attempt, ...] = ()
+    asked: list[str] = []
+    query: Mapping[str, str] | None = {}
+    while query is not None:
+        one = ListRequest(options, provider.models_address(query))
+        sent = Sent(provider.name, options.model)
+        parse = partial(parse_list, one)
+        try:
+            if one.url in asked or len(asked) == _MOST_PAGES:
+                raise ResponseError(f"the list of models of {provider.name} has no last page")
+            page = yield from _request_call(
+                one, parse, transport, jitter, ends=options.deadline, sent=sent
+            )
+        except RerankError as error:
+            error.attempts = attempts + error.attempts
+            raise
+        attempts += sent.attempts
+        asked.append(one.url)
+        for info in page.models:
+            found.setdefault(info.id, info)
+        query = page.next_query
+    models = tuple(found.values())
+    transport.keep_models(_list_key(options), models)
+    return models
+
+
+def known_models(options: Options, transport: Transport) -> Sequence[ModelInfo] | None:
+    """The provider's models, if they are known or were asked for; else None.
+
+    Raises:
+        ConfigurationError: the provider lists none.
+    """
+    own = options.provider.own_models()
+    return transport.kept_models(_list_key(options)) if own is None else own
+
+
+def _list_key(options: Options) -> bytes:
+    """The key of what an endpoint lists for the caller that these options name."""
+    return _availability_key(options, options.provider.models_address({}), model="")
+
+
+def _request_call(
+    chunk: Chunk | ListRequest,
+    parse: Callable[[HTTPResponse, tuple[Attempt, ...]], AnswerT],
     transport: Transport,
     jitter: Callable[[], float],
+    *,
     ends: float | None,
     sent: Sent,
-) -> ChunkCall:
+) -> Generator[Send, Outcome, AnswerT]:
+    """Send one request, and again where the policy says so, and parse its response."""
     options = chunk.options
     policy = options.retry_policy()
     attempts: tuple[Attempt, ...] = ()
@@ -230,7 +292,7 @@ def _chunk_call(
             except RerankError as too_late:
                 raise last or too_late from None
             try:
-                response = _parsed(chunk, outcome.result, (*attempts, _attempt(options)))
+                response = _parsed(chunk, parse, outcome.result, (*attempts, _attempt(options)))
             except ConfigurationError:  # nothing was sent
                 raise
             except RerankError as error:
@@ -241,7 +303,7 @@ def _chunk_call(
                 least, delay = _delays(policy, error, jitter())
                 asked = getattr(error, "retry_after", None)
                 if asked and _is_shared(error):
-                    state = transport.availability(_availability_key(options))
+                    state = transport.availability(_availability_key(options, send.request.url))
                     state.block_for(min(asked, MAX_RETRY_AFTER))
                 ready = outcome.elapsed + least
                 used_up = len(attempts) > policy.max_retries or (
@@ -263,23 +325,24 @@ def _chunk_call(
                 )
                 send = send._replace(delay=delay)
             else:
-                sent.attempts = response.attempts
+                sent.attempts = (*attempts, _attempt(options))
                 _log_request(chunk, outcome, response)
                 return response
     finally:
         last = outcome = None  # an error refers to this frame by its traceback
 
 
-def _log_request(chunk: Chunk, outcome: Outcome, came: RerankResponse | RerankError) -> None:
+def _log_request(
+    chunk: Chunk | ListRequest, outcome: Outcome, came: RerankResponse | ListPage | RerankError
+) -> None:
     if not log.isEnabledFor(logging.INFO):
         return
     result = outcome.result
     status = result.status_code if isinstance(result, HTTPResponse) else type(came).__name__
     log.info(
-        "%s %s: %d documents, %s, %.0f ms, request id %s",
+        "%s %s, %s, %.0f ms, request id %s",
         chunk.options.provider.name,
-        _one_line(chunk.options.model),
-        len(chunk.sent),
+        _one_line(chunk.subject()),
         status,
         outcome.seconds * 1000,
         _one_line(getattr(came, "request_id", None)),
@@ -292,8 +355,11 @@ def _one_line(text: str | None) -> str | None:
 
 
 def _parsed(
-    chunk: Chunk, result: HTTPResponse | RerankError, attempts: tuple[Attempt, ...]
-) -> RerankResponse:
+    chunk: Chunk | ListRequest,
+    parse: Callable[[HTTPResponse, tuple[Attempt, ...]], AnswerT],
+    result: HTTPResponse | RerankError,
+    attempts: tuple[Attempt, ...],
+) -> AnswerT:
     if isinstance(result, RerankError):
         redact_error(result, secrets_of(chunk))
         try:
@@ -301,7 +367,7 @@ def _parsed(
         finally:
             del result  # it refers to this frame by its traceback
     try:
-        return parse_response(chunk, result, attempts)
+        return parse(result, attempts)
     except RerankError as error:
         # the frames that parsed it hold the text of the response, which may repeat a key
         raise error.with_traceback(None) from error.__cause__
@@ -328,18 +394,20 @@ def _is_shared(error: RerankError) -> bool:
     return isinstance(error, StatusError) and error.status_code in _SHARED_WAIT
 
 
-def _availability(transport: Transport, options: Options) -> Availability | None:
+def _availability(
+    transport: Transport, options: Options, url: str | None = None
+) -> Availability | None:
     """What the endpoint said to this caller; None where no endpoint has said anything yet."""
     if not transport.has_availabilities:
         return None  # as in most clients; the key takes longer than all else here
-    return transport.availability(_availability_key(options))
+    return transport.availability(_availability_key(options, url))
 
 
-def _availability_key(options: Options) -> bytes:
+def _availability_key(options: Options, url: str | None = None, model: str | None = None) -> bytes:
     """The key of what an endpoint said to the caller that these options name, for their model."""
     return key_of(
-        options.address(),
-        options.model,
+        url or options.address(),
+        options.model if model is None else model,
         Secret(
             [
                 *_identifying(Secret(options.provider.headers())),

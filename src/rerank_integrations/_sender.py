@@ -87,23 +87,23 @@ class _Clients:
             query = urlsplit(request.url).query
             has_both = query and getattr(self._given, "params", None)
             return self._given.build_request(
-                "POST",
+                request.method,
                 request.url,
                 # httpx would put the params of the client in the place of those of the address
                 params=parse_qsl(query, keep_blank_values=True) if has_both else None,
-                headers={**request.headers.get_secret_value(), "content-length": str(request.size)},
-                content=body if whole is None else whole,
+                headers={**request.headers.get_secret_value(), **_length(request)},
+                content=(body if whole is None else whole) if request.content else None,
                 extensions=extensions,
             )
         route = self._route(request.url)
         built = httpx.Request(
-            "POST",
+            request.method,
             route.url,
             headers=self._cached_headers(request, route.host),
             stream=body if whole is None else httpx.ByteStream(whole),
             extensions=extensions,
         )
-        built.headers["content-length"] = str(request.size)
+        built.headers.update(_length(request))
         if whole is not None:
             built.read()  # hooks and recorders may ask for its content
         return built
@@ -156,15 +156,15 @@ class Sender(_Clients):
     """Sends requests from any thread."""
 
     def send(self, request: HTTPRequest, phases: Any, ends: float | None) -> HTTPResponse:
-        """Post a request, and read its whole response before `ends`, in monotonic seconds.
+        """Send a request, and read its whole response before `ends`, in monotonic seconds.
 
         One redirect within the origin is followed, as a part of the same attempt.
         """
-        response = self._post(request, phases, ends)
-        target = redirect_target(request.url, response)
-        return self._post(request._replace(url=target), phases, ends) if target else response
+        response = self._exchange(request, phases, ends)
+        target = redirect_target(request, response)
+        return self._exchange(request._replace(url=target), phases, ends) if target else response
 
-    def _post(self, request: HTTPRequest, phases: Any, ends: float | None) -> HTTPResponse:
+    def _exchange(self, request: HTTPRequest, phases: Any, ends: float | None) -> HTTPResponse:
         extensions: dict[str, Any] = {"timeout": _pool.Timeouts(phases or self._timeouts(), ends)}
         if self._given is not None:  # its connection may serve a later call with a deadline
             extensions["trace"] = _pool.bound_stream
@@ -207,15 +207,15 @@ class AsyncSender(_Clients):
     is_async = True
 
     async def send(self, request: HTTPRequest, phases: Any) -> HTTPResponse:
-        """Post a request, and read its whole response; the caller sets the deadline.
+        """Send a request, and read its whole response; the caller sets the deadline.
 
         One redirect within the origin is followed, as a part of the same attempt.
         """
-        response = await self._post(request, phases)
-        target = redirect_target(request.url, response)
-        return await self._post(request._replace(url=target), phases) if target else response
+        response = await self._exchange(request, phases)
+        target = redirect_target(request, response)
+        return await self._exchange(request._replace(url=target), phases) if target else response
 
-    async def _post(self, request: HTTPRequest, phases: Any) -> HTTPResponse:
+    async def _exchange(self, request: HTTPRequest, phases: Any) -> HTTPResponse:
         extensions: dict[str, Any] = {"timeout": phases or self._timeouts()}
         if self._given is not None:
             extensions["trace"] = _pool.watch_stream
@@ -247,6 +247,11 @@ class AsyncSender(_Clients):
     async def aclose(self) -> None:
         """Close the clients that were made here."""
         await _pool.close_all([client.aclose for client in self._made.values()])
+
+
+def _length(request: HTTPRequest) -> dict[str, str]:
+    """The header for the length of a body; a request without one has no such header."""
+    return {"content-length": str(request.size)} if request.content else {}
 
 
 def _checked_made(factory: Callable[[], Any], *, is_async: bool) -> Any:

@@ -15,11 +15,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rerank_integrations._options import is_client
-from rerank_integrations._rate_limit import Availability, RateLimiter, States
+from rerank_integrations._rate_limit import MOST_STATES, Availability, RateLimiter, States
 from rerank_integrations.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rerank_integrations._sender import AsyncSender, Sender
+    from rerank_integrations.providers._model_list import ModelInfo
 
 
 class Transport:
@@ -37,6 +38,7 @@ class Transport:
         self.async_http_client = async_http_client
         self._limiters = States(RateLimiter, only_idle=True)
         self._availabilities = States(Availability)
+        self._models: dict[bytes, tuple[ModelInfo, ...]] = {}
         self._sender: Sender | None = None
         self._of_loop: dict[asyncio.AbstractEventLoop, _LoopEntry] = {}
         self._lock = threading.Lock()
@@ -51,6 +53,17 @@ class Transport:
     def availability(self, key: bytes) -> Availability:
         """What an endpoint said to one key and model; the key is made by `key_of`."""
         return self._availabilities[key]
+
+    def kept_models(self, key: bytes) -> tuple[ModelInfo, ...] | None:
+        """What a provider listed when it was asked; None where it was not."""
+        return self._models.get(key)
+
+    def keep_models(self, key: bytes, models: tuple[ModelInfo, ...]) -> None:
+        """Keep what a provider listed; the key is made by `key_of`."""
+        with self._lock:
+            if len(self._models) >= MOST_STATES:
+                self._models.clear()
+            self._models[key] = models
 
     @property
     def has_availabilities(self) -> bool:

@@ -27,12 +27,19 @@ from rerank_integrations._options import (
     resolved,
 )
 from rerank_integrations._request import plan_request
-from rerank_integrations._retry import Candidate, fallback_call, rerank_call
+from rerank_integrations._retry import (
+    Candidate,
+    fallback_call,
+    known_models,
+    models_call,
+    rerank_call,
+)
 from rerank_integrations._secrets import Secret
 from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
 from rerank_integrations.models import DocumentInput, DocumentT, RerankResponse, as_list
+from rerank_integrations.providers._model_list import ModelInfo
 from rerank_integrations.providers.base import Provider
 
 # what was set for the first model alone; a threshold is on the scale of its scores
@@ -438,6 +445,38 @@ class RerankClient:
         return await run_async(make_call)
 
     @checked_arguments
+    def models(self, *, refresh: bool = False) -> list[ModelInfo]:
+        """The rerank models that the provider offers, as it lists them.
+
+        The list is kept: this client, and its copies with the same provider, ask once. Where a
+        server does not say which of its models rank, all are listed. `local:` lists its scorer.
+
+        Args:
+            refresh: ask again.
+
+        Raises:
+            ConfigurationError: the provider has no list; the message names its page.
+            NotFoundError: this server has none.
+            RerankError: as `rerank` raises, with the same timeouts, retries and deadline. Fallbacks
+                are not asked.
+        """
+        found = self._known_models(refresh)
+        if found is None:
+            self._transport.sender()
+            found = run_sync(self._list_call())
+        return list(found)
+
+    @checked_arguments
+    async def amodels(self, *, refresh: bool = False) -> list[ModelInfo]:
+        """The same as `models`, without blocking the event loop."""
+        running_loop()
+        found = self._known_models(refresh)
+        if found is None:
+            await self._transport.async_sender()
+            found = await run_async(self._list_call())
+        return list(found)
+
+    @checked_arguments
     def with_options(
         self,
         *,
@@ -541,7 +580,16 @@ class RerankClient:
             return "RerankClient(...)"
         return f"RerankClient({self.model!r}, provider={self.provider!r}, top_n={self.top_n})"
 
-    def _prepare(self, query: str, documents: Any, changes: Any) -> MakeCall:
+    def _known_models(self, refresh: bool) -> Sequence[ModelInfo] | None:  # noqa: FBT001
+        """The models, unless they must be asked for."""
+        self._transport.check_open()
+        found = known_models(self._options, self._transport)
+        return None if refresh and self.provider.own_models() is None else found
+
+    def _list_call(self) -> MakeCall[Sequence[ModelInfo]]:
+        return lambda _: models_call(self._options, self._transport)
+
+    def _prepare(self, query: str, documents: Any, changes: Any) -> MakeCall[RerankResponse]:
         """Check and encode a call; what is wrong with it is raised now."""
         options = self._options.replace(changes)
         if not self._fallbacks:

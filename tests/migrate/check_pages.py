@@ -83,7 +83,7 @@ def shared(query: str, text: str) -> float:
 def plays_vendors(received: Received) -> Reply:
     """A rerank endpoint, or a chat model that chooses as LLMRerank asks it to."""
     if not received.path.endswith("/chat/completions"):
-        return shares_words(received)
+        return in_the_form_of_the_vendor(received, shares_words(received).body)
     prompt = received.body["messages"][-1]["content"].rpartition("try this now")[2]
     found = re.findall(r"^Document (\d+):\n(.*)$", prompt, re.MULTILINE)
     chosen = [(int(10 * shared(QUERY, text)), place) for place, text in found]
@@ -91,6 +91,17 @@ def plays_vendors(received: Received) -> Reply:
     message = {"role": "assistant", "content": answer}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     return Reply({"id": "1", "object": "chat.completion", "created": 1, "choices": [choice]})
+
+
+def in_the_form_of_the_vendor(received: Received, answer: Any) -> Reply:
+    """The response with its results where the vendor's own client looks for them."""
+    results = answer.pop("results")
+    vendor = received.headers["host"]
+    if vendor == "ai.api.nvidia.com":
+        rankings = [{"index": one["index"], "logit": one["relevance_score"]} for one in results]
+        return Reply({**answer, "rankings": rankings})
+    has_data = vendor in ("api.voyageai.com", "api.fireworks.ai")
+    return Reply({**answer, "data" if has_data else "results": results})
 
 
 class CountsWords:
@@ -125,6 +136,7 @@ def server_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.setenv(name, "the-key")
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it is fetched
     monkeypatch.setenv("NVIDIA_API_KEY", "nvapi-the-key")
+    monkeypatch.setenv("NVIDIA_USAGE_TELEMETRY_ENABLED", "0")
     with running() as server:
         server.plays(plays_vendors)
         host, port = "127.0.0.1", server.server_address[1]
@@ -153,9 +165,9 @@ def _redirect_requests(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     send = adapter.send
 
     def handle(own: Any, request: Any, **settings: Any) -> Any:
-        vendor, path = re.fullmatch(r"https?://([^/]+)(/.*)", request.url).groups()
-        request.headers["Host"] = vendor
-        request.url = address + path
+        _, _, rest = request.url.partition("://")
+        request.headers["Host"], _, path = rest.partition("/")
+        request.url = f"{address}/{path}"
         return send(own, request, **settings)
 
     monkeypatch.setattr(adapter, "send", handle)

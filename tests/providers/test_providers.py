@@ -67,21 +67,21 @@ def test_key_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider]
 ) -> None:
     """Without api_key the key comes from the provider's environment variable."""
-    monkeypatch.setenv(kind.api_key_env, f" {KEY}\n")
+    monkeypatch.setenv(str(kind.api_key_env), f" {KEY}\n")
     assert kind().api_key == SecretStr(KEY)
 
 
 @cases("kind", REMOTE)
 def test_given_key_wins(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider]) -> None:
     """A given key wins over the environment."""
-    monkeypatch.setenv(kind.api_key_env, "another")
+    monkeypatch.setenv(str(kind.api_key_env), "another")
     assert kind(api_key=KEY).api_key == SecretStr(KEY)
 
 
 @cases("kind", REMOTE)
 def test_empty_key(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider]) -> None:
     """An empty key counts as none, so the environment's is taken."""
-    monkeypatch.setenv(kind.api_key_env, KEY)
+    monkeypatch.setenv(str(kind.api_key_env), KEY)
     assert kind(api_key="").api_key == SecretStr(KEY)
 
 
@@ -89,7 +89,7 @@ def test_empty_key(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider]) 
 @cases("key", ["", " "])
 def test_no_key(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider], key: str) -> None:
     """Without a key the message names the variable and the argument."""
-    monkeypatch.setenv(kind.api_key_env, key)
+    monkeypatch.setenv(str(kind.api_key_env), key)
     with pytest.raises(ConfigurationError) as caught:
         kind()
     assert str(caught.value) == (

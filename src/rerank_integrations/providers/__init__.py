@@ -1,34 +1,70 @@
-"""The providers, one module each, found by the name before the `:` of a model."""
+"""The providers, one module each, found by the name before the `:` of a model.
+
+Other packages add theirs by the entry-point group `rerank_integrations.providers`.
+"""
 
 from __future__ import annotations
 
+import logging
+import sys
 from difflib import get_close_matches
+from functools import cache, lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
 
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers.base import Provider
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from importlib.metadata import EntryPoint
 
-def known_names() -> list[str]:
-    """The names of all providers: those of the public modules in this folder."""
+GROUP = "rerank_integrations.providers"
+_log = logging.getLogger("rerank_integrations")
+
+
+@cache
+def own_names() -> Sequence[str]:
+    """The names of the providers of this package: those of the public modules in this folder."""
     names = [module.name for module in iter_modules(__path__)]
     return sorted(name for name in names if not name.startswith("_") and name != "base")
+
+
+def known_names() -> list[str]:
+    """The names of all providers, those of other packages included; none of these is loaded."""
+    return sorted({*own_names(), *_plugins(tuple(sys.path))})
 
 
 def provider_class(name: str) -> type[Provider]:
     """The provider class of that name, loaded now.
 
     Raises:
-        ConfigurationError: there is none; the message lists the known names.
+        ConfigurationError: there is none, and the message lists the known names; or that of
+            another package cannot be used, and the message names the package.
     """
-    if name not in known_names():
+    if name in own_names():
+        return _own_class(name)
+    found = _plugins(tuple(sys.path)).get(name)
+    if not found:  # it may have been installed since
+        _plugins.cache_clear()
+        found = _plugins(tuple(sys.path)).get(name)
+    if not found:
         close = get_close_matches(name, known_names(), n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ConfigurationError(
             f"unknown provider {name!r}; {hint}a model is written 'provider:model' with one of "
             f"{', '.join(known_names())}"
         )
+    if len({entry.value for entry in found}) > 1:
+        raise ConfigurationError(
+            f"the provider {name!r} is registered by {' and by '.join(map(_package, found))}; "
+            "uninstall all but one, or pass provider= an object of the class that you mean"
+        )
+    return _loaded(found[0])
+
+
+def _own_class(name: str) -> type[Provider]:
     module = import_module(f"{__name__}.{name}")
     return next(
         found
@@ -38,3 +74,70 @@ def provider_class(name: str) -> type[Provider]:
         and found.__module__ == module.__name__
         and getattr(found, "name", None) == name
     )
+
+
+@lru_cache(1)
+def _plugins(_: tuple[str, ...]) -> Mapping[str, Sequence[EntryPoint]]:
+    """The entry points of other packages by name, found once for each `sys.path`.
+
+    To look for them takes milliseconds, so nobody who names a provider of this package does.
+    """
+    found: dict[str, dict[str, EntryPoint]] = {}  # by name, then by package
+    for entry in _entries():
+        if entry.name in own_names():
+            _log.warning(
+                "the provider %r of %s is not used: rerank_integrations has one of that name",
+                entry.name,
+                _package(entry),
+            )
+        else:  # of a package that is installed twice, the first one is imported
+            found.setdefault(entry.name, {}).setdefault(
+                entry.dist.name if entry.dist else "", entry
+            )
+    return {name: list(entries.values()) for name, entries in found.items()}
+
+
+def _entries() -> Iterator[EntryPoint]:
+    """The entry points of the group; a package whose own cannot be read hides no other."""
+    from importlib.metadata import distributions  # noqa: PLC0415  # slow to load
+
+    for package in distributions():
+        try:
+            entries = list(package.entry_points.select(group=GROUP))
+        except Exception as cause:  # noqa: BLE001  # whatever a broken file leads to
+            _log.warning(
+                "the entry points of a package in %s cannot be read: %r",
+                package.locate_file(""),
+                cause,
+            )
+        else:
+            yield from entries
+
+
+def _loaded(entry: EntryPoint) -> type[Provider]:
+    """The class of an entry point.
+
+    Raises:
+        ConfigurationError: it cannot be loaded, or is no provider of that name.
+    """
+    try:
+        found: Any = entry.load()
+    except Exception as cause:  # the code of another package raises what it likes
+        raise ConfigurationError(
+            f"{_named(entry)} cannot be loaded: {type(cause).__name__}: {cause}"
+        ) from cause
+    if not isinstance(found, type) or not issubclass(found, Provider):
+        raise ConfigurationError(f"{_named(entry)} is no subclass of rerank_integrations.Provider")
+    said = getattr(found, "name", None)
+    if said != entry.name:
+        raise ConfigurationError(f"{_named(entry)} has name = {said!r}; it must be {entry.name!r}")
+    return found
+
+
+def _named(entry: EntryPoint) -> str:
+    return f"the provider {entry.name!r} of {_package(entry)} ({entry.value})"
+
+
+def _package(entry: EntryPoint) -> str:
+    """The distribution of an entry point, with its version."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"

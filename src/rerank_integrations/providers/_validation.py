@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from functools import cache
 from ipaddress import ip_address
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -61,7 +62,7 @@ def key_header(key: Any, name: str = "Authorization", scheme: str = "Bearer") ->
 
 def type_problem(owner: type, given: Mapping[str, Any]) -> str | None:
     """Which argument is not of the type that its field is annotated with."""
-    hints = get_type_hints(owner)
+    hints = _type_hints(owner)
     for name, value in given.items():
         union = isinstance(hints[name], UnionType) or get_origin(hints[name]) is Union
         wanted = get_args(hints[name]) if union else (hints[name],)
@@ -81,6 +82,11 @@ def type_problem(owner: type, given: Mapping[str, Any]) -> str | None:
             names = " or ".join("None" if k is NoneType else k.__name__ for k in kinds)
             return f"{name} must be {names}, not {type(value).__name__}"
     return None
+
+
+@cache
+def _type_hints(owner: type) -> Mapping[str, Any]:
+    return get_type_hints(owner)  # slow
 
 
 def header_problem(headers: Mapping[Any, Any]) -> str | None:

@@ -27,3 +27,4 @@ class AzureAI(Cohere):
     other_key_envs: ClassVar[tuple[str, ...]] = ()
     default_base_url: ClassVar[str] = "https://RESOURCE.services.ai.azure.com/providers/cohere/v2"
     has_default: ClassVar[bool] = False
+    models_path: ClassVar[str | None] = None  # deployments are listed elsewhere

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -14,6 +15,13 @@ from pydantic import SecretStr
 
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.providers._model_list import (
+    ModelInfo,
+    ModelsPage,
+    listed,
+    mapping,
+    openai_model,
+)
 from rerank_integrations.providers._validation import (
     Address,
     address_problem,
@@ -31,6 +39,8 @@ from rerank_integrations.providers._validation import (
 
 # https://jina.ai/models/jina-reranker-v3: its scores depend on the other documents
 _LISTWISE = ("jina-reranker-v3",)
+# the version of a base address, before a path with a version of its own
+_TWO_VERSIONS = re.compile(r"/v\d+(?=/v\d+/)")
 
 
 ScoreKind: TypeAlias = Literal["probability", "logit", "cosine", "relative", "unbounded", "unknown"]
@@ -84,24 +94,6 @@ class Instructed(NamedTuple):
     around_document: tuple[str, str] = ("", "")
 
 
-class ModelInfo(NamedTuple):
-    """A rerank model that a provider offers; what it does not say is None.
-
-    Attributes:
-        id: the name to pass as `model`.
-        context_length: tokens of the query and one document together.
-        takes_images: whether the model sees images.
-        prices: US dollars by unit, such as `{"search_unit": 0.002}` or `{"million_tokens": 0.1}`.
-        raw: the provider's own entry.
-    """
-
-    id: str
-    context_length: int | None = None
-    takes_images: bool | None = None
-    prices: Mapping[str, float] = {}
-    raw: Mapping[str, Any] = {}
-
-
 class HTTPResponse(NamedTuple):
     """What came back over HTTP; `headers` has lower-case names.
 
@@ -126,12 +118,13 @@ awaited on the caller's event loop.
 
 
 class HTTPRequest(NamedTuple):
-    """A POST, ready to be sent; the pieces of its body follow one another."""
+    """A request, ready to be sent; the pieces of its body follow one another."""
 
     url: str
     headers: Secret[dict[str, str]]
     content: Sequence[bytes]
     handler: Handler | None = None  # instead of the network
+    method: str = "POST"
 
     @property
     def size(self) -> int:
@@ -320,6 +313,43 @@ class Provider(metaclass=_CheckedArguments):
         del response
         return ()
 
+    def models_address(self, query: Mapping[str, str]) -> str:
+        """The address that lists the models, with the query of a page; of the first it is empty.
+
+        Raises:
+            ConfigurationError: there is none; the message names the provider's page.
+        """
+        del query
+        said = (type(self).__doc__ or "").split(maxsplit=1)[:1]
+        pages = [word.rstrip(".,") for word in said if word.startswith("https://")]
+        see = f"; its page is {pages[0]}" if pages else ""
+        raise ConfigurationError(f"{self.name} has no endpoint that lists its rerank models{see}")
+
+    def own_models(self) -> Sequence[ModelInfo] | None:
+        """The models, where no request is needed to know them."""
+        return None
+
+    def models_page(self, payload: Any) -> ModelsPage | None:
+        """The models on a page of the list, which is parsed JSON; None where it is no list."""
+        entries = listed(payload)
+        if entries is None:
+            return None
+        found = [
+            info._replace(raw=entry)
+            for entry in entries
+            if isinstance(entry, Mapping) and (info := self.model_info(entry)) is not None
+        ]
+        return ModelsPage(found, self.next_models(mapping(payload)))
+
+    def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
+        """What an entry of the list says, without `raw`; None for no rerank model."""
+        return openai_model(entry)
+
+    def next_models(self, payload: Mapping[str, Any]) -> Mapping[str, str] | None:
+        """The query that the next page of the list adds; None on the last page."""
+        del payload
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteProvider(Provider):
@@ -344,6 +374,8 @@ class RemoteProvider(Provider):
     needs_key: ClassVar[bool] = True
     key_header: ClassVar[tuple[str, str]] = ("Authorization", "Bearer")
     instruction_key: ClassVar[str | None] = None
+    models_path: ClassVar[str | None] = None  # one with a version replaces that of the address
+    models_query: ClassVar[Mapping[str, str]] = {}
     secret_arguments: ClassVar[frozenset[str]] = frozenset({"api_key", "base_url"})
 
     api_key: SecretStr | str | None = field(default=None, repr=False)
@@ -414,6 +446,14 @@ class RemoteProvider(Provider):
         base, _, own = (self.base_url or "").partition("?")
         joined = "&".join(filter(None, (own, urlencode(query or {}))))
         return Address(f"{base}{path}?{joined}" if joined else f"{base}{path}")
+
+    def models_address(self, query: Mapping[str, str]) -> str:
+        """The base address with `models_path`, where the provider has one."""
+        if self.models_path is None:
+            return super().models_address(query)
+        address = self._address(self.models_path, {**self.models_query, **query})
+        path, mark, rest = address.partition("?")
+        return Address(_TWO_VERSIONS.sub("", path) + mark + rest)
 
     def instructed(self, model: str, instruction: str) -> Instructed:
         """Under the key of the body that the provider has for it."""

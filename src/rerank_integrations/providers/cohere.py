@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rerank_integrations.providers._model_list import ModelInfo, named_model, whole
 from rerank_integrations.providers.base import RemoteProvider, ScoreKind
 
 
@@ -31,6 +32,8 @@ class Cohere(RemoteProvider):
     other_key_envs: ClassVar[tuple[str, ...]] = ("COHERE_API_KEY",)
     base_url_env: ClassVar[str | None] = "CO_API_URL"
     default_base_url: ClassVar[str] = "https://api.cohere.com/v2"
+    models_path: ClassVar[str | None] = "/v1/models"
+    models_query: ClassVar[Mapping[str, str]] = {"endpoint": "rerank"}
     score_kind: ClassVar[ScoreKind] = "probability"
 
     max_tokens_per_doc: int | None = None
@@ -48,3 +51,12 @@ class Cohere(RemoteProvider):
             "priority": self.priority,
             "relevant_spans": spans,
         }
+
+    def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
+        """In the form of https://docs.cohere.com/reference/list-models."""
+        return named_model(entry.get("name"), whole(entry.get("context_length")))
+
+    def next_models(self, payload: Mapping[str, Any]) -> Mapping[str, str] | None:
+        """By a token."""
+        token = payload.get("next_page_token")
+        return {"page_token": token} if token and isinstance(token, str) else None

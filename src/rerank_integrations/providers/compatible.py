@@ -97,6 +97,11 @@ class Compatible(RemoteProvider):
     def _rerank_path(self) -> str:
         return self.path
 
+    def models_address(self, query: Mapping[str, str]) -> str:
+        """In the place of the last part of the path."""
+        beside = self.path.rpartition("/")[0] + "/models"
+        return self._address(beside, {**(shown(self.extra_query) or {}), **query})
+
     def headers(self) -> dict[str, str]:
         """The key in its header, and the headers of the caller."""
         own = key_header(self.api_key, self.auth_header, self.auth_scheme)

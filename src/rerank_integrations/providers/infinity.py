@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rerank_integrations.providers._instructions import is_qwen3, qwen3_template
+from rerank_integrations.providers._model_list import ModelInfo, openai_model
 from rerank_integrations.providers.base import Instructed, RemoteProvider, ScoreKind
 
 
@@ -25,6 +27,7 @@ class Infinity(RemoteProvider):
     name: ClassVar[str] = "infinity"
     api_key_env: ClassVar[str | None] = "INFINITY_API_KEY"
     default_base_url: ClassVar[str] = "http://localhost:7997"
+    models_path: ClassVar[str | None] = "/models"
     needs_key: ClassVar[bool] = False
     max_documents: ClassVar[int | None] = 2048
     score_kind: ClassVar[ScoreKind] = "probability"
@@ -44,3 +47,9 @@ class Infinity(RemoteProvider):
         if is_qwen3(model):
             return qwen3_template(instruction)
         return super().instructed(model, instruction)
+
+    def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
+        """The server also lists models that do not rank, and says so."""
+        tasks = entry.get("capabilities")
+        is_other = isinstance(tasks, list) and "rerank" not in tasks
+        return None if is_other else openai_model(entry)

@@ -25,6 +25,7 @@ class LiteLLM(RemoteProvider):
     api_key_env: ClassVar[str | None] = "LITELLM_PROXY_API_KEY"
     base_url_env: ClassVar[str | None] = "LITELLM_PROXY_API_BASE"
     default_base_url: ClassVar[str] = "http://localhost:4000/v1"
+    models_path: ClassVar[str | None] = "/models"
     needs_key: ClassVar[bool] = False
 
     def instructed(self, model: str, instruction: str) -> Instructed:

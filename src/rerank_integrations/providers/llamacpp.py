@@ -22,5 +22,6 @@ class LlamaCpp(RemoteProvider):
     name: ClassVar[str] = "llamacpp"
     api_key_env: ClassVar[str | None] = "LLAMA_API_KEY"
     default_base_url: ClassVar[str] = "http://localhost:8080/v1"
+    models_path: ClassVar[str | None] = "/models"
     needs_key: ClassVar[bool] = False
     score_kind: ClassVar[ScoreKind] = "logit"

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, TypeAlias
 from pydantic_core import from_json, to_json
 
 from rerank_integrations.errors import ConfigurationError, ScorerError
+from rerank_integrations.providers._model_list import ModelInfo
 from rerank_integrations.providers.base import (
     Handler,
     HTTPResponse,
@@ -143,6 +144,13 @@ class Local(Provider):
                 f"there is no local model {model!r}; use 'local:{_MODEL}', or pass "
                 "provider=Local(scorer=...) to score with your own function"
             )
+
+    def own_models(self) -> Sequence[ModelInfo]:
+        """The scorer, by its name."""
+        name = getattr(self.scorer, "__name__", type(self.scorer).__name__)
+        if inspect.ismethod(self.scorer) and name == "predict":
+            name = type(self.scorer.__self__).__name__
+        return [ModelInfo(name, takes_images=self.sees_images)]
 
     def kind_of_scores(self, model: str) -> ScoreKind:
         """BM25 has no upper bound; of another scorer nothing is known."""

@@ -21,4 +21,5 @@ class LocalAI(RemoteProvider):
 
     name: ClassVar[str] = "localai"
     default_base_url: ClassVar[str] = "http://localhost:8080/v1"
+    models_path: ClassVar[str | None] = "/models"
     needs_key: ClassVar[bool] = False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
-from rerank_integrations.providers.base import Dialect, RemoteProvider, ScoreKind
+from rerank_integrations.providers.base import Dialect, Provider, RemoteProvider, ScoreKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class NVIDIA(RemoteProvider):
     api_key_env: ClassVar[str | None] = "NVIDIA_API_KEY"
     default_base_url: ClassVar[str] = "https://ai.api.nvidia.com/v1"
     rerank_path: ClassVar[str] = "/ranking"
+    models_path: ClassVar[str | None] = "/models"
     max_documents: ClassVar[int | None] = 512
     takes_image_urls: ClassVar[bool] = False
     dialect: ClassVar[Dialect] = Dialect(
@@ -47,6 +49,12 @@ class NVIDIA(RemoteProvider):
         if not self._is_hosted():
             return self.url
         return self._address(f"/retrieval/{quote(model.replace('.', '_'))}/reranking")
+
+    def models_address(self, query: Mapping[str, str]) -> str:
+        """A NIM of your own lists its model; NVIDIA's own address lists none."""
+        if self._is_hosted():
+            return Provider.models_address(self, query)
+        return super().models_address(query)
 
     def body(self) -> dict[str, Any]:
         """Whether to cut."""

@@ -9,11 +9,20 @@ from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._instructions import before_query, is_voyage
+from rerank_integrations.providers._model_list import (
+    MILLION,
+    ModelInfo,
+    dollars,
+    mapping,
+    named_model,
+    whole,
+)
 from rerank_integrations.providers._validation import finite, seconds_in
 from rerank_integrations.providers.base import (
     ErrorDetails,
@@ -129,6 +138,8 @@ class OpenRouter(RemoteProvider):
     name: ClassVar[str] = "openrouter"
     api_key_env: ClassVar[str | None] = "OPENROUTER_API_KEY"
     default_base_url: ClassVar[str] = "https://openrouter.ai/api/v1"
+    models_path: ClassVar[str | None] = "/models"
+    models_query: ClassVar[Mapping[str, str]] = {"output_modalities": "rerank"}
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-generation-id", "x-request-id")
     image_codes: ClassVar[frozenset[str]] = frozenset(
         {
@@ -194,13 +205,33 @@ class OpenRouter(RemoteProvider):
             "user": self.user,
         }
 
+    def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
+        """In the form of https://openrouter.ai/docs/api-reference/list-available-models."""
+        pricing = mapping(entry.get("pricing"))
+        return named_model(
+            entry.get("id"),
+            whole(entry.get("context_length")),
+            modalities=mapping(entry.get("architecture")).get("input_modalities"),
+            prices={
+                "million_tokens": dollars(pricing.get("prompt"), MILLION),
+                "request": dollars(pricing.get("request")),
+                "image": dollars(pricing.get("image")),
+            },
+        )
+
+    def next_models(self, payload: Mapping[str, Any]) -> Mapping[str, str] | None:
+        """The query of the link to the next page; its address is not followed."""
+        link = mapping(payload.get("links")).get("next")
+        query = link.partition("?")[2] if isinstance(link, str) else ""
+        return dict(parse_qsl(query)) or None
+
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
         """Read OpenRouter's error types, its `availability`, and its rate-limit reset.
 
         https://openrouter.ai/docs/api/reference/errors-and-debugging
         """
-        metadata = _mapping(failure.error.get("metadata"))
-        availability = _mapping(failure.error.get("availability"))
+        metadata = mapping(failure.error.get("metadata"))
+        availability = mapping(failure.error.get("availability"))
         kind = metadata.get("error_type") or failure.error.get("error_type")
         code = kind or availability.get("code")
         if isinstance(code, str):
@@ -249,10 +280,6 @@ def _checked_categories(given: str | Sequence[str] | None) -> tuple[str, ...]:
             "hyphens, at most 30 characters each, such as 'cli-agent'"
         )
     return names
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _wait(failure: ErrorDetails, availability: Mapping[str, Any]) -> float | None:

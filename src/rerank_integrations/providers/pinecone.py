@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from rerank_integrations.providers._model_list import ModelInfo, named_model, whole
 from rerank_integrations.providers.base import Dialect, RemoteProvider, ScoreKind
 
 
@@ -44,6 +45,8 @@ class Pinecone(RemoteProvider):
     api_key_env: ClassVar[str | None] = "PINECONE_API_KEY"
     base_url_env: ClassVar[str | None] = "PINECONE_CONTROLLER_HOST"
     default_base_url: ClassVar[str] = "https://api.pinecone.io"
+    models_path: ClassVar[str | None] = "/models"
+    models_query: ClassVar[Mapping[str, str]] = {"type": "rerank"}
     dialect: ClassVar[Dialect] = Dialect(document_as="object")
     key_header: ClassVar[tuple[str, str]] = ("Api-Key", "")
     score_kind: ClassVar[ScoreKind] = "probability"
@@ -66,3 +69,7 @@ class Pinecone(RemoteProvider):
     def most_documents(self, model: str) -> int | None:
         """As many as the model takes."""
         return MODELS.get(model, OTHER_MODEL).documents or self.max_documents
+
+    def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
+        """In the form of https://docs.pinecone.io/reference/api/latest/inference/list_models."""
+        return named_model(entry.get("model"), whole(entry.get("max_sequence_length")))

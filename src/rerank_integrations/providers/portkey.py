@@ -78,6 +78,7 @@ class Portkey(RemoteProvider):
     name: ClassVar[str] = "portkey"
     api_key_env: ClassVar[str | None] = "PORTKEY_API_KEY"
     default_base_url: ClassVar[str] = "https://api.portkey.ai/v1"
+    models_path: ClassVar[str | None] = "/models"
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-portkey-trace-id", "x-request-id")
     secret_arguments: ClassVar[frozenset[str]] = frozenset(
         {"api_key", "base_url", "virtual_key", "authorization", "config", "custom_host"}

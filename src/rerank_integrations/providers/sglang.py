@@ -24,6 +24,7 @@ class SGLang(RemoteProvider):
 
     name: ClassVar[str] = "sglang"
     default_base_url: ClassVar[str] = "http://localhost:30000/v1"
+    models_path: ClassVar[str | None] = "/models"
     needs_key: ClassVar[bool] = False
     instruction_key: ClassVar[str | None] = "instruct"
     dialect: ClassVar[Dialect] = Dialect(model=None)

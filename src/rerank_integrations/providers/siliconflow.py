@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,6 +28,8 @@ class SiliconFlow(RemoteProvider):
     name: ClassVar[str] = "siliconflow"
     api_key_env: ClassVar[str | None] = "SILICONFLOW_API_KEY"
     default_base_url: ClassVar[str] = "https://api.siliconflow.cn/v1"
+    models_path: ClassVar[str | None] = "/models"
+    models_query: ClassVar[Mapping[str, str]] = {"sub_type": "reranker"}
     instruction_key: ClassVar[str | None] = "instruction"
     score_kind: ClassVar[ScoreKind] = "probability"
 

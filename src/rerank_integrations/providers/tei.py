@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rerank_integrations.providers._instructions import is_qwen3, qwen3_template
+from rerank_integrations.providers._model_list import (
+    ModelInfo,
+    ModelsPage,
+    mapping,
+    named_model,
+    whole,
+)
 from rerank_integrations.providers.base import Dialect, Instructed, RemoteProvider, ScoreKind
 
 
@@ -26,6 +34,7 @@ class TEI(RemoteProvider):
 
     name: ClassVar[str] = "tei"
     default_base_url: ClassVar[str] = "http://localhost:8080"
+    models_path: ClassVar[str | None] = "/info"
     needs_key: ClassVar[bool] = False
     max_documents: ClassVar[int | None] = 32
     dialect: ClassVar[Dialect] = Dialect(documents="texts", model=None, top_n=None)
@@ -47,3 +56,12 @@ class TEI(RemoteProvider):
         if is_qwen3(model):
             return qwen3_template(instruction)
         return super().instructed(model, instruction)
+
+    def models_page(self, payload: Any) -> ModelsPage | None:
+        """The only model, of which `/info` tells."""
+        info = self.model_info(mapping(payload))
+        return None if info is None else ModelsPage([info._replace(raw=payload)])
+
+    def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
+        """By its own names."""
+        return named_model(entry.get("model_id"), whole(entry.get("max_input_length")))

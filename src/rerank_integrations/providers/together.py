@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rerank_integrations.providers._model_list import (
+    ModelInfo,
+    dollars,
+    mapping,
+    named_model,
+    whole,
+)
 from rerank_integrations.providers._validation import seconds_in
 from rerank_integrations.providers.base import ErrorDetails, RemoteProvider
 
@@ -34,6 +42,7 @@ class Together(RemoteProvider):
     api_key_env: ClassVar[str | None] = "TOGETHER_API_KEY"
     base_url_env: ClassVar[str | None] = "TOGETHER_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.together.ai/v1"
+    models_path: ClassVar[str | None] = "/v2/supported-models"
 
     return_documents: bool | None = None
     native_rank_fields: bool | None = None
@@ -48,6 +57,23 @@ class Together(RemoteProvider):
         if native is None:
             native = "llama-rank" in model.lower()
         return None if native else 0
+
+    def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
+        """A model of the catalog, if it ranks; the price is that of the serverless offer."""
+        tasks = entry.get("capabilities")
+        if not isinstance(tasks, list) or "CAPABILITY_RERANKING" not in tasks:
+            return None
+        return named_model(
+            entry.get("name"),
+            whole(entry.get("contextLength")),
+            modalities=entry.get("inputModalities"),
+            prices={"million_tokens": dollars(mapping(entry.get("pricing")).get("input"))},
+        )
+
+    def next_models(self, payload: Mapping[str, Any]) -> Mapping[str, str] | None:
+        """By a cursor."""
+        cursor = payload.get("next_cursor")
+        return {"after": cursor} if cursor and isinstance(cursor, str) else None
 
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
         """Say what a model that is not serverless needs, and read the rate-limit reset.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from rerank_integrations.providers._model_list import ModelInfo, openai_model
 from rerank_integrations.providers.cohere import Cohere
 
 
@@ -25,3 +27,8 @@ class VercelGateway(Cohere):
     other_key_envs: ClassVar[tuple[str, ...]] = ()
     base_url_env: ClassVar[str | None] = None
     default_base_url: ClassVar[str] = "https://ai-gateway.vercel.sh/v2"
+    models_query: ClassVar[Mapping[str, str]] = {}
+
+    def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
+        """In the form of OpenAI's list; the gateway lists models of all kinds."""
+        return openai_model(entry) if entry.get("type") == "reranking" else None

@@ -31,6 +31,7 @@ class VLLM(RemoteProvider):
     name: ClassVar[str] = "vllm"
     api_key_env: ClassVar[str | None] = "VLLM_API_KEY"
     default_base_url: ClassVar[str] = "http://localhost:8000/v1"
+    models_path: ClassVar[str | None] = "/models"
 
     other_key_envs: ClassVar[tuple[str, ...]] = ("HOSTED_VLLM_API_KEY",)
     needs_key: ClassVar[bool] = False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rerank_integrations.providers._model_list import ModelInfo, openai_model
 from rerank_integrations.providers.base import Instructed, RemoteProvider
 
 
@@ -23,6 +25,7 @@ class Xinference(RemoteProvider):
 
     name: ClassVar[str] = "xinference"
     default_base_url: ClassVar[str] = "http://localhost:9997/v1"
+    models_path: ClassVar[str | None] = "/models"
     needs_key: ClassVar[bool] = False
 
     max_chunks_per_doc: int | None = None
@@ -35,3 +38,7 @@ class Xinference(RemoteProvider):
         """As a JSON text."""
         del model
         return Instructed({"kwargs": json.dumps({"instruction": instruction})})
+
+    def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
+        """The server also lists models of other types, and says so."""
+        return openai_model(entry) if entry.get("model_type", "rerank") == "rerank" else None
