@@ -5,7 +5,7 @@ READY := .venv/.ready
 export QUESTION TAG
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks docs providers faults bench soak record test test-migrate coverage lint types format bare dist smoke tag workflows lowest clean
+.PHONY: help demo notebooks docs providers faults bench soak record test test-servers test-migrate coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 'pydantic==2.11.*'
@@ -13,6 +13,8 @@ LOWEST_READY := .venv/lowest/.ready
 NOTEBOOKS_READY := .venv/notebooks/.ready
 DOCS_READY := .venv/docs/.ready
 BENCH_READY := .venv/bench/.ready
+SERVERS_READY := .venv/servers/.ready
+SDKS := cohere isaacus mixedbread openrouter portkey-ai together voyageai zeroentropy
 RELEASE_READY := .venv/release/.ready
 PEERS := aiohttp cohere langchain-cohere litellm llama-index-postprocessor-cohere-rerank \
 	llama-index-postprocessor-jinaai-rerank matplotlib openrouter portkey-ai together
@@ -99,6 +101,17 @@ test-migrate: $(MIGRATE_VENVS:%=.venv/migrate/%/.ready) ## run both sides of doc
 	@for name in $(MIGRATE_VENVS); do \
 		PYTHONPATH=tests:scripts .venv/migrate/$$name/bin/python -m pytest -c tests/migrate/pytest.ini tests/migrate || exit 1; \
 	done
+
+# what cannot be installed is tried again the next time, and until then its tests are skipped
+$(SERVERS_READY): Makefile tests/servers/gateway/package.json
+	@$(PYTHON) -m venv .venv/servers
+	@mkdir -p .venv/servers/gateway && cp tests/servers/gateway/package.json .venv/servers/gateway
+	@.venv/servers/bin/python $(PIP_QUIET) $(SDKS) && \
+		npm install --prefix .venv/servers/gateway --no-audit --no-fund --loglevel=error >&2 && \
+		touch $@ || echo "not everything could be installed; the tests of the rest are skipped"
+
+test-servers: $(READY) $(SERVERS_READY) ## test against real servers and the vendors' own SDKs, on loopback
+	$(BIN)/python -m pytest tests/servers
 
 # not part of `test`: on Python 3.11 two threads that start at once can fail to install the tracer
 coverage: $(READY) ## run every test and show which branches none of them takes

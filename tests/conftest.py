@@ -16,10 +16,11 @@ from fakes import Clock, sleepless, use_clock
 from loopback import Server, echoes, running, tls_context
 from rerank_integrations.providers import known_names, provider_class
 
-pytest_plugins = ["langchain_support", "llama_index_support", "docs_support"]
+pytest_plugins = ["langchain_support", "llama_index_support", "docs_support", "servers_support"]
 
 settings.register_profile("untimed", deadline=None)  # a loaded machine is no failure
 settings.load_profile("untimed")
+collect_ignore = ["servers"]  # they need servers and SDKs: `make test-servers`
 _OTHERS = ("VOYAGE_API_KEY_PATH", "DASHSCOPE_WORKSPACE_ID")
 
 

@@ -286,7 +286,7 @@ def test_a_page_names_every_argument_and_the_default_count(
     assert (count if isinstance(count, int) else None) == top_n
     if top_n is not None:
         head = text.partition("\n## ")[0]
-        assert re.search(rf"\bkept {top_n}\b", head)
+        assert re.search(rf"\bkept\s{top_n}\b", head)
         assert f"`top_n={top_n}`" in head
 
 

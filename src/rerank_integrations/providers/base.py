@@ -40,7 +40,7 @@ from rerank_integrations.providers._validation import (
 # https://jina.ai/models/jina-reranker-v3: its scores depend on the other documents
 _LISTWISE = ("jina-reranker-v3",)
 # the version of a base address, before a path with a version of its own
-_TWO_VERSIONS = re.compile(r"/v\d+(?=/v\d+/)")
+_TWO_VERSIONS = re.compile(r"/v\d+(/v\d+/)")
 
 
 ScoreKind: TypeAlias = Literal["probability", "logit", "cosine", "relative", "unbounded", "unknown"]
@@ -453,7 +453,7 @@ class RemoteProvider(Provider):
             return super().models_address(query)
         address = self._address(self.models_path, {**self.models_query, **query})
         path, mark, rest = address.partition("?")
-        return Address(_TWO_VERSIONS.sub("", path) + mark + rest)
+        return Address(_TWO_VERSIONS.sub(r"\1", path) + mark + rest)
 
     def instructed(self, model: str, instruction: str) -> Instructed:
         """Under the key of the body that the provider has for it."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers.base import Instructed, RemoteProvider
+from rerank_integrations.providers.base import ErrorDetails, Instructed, RemoteProvider
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +35,15 @@ class LiteLLM(RemoteProvider):
             "LiteLLM hands an instruction to vLLM and DeepInfra only, and drops it without a word "
             f"for others; where {model} is one of these, pass extra_body={{'instruction': ...}}"
         )
+
+    def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
+        """Say whose key was refused.
+
+        A proxy without a database answers an unknown key with 400 "No connected db."; a key that
+        the vendor behind it refuses is told by how the message begins.
+        """
+        if failure.error.get("type") == "no_db_connection":
+            return failure._replace(key_hint=self.key_hint)
+        if failure.message.startswith("litellm.AuthenticationError:"):
+            return failure._replace(key_hint="the vendor's key in the proxy's configuration")
+        return failure
