@@ -140,10 +140,12 @@ def _with_fastembed(
         arguments["specific_model_path"] = name
         if not _knows_fastembed(name):
             TextCrossEncoder.add_custom_model(
-                model=name, sources=ModelSource(url=folder.resolve().as_uri()), model_file=onnx_file
+                model=name,
+                sources=ModelSource(url=folder.resolve().as_uri()),
+                model_file=onnx_file or _ONNX_FILES[0],
             )
     try:
-        encoder = TextCrossEncoder(model_name=name, **arguments)
+        encoder: Any = TextCrossEncoder(model_name=name, **arguments)
     except (OSError, ValueError) as cause:
         raise ConfigurationError(f"the cross-encoder {name!r} cannot be loaded: {cause}") from cause
     if settings.max_length is not None:
