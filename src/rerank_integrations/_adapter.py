@@ -53,8 +53,8 @@ from rerank_integrations.errors import (
     UnsupportedDocumentError,
 )
 from rerank_integrations.images import ImageUrls, UnusableImage
-from rerank_integrations.models import RerankResponse
-from rerank_integrations.providers._validation import Address, shown
+from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse
+from rerank_integrations.providers._validation import Address, finite, shown
 from rerank_integrations.providers.base import Provider
 
 # what an adapter needs for its signatures, from one place
@@ -82,6 +82,7 @@ __all__ = [
     "log_warnings",
     "naming",
     "shown",
+    "with_retrieval_scores",
 ]
 # what the client says where the adapter does not
 LEFT_TO_CLIENT = tuple(
@@ -322,6 +323,26 @@ class Adapter(BaseModel):
             "rerank_documents": count,
             "rerank_top_n": self._top_n(),
         }
+
+
+def with_retrieval_scores(
+    client: RerankClient, documents: list[DocumentInput], scores: Iterable[Any]
+) -> list[DocumentInput]:
+    """The documents with the score of the first stage, where the client or a fallback counts it."""
+    if not client._takes_retrieval_scores():  # noqa: SLF001  # of this package
+        return documents
+    return [_scored(one, score) for one, score in zip(documents, scores, strict=True)]
+
+
+def _scored(document: DocumentInput, score: Any) -> DocumentInput:
+    # what is no finite number is no score: a retriever may leave out or fail to give one
+    score = finite(score.item() if hasattr(score, "item") else score)
+    match document:
+        case str():
+            return RerankDocument(document, retrieval_score=score)
+        case RerankDocument():
+            return dataclasses.replace(document, retrieval_score=score)
+    return RerankDocument(fields=document, retrieval_score=score)
 
 
 def log_warnings(response: RerankResponse) -> None:

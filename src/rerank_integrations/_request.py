@@ -178,6 +178,8 @@ def _with_retrieval_scores(ready: EncodedDocuments, documents: Sequence[Any]) ->
         return ready._replace(retrieval_scores=scores)
     lacking = [index for index, score in zip(ready.sent, found, strict=True) if score is None]
     warning = f"{_listed(lacking)}: no retrieval_score, so those of the others were not counted"
+    if not scores:
+        warning = "no document has a retrieval_score, so retrieval_weight counts for nothing"
     return ready._replace(warnings=(*ready.warnings, warning))
 
 

@@ -612,6 +612,11 @@ class RerankClient:
         ]
         return lambda clock: fallback_call(candidates, clock)
 
+    def _takes_retrieval_scores(self) -> bool:
+        """Whether the score that a document brings counts, here or in a fallback."""
+        every = (self._options, *(one.options for one in self._fallbacks))
+        return any(options.provider.takes_retrieval_scores for options in every)
+
     def _fallback(self, given: object) -> list[_Fallback]:
         """The client or name that was given, and the fallbacks of that client."""
         if isinstance(given, RerankClient):

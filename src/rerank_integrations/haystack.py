@@ -31,6 +31,7 @@ from rerank_integrations._adapter import (
     log_warnings,
     naming,
     shown,
+    with_retrieval_scores,
 )
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import (
@@ -99,7 +100,8 @@ class _Ranking(Adapter):
     ) -> list[DocumentInput]:
         """The documents as the client takes them."""
         by_fields = options.get("rank_fields", self._ranker().rank_fields) is not None
-        return [self._input(document, by_fields=by_fields) for document in documents]
+        inputs = [self._input(document, by_fields=by_fields) for document in documents]
+        return with_retrieval_scores(self._ranker(), inputs, (one.score for one in documents))
 
     def _input(self, document: Document, *, by_fields: bool) -> DocumentInput:
         image, text = _image(document, self.image_key), document.content

@@ -6,7 +6,8 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,8 @@ _TOKENIZERS = ("tokenizer.json", "vocab.txt", "spiece.model", "sentencepiece.bpe
 _BATCH_SIZE = 32
 _INSTALL = "pip install 'rerank-integrations[cross-encoder]'"
 _INSTALL_TORCH = "pip install sentence-transformers"
+_LABELS = "the model {!r} gives {} numbers for a text; a cross-encoder that ranks gives one"
+_OFFLINE = "; HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so that nothing is downloaded"
 _loading = threading.Lock()
 
 
@@ -55,8 +58,9 @@ def score(name: str, settings: Settings, query: str, texts: Sequence[str]) -> li
     Raises:
         ConfigurationError: no such model, or a library that is not installed.
     """
+    folder = _folder(name)
     with _loading:  # one load for all threads; the model itself serves them together
-        logits_of = _loaded(name, settings)
+        logits_of = _loaded(name if folder is None else str(folder.resolve()), settings)
     return [_sigmoid(logit) for logit in logits_of([(query, text) for text in texts])]
 
 
@@ -130,7 +134,8 @@ def _with_fastembed(
 
     arguments: dict[str, Any] = {"local_files_only": _is_offline()}
     if settings.device is not None:
-        arguments["cuda"] = settings.device.startswith("cuda")
+        kind, _, number = settings.device.partition(":")
+        arguments |= {"cuda": kind == "cuda", "device_ids": [int(number)] if number else None}
     if settings.revision is not None:
         raise ConfigurationError("fastembed takes no revision=; download the model into a folder")
     if folder is None:
@@ -144,12 +149,16 @@ def _with_fastembed(
                 sources=ModelSource(url=folder.resolve().as_uri()),
                 model_file=onnx_file or _ONNX_FILES[0],
             )
-    try:
-        encoder: Any = TextCrossEncoder(model_name=name, **arguments)
-    except (OSError, ValueError) as cause:
-        raise ConfigurationError(f"the cross-encoder {name!r} cannot be loaded: {cause}") from cause
+    with _readable_errors(name):
+        made: Any = TextCrossEncoder(model_name=name, **arguments)
+    encoder = made.model
+    labels = encoder.model.get_outputs()[0].shape[-1]
+    if isinstance(labels, int) and labels != 1:
+        raise ConfigurationError(_LABELS.format(name, labels))
     if settings.max_length is not None:
-        encoder.model.tokenizer.enable_truncation(max_length=settings.max_length)
+        cut = encoder.tokenizer.truncation
+        longest = min(settings.max_length, cut["max_length"])  # more than it has places for fails
+        encoder.tokenizer.enable_truncation(longest, direction=cut["direction"])
     size = settings.batch_size or _BATCH_SIZE
     return lambda pairs: list(encoder.rerank_pairs(pairs, batch_size=size))
 
@@ -160,16 +169,15 @@ def _with_torch(name: str, settings: Settings) -> Logits:
 
     if not Path(name).is_dir():
         log.info("loading the cross-encoder %s; it is downloaded if it is not there yet", name)
-    given = {
+    given: dict[str, Any] = {
         "device": settings.device,
         "max_length": settings.max_length,
         "revision": settings.revision,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    try:
-        encoder = CrossEncoder(name, local_files_only=_is_offline() or Path(name).is_dir(), **given)
-    except (OSError, ValueError) as cause:
-        raise ConfigurationError(f"the cross-encoder {name!r} cannot be loaded: {cause}") from cause
+    given["local_files_only"] = _is_offline() or Path(name).is_dir()
+    with _readable_errors(name):
+        encoder = CrossEncoder(name, **given)
     size = settings.batch_size or _BATCH_SIZE
 
     def logits(pairs: Sequence[tuple[str, str]]) -> Sequence[float]:
@@ -180,10 +188,32 @@ def _with_torch(name: str, settings: Settings) -> Logits:
             show_progress_bar=False,
             activation_fn=nn.Identity(),
         )
+        if found.ndim != 1:
+            raise ConfigurationError(_LABELS.format(name, found.shape[-1]))
         scores: Sequence[float] = found.tolist()
         return scores
 
     return logits
+
+
+@contextmanager
+def _readable_errors(name: str) -> Iterator[None]:
+    """What a library raises as it loads a model, as one error; fastembed prints nothing."""
+    logger: Any = None
+    with suppress(ImportError):
+        from loguru import logger  # noqa: PLC0415  # of fastembed, which writes to stderr
+
+        logger.disable("fastembed")
+    try:
+        yield
+    except Exception as cause:
+        hint = "" if Path(name).is_dir() or not _is_offline() else _OFFLINE
+        raise ConfigurationError(
+            f"the cross-encoder {name!r} cannot be loaded: {str(cause).rstrip('.')}{hint}"
+        ) from cause
+    finally:
+        if logger is not None:
+            logger.enable("fastembed")
 
 
 def _is_offline() -> bool:

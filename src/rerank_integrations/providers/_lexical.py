@@ -5,14 +5,16 @@ Everything is learnt from the documents of one call; nothing is downloaded.
 
 from __future__ import annotations
 
-import logging
 import math
 import re
+import runpy
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from types import ModuleType
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rerank_integrations.errors import ConfigurationError
@@ -24,7 +26,13 @@ _LSA_WEIGHT = 0.5  # against BM25
 _MOST_LEARNT = 500  # documents from which the latent space is learnt, the best by BM25
 _SAMPLE = (50, 300)  # documents, and characters of each, that show the language
 _LEAST_SHARE = 0.2  # of the letters that make a script the script of a text
+_LEAST_LEAD = 2  # stop words that a language must have more than English
+_EQUAL = 1e-5  # what differs by less differs by rounding
 _TINY = 1e-9
+
+_NEEDS_EXTRA = (
+    "the engines bm25 and hybrid need the extra 'local': pip install 'rerank-integrations[local]'"
+)
 
 # scripts that are written without spaces: two neighbouring characters count as a word
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
@@ -95,7 +103,10 @@ class Words(NamedTuple):
 
 def words_of(query: str, texts: Sequence[str], language: str | None = None) -> Words:
     """Take query and texts apart; the language is detected where it is None."""
-    asked, found = _split(query), [_split(text) for text in texts]
+    asked = _split(query)
+    # a character that is asked for alone is a word of the texts too, besides its pairs
+    alone = frozenset(word for word in asked if len(word) == 1 and _UNSPACED_RUN.match(word))
+    found = [_split(text, alone) for text in texts]
     language = language or _detected(query, texts, asked, found)
     stop_words = _stop_words(language)
     kept = [word for word in asked if word not in stop_words]
@@ -143,8 +154,7 @@ def lsa_scores(words: Words, exact: Sequence[float]) -> list[float]:
 
     Deerwester et al., Indexing by latent semantic analysis, 1990.
     """
-    import numpy as np  # noqa: PLC0415  # slow to load
-
+    np = _library("numpy")
     count = len(words.texts)
     holders = Counter(word for text in words.texts for word in text)
     weights = {word: math.log((count + 1) / found) for word, found in holders.items()}
@@ -174,7 +184,8 @@ def lsa_scores(words: Words, exact: Sequence[float]) -> list[float]:
     likeness = (rows @ rows.T).astype(np.float64)
     np.fill_diagonal(likeness, 1.0)
     strengths, axes = np.linalg.eigh(likeness)
-    kept = slice(-1, -1 - min(_RANK, len(learnt)), -1)
+    # axes of equal strength are kept together, for which of them comes first is chance
+    kept = strengths > strengths[-min(_RANK, len(learnt))] * (1 - _EQUAL)
     scale = np.sqrt(np.maximum(strengths[kept], _TINY))
     axes = axes[:, kept]
     asked = np.zeros(len(columns), dtype=np.float32)
@@ -185,7 +196,7 @@ def lsa_scores(words: Words, exact: Sequence[float]) -> list[float]:
     query = asked @ space
     scores = np.zeros(count)
     scores[learnt] = _cosines(axes * scale, query)
-    rest = [at for at in range(count) if at not in set(learnt)]
+    rest = sorted(set(range(count)).difference(learnt))
     for first in range(0, len(rest), _MOST_LEARNT):
         block = rest[first : first + _MOST_LEARNT]
         scores[block] = _cosines(matrix(block) @ space, query)
@@ -194,16 +205,17 @@ def lsa_scores(words: Words, exact: Sequence[float]) -> list[float]:
 
 
 def _cosines(rows: Any, query: Any) -> Any:
-    import numpy as np  # noqa: PLC0415
-
+    np = _library("numpy")
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
     return np.where(lengths > _TINY, rows @ query / np.maximum(lengths, _TINY), 0.0)
 
 
 def _standardised(scores: Sequence[float]) -> list[float]:
-    mean = math.fsum(scores) / len(scores)
-    spread = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores))
-    return [(score - mean) / spread if spread > _TINY else 0.0 for score in scores]
+    largest = max(map(abs, scores)) or 1.0  # squares of what is very large are no floats
+    scaled = [score / largest for score in scores]
+    mean = math.fsum(scaled) / len(scaled)
+    spread = math.sqrt(math.fsum((score - mean) ** 2 for score in scaled) / len(scaled))
+    return [(score - mean) / spread if spread > _TINY else 0.0 for score in scaled]
 
 
 class _Separated(dict[int, str]):
@@ -222,17 +234,24 @@ class _Separated(dict[int, str]):
 _SEPARATED = _Separated()
 
 
-def _split(text: str) -> list[str]:
-    """The words of a text; of scripts without spaces the pairs of neighbours."""
+def _split(text: str, alone: frozenset[str] = frozenset()) -> list[str]:
+    """The words of a text; of scripts without spaces the pairs of neighbours, and those `alone`."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
         text = _UNSPACED_RUN.sub(lambda run: f" {run[0]} ", text)
+    text = text.lower().translate(_SEPARATED)
+    if text.isascii() and not ("+" in text or "#" in text):
+        return text.split()
     found: list[str] = []
-    for word in text.lower().translate(_SEPARATED).split():
+    for word in text.split():
         if "+" in word or "#" in word:
             found += _PLUS_OR_HASH.findall(word)
         elif word >= "\u0e00" and _UNSPACED_RUN.match(word):
-            found += [word[at : at + 2] for at in range(len(word) - 1)] or [word]
+            if len(word) == 1:
+                found.append(word)
+                continue
+            found += [word[at : at + 2] for at in range(len(word) - 1)]
+            found += [character for character in word if character in alone]
         else:
             found.append(word)
     return found
@@ -257,6 +276,7 @@ def _detected(
         seen.update(words[:length])
     stop_words = {name: _stop_words(name) for name in _LATIN}
     counts = {name: sum(seen[word] for word in listed) for name, listed in stop_words.items()}
+    counts["en"] += _LEAST_LEAD - 1  # one word alone, such as "die" or "man", decides nothing
     return max(_LATIN, key=lambda name: counts[name])  # the first of equals is English
 
 
@@ -272,28 +292,25 @@ def _stems(words: Sequence[str], language: str) -> dict[str, str]:
 @cache
 def _stop_words(language: str) -> frozenset[str]:
     name = LANGUAGES[language].stop_words
-    found = getattr(_library("bm25s.stopwords"), name, ()) if name else ()
-    return frozenset(word for one in found for word in _split(one))
+    return frozenset(word for one in _stop_lists().get(name or "", ()) for word in _split(one))
 
 
 @cache
-def _library(name: str) -> ModuleType:
-    """A library of the extra `local`.
+def _stop_lists() -> Mapping[str, Any]:
+    """The lists of bm25s, without the rest of it: that loads scipy, and sets up a logger."""
+    spec = find_spec("bm25s")
+    if spec is None or spec.origin is None:
+        raise ConfigurationError(_NEEDS_EXTRA)
+    return runpy.run_path(str(Path(spec.origin).with_name("stopwords.py")))
+
+
+def _library(name: str) -> Any:
+    """A library of the extra `local`, which is not loaded before it is needed.
 
     Raises:
         ConfigurationError: it is not installed.
     """
-    from importlib import import_module  # noqa: PLC0415
-
-    logger = logging.getLogger("bm25s")
-    level = logger.level
     try:
-        found = import_module(name)
+        return import_module(name)
     except ImportError as cause:
-        raise ConfigurationError(
-            "the engines bm25 and hybrid need the extra 'local': "
-            "pip install 'rerank-integrations[local]'"
-        ) from cause
-    if logger.level != level:  # the first import sets it to DEBUG
-        logger.setLevel(level)
-    return found
+        raise ConfigurationError(_NEEDS_EXTRA) from cause

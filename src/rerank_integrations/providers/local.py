@@ -39,6 +39,7 @@ Scorer: TypeAlias = Callable[[str, Sequence[str]], Scores]
 
 _NO_LISTS = (Mapping, AbstractSet, str, bytes, bytearray)  # iterables, but no list of scores
 _CROSS_ENCODER = "cross-encoder/"  # before the name of a model or a folder
+_MOST_WEIGHT = 1000  # with more nothing else would count
 _ENGINES = ("hybrid", "bm25", "cross-encoder/<model or folder>")
 
 
@@ -124,8 +125,8 @@ class Local(Provider):
                 f"language must be one of {', '.join(_lexical.LANGUAGES)}, not {self.language!r}"
             )
         weight = finite(self.retrieval_weight)
-        if weight is None or weight < 0:
-            raise ConfigurationError("retrieval_weight must be a number of at least 0")
+        if weight is None or not 0 <= weight <= _MOST_WEIGHT:
+            raise ConfigurationError(f"retrieval_weight must be a number from 0 to {_MOST_WEIGHT}")
         for name in ("batch_size", "max_length"):
             value = getattr(self, name)
             if value is not None and value < 1:
