@@ -31,6 +31,7 @@ from rerank_integrations import (
     RerankResponse,
 )
 from rerank_integrations.langchain import RerankCompressor
+from rerank_integrations.providers.local import bm25
 
 LOGITS = {"results": [{"index": i, "relevance_score": s} for i, s in enumerate((800.0, 0.0, -3.0))]}
 TEXTS = ["a", "b", "c"]
@@ -126,6 +127,11 @@ def test_sigmoid_of_probabilities_is_warned_of(server: Server) -> None:
         (Portkey(api_key="k", provider="@x"), "bge-reranker-v2-m3", "probability"),
         (Portkey(api_key="k", provider="@voyage"), "rerank-2.5", "unknown"),
         (Local(), "bm25", "unbounded"),
+        (Local(scorer=bm25), "mine", "unbounded"),
+        (Local(), "hybrid", "relative"),
+        (Local(), "cross-encoder/some/model", "probability"),
+        (Local(retrieval_weight=1), "bm25", "relative"),
+        (Local(scorer=len, score_kind="logit"), "mine", "logit"),
         (Local(scorer=lambda query, texts: [1.0] * len(texts)), "mine", "unknown"),
         (Compatible(base_url="http://localhost"), "m", "unknown"),
     ],

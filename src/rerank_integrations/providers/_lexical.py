@@ -239,7 +239,7 @@ def _split(text: str, alone: frozenset[str] = frozenset()) -> list[str]:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
         text = _UNSPACED_RUN.sub(lambda run: f" {run[0]} ", text)
-    text = text.lower().translate(_SEPARATED)
+    text = text.casefold().translate(_SEPARATED)
     if text.isascii() and not ("+" in text or "#" in text):
         return text.split()
     found: list[str] = []
