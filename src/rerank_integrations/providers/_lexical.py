@@ -106,18 +106,24 @@ def words_of(query: str, texts: Sequence[str], language: str | None = None) -> W
     asked = _split(query)
     # a character that is asked for alone is a word of the texts too, besides its pairs
     alone = frozenset(word for word in asked if len(word) == 1 and _UNSPACED_RUN.match(word))
-    found = [_split(text, alone) for text in texts]
+    found = [Counter(_split(text, alone)) for text in texts]
     language = language or _detected(query, texts, asked, found)
     stop_words = _stop_words(language)
     kept = [word for word in asked if word not in stop_words]
     if not kept:  # a query of stop words alone
         kept, stop_words = asked, frozenset()
-    every = {word for text in found for word in text}.union(kept) - stop_words
-    stems = _stems(list(every), language)
-    return Words(
-        Counter(stems[word] for word in kept),
-        [Counter(stems[word] for word in text if word in stems) for text in found],
-    )
+    stems = _stems(list(set(kept).union(*found) - stop_words), language)
+    return Words(_stemmed(Counter(kept), stems), [_stemmed(text, stems) for text in found])
+
+
+def _stemmed(words: Counter[str], stems: Mapping[str, str]) -> Counter[str]:
+    """The words by stem, without those that have none."""
+    found: Counter[str] = Counter()
+    for word, times in words.items():
+        stem = stems.get(word)
+        if stem is not None:
+            found[stem] = found.get(stem, 0) + times
+    return found
 
 
 def bm25_scores(words: Words) -> list[float]:
@@ -258,7 +264,7 @@ def _split(text: str, alone: frozenset[str] = frozenset()) -> list[str]:
 
 
 def _detected(
-    query: str, texts: Sequence[str], asked: Sequence[str], found: Sequence[Sequence[str]]
+    query: str, texts: Sequence[str], asked: Sequence[str], found: Sequence[Counter[str]]
 ) -> str:
     """The language: by its script, else by its stop words."""
     most, length = _SAMPLE
@@ -273,7 +279,7 @@ def _detected(
             return "ja" if script == "zh" and kana > _LEAST_SHARE * counts["zh"] else script
     seen = Counter(asked)
     for words in found[:most]:
-        seen.update(words[:length])
+        seen.update(words)
     stop_words = {name: _stop_words(name) for name in _LATIN}
     counts = {name: sum(seen[word] for word in listed) for name, listed in stop_words.items()}
     counts["en"] += _LEAST_LEAD - 1  # one word alone, such as "die" or "man", decides nothing
