@@ -24,6 +24,7 @@ from rerank_integrations.errors import (
     TransportError,
 )
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
+from rerank_integrations.models import join_surrogates, replace_surrogates
 from rerank_integrations.providers import known_names, own_names, provider_class
 from rerank_integrations.providers._validation import (
     Address,
@@ -681,11 +682,15 @@ def _checked_instruction(name: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(f"{name} must be a text that is not empty, or None")
-    return value
+    joined = join_surrogates(value)
+    if joined != replace_surrogates(value):
+        raise ConfigurationError(f"{name} holds half of a surrogate pair, which is no character")
+    return joined
 
 
 def _checked_transform(name: str, value: Any) -> Any:
-    if value is None or value == "sigmoid" or (callable(value) and not isinstance(value, type)):
+    is_word = isinstance(value, str) and value == "sigmoid"
+    if value is None or is_word or (callable(value) and not isinstance(value, type)):
         return value
     raise ConfigurationError(
         f"{name} must be 'sigmoid', a function of one score, or None, not {_short(value)}"

@@ -59,7 +59,12 @@ from rerank_integrations.models import (
     without_image_data,
 )
 from rerank_integrations.providers._model_list import ModelInfo
-from rerank_integrations.providers._validation import finite, seconds_in, shown_address
+from rerank_integrations.providers._validation import (
+    finite,
+    header_secrets,
+    seconds_in,
+    shown_address,
+)
 from rerank_integrations.providers.base import (
     ErrorDetails,
     HTTPResponse,
@@ -112,9 +117,6 @@ _DETAILED = _reader(list_schema(_DETAILED_RESULT))
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
 _LONGEST = 500  # characters of the server's message that an error repeats
 _SHORTEST_SECRET = 4  # a shorter header value is too common a word to cut out
-_SHORTEST_WORD = 6  # of a header value of several words, such as "Bearer" and a key
-# headers that say what the client takes; their values are words of most responses
-_NO_SECRETS = frozenset({"accept", "accept-encoding", "accept-language", "user-agent"})
 _COOKIES = ("set-cookie", "set-cookie2")
 # bounds of `error.body`, for errors are pickled and stored
 _BODY_SIZE = 20_000  # characters
@@ -224,7 +226,10 @@ def parse_list(
         error.headers = _safe_headers(response.headers, secrets)
         error.body = _body(response, secrets)
         raise
-    models = [info._replace(raw=_without_secrets(info.raw, secrets)) for info in found.models]
+    models = [
+        info._replace(id=_hidden(info.id, secrets), raw=_without_secrets(info.raw, secrets))
+        for info in found.models
+    ]
     request_id = request_id_of(provider, response.headers, {})
     return ListPage(models, found.next_query, request_id and redact(request_id, secrets))
 
@@ -306,12 +311,7 @@ def secrets_of(chunk: Chunk | ListRequest) -> Secret[list[str]]:
         sorted(
             {
                 *chunk.options.provider.secrets(),
-                *(
-                    secret
-                    for name, value in chunk.options.extra_headers.get_secret_value().items()
-                    if name not in _NO_SECRETS
-                    for secret in (value, *(w for w in value.split() if len(w) >= _SHORTEST_WORD))
-                ),
+                *header_secrets(chunk.options.extra_headers.get_secret_value()),
             },
             key=len,
             reverse=True,
@@ -435,7 +435,7 @@ def _details(
         if isinstance(one, Mapping) and type(one.get("start")) is type(one.get("end")) is int
     ]
     extra = {
-        name: _without_secrets(value, secrets)
+        _hidden(name, secrets): _without_secrets(value, secrets)
         for name, value in item.items()
         if name not in _OF_A_RESULT and value is not None
     }
@@ -507,12 +507,21 @@ def _usage(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> Usage:
         ]
         raw = {name: value for place in places for name, value in place.items()}
         # tokens that were read win over tokens that were billed
-        said = {name: value for place in reversed(places) for name, value in place.items()}
+        said = {
+            name: value
+            for place in reversed(places)
+            for name, value in place.items()
+            if value is not None
+        }
     if not isinstance(raw, dict):
         return Usage()
     named = {_OUR_NAMES[name]: said[name] for name in _OUR_NAMES if name in said}
-    counts = {**named, **said}
-    counts = {name: counts[name] for name in USAGE_COUNTS if finite(counts.get(name)) is not None}
+    counts = {
+        name: value
+        for name in USAGE_COUNTS
+        for value in (named.get(name), said.get(name))  # a number under our own name wins
+        if finite(value) is not None
+    }
     return Usage(**counts, raw=_without_secrets(raw, secrets))
 
 

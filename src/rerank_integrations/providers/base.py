@@ -161,8 +161,10 @@ class _CheckedArguments(type):
 
         def __call__(cls, *args: Any, **given: Any) -> Any:
             known = [field.name for field in dataclasses.fields(cls)]
-            given = {
-                name: Secret(value) if name in cls.secret_arguments or name not in known else value
+            given = {  # `dataclasses.replace` hands on some that are hidden already
+                name: Secret(shown(value))
+                if value is not None and (name in cls.secret_arguments or name not in known)
+                else value
                 for name, value in given.items()
             }
             refuse_unknown(cls.__name__, list(given), known)
