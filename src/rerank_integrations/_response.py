@@ -81,7 +81,6 @@ _ECHO = union_schema(
     [typed_dict_schema({}, extra_behavior="ignore"), str_schema(strict=True), none_schema()]
 )
 _ECHOES = ("document", "text", "input")
-_RESULT = typed_dict_schema(_INDEX_AND_SCORE)
 _DETAILED_RESULT = typed_dict_schema(
     {**_INDEX_AND_SCORE, **{name: typed_dict_field(_ECHO, required=False) for name in _ECHOES}},
     extra_behavior="allow",
@@ -89,8 +88,11 @@ _DETAILED_RESULT = typed_dict_schema(
 _SCORES = ("relevance_score", "score", "logit")
 _LISTS = ("results", "data", "rankings")
 _SPANS = "relevant_spans"  # of Cohere; absent where a document has none
-_SPANS_KEY = b'"relevant_spans"'
-_OF_A_RESULT = frozenset({"index", "object", _SPANS, *_SCORES, *_ECHOES})
+_WITHOUT_DETAILS = frozenset({"index", "object", *_SCORES, *_ECHOES})
+_OF_A_RESULT = _WITHOUT_DETAILS | {_SPANS}
+_RESULT = typed_dict_schema(
+    {**_INDEX_AND_SCORE, _SPANS: typed_dict_field(any_schema(), required=False)}
+)
 _OUR_NAMES = {
     "input_tokens": "prompt_tokens",  # Cohere, Isaacus, DeepInfra, SiliconFlow
     "tokens_input": "prompt_tokens",  # DeepInfra
@@ -111,7 +113,8 @@ def _reader(results: CoreSchema) -> SchemaValidator:
 
 
 # reads a usual response, and skips what else is in it: an echo of the documents is never built;
-# of the first result alone all keys are kept, to see whether there are more than usual
+# of the first result alone all keys are kept, to see whether there are more than usual, and of the
+# others the spans, which the first may lack
 _USUAL = _reader(tuple_schema([_DETAILED_RESULT, _RESULT], variadic_item_index=1))
 _DETAILED = _reader(list_schema(_DETAILED_RESULT))
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
@@ -328,7 +331,9 @@ def _parse_fast(response: HTTPResponse) -> Mapping[str, Any] | None:
     """The response, if it is of the form that most have."""
     with suppress(ValidationError):
         payload: dict[str, Any] = _USUAL.validate_json(response.content)
-        if _SPANS_KEY in response.content or not payload["results"][0].keys() <= _OF_A_RESULT:
+        first, *others = payload["results"]
+        has_spans = max(map(len, others), default=0) > len(_INDEX_AND_SCORE)
+        if has_spans or not first.keys() <= _WITHOUT_DETAILS:
             payload = _DETAILED.validate_json(response.content)
             payload["has_details"] = True
         # without results there may be a message that says why
