@@ -20,7 +20,6 @@ from rerank_integrations import (
     Cohere,
     Compatible,
     ConfigurationError,
-    InvalidRequestError,
     Jina,
     LlamaCpp,
     Local,
@@ -273,10 +272,15 @@ def test_an_instruction_that_a_fallback_cannot_take(server: Server, nobody: str)
 
 
 def test_body_keys_of_the_dialect_are_not_overridden(server: Server) -> None:
-    """`extra_body` holds no key that the call itself fills, however the server spells it."""
+    """`extra_body` holds no key that the call itself fills, however the server spells it.
+
+    The message names the argument for it.
+    """
     provider = Compatible(base_url=server.url, documents_key="texts", top_n_key="top_k")
     with RerankClient("m", provider=provider) as client:
-        for name in ("texts", "top_k", "query", "documents"):
-            with pytest.raises((ConfigurationError, InvalidRequestError), match=repr(name)):
+        own = {"texts": "documents", "top_k": "top_n", "query": "query", "documents": "documents"}
+        for name, argument in own.items():
+            said = f"must not hold {name!r}; pass it as the argument {argument}$"
+            with pytest.raises(ConfigurationError, match=said):
                 client.rerank("q", TEXTS, extra_body={name: 1})
     assert not server.received

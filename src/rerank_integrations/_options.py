@@ -34,9 +34,9 @@ from rerank_integrations.providers._validation import (
     json_problem,
     refuse_unknown,
 )
-from rerank_integrations.providers.base import Instructed, Provider
+from rerank_integrations.providers.base import Dialect, Instructed, Provider
 
-OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
+OWN_KEYS = Dialect().own_keys()  # never from extra_body
 # what an adapter says where it refuses an argument
 INSTEAD = "; for all else pass client=RerankClient(...)"
 # for these, "not given" is a value of its own
@@ -729,10 +729,12 @@ def _checked_body(_: str, body: Any) -> dict[str, Any] | None:
     return dict(body)
 
 
-def _refuse_own_keys(body: Mapping[str, Any], keys: Iterable[Any]) -> None:
+def _refuse_own_keys(body: Mapping[str, Any], keys: Mapping[str, str]) -> None:
     name = next((key for key in keys if key in body), None)
     if name is not None:
-        raise ConfigurationError(f"extra_body must not hold {name!r}; pass it as an argument")
+        raise ConfigurationError(
+            f"extra_body must not hold {name!r}; pass it as the argument {keys[name]}"
+        )
 
 
 def _checked_instruction(name: str, value: Any) -> str | None:

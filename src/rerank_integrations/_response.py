@@ -659,8 +659,11 @@ def request_id_of(
     for name in provider.request_id_headers:
         if headers.get(name):
             return headers[name]
-    found = (payload.get(name) for name in ("request_id", "id"))  # the first: DashScope, DeepInfra
-    return next((one for one in found if one and isinstance(one, str)), None)
+    for name in ("request_id", "id"):  # the first: DashScope, DeepInfra
+        found = payload.get(name)
+        if found and isinstance(found, str):
+            return found
+    return None
 
 
 def redact(text: str, secrets: Secret[list[str]]) -> str:

@@ -74,10 +74,16 @@ class Dialect(NamedTuple):
     query_as: Literal["text", "object", "repeated"] = "text"
     needs_top_n: bool = False
 
-    def own_keys(self) -> set[str]:
-        """The keys of the body that the call fills."""
-        keys = (self.documents, self.query, self.model, self.top_n, self.rank_fields)
-        return {key for key in keys if key}
+    def own_keys(self) -> dict[str, str]:
+        """The keys of the body that the call fills, with the argument that each comes from."""
+        keys = {
+            self.documents: "documents",
+            self.query: "query",
+            self.model: "model",
+            self.top_n: "top_n",
+            self.rank_fields: "rank_fields",
+        }
+        return {key: argument for key, argument in keys.items() if key}
 
 
 class Instructed(NamedTuple):
