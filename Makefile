@@ -5,10 +5,10 @@ READY := .venv/.ready
 export QUESTION TAG
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks docs providers faults bench soak record test test-servers coverage lint types format bare dist smoke tag workflows lowest clean
+.PHONY: help demo notebooks docs providers faults bench soak record test test-servers test-migrate coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
-LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 'pydantic==2.11.*'
+LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'pydantic==2.11.*'
 LOWEST_READY := .venv/lowest/.ready
 NOTEBOOKS_READY := .venv/notebooks/.ready
 DOCS_READY := .venv/docs/.ready
@@ -18,6 +18,17 @@ SDKS := cohere isaacus mixedbread openrouter portkey-ai together voyageai zeroen
 RELEASE_READY := .venv/release/.ready
 PEERS := aiohttp cohere langchain-cohere litellm llama-index-postprocessor-cohere-rerank \
 	llama-index-postprocessor-jinaai-rerank matplotlib openrouter portkey-ai together
+# those that install without torch; some want other versions of an SDK than others
+MIGRATE_langchain := flashrank langchain-classic langchain-cohere langchain-community \
+	langchain-fireworks langchain-nvidia-ai-endpoints langchain-voyageai
+MIGRATE_llama-index := llama-index-llms-openai llama-index-postprocessor-cohere-rerank \
+	llama-index-postprocessor-flashrank-rerank llama-index-postprocessor-jinaai-rerank \
+	llama-index-postprocessor-nvidia-rerank llama-index-postprocessor-voyageai-rerank
+MIGRATE_sdk := cohere litellm rerankers
+MIGRATE_EXTRAS_langchain := langchain
+MIGRATE_EXTRAS_llama-index := llama-index
+MIGRATE_EXTRAS_sdk := local
+MIGRATE_VENVS := langchain llama-index sdk
 PIP_QUIET := -m pip install --quiet --disable-pip-version-check
 
 help: ## list the targets
@@ -79,6 +90,18 @@ record: $(READY) $(NOTEBOOKS_READY) ## record the cassettes again: live where th
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
+.venv/migrate/%/.ready: pyproject.toml Makefile
+	@$(PYTHON) -m venv .venv/migrate/$*
+	@.venv/migrate/$*/bin/python $(PIP_QUIET) --upgrade 'pip>=25.1'
+	@.venv/migrate/$*/bin/python $(PIP_QUIET) --editable '.[$(MIGRATE_EXTRAS_$*)]' pytest $(MIGRATE_$*)
+	@touch $@
+
+.PRECIOUS: .venv/migrate/%/.ready
+test-migrate: $(MIGRATE_VENVS:%=.venv/migrate/%/.ready) ## run both sides of docs/migrate/, with the peers' packages
+	@for name in $(MIGRATE_VENVS); do \
+		PYTHONPATH=tests:scripts .venv/migrate/$$name/bin/python -m pytest -c tests/migrate/pytest.ini tests/migrate || exit 1; \
+	done
+
 # what cannot be installed is tried again the next time, and until then its tests are skipped
 $(SERVERS_READY): Makefile tests/servers/gateway/package.json
 	@$(PYTHON) -m venv .venv/servers
@@ -137,7 +160,7 @@ $(LOWEST_READY): pyproject.toml Makefile
 	@touch $@
 
 lowest: $(LOWEST_READY) ## test the adapters with the oldest frameworks that they support
-	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_multimodal.py tests/test_conformance*.py
+	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_haystack.py tests/test_multimodal.py tests/test_conformance*.py
 
 clean: ## remove the environment and the caches
 	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .coverage dist

@@ -53,6 +53,7 @@ def executed(path: Path, extension: str = "", **environment: str) -> tuple[Any, 
         found |= {
             "IPYTHONDIR": folder,  # nobody's own settings, and nobody's history
             "PYTHONPATH": str(HERE.parent),
+            "HAYSTACK_TELEMETRY_ENABLED": "False",  # it calls out otherwise
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the kernel's debugger would warn
         }
         arguments = ["--log-level=ERROR"]  # a warning about loopback is none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from rerank_integrations.providers import known_names, provider_class
 
 pytest_plugins = ["langchain_support", "llama_index_support", "docs_support", "servers_support"]
 
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # it calls out otherwise
 settings.register_profile("untimed", deadline=None)  # a loaded machine is no failure
 settings.load_profile("untimed")
 collect_ignore = ["servers"]  # they need servers and SDKs: `make test-servers`

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
 from base64 import b64decode
@@ -136,6 +137,23 @@ def llama_index() -> None:
     import_module("rerank_integrations.testing.postprocessors")
 
 
+def haystack() -> None:
+    """The Haystack component ranks over HTTP, sync and async."""
+    os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # it calls out otherwise
+    from haystack import Document
+
+    from rerank_integrations.haystack import RerankRanker
+
+    documents = [Document(content=text) for text in TEXTS]
+    with endpoint() as (provider, _), RerankClient("m", provider=provider) as client:
+        ranker = RerankRanker(client=client)
+        for found in (
+            ranker.run(QUERY, documents),
+            asyncio.run(ranker.run_async(QUERY, documents)),
+        ):
+            assert [one.content for one in found["documents"]] == [TEXTS[i] for i in BEST_FIRST]
+
+
 def local() -> None:
     """BM25 ranks in this process."""
     response = RerankClient("local:bm25").rerank(QUERY, TEXTS)
@@ -211,6 +229,7 @@ EXTRAS = {
     "llama-index": Extra(
         "llama_index", llama_index, [importing("llama_index"), importing("testing.postprocessors")]
     ),
+    "haystack": Extra("haystack", haystack, [importing("haystack")]),
     "local": Extra("bm25s", local, [without_local]),
     "images": Extra("PIL", images, [without_images]),
     "aiohttp": Extra("httpx_aiohttp", aiohttp, []),  # imported by the user

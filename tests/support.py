@@ -57,8 +57,8 @@ def settings() -> list[dataclasses.Field[Any]]:
 
 
 def adapter_classes() -> list[type[Any]]:
-    """The adapters that were imported."""
-    return Adapter.__subclasses__()
+    """The adapters that were imported; one that begins with "_" is a part of another."""
+    return [kind for kind in Adapter.__subclasses__() if not kind.__name__.startswith("_")]
 
 
 def planned(given: Options, query: object, documents: object) -> RequestPlan:

@@ -22,7 +22,7 @@ PACKAGE = "rerank_integrations"
 ROOT = Path(rerank_integrations.__file__).parent
 PACKAGES = {"providers", "testing"}
 OF_THE_PACKAGE = {"__version__", "lazy_attributes"}  # names, not modules
-ADAPTERS = {"langchain", "llama_index"}
+ADAPTERS = {"haystack", "langchain", "llama_index"}
 # the three of the design, and what adapters share
 FOR_ADAPTERS = {"client", "models", "errors", "_adapter"}
 TESTS = Path(__file__).parent
@@ -188,6 +188,7 @@ def test_only_the_sender_names_the_http_library() -> None:
 def test_a_framework_is_named_by_its_adapter_only(name: str) -> None:
     """No file but its own adapter, and the tests for authors of others, imports a framework."""
     frameworks = {
+        "haystack": "haystack",
         "langchain": "langchain_core",
         "llama_index": "llama_index",
     }
@@ -222,7 +223,7 @@ def test_no_code_asks_for_a_providers_name() -> None:
 )
 def test_an_import_loads_nothing_that_was_not_asked_for(statement: str) -> None:
     """Importing the package and making a client load no framework and no HTTP library."""
-    heavy = ["langchain_core", "llama_index", "httpx", "bm25s", "numpy"]
+    heavy = ["haystack", "langchain_core", "llama_index", "httpx", "bm25s", "numpy"]
     code = f"{statement}; import sys; print([m for m in {heavy} if m in sys.modules])"
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

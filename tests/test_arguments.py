@@ -79,6 +79,51 @@ def test_the_argument_that_was_meant_is_suggested(make: Any, name: str) -> None:
         make("local:bm25", **{name: "x"})
 
 
+# arguments of other rerankers, with what the message names instead
+REPLACED = {
+    "api_base": "base_url=",
+    "api_url": "base_url=",
+    "batch_size": "max_documents_per_request=",
+    "cache_dir": "Local(scorer=...)",
+    "choice_batch_size": "Local(scorer=...)",
+    "cohere_api_key": "'api_key'",
+    "custom_llm_provider": "'cohere:rerank-v3.5'",
+    "default_headers": "'extra_headers'",
+    "device": "CrossEncoder(..., device=...)",
+    "dtype": "{'torch_dtype': ...}",
+    "jina_api_key": "'api_key'",
+    "llm": "Local(scorer=...)",
+    "max_batch_size": "max_documents_per_request=",
+    "max_chunks_per_doc": "Cohere(max_tokens_per_doc=...)",
+    "max_tokens_per_doc": "Cohere(max_tokens_per_doc=...)",
+    "model_name": "'model'",
+    "num_retries": "'max_retries'",
+    "nvidia_api_key": "'api_key'",
+    "return_documents": "result.document",
+    "session": "http_client=",
+    "task": "instruction=",
+    "token": "api_key=",
+    "top_k": "'top_n'",
+    "truncate": "NVIDIA(truncate='END')",
+    "truncation": "Voyage(truncation=...)",
+    "user_agent": "extra_headers={'user-agent': ...}",
+    "verbose": "logging.getLogger('rerank_integrations')",
+    "verify_ssl": "http_client=",
+}
+
+
+@cases("name", REPLACED)
+@cases("make", [RerankClient, *ADAPTERS])
+def test_an_argument_of_another_reranker_is_refused_with_ours(make: Any, name: str) -> None:
+    """Nothing that other rerankers take is accepted silently: the message says what replaces it."""
+    with pytest.raises(ConfigurationError) as caught:
+        make("local:bm25", **{name: KEY})
+    first = str(caught.value).partition("it takes")[0]
+    assert f"has no argument '{name}'" in first
+    assert REPLACED[name] in first
+    assert KEY not in str(caught.value)
+
+
 @cases("adapter", ADAPTERS)
 def test_not_given_is_as_if_it_was_left_out(adapter: Any) -> None:
     """NOT_GIVEN as an argument leaves the client's setting in force."""

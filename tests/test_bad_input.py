@@ -74,6 +74,7 @@ def test_a_missing_key_names_its_variable(
     [
         ("coher:rerank-v3.5", ("did you mean 'cohere'", "local, localai, mixedbread")),
         ("OpenRouter:m", ("local, localai, mixedbread",)),
+        ("cohere/rerank-v3.5", ("did you mean 'cohere:rerank-v3.5'?",)),
         ("base:m", ("local, localai, mixedbread",)),
         ("_settings:m", ("local, localai, mixedbread",)),
         ("../local:m", ("local, localai, mixedbread",)),

@@ -27,6 +27,7 @@ from rerank_integrations import (
     errors,
     testing,
 )
+from rerank_integrations.haystack import RerankRanker
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
 from rerank_integrations.providers import known_names, provider_class
@@ -202,6 +203,16 @@ def test_each_field_of_an_adapter_is_named(name: str) -> None:
         assert eval(default.strip("`"), known) == fields[field].default  # noqa: S307
 
 
+def test_each_argument_of_the_haystack_component_is_named() -> None:
+    """The component's page lists its arguments; one that is left to the client reads None."""
+    takes = inspect.signature(RerankRanker.__init__).parameters
+    named = rows("haystack", "## Arguments")
+    assert set(named) == set(takes) - {"self"}
+    for name, (default, *_) in named.items():
+        real = None if takes[name].default is NOT_GIVEN else takes[name].default
+        assert eval(default.strip("`"), {}) == real  # noqa: S307
+
+
 @cases(
     ("heading", "known"),
     [
@@ -236,6 +247,7 @@ def test_the_reference_has_every_public_name() -> None:
     shown = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
     names = {f"rerank_integrations.{name}" for name in rerank_integrations.__all__}
     names |= {f"rerank_integrations.testing.{name}" for name in testing.__all__}
+    names.add("rerank_integrations.haystack.RerankRanker")
     adapters = {kind.__module__ + "." + kind.__name__ for kind in adapter_classes()}
     assert names | adapters <= set(shown)
     assert len(shown) == len(set(shown))

@@ -9,6 +9,7 @@ import pytest
 
 from cases import cases
 from docs_support import (
+    MIGRATE,
     PAGES,
     README,
     SHORT_PAGES,
@@ -58,6 +59,18 @@ def test_each_short_page_runs_and_shows_what_it_says(
 ) -> None:
     """The same for the pages that `make providers` writes."""
     assert missing(blocks_of(page), capsys) == []
+
+
+@cases("page", sorted(MIGRATE.glob("*.md")), ids=lambda page: page.stem)
+def test_each_new_side_of_a_migration_runs(
+    page: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The new side of every `diff` in docs/migrate/ runs, and prints what its comment says."""
+    blocks = blocks_of(page)
+    for _ in run(blocks):
+        pass
+
+    assert capsys.readouterr().out.splitlines() == promised(blocks)
 
 
 @pytest.mark.parametrize("page", WITH_CURL, ids=lambda page: page.stem)

@@ -17,6 +17,7 @@ CASSETTES = FOLDER / "cassettes"
 GATEWAY = re.compile("(openrouter|together|portkey|jina|vllm):.")
 PACKAGE = "rerank_integrations"
 ADAPTERS = {
+    f"{PACKAGE}.haystack": "RerankRanker",
     f"{PACKAGE}.langchain": "RerankCompressor",
     f"{PACKAGE}.llama_index": "RerankPostprocessor",
 }

@@ -14,6 +14,7 @@ import jedi  # type: ignore[import-untyped]
 
 from cases import cases
 from rerank_integrations import NOT_GIVEN, OpenRouter, RerankClient
+from rerank_integrations.haystack import RerankRanker
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
 from support import settings
@@ -33,6 +34,7 @@ CHECKED: dict[str, Any] = {
     "compressor.arerank": RerankCompressor.arerank,
     "postprocessor": RerankPostprocessor.__init__,
     "postprocessor.with_options": RerankPostprocessor.with_options,
+    "ranker": RerankRanker.__init__,
 }
 
 

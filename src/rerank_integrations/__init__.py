@@ -2,7 +2,8 @@
 
 Every public name is loaded when it is first used, so that importing the package costs nothing.
 Type checkers and editors read them in `__init__.pyi`.
-The adapters live in `rerank_integrations.langchain` and `rerank_integrations.llama_index`.
+The adapters live in `rerank_integrations.langchain`, `rerank_integrations.llama_index` and
+`rerank_integrations.haystack`.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from rerank_integrations._options import (
     Retry,
     ScoreTransform,
     Timeout,
+    check_settings,
     checked_arguments,
     given,
     hide_secrets,
@@ -53,7 +54,7 @@ from rerank_integrations.errors import (
 )
 from rerank_integrations.images import ImageUrls, UnusableImage
 from rerank_integrations.models import RerankResponse
-from rerank_integrations.providers._validation import Address
+from rerank_integrations.providers._validation import Address, shown
 from rerank_integrations.providers.base import Provider
 
 # what an adapter needs for its signatures, from one place
@@ -72,6 +73,7 @@ __all__ = [
     "ScoreTransform",
     "Timeout",
     "UnusableImage",
+    "check_settings",
     "checked_arguments",
     "declared_init",
     "end_metadata",
@@ -79,6 +81,7 @@ __all__ = [
     "given",
     "log_warnings",
     "naming",
+    "shown",
 ]
 # what the client says where the adapter does not
 LEFT_TO_CLIENT = tuple(

@@ -334,6 +334,18 @@ class Options:
         return dict.fromkeys(_PHASES, self.timeout)
 
 
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Check values of settings, before there is a provider.
+
+    Raises:
+        ConfigurationError: a value out of range.
+        InvalidRequestError: `top_n` or `rank_fields` out of range.
+    """
+    for name, value in settings.items():
+        if name in _CHECKS and value is not NOT_GIVEN:
+            _CHECKS[name](name, value)
+
+
 def is_client(given: Any) -> bool:
     """Whether this is an HTTP client, and not a callable that makes one."""
     return given is not None and not isinstance(given, type) and hasattr(given, "send")
@@ -381,11 +393,55 @@ def argument_check(function: Callable[..., Any]) -> Callable[[dict[str, Any]], N
     return check
 
 
+_OF_A_MODEL = "is for the model's own library: provider=Local(scorer=CrossEncoder(..., {name}=...))"
+_OF_AN_LLM = "is for a language model: let your scorer ask it, provider=Local(scorer=...)"
+_OF_HTTP = "is for the HTTP client: client=RerankClient(..., http_client=httpx.Client(...))"
+_ADDRESS = "is written base_url=..."
+# arguments of other rerankers whose name does not lead to ours; {name} is the argument itself
+_REPLACED = {
+    "api_base": _ADDRESS,
+    "api_url": _ADDRESS,
+    "batch_size": "is written max_documents_per_request=...; a local model has a batch size of its "
+    "own, in a function: provider=Local(scorer=lambda query, texts: ...)",
+    "cache_dir": "is for the model's own library: provider=Local(scorer=...)",
+    "choice_batch_size": _OF_AN_LLM,
+    "custom_llm_provider": "is the name before the colon: model='cohere:rerank-v3.5'",
+    "device": _OF_A_MODEL,
+    "dtype": "is for the model's own library: "
+    "provider=Local(scorer=CrossEncoder(..., model_kwargs={{'torch_dtype': ...}}))",
+    "endpoint": _ADDRESS,
+    "llm": _OF_AN_LLM,
+    "max_batch_size": "is written max_documents_per_request=...",
+    "max_chunks_per_doc": "is max_tokens_per_doc in Cohere's API today: "
+    "provider=Cohere(max_tokens_per_doc=...); SiliconFlow and Xinference have max_chunks_per_doc",
+    "max_length": _OF_A_MODEL,
+    "max_tokens_per_doc": "is an argument of the provider: provider=Cohere(max_tokens_per_doc=...) "
+    "with the model alone; for any provider max_document_chars=... cuts before sending",
+    "return_documents": "is not needed: each result holds the document that you gave, "
+    "result.document",
+    "session": _OF_HTTP,
+    "task": "is written instruction=...",
+    "token": "is written api_key=...",
+    "trust_remote_code": _OF_A_MODEL,
+    "truncate": "is an argument of the provider: provider=NVIDIA(truncate='END') with the model "
+    "alone, or TEI(truncate=True); for any provider max_document_chars=... cuts before sending",
+    "truncation": "is an argument of the provider: provider=Voyage(truncation=...) with the model "
+    "alone; for any provider max_document_chars=... cuts before sending",
+    "user_agent": "is written extra_headers={{'user-agent': ...}}",
+    "verbose": "is a level of the logger: "
+    "logging.getLogger('rerank_integrations').setLevel('INFO')",
+    "verify_ssl": _OF_HTTP,
+}
+
+
 def refuse_unknown_argument(
     owner: str, given: Sequence[str], known: Sequence[str], more: str = ""
 ) -> None:
     """Raise ConfigurationError for an unknown argument; one of a provider is sent there."""
     unknown = next((name for name in given if name not in known), None)
+    if unknown in _REPLACED:
+        hint = _REPLACED[unknown].format(name=unknown)
+        raise ConfigurationError(f"{owner} has no argument {unknown!r}; it {hint}")
     if unknown is not None and "provider" in known:
         owners = [
             kind.__name__
@@ -530,10 +586,10 @@ def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Pr
         _refuse_no_provider(provider)
     name, colon, rest = model.partition(":")
     if not colon:
-        start, _, end = model.partition("/")  # LiteLLM writes 'provider/model'
-        hint = f"did you mean '{start}:{end or 'model'}'? " if start in known_names() else ""
+        vendor, _, own = model.partition("/")  # as LiteLLM writes it
+        meant = f"did you mean '{vendor}:{own or 'model'}'? " if vendor in known_names() else ""
         raise ConfigurationError(
-            f"{model!r} names no provider; {hint}write 'provider:model' with one of "
+            f"{model!r} names no provider; {meant}write 'provider:model' with one of "
             f"{', '.join(known_names())}, or pass provider="
         )
     found = provider_class(name)(**arguments)

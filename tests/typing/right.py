@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import assert_type
 
 import httpx
+from haystack.utils import Secret
 from langchain_core.documents import Document
 from llama_index.core.schema import MetadataMode, NodeWithScore
 from pydantic import SecretStr
@@ -22,6 +23,7 @@ from rerank_integrations import (
     StatusError,
     Together,
 )
+from rerank_integrations.haystack import RerankRanker
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
 
@@ -88,3 +90,8 @@ postprocessor = RerankPostprocessor(
 modes = postprocessor.with_options(metadata_mode=MetadataMode.EMBED, keep_retrieval_score=True)
 assert_type(modes, RerankPostprocessor)
 nodes: list[NodeWithScore] = postprocessor.postprocess_nodes([], query_str="q")
+ranker = RerankRanker(
+    "openrouter:m", top_k=3, meta_fields_to_embed=["title"], api_key=Secret.from_env_var("KEY")
+)
+output = ranker.run("q", [], top_k=1)
+ranker.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rerank_integrations import Local, OpenRouter, Portkey, RerankClient, RerankDocument
+from rerank_integrations.haystack import RerankRanker
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
 
@@ -44,3 +45,5 @@ response["scores"]  # wrong
 response.scores  # wrong
 response[0].score  # wrong
 score: str = response[0].relevance_score  # wrong
+RerankRanker("local:bm25", topk=1)  # wrong
+RerankRanker("local:bm25", top_k="1")  # wrong

@@ -1,0 +1,436 @@
+"""The adapter for Haystack: `RerankRanker`, a component."""
+
+# no import of annotations from __future__: Haystack 2.16 connects components by types, not texts
+import dataclasses
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, StrictBool, StrictStr, ValidationError, model_validator
+
+from rerank_integrations._adapter import (
+    LEFT_TO_CLIENT,
+    NOT_GIVEN,
+    Adapter,
+    ImageUrls,
+    NotGiven,
+    OnError,
+    OnImage,
+    OnInvalidDocument,
+    OnPartial,
+    Provider,
+    Retry,
+    ScoreTransform,
+    Timeout,
+    UnusableImage,
+    check_settings,
+    checked_arguments,
+    end_metadata,
+    error_metadata,
+    given,
+    log_warnings,
+    naming,
+    shown,
+)
+from rerank_integrations.client import RerankClient
+from rerank_integrations.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    RerankError,
+    UnsupportedDocumentError,
+)
+from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse, as_list
+
+try:
+    from haystack import Document, component, default_from_dict, default_to_dict
+    from haystack.core.errors import SerializationError
+    from haystack.dataclasses import ByteStream, ImageContent
+    from haystack.utils import Secret, deserialize_callable, serialize_callable
+except ImportError as cause:
+    raise ImportError(
+        "rerank_integrations.haystack needs the extra 'haystack': "
+        "pip install 'rerank-integrations[haystack]'"
+    ) from cause
+
+__all__ = ["RerankRanker"]
+
+RETRIEVAL_SCORE = "retrieval_score"
+_CONTENT = "content"  # Haystack's name of a document's own text
+# Haystack's words for two settings
+_SYNONYMS = {"top_k": "top_n", "meta_fields_to_embed": "rank_fields"}
+_OBJECTS = ("client", "provider", "extra_headers")  # which YAML cannot hold
+
+
+class _Ranking(Adapter):
+    """What is set, and what is done with it; a component cannot be a pydantic model itself."""
+
+    api_key: Any = Field(default=None, repr=False)  # a Haystack Secret too, until it is needed
+    image_key: StrictStr | None = "image"
+    keep_retrieval_score: StrictBool = False
+
+    @model_validator(mode="after")
+    def _check_client(self) -> Self:
+        """Check nothing that needs a key, for a pipeline can be loaded without one."""
+        if self.model is None or self.client is not None:
+            self._ranker()  # it needs no key, or says what to pass
+        check_settings(self._options())
+        return self
+
+    def with_client(self) -> Self:
+        """The same with the client, and the key that a Secret stands for."""
+        key = shown(self.api_key)
+        made = self
+        if isinstance(key, Secret):
+            del key  # the frame of an error shows its variables
+            made = self.model_copy(update={"api_key": _resolved(self.api_key)})
+        made._ranker().with_options(**made._options())  # noqa: SLF001  # its own class
+        return made
+
+    def begin(
+        self, documents: object, changes: Mapping[str, Any]
+    ) -> tuple[list[Document], RerankClient, dict[str, Any]]:
+        """What is ranked, by whom, and with which options."""
+        changes = {name: value for name, value in changes.items() if value is not None}
+        options = self._call_options(_in_one_vocabulary(changes))
+        return _distinct(documents), self._ranker(), options
+
+    def inputs(
+        self, documents: Sequence[Document], options: Mapping[str, Any]
+    ) -> list[DocumentInput]:
+        """The documents as the client takes them."""
+        by_fields = options.get("rank_fields", self._ranker().rank_fields) is not None
+        return [self._input(document, by_fields=by_fields) for document in documents]
+
+    def _input(self, document: Document, *, by_fields: bool) -> DocumentInput:
+        image, text = _image(document, self.image_key), document.content
+        if not by_fields:
+            return (text or "") if image is None else RerankDocument(text, image)
+        fields = {**document.meta, "text": text, _CONTENT: text}
+        fields.pop("image", None)
+        return fields if image is None else RerankDocument(text, image, fields)
+
+    def ranked(self, documents: Sequence[Document], response: RerankResponse) -> dict[str, Any]:
+        """The output of a run."""
+        log_warnings(response)
+        kept = [self._copy(documents[result.index], result.relevance_score) for result in response]
+        return {"documents": kept, "meta": end_metadata(response)}
+
+    def passed(
+        self, documents: Sequence[Document], error: RerankError, options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The output of a run that failed, if that was asked for; else the error is raised."""
+        if not self._passes(error):
+            raise error
+        called = self.model_copy(update={k: v for k, v in options.items() if k == "top_n"})
+        kept = called._unranked(documents, error)  # noqa: SLF001  # its own class
+        if self.keep_retrieval_score:
+            kept = [self._copy(document, document.score) for document in kept]
+        return {"documents": kept, "meta": {"rerank_error": str(error), **error_metadata(error)}}
+
+    def _copy(self, document: Document, score: float | None) -> Document:
+        more = {RETRIEVAL_SCORE: document.score} if self.keep_retrieval_score else {}
+        return dataclasses.replace(document, score=score, meta={**document.meta, **more})
+
+
+@component
+class RerankRanker:
+    """Ranks the documents of a pipeline with a rerank endpoint.
+
+    All arguments but the first four are those of `RerankClient`; what is not given is left to the
+    client. The client is made at the first run, or by `warm_up()`, so a pipeline can be loaded
+    without a key. As in all of Haystack's rankers, of documents with the same id the one with the
+    highest score is ranked.
+
+    Args:
+        model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"`.
+        top_k: how many documents to return; None for all. `top_n` means the same.
+        meta_fields_to_embed: names of metadata to rank by, besides the text; the same as
+            `rank_fields=[*names, "content"]`.
+        rank_fields: names of metadata to rank by, in order; `"content"` and `"text"` are the
+            document's own text. Without it the text is ranked alone.
+        image_key: the metadata that holds an image: an `ImageContent`, a `ByteStream`, bytes, a URL
+            or a data URI. An image in the document's `blob` is found without it. None looks into no
+            metadata.
+        keep_retrieval_score: keep the score of the first stage in the metadata, as
+            `retrieval_score`.
+        api_key: the key, a `Secret`; from the provider's environment variable when None.
+        client: a `RerankClient`, in place of `model` and all that leads to one.
+        on_error: "raise", or "passthrough": when the provider fails, or no document can be ranked,
+            the first `top_k` documents come back as the retriever scored them, with a log line.
+
+    Raises:
+        ConfigurationError: the message says what to set. It is a `ValueError`, as Haystack's own.
+    """
+
+    @checked_arguments
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        top_k: int | NotGiven | None = NOT_GIVEN,
+        meta_fields_to_embed: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        image_key: str | None = "image",
+        keep_retrieval_score: bool = False,
+        client: RerankClient | None = None,
+        provider: Provider | None = None,
+        api_key: Secret | SecretStr | str | None = None,
+        base_url: str | None = None,
+        fallbacks: Sequence[str | RerankClient] = (),
+        on_error: OnError = "raise",
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_concurrency: int | NotGiven = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
+    ) -> None:
+        self._given = {  # in the user's words
+            name: value
+            for name, value in given(locals()).items()
+            if name not in _DEFAULTS or value != _DEFAULTS[name]
+        }
+        try:
+            self._settings = _Ranking(**_in_one_vocabulary(self._given))
+        except ValidationError as error:
+            raise _own_error(error) from None
+        self._ready: _Ranking | None = None
+
+    def warm_up(self) -> None:
+        """Make the client, if it is not there yet.
+
+        Raises:
+            ConfigurationError: such as a missing key.
+            ValueError: a `Secret` whose environment variable is not set.
+        """
+        if self._ready is None:
+            self._ready = self._settings.with_client()
+
+    def close(self) -> None:
+        """Close the client's connections; a run afterwards is an error."""
+        if self._ready is not None:
+            self._ready.close()
+
+    async def close_async(self) -> None:
+        """The same, and those of the running event loop."""
+        if self._ready is not None:
+            await self._ready.aclose()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The component as YAML can hold it: what was given, and no default.
+
+        Raises:
+            SerializationError: an object was given that YAML cannot hold.
+        """
+        return default_to_dict(self, **{k: _as_yaml(k, v) for k, v in self._given.items()})
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The component that `to_dict` wrote."""
+        settings = dict(data.get("init_parameters", {}))
+        if isinstance(settings.get("api_key"), Mapping):
+            settings["api_key"] = Secret.from_dict(settings["api_key"])
+        if isinstance(settings.get("retry"), Mapping):
+            settings["retry"] = Retry(**settings["retry"])
+        transform = settings.get("score_transform")
+        if isinstance(transform, str) and "." in transform:
+            settings["score_transform"] = deserialize_callable(transform)
+        ranker: Self = default_from_dict(cls, {**data, "init_parameters": settings})
+        return ranker
+
+    @component.output_types(documents=list[Document], meta=dict[str, Any])
+    def run(
+        self,
+        query: str,
+        documents: list[Document],
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+    ) -> dict[str, Any]:
+        """Rank documents.
+
+        Args:
+            query: the text to rank by.
+            documents: the documents; none of them is changed.
+            top_k: how many to return, in place of what was set.
+            score_threshold: the least score to keep, in place of what was set.
+
+        Returns:
+            `documents`, best first, copies with the score; `meta`, what the provider said of the
+            call: who served it, usage, request id and warnings.
+        """
+        ranking = self._warm()
+        found, client, options = ranking.begin(
+            documents, {"top_k": top_k, "score_threshold": score_threshold}
+        )
+        if not found:
+            return {"documents": [], "meta": {}}
+        try:
+            with naming(lambda index: f"id {found[index].id!r}"):
+                response = client.rerank(query, ranking.inputs(found, options), **options)
+        except RerankError as error:
+            return ranking.passed(found, error, options)
+        return ranking.ranked(found, response)
+
+    @component.output_types(documents=list[Document], meta=dict[str, Any])
+    async def run_async(
+        self,
+        query: str,
+        documents: list[Document],
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+    ) -> dict[str, Any]:
+        """The same, without blocking the event loop."""
+        ranking = self._warm()
+        found, client, options = ranking.begin(
+            documents, {"top_k": top_k, "score_threshold": score_threshold}
+        )
+        if not found:
+            return {"documents": [], "meta": {}}
+        try:
+            with naming(lambda index: f"id {found[index].id!r}"):
+                response = await client.arerank(query, ranking.inputs(found, options), **options)
+        except RerankError as error:
+            return ranking.passed(found, error, options)
+        return ranking.ranked(found, response)
+
+    def _warm(self) -> _Ranking:
+        self.warm_up()
+        assert self._ready is not None  # noqa: S101  # as `warm_up` has made it
+        return self._ready
+
+
+_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        name: field.default
+        for name, field in _Ranking.model_fields.items()
+        if name not in LEFT_TO_CLIENT  # there a None is an answer too
+    }
+)
+
+
+def _in_one_vocabulary(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that were given, in the words of all adapters.
+
+    Raises:
+        ConfigurationError: both words for one setting.
+    """
+    settings = dict(settings)
+    for theirs, ours in _SYNONYMS.items():
+        if theirs not in settings:
+            continue
+        if ours in settings:
+            raise ConfigurationError(f"{theirs} and {ours} mean the same; pass one of them")
+        value = settings.pop(theirs)
+        if theirs == "meta_fields_to_embed":
+            if isinstance(value, str):
+                raise ConfigurationError(f"{theirs} must be a list of names, not a str")
+            value = [*value, _CONTENT] if value else None
+        try:
+            check_settings({ours: value})
+        except InvalidRequestError as error:
+            raise InvalidRequestError(str(error).replace(ours, theirs)) from None
+        settings[ours] = value
+    return settings
+
+
+def _resolved(key: Any) -> SecretStr | None:
+    """The key that a hidden Secret stands for; None where its variable may be missing."""
+    found = shown(key).resolve_value()
+    return None if found is None else SecretStr(found)
+
+
+def _own_error(error: ValidationError) -> RerankError:
+    """The error that pydantic has wrapped, or one for what it found itself."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, RerankError):
+        return cause
+    return ConfigurationError(f"RerankRanker: {first['loc'][0]}: {first['msg']}")
+
+
+def _as_yaml(name: str, value: Any) -> Any:
+    if name in _OBJECTS or (name == "fallbacks" and not all(isinstance(v, str) for v in value)):
+        raise SerializationError(
+            f"RerankRanker: {name}= holds an object or a secret, which cannot be written; use "
+            "model='provider:model', base_url= and the environment"
+        )
+    if name == "api_key":
+        if not isinstance(shown(value), Secret):
+            raise SerializationError(
+                "RerankRanker: api_key= holds a key, which cannot be written; pass "
+                "Secret.from_env_var(...), or nothing and set the provider's variable"
+            )
+        return shown(value).to_dict()
+    if callable(value):
+        return serialize_callable(value)
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """The value in the types that YAML has."""
+    match value:
+        case Retry():
+            return _plain(dataclasses.asdict(value))
+        case Mapping():
+            return {name: _plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case str():
+            return str(value)  # an address is of a class of its own
+    return value.as_dict() if hasattr(value, "as_dict") else value  # httpx.Timeout
+
+
+def _distinct(documents: object) -> list[Document]:
+    """The documents, each id once: the one with the highest score, as Haystack's rankers do."""
+    if isinstance(documents, Document):
+        raise InvalidRequestError("documents must be a list of documents, not one Document")
+    best: dict[str, Document] = {}
+    for document in as_list(documents):
+        if not isinstance(document, Document):
+            raise InvalidRequestError(
+                f"documents must be Haystack documents, not {type(document).__name__}"
+            )
+        other = best.get(document.id)
+        if other is None or _score(document) > _score(other):
+            best[document.id] = document
+    return list(best.values())
+
+
+def _score(document: Document) -> float:
+    return float("-inf") if document.score is None else document.score
+
+
+def _image(document: Document, key: str | None) -> Any:
+    """The image of a document: its blob, or what the metadata has under the key."""
+    blob = document.blob
+    if blob is not None and (blob.mime_type or "image/").startswith("image/"):
+        return blob.data
+    image = document.meta.get(key) if key else None
+    if isinstance(image, list | tuple):
+        image = image[0] if image else None
+    if isinstance(image, ByteStream):
+        return image.data or None
+    if isinstance(image, ImageContent):
+        try:
+            return RerankDocument.from_base64(image.base64_image).image
+        except UnsupportedDocumentError as error:  # the client refuses it, or leaves it out
+            return UnusableImage(str(error))
+    return image or None
