@@ -73,7 +73,7 @@ _KEY_AND_ADDRESS = (
     ),
     (
         "`base_url=` with a path",
-        "it is taken as it is; an ending such as `/rerank`, which every request gets, is cut",
+        "it is taken as it is, without a final `/` or `/rerank`",
     ),
     (
         "`http://` to another machine",
