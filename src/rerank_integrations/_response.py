@@ -351,7 +351,7 @@ def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
     if payload.get("error"):
         message = error_message(payload) or "no message"
         raise _invalid(chunk, f"status {response.status_code} with an error inside: {message}")
-    found = chunk.options.provider.results(payload)
+    found = chunk.options.provider.results(payload, len(chunk.sent))
     if found is None:
         found = next((payload[name] for name in _LISTS if name in payload), None)
     if not found or not isinstance(found, list):

@@ -302,9 +302,12 @@ class Provider(metaclass=_CheckedArguments):
         del text
         return fields
 
-    def results(self, payload: Mapping[str, Any]) -> list[Any] | None:
-        """The results, where they are under no common key; each has an index and a score."""
-        del payload
+    def results(self, payload: Mapping[str, Any], count: int) -> list[Any] | None:
+        """The results, where they are under no common key; each has an index and a score.
+
+        `count` is the number of documents of the request.
+        """
+        del payload, count
         return None
 
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
