@@ -346,5 +346,7 @@ def test_provider_without_model(name: str) -> None:
 @cases("provider", ["openrouter", Local, 5])
 def test_no_provider_object(provider: object) -> None:
     """A provider that is no provider object is refused with the form of one."""
-    with pytest.raises(ConfigurationError, match=r"OpenRouter\(api_key=\.\.\.\)"):
-        resolved("m", provider)
+    client: Any = RerankClient("local:bm25")
+    for set_it in (lambda: resolved("m", provider), lambda: client.with_options(provider=provider)):
+        with pytest.raises(ConfigurationError, match=r"OpenRouter\(api_key=\.\.\.\)"):
+            set_it()
