@@ -400,6 +400,9 @@ def test_a_key_is_needed_at_the_first_run_only(
     for attempt in (ranker.warm_up, lambda: ranker.run(QUERY, three())):
         with pytest.raises(ValueError, match=VARIABLE):
             attempt()
+    monkeypatch.setenv(VARIABLE, " ")
+    with pytest.raises(ConfigurationError, match="the Secret of api_key= holds an empty key"):
+        ranker.warm_up()
     monkeypatch.setenv(VARIABLE, "first")
     ranker.run(QUERY, three())
     lenient = Secret.from_env_var("NOT_SET_ANYWHERE", strict=False)
@@ -467,6 +470,8 @@ def test_every_setting_survives_yaml() -> None:
         settings = again.to_dict()["init_parameters"]
         assert settings.keys() == {"model", name}
         assert again._settings == ranker._settings, name
+        with pytest.raises(ConfigurationError, match=f"{name} is set when a RerankRanker is made"):
+            setattr(ranker, name, value)
     for name, value in OBJECTS.items():
         with pytest.raises(SerializationError) as caught:
             written(RerankRanker("m" if name == "provider" else "openrouter:m", **{name: value}))

@@ -217,6 +217,19 @@ class RerankRanker:
             raise _own_error(error) from None
         self._ready: _Ranking | None = None
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse to change a setting: the client is made from what was checked.
+
+        Raises:
+            ConfigurationError: a setting.
+        """
+        if name in _Ranking.model_fields or name in _SYNONYMS:
+            raise ConfigurationError(
+                f"{name} is set when a RerankRanker is made: make another; "
+                "run() takes top_k and score_threshold"
+            )
+        object.__setattr__(self, name, value)  # `component` makes another class: no super()
+
     def warm_up(self) -> None:
         """Make the client, if it is not there yet.
 
@@ -358,6 +371,8 @@ def _in_one_vocabulary(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _resolved(key: Any) -> SecretStr | None:
     """The key that a hidden Secret stands for; None where its variable may be missing."""
     found = shown(key).resolve_value()
+    if found is not None and not found.strip():  # else the provider's own variable would be read
+        raise ConfigurationError("the Secret of api_key= holds an empty key; set its variable")
     return None if found is None else SecretStr(found)
 
 
