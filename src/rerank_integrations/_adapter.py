@@ -172,7 +172,7 @@ class Adapter(BaseModel):
     score_transform: Annotated[
         SkipJsonSchema[ScoreTransform | None], PlainSerializer(_words_only)
     ] = None
-    score_threshold: float | None = Field(default=None, allow_inf_nan=False)
+    score_threshold: float | None = Field(default=None, strict=True, allow_inf_nan=False)
     timeout: Annotated[Any, PlainSerializer(_timeout_as_json)] = None
     deadline: float | None = None
     max_retries: int | None = Field(default=None, strict=True)

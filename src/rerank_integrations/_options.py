@@ -397,20 +397,37 @@ def argument_check(function: Callable[..., Any]) -> Callable[[dict[str, Any]], N
 _OF_A_MODEL = "is for the model's own library: provider=Local(scorer=CrossEncoder(..., {name}=...))"
 _OF_AN_LLM = "is for a language model: let your scorer ask it, provider=Local(scorer=...)"
 _OF_HTTP = "is for the HTTP client: client=RerankClient(..., http_client=httpx.Client(...))"
-_ADDRESS = "is written base_url=..."
-# arguments of other rerankers whose name does not lead to ours; {name} is the argument itself
+_OF_THE_CONSTRUCTOR = "is for the constructor, beside the model: {name}=..."
+_ADDRESS = "is written base_url=..., in the constructor"
+_USER_AGENT = "is written extra_headers={{'user-agent': ...}}"
+# arguments of other rerankers whose name does not lead to ours, and ours in a wrong place; {name}
+# is the argument itself
 _REPLACED = {
     "api_base": _ADDRESS,
+    "api_key": _OF_THE_CONSTRUCTOR,
     "api_url": _ADDRESS,
+    "async_http_client": _OF_HTTP,
+    "base_url": _OF_THE_CONSTRUCTOR,
     "batch_size": "is written max_documents_per_request=...; a local model has a batch size of its "
     "own, in a function: provider=Local(scorer=lambda query, texts: ...)",
     "cache_dir": "is for the model's own library: provider=Local(scorer=...)",
+    "cache_folder": _OF_A_MODEL,
     "choice_batch_size": _OF_AN_LLM,
+    "choice_select_prompt": _OF_AN_LLM,
+    "client_name": _USER_AGENT,
+    "cross_encoder_kwargs": "is for the model's own library: "
+    "provider=Local(scorer=CrossEncoder(...))",
     "custom_llm_provider": "is the name before the colon: model='cohere:rerank-v3.5'",
     "device": _OF_A_MODEL,
     "dtype": "is for the model's own library: "
     "provider=Local(scorer=CrossEncoder(..., model_kwargs={{'torch_dtype': ...}}))",
+    "drop_params": "is not needed: an argument that nothing takes is an error",
     "endpoint": _ADDRESS,
+    "fallbacks": _OF_THE_CONSTRUCTOR,
+    "format_node_batch_fn": _OF_AN_LLM,
+    "http_client": _OF_HTTP,
+    "k": "is written top_n=...",
+    "lang": "is not needed: name the model, model='provider:model'",
     "llm": _OF_AN_LLM,
     "max_batch_size": "is written max_documents_per_request=...",
     "max_chunks_per_doc": "is max_tokens_per_doc in Cohere's API today: "
@@ -418,17 +435,24 @@ _REPLACED = {
     "max_length": _OF_A_MODEL,
     "max_tokens_per_doc": "is an argument of the provider: provider=Cohere(max_tokens_per_doc=...) "
     "with the model alone; for any provider max_document_chars=... cuts before sending",
+    "model_type": "is not needed: the provider decides, model='provider:model'",
+    "parse_choice_select_answer_fn": _OF_AN_LLM,
+    "prefix_metadata": "is written score_key=..., in LangChain's adapter",
+    "provider": _OF_THE_CONSTRUCTOR,
+    "request_options": "is written timeout=..., max_retries=..., extra_headers=... and "
+    "extra_body=...",
     "return_documents": "is not needed: each result holds the document that you gave, "
     "result.document",
     "session": _OF_HTTP,
     "task": "is written instruction=...",
-    "token": "is written api_key=...",
+    "token": "is written api_key=..., in the constructor",
     "trust_remote_code": _OF_A_MODEL,
     "truncate": "is an argument of the provider: provider=NVIDIA(truncate='END') with the model "
     "alone, or TEI(truncate=True); for any provider max_document_chars=... cuts before sending",
     "truncation": "is an argument of the provider: provider=Voyage(truncation=...) with the model "
     "alone; for any provider max_document_chars=... cuts before sending",
-    "user_agent": "is written extra_headers={{'user-agent': ...}}",
+    "url": _ADDRESS,
+    "user_agent": _USER_AGENT,
     "verbose": "is a level of the logger: "
     "logging.getLogger('rerank_integrations').setLevel('INFO')",
     "verify_ssl": _OF_HTTP,
@@ -471,15 +495,16 @@ def _check_short_forms(keywords: Mapping[str, Any]) -> None:
 
 def positional_check(function: Callable[..., Any]) -> Callable[[int], str | None]:
     """What is wrong with a count of positional arguments, `self` included."""
-    parameters = inspect.signature(function).parameters.values()
-    names = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    takes = inspect.signature(function).parameters
+    names = [one.name for one in takes.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
     owner = function.__qualname__.removesuffix(".__init__")
 
     def problem(count: int) -> str | None:
         if count <= len(names):
             return None
         shown = ", ".join(name for name in names if name != "self") or "none"
-        return f"{owner} takes as positional arguments: {shown}; name the others, as in api_key=..."
+        other = "api_key" if "api_key" in takes else "top_n"
+        return f"{owner} takes as positional arguments: {shown}; name the others, as in {other}=..."
 
     return problem
 
@@ -571,6 +596,16 @@ def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Pr
     Raises:
         ConfigurationError: an unknown provider, no model, or a wrong type.
     """
+    own, found = named(model, provider)
+    return own, found(**arguments) if isinstance(found, type) else found
+
+
+def named(model: object, provider: object) -> tuple[str, Provider | type[Provider]]:
+    """The model and what provides it: the provider that was given, or the class to make one of.
+
+    Raises:
+        ConfigurationError: as from `resolved`, but for what the provider itself refuses.
+    """
     if not isinstance(model, str) or not model.strip():
         raise ConfigurationError(
             "model must be a str, 'provider:model' such as 'openrouter:cohere/rerank-v3.5', "
@@ -593,7 +628,7 @@ def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Pr
             f"{model!r} names no provider; {meant}write 'provider:model' with one of "
             f"{', '.join(known_names())}, or pass provider="
         )
-    found = provider_class(name)(**arguments)
+    found = provider_class(name)
     if not rest.strip():
         raise ConfigurationError(f"{model!r} names no model; write '{name}:model'")
     return rest, found

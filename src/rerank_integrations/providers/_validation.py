@@ -39,7 +39,7 @@ _CODINGS = frozenset({"gzip", "deflate", "identity"})
 
 def shown(value: Any) -> Any:
     """What a Secret argument holds; any other value as it is."""
-    return value.get_secret_value() if isinstance(value, Secret) else value
+    return shown(value.get_secret_value()) if isinstance(value, Secret) else value
 
 
 def secret(value: Any) -> SecretStr | None:
