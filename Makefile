@@ -43,7 +43,7 @@ $(READY): pyproject.toml
 	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev
 	@touch $@
 
-demo: $(READY) ## rerank what LangChain and LlamaIndex retrieve from Python's own documentation
+demo: $(READY) ## rerank what LangChain and LlamaIndex retrieve from Python's own documentation, and measure it
 	@$(BIN)/python examples/demo.py
 
 $(NOTEBOOKS_READY): pyproject.toml
