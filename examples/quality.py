@@ -13,10 +13,10 @@ from ir_measures import nDCG
 
 from rerank_integrations import RerankClient
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-sys.path.append(str(NOTEBOOKS))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "notebooks"))
 from judged import Collection, Rankings, interval, ranking, read, values
 
+COLLECTION = Path(__file__).resolve().parents[1] / "notebooks" / "data" / "python-faq"
 CANDIDATES = 50
 
 
@@ -53,7 +53,7 @@ def retrieved(collection: Collection) -> Rankings:
 
 def gain_of(model: str) -> Gain:
     """Rerank the candidates of every question, and compare."""
-    collection = read(NOTEBOOKS / "data" / "python-faq")
+    collection = read(COLLECTION)
     texts = _texts(collection)
     before, after = retrieved(collection), {}
     with RerankClient(model) as client:
