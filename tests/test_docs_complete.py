@@ -139,9 +139,10 @@ def test_each_argument_of_a_provider_stands_where_it_goes(
     said = rows(f"gateways/{name}", "## Arguments")[argument][0]
     named = set(re.findall(r"(?:header|body) `[^`]+`", said))
     assert named == {place for place, _ in places(after) - places(before)}
+    form = "the form of the body"
     assert (said == "the address") is (before.url != after.url)
-    assert (said == "the common keys") is (spelling(before) != spelling(after))
-    assert (said == "not sent") is not bool(named or said in {"the address", "the common keys"})
+    assert (said == form) is (spelling(before) != spelling(after))
+    assert (said == "not sent") is not bool(named or said in {"the address", form})
 
 
 @cases("name", known_names())

@@ -214,10 +214,31 @@ class Adapter(BaseModel):
 
     def _copy_with(self, changes: dict[str, Any]) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
+        self._keep_key(changes)
         own = {name: getattr(self, name) for name in self.model_fields_set}
         changes = merged_settings(own, changes, only=changes.keys())
         checked = type(self)(**{**own, **changes})
         return self.model_copy(update={name: getattr(checked, name) for name in changes})
+
+    def _keep_key(self, changes: Mapping[str, Any]) -> None:
+        """Refuse a model of another provider that would be sent the key of this one.
+
+        Raises:
+            ConfigurationError: so it would, at an address that is not this one's.
+        """
+        name, other = ((one or "").partition(":")[0] for one in (self.model, changes.get("model")))
+        is_same_address = self.base_url is not None and "base_url" not in changes
+        if (
+            self.api_key is not None
+            and "api_key" not in changes
+            and name
+            and other not in ("", name)
+            and not is_same_address
+        ):
+            raise ConfigurationError(
+                f"the key that was given is for {name}, and not sent to {other}: pass api_key= "
+                "with model=; None takes it from the environment"
+            )
 
     def _settings(self) -> dict[str, Any]:
         """What equal adapters have in common."""

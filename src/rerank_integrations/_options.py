@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
+from typing import Any, Literal, NoReturn, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
 
 from pydantic import SecretStr
 
@@ -33,7 +33,7 @@ from rerank_integrations.providers._validation import (
     json_problem,
     refuse_unknown,
 )
-from rerank_integrations.providers.base import Instructed, Provider
+from rerank_integrations.providers.base import Instructed, Provider, RemoteProvider
 
 OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
 # what an adapter says where it refuses an argument
@@ -279,6 +279,8 @@ class Options:
         provider = changed.get("provider", self.provider)
         if provider is None:
             changed["model"], changed["provider"] = resolved(changed.get("model"), None)
+        elif not isinstance(provider, Provider):
+            _refuse_no_provider(provider)
         elif isinstance(changed.get("model"), str):
             _refuse_prefix(changed["model"], provider)
         return self._changed(changed)
@@ -457,6 +459,11 @@ def refuse_unknown_argument(
             for kind in map(provider_class, own_names())  # others may not load
             if unknown in {one.name for one in dataclasses.fields(kind)}
         ]
+        if unknown in {one.name for one in dataclasses.fields(RemoteProvider)}:
+            raise ConfigurationError(
+                f"{owner} has no argument {unknown!r}; the provider object has it: pass one, such "
+                f"as provider=Together({unknown}=...), and the model alone"
+            )
         if owners:
             such = "" if len(owners) == 1 else "such as "
             raise ConfigurationError(
@@ -586,20 +593,12 @@ def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Pr
                 f"{model.partition(':')[2]!r}"
             )
         return model, provider
-    if isinstance(provider, type):
-        raise ConfigurationError(
-            "provider must be a provider such as OpenRouter(api_key=...), "
-            f"not the class {provider.__name__}"
-        )
     if provider is not None:
-        raise ConfigurationError(
-            "provider must be a provider such as OpenRouter(api_key=...), "
-            f"not {type(provider).__name__}"
-        )
+        _refuse_no_provider(provider)
     name, colon, rest = model.partition(":")
     if not colon:
-        vendor, slash, own = model.partition("/")  # as LiteLLM writes it
-        meant = f"did you mean '{vendor}:{own}'? " if slash and vendor in known_names() else ""
+        vendor, _, own = model.partition("/")  # as LiteLLM writes it
+        meant = f"did you mean '{vendor}:{own or 'model'}'? " if vendor in known_names() else ""
         raise ConfigurationError(
             f"{model!r} names no provider; {meant}write 'provider:model' with one of "
             f"{', '.join(known_names())}, or pass provider="
@@ -608,6 +607,13 @@ def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Pr
     if not rest.strip():
         raise ConfigurationError(f"{model!r} names no model; write '{name}:model'")
     return rest, found
+
+
+def _refuse_no_provider(given: object) -> NoReturn:
+    what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+    raise ConfigurationError(
+        f"provider must be a provider such as OpenRouter(api_key=...), not {what}"
+    )
 
 
 def _refuse_prefix(model: str, provider: Any) -> None:

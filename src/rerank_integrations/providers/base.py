@@ -286,7 +286,7 @@ class Provider(metaclass=_CheckedArguments):
         """
         del instruction
         raise ConfigurationError(
-            f"{self.name} takes no instruction (model {model}): its API has no key for one; "
+            f"{self.name} takes no instruction (model {model}): its API has no parameter for one; "
             "leave instruction= out, or put what you look for into the query"
         )
 
