@@ -73,7 +73,8 @@ def test_a_missing_key_names_its_variable(
     ("model", "cure"),
     [
         ("coher:rerank-v3.5", ("did you mean 'cohere'", "local, localai, mixedbread")),
-        ("OpenRouter:m", ("local, localai, mixedbread",)),
+        ("OpenRouter:m", ("did you mean 'openrouter'?", "local, localai, mixedbread")),
+        ("VLLM:m", ("did you mean 'vllm'?",)),
         ("cohere/rerank-v3.5", ("did you mean 'cohere:rerank-v3.5'?",)),
         ("base:m", ("local, localai, mixedbread",)),
         ("_settings:m", ("local, localai, mixedbread",)),

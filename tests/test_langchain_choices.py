@@ -401,8 +401,8 @@ CASES = {
     "no JSON": Case(Reply(b"<html>"), ResponseError, "ModelAPIError", again=False),
 }
 SOME = ("401", "429", "refused", "silent", "no JSON")
-cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-some_cases = pytest.mark.parametrize("case", [CASES[name] for name in SOME], ids=SOME)
+all_failures = cases("case", CASES.values(), ids=CASES)
+some_failures = cases("case", [CASES[name] for name in SOME], ids=SOME)
 
 
 def error_of(way: Way, server: Server, nobody: str, case: Case) -> RerankError:
@@ -417,7 +417,7 @@ def error_of(way: Way, server: Server, nobody: str, case: Case) -> RerankError:
 
 
 @with_their_types
-@cases
+@all_failures
 def test_an_error_is_of_both_families(way: Way, server: Server, nobody: str, case: Case) -> None:
     """An error is caught as ours and as LangChain's, and says whether to try again."""
     error = error_of(way, server, nobody, case)
@@ -447,7 +447,7 @@ def test_a_failing_scorer_is_of_both_families() -> None:
 
 
 @with_their_types
-@pytest.mark.parametrize(
+@cases(
     ("query", "document"),
     [
         ("", Document("text")),
@@ -464,7 +464,7 @@ def test_what_is_refused_here_is_an_invalid_request(way: Way, query: str, docume
     assert not caught.value.is_retryable
 
 
-@some_cases
+@some_failures
 def test_an_error_says_what_it_says_without_langchain(
     way: Way, server: Server, nobody: str, case: Case
 ) -> None:
@@ -484,7 +484,7 @@ def test_an_error_says_what_it_says_without_langchain(
     assert getattr(error, "status_code", 0) == getattr(caught.value, "status_code", 0)
 
 
-@some_cases
+@some_failures
 def test_an_error_can_be_pickled(way: Way, server: Server, nobody: str, case: Case) -> None:
     """A pickled error is our own class again, with its text, details and attempts."""
     error = error_of(way, server, nobody, case)
@@ -543,7 +543,7 @@ def older(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     _with_langchains_type.cache_clear()
 
 
-@some_cases
+@some_failures
 def test_an_older_langchain_has_our_errors(
     older: ModuleType, way: Way, server: Server, nobody: str, case: Case
 ) -> None:

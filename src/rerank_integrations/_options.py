@@ -24,6 +24,7 @@ from rerank_integrations.errors import (
     TransportError,
 )
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
+from rerank_integrations.models import join_surrogates, replace_surrogates
 from rerank_integrations.providers import known_names, own_names, provider_class
 from rerank_integrations.providers._validation import (
     Address,
@@ -33,9 +34,9 @@ from rerank_integrations.providers._validation import (
     json_problem,
     refuse_unknown,
 )
-from rerank_integrations.providers.base import Instructed, Provider, RemoteProvider
+from rerank_integrations.providers.base import Dialect, Instructed, Provider, RemoteProvider
 
-OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
+OWN_KEYS = Dialect().own_keys()  # never from extra_body
 # what an adapter says where it refuses an argument
 INSTEAD = "; for all else pass client=RerankClient(...)"
 # for these, "not given" is a value of its own
@@ -745,10 +746,12 @@ def _checked_body(_: str, body: Any) -> dict[str, Any] | None:
     return dict(body)
 
 
-def _refuse_own_keys(body: Mapping[str, Any], keys: Iterable[Any]) -> None:
+def _refuse_own_keys(body: Mapping[str, Any], keys: Mapping[str, str]) -> None:
     name = next((key for key in keys if key in body), None)
     if name is not None:
-        raise ConfigurationError(f"extra_body must not hold {name!r}; pass it as an argument")
+        raise ConfigurationError(
+            f"extra_body must not hold {name!r}; pass it as the argument {keys[name]}"
+        )
 
 
 def _checked_instruction(name: str, value: Any) -> str | None:
@@ -756,11 +759,15 @@ def _checked_instruction(name: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(f"{name} must be a text that is not empty, or None")
-    return value
+    joined = join_surrogates(value)
+    if joined != replace_surrogates(value):
+        raise ConfigurationError(f"{name} holds half of a surrogate pair, which is no character")
+    return joined
 
 
 def _checked_transform(name: str, value: Any) -> Any:
-    if value is None or value == "sigmoid" or (callable(value) and not isinstance(value, type)):
+    is_word = isinstance(value, str) and value == "sigmoid"
+    if value is None or is_word or (callable(value) and not isinstance(value, type)):
         return value
     raise ConfigurationError(
         f"{name} must be 'sigmoid', a function of one score, or None, not {_short(value)}"

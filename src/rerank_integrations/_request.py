@@ -616,8 +616,9 @@ class _BodyTemplate:
     def size(self, count: int) -> int:
         """The bytes of a body for this many documents, without the documents."""
         top_n = 0 if self._top_n is None else min(self._top_n, count)
-        grows = self._dialect.query_as == "repeated" or self._dialect.needs_top_n
-        differs_by = count if grows else top_n
+        if self._dialect.query_as == "repeated" and count > 1:  # a body of each count takes long
+            return self.size(1) + (count - 1) * (len(_encoded(self._query)) + 1)
+        differs_by = count if self._dialect.needs_top_n else top_n
         if differs_by not in self._sizes:
             self._sizes[differs_by] = len(_encoded(self.around([], count)))
         return self._sizes[differs_by]

@@ -263,7 +263,10 @@ class RerankResult(_JSON, _Detailed, Generic[T_co]):
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """What else the provider says of this result, as it comes."""
+        """What else the provider says of this result, as it comes.
+
+        It is looked for where the first result of the response has something of the kind.
+        """
         return (self.details or _NO_DETAILS).extra
 
     def to_dict(self, *, images: Images = "redact") -> dict[str, Any]:

@@ -78,10 +78,16 @@ class Dialect(NamedTuple):
     query_as: Literal["text", "object", "repeated"] = "text"
     needs_top_n: bool = False
 
-    def own_keys(self) -> set[str]:
-        """The keys of the body that the call fills."""
-        keys = (self.documents, self.query, self.model, self.top_n, self.rank_fields)
-        return {key for key in keys if key}
+    def own_keys(self) -> dict[str, str]:
+        """The keys of the body that the call fills, with the argument that each comes from."""
+        keys = {
+            self.documents: "documents",
+            self.query: "query",
+            self.model: "model",
+            self.top_n: "top_n",
+            self.rank_fields: "rank_fields",
+        }
+        return {key: argument for key, argument in keys.items() if key}
 
 
 class Instructed(NamedTuple):
@@ -165,8 +171,10 @@ class _CheckedArguments(type):
 
         def __call__(cls, *args: Any, **given: Any) -> Any:
             known = [field.name for field in dataclasses.fields(cls)]
-            given = {
-                name: Secret(value) if name in cls.secret_arguments or name not in known else value
+            given = {  # `dataclasses.replace` hands on some that are hidden already
+                name: Secret(shown(value))
+                if value is not None and (name in cls.secret_arguments or name not in known)
+                else value
                 for name, value in given.items()
             }
             refuse_unknown(cls.__name__, list(given), known)
@@ -303,9 +311,12 @@ class Provider(metaclass=_CheckedArguments):
         del text
         return fields
 
-    def results(self, payload: Mapping[str, Any]) -> list[Any] | None:
-        """The results, where they are under no common key; each has an index and a score."""
-        del payload
+    def results(self, payload: Mapping[str, Any], count: int) -> list[Any] | None:
+        """The results, where they are under no common key; each has an index and a score.
+
+        `count` is the number of documents of the request.
+        """
+        del payload, count
         return None
 
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
