@@ -43,8 +43,9 @@ $(READY): pyproject.toml
 	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev
 	@touch $@
 
-demo: $(READY) ## rerank what LangChain and LlamaIndex retrieve from Python's own documentation
-	@$(BIN)/python examples/demo.py
+# its matrices are small: more threads would wait for each other
+demo: $(READY) ## rerank what LangChain and LlamaIndex retrieve from Python's own documentation, and measure it
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python examples/demo.py
 
 $(NOTEBOOKS_READY): pyproject.toml
 	@$(PYTHON) -m venv .venv/notebooks

@@ -380,7 +380,7 @@ def providers_table(folder: str) -> str:
             "text, images",
             "as text",
             "no",
-            "unbounded",
+            "by model",
             "",
         ),
     ]
@@ -460,13 +460,18 @@ def _choices() -> list[tuple[str, str]]:
             "an API that `Compatible` cannot describe",
             "[a provider of your own](../own-provider.md)",
         ),
-        ("no key and no server", "[`local:bm25`](local.md)"),
+        ("no key and no server", "[`local:hybrid`](local.md)"),
     ]
 
 
 def _with_scores(kind: ScoreKind) -> str:
     names = [name for name in PROVIDERS if kind in score_kinds(name)]
-    return _joined(names) or ("[Local](local.md), BM25" if kind == "unbounded" else "none")
+    engines: dict[ScoreKind, str] = {
+        "probability": "[Local](local.md) with a cross-encoder",
+        "relative": "[Local](local.md), hybrid",
+        "unbounded": "[Local](local.md), BM25",
+    }
+    return ", ".join(filter(None, [_joined(names), engines.get(kind, "")])) or "none"
 
 
 def _instruction_rows() -> list[tuple[str, str]]:
