@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,3 +99,93 @@ def test_what_is_missing(
         RerankClient(f"local:cross-encoder/{folder}").rerank("a red", TEXTS)
     with pytest.raises(ConfigurationError, match="there is no folder"):
         RerankClient(f"local:cross-encoder/{tmp_path / 'nowhere'}")
+
+
+def test_long_pairs_are_cut(tmp_path: Path) -> None:
+    """`max_length` cuts each pair of query and text to this number of tokens."""
+    provider = Local(max_length=3)
+    client = RerankClient(f"cross-encoder/{model(tmp_path)}", provider=provider)
+    [found] = client.rerank("a", ["bicycle car car car car"])
+    mean = sum(map(WORDS.index, ["a", "bicycle", "car"])) / 3
+    assert found.relevance_score == pytest.approx(1 / (1 + math.exp(-mean)))
+
+
+class Row(list[float]):
+    """What `predict` returns: an array of one or two dimensions."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__([0.0] * shape[0])
+        self.ndim, self.shape = len(shape), shape
+
+    def tolist(self) -> list[float]:
+        """The numbers."""
+        return list(self)
+
+
+@cases(
+    ("labels", "offline", "why"),
+    [
+        (1, "", ""),
+        (3, "", "gives 3 numbers for a text"),
+        (0, "1", "cannot be loaded: no file"),
+    ],
+)
+def test_models_of_pytorch(
+    labels: int, offline: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder without ONNX file is for sentence-transformers: no bar, no sigmoid, no download.
+
+    PyTorch is not among the packages of the tests, so its modules are played here.
+    """
+    asked: list[dict[str, Any]] = []
+
+    class CrossEncoder:
+        def __init__(self, name: str, **arguments: Any) -> None:
+            asked.append({"name": name, **arguments})
+            if not labels:
+                raise OSError("no file")
+
+        def predict(self, pairs: list[tuple[str, str]], **arguments: Any) -> Row:
+            asked.append({"pairs": pairs, **arguments})
+            return Row(len(pairs)) if labels == 1 else Row(len(pairs), labels)
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(_cross_encoder, "find_spec", lambda name: name == "sentence_transformers")
+    torch = SimpleNamespace(nn=SimpleNamespace(Identity=lambda: "identity"))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    played = SimpleNamespace(CrossEncoder=CrossEncoder)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", played)
+    folder = model(tmp_path, "model.onnx")
+    (folder / "model.safetensors").touch()
+    name = f"cross-encoder/{folder}"
+    client = RerankClient(name, provider=Local(device="cpu", batch_size=2, max_length=9))
+    if why:
+        with pytest.raises(ConfigurationError, match=why):
+            client.rerank("a red", TEXTS)
+        return
+    response = client.rerank("a red", TEXTS)
+    assert [one.relevance_score for one in response] == [0.5, 0.5, 0.5]
+    loaded, called = asked
+    assert loaded == {
+        "name": str(folder),
+        "device": "cpu",
+        "max_length": 9,
+        "local_files_only": True,
+    }
+    assert called == {
+        "pairs": [("a red", text) for text in TEXTS],
+        "batch_size": 2,
+        "show_progress_bar": False,
+        "activation_fn": "identity",
+    }
+
+
+def test_a_model_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline, a model that is not there says what was tried; nothing is downloaded."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name, why in (
+        ("Xenova/ms-marco-MiniLM-L-6-v2", "HF_HUB_OFFLINE"),
+        ("nobody/nothing", "fastembed has no model"),
+    ):
+        with pytest.raises(ConfigurationError, match=why):
+            RerankClient(f"local:cross-encoder/{name}").rerank("a red", TEXTS)
