@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from haystack import Document
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from calls import Calls
 from cases import cases
-from rerank_integrations import Local, RerankClient, RerankDocument
+from rerank_integrations import Local, RerankClient, RerankDocument, ScorerError
 from rerank_integrations.haystack import RerankRanker
 from rerank_integrations.llama_index import RerankPostprocessor
 
@@ -25,6 +26,7 @@ TEXTS = ["a blue car", "a red bicycle", "a red van"]
         (9, (9, 1, 1), [0, 1, 2], ""),
         (9, (1e308, -1e308, 0), [0, 2, 1], ""),
         (9, (5, 5, 5), [1, 2, 0], ""),
+        (9, tuple(np.array([9, 1, 1], dtype=np.float32)), [0, 1, 2], ""),
         (9, (9, None, 1), [1, 2, 0], "document 1: no retrieval_score"),
         (9, (None, None, None), [1, 2, 0], "no document has a retrieval_score"),
     ],
@@ -97,3 +99,43 @@ def test_batches(call: Calls) -> None:
         client = RerankClient("m", provider=Local(scorer=scorer, batch_size=2))
         response = call(client, "q", ["a", "aaa", "aa"])
         assert ([one.index for one in response], sizes) == ([1, 2, 0], [2, 1])
+
+
+@cases(
+    ("given", "asked", "why"),
+    [
+        (([1.0], 3.0, [[2.0]]), 3, ""),
+        (([1.0], [1.0, 2.0], []), 2, "2 scores for 1 texts"),
+        (([1.0], None, [1.0]), 2, "returned NoneType"),
+        (([1.0], ["high"], [1.0]), 3, "score 1 .* is 'high'"),
+        (([1.0], ZeroDivisionError("second"), [1.0]), 2, "ZeroDivisionError: second"),
+    ],
+)
+def test_each_batch_has_its_own_scores(given: Sequence[Any], asked: int, why: str) -> None:
+    """A batch with too few scores is not filled from the next; after an error no more are asked."""
+    heard: list[Any] = []
+
+    def plain(query: str, texts: Sequence[str]) -> Any:
+        heard.append(given[len(heard)])
+        if isinstance(heard[-1], Exception):
+            raise heard[-1]
+        return heard[-1]
+
+    def later(query: str, texts: Sequence[str]) -> Any:
+        async def answer(found: Any) -> Any:
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        heard.append(given[len(heard)])
+        return answer(heard[-1])
+
+    for scorer in (plain, later):
+        heard.clear()
+        client = RerankClient("m", provider=Local(scorer=scorer, batch_size=1))
+        if why:
+            with pytest.raises(ScorerError, match=why):
+                client.rerank("q", TEXTS)
+        else:
+            assert [one.index for one in client.rerank("q", TEXTS)] == [1, 2, 0]
+        assert len(heard) == asked

@@ -262,7 +262,7 @@ class Options:
             raise ConfigurationError(
                 f"score_threshold has no meaning for {self.provider.name}:{self.model}: its scores "
                 "say how a document compares with the others of the list; use top_n, or a model "
-                "whose scores can be compared, such as local:bm25"
+                "whose scores can be compared, such as local:bm25 without retrieval_weight"
             )
 
     def replace(self, changes: Mapping[str, Any]) -> Options:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import FrozenInstanceError, dataclass, field, fields, is_dataclass
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import (
@@ -88,7 +89,10 @@ class RerankDocument:
             raise UnsupportedDocumentError(
                 f"fields is a mapping of names to values, not {type(self.fields).__name__}"
             )
-        if self.retrieval_score is not None and finite(self.retrieval_score) is None:
+        score: Any = self.retrieval_score
+        if isinstance(score, Real) and hasattr(score, "item"):  # a scalar of NumPy
+            score = score.item()
+        if score is not None and finite(score) is None:
             raise UnsupportedDocumentError(
                 f"retrieval_score is a finite number, not {self.retrieval_score!r:.40}"
             )

@@ -186,6 +186,36 @@ def test_a_model_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, why in (
         ("Xenova/ms-marco-MiniLM-L-6-v2", "HF_HUB_OFFLINE"),
         ("nobody/nothing", "fastembed has no model"),
+        ("n" * 300, "there is no such folder"),
+        ("~nobody-of-this-name/nothing", "there is no folder '~nobody"),
+        (" ", "name a model or a folder"),
     ):
         with pytest.raises(ConfigurationError, match=why):
             RerankClient(f"local:cross-encoder/{name}").rerank("a red", TEXTS)
+
+
+@cases(
+    ("settings", "why"),
+    [
+        ({"device": "mps"}, "device is 'cpu', 'cuda' or"),
+        ({"device": "cuda:first"}, "not 'cuda:first'"),
+        ({"revision": "main"}, "takes no revision="),
+    ],
+)
+def test_settings_that_fastembed_does_not_know(
+    settings: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    """They are refused; nothing else is used in silence."""
+    client = RerankClient(f"cross-encoder/{model(tmp_path)}", provider=Local(**settings))
+    with pytest.raises(ConfigurationError, match=why):
+        client.rerank("a red", TEXTS)
+
+
+def test_a_model_file_that_has_moved(tmp_path: Path) -> None:
+    """A folder that is read again is read as it is now."""
+    client = RerankClient(f"local:cross-encoder/{model(tmp_path)}")
+    first = client.rerank("a red", TEXTS)
+    _cross_encoder._loaded.cache_clear()
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "model.onnx").rename(tmp_path / "onnx" / "model.onnx")
+    assert client.rerank("a red", TEXTS).results == first.results

@@ -69,6 +69,7 @@ def ranked(engine: str, query: str, texts: list[str], **given: Any) -> list[int]
         ("c#", ["C for all", "C# for all"], None),
         ("C++/C#", ["C for all", "C++, for all"], None),
         ("ﬁle ｃａｆé", ["a list", "a file"], None),
+        ("café", ["cafe " + "é " * 600, "é " * 600 + "cafe\u0301"], "en"),
     ],
 )
 @cases("engine", ENGINES)
@@ -93,6 +94,8 @@ APART = [f"w{at} x{at}" for at in range(60)]
         ("zebra", APART),
         ("w3 w40", [*APART[:3], "w3 x3", *APART[4:40], "w40 x40"]),
         ("cat", ["x" * 5000, ""]),
+        # sorted at once, these accents would take seconds
+        ("cat", ["a" + "\u0301\u0316" * 20_000, "a cat"]),
     ],
 )
 @cases("engine", ENGINES)

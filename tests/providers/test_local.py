@@ -561,3 +561,6 @@ def test_scorer_that_does_not_see() -> None:
     with pytest.raises(UnsupportedDocumentError, match=r"document 1: .*takes text only"):
         client.rerank("a query", ["a text", RerankDocument(text="a caption", image=PNG)])
     assert not calls
+    client = RerankClient("hybrid", provider=Local(sees_images=True))  # no engine sees any
+    with pytest.raises(UnsupportedDocumentError, match=r"document 1: .*takes text only"):
+        client.rerank("a query", ["a text", RerankDocument(text="a caption", image=PNG)])

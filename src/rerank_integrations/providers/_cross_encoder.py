@@ -66,7 +66,7 @@ def score(name: str, settings: Settings, query: str, texts: Sequence[str]) -> li
 
 def check(name: str) -> None:
     """Raise ConfigurationError for a folder that holds no model; nothing is loaded."""
-    if not name:
+    if not name.strip():
         raise ConfigurationError(
             "name a model or a folder: 'local:cross-encoder/BAAI/bge-reranker-v2-m3' or "
             "'local:cross-encoder/./my-model'"
@@ -92,22 +92,33 @@ def _loaded(name: str, settings: Settings) -> Logits:
         return _with_torch(name if folder is None else str(folder), settings)
     if onnx_file or (not has_onnx and folder is None):
         raise ConfigurationError(f"a cross-encoder needs the extra 'cross-encoder': {_INSTALL}")
-    what = f"the folder {folder} has no ONNX file" if folder else f"fastembed has no model {name!r}"
+    what = f"fastembed has no model {name!r}, and there is no such folder"
+    if folder is not None:
+        what = f"the folder {folder} has no ONNX file"
     raise ConfigurationError(
-        f"{what}, and PyTorch, which could run it, is not installed: {_INSTALL_TORCH}"
+        f"{what}; PyTorch, which could run it, is not installed: {_INSTALL_TORCH}"
     )
 
 
 def _folder(name: str) -> Path | None:
     """The folder that a name means, if it is there or looks like a path."""
-    path = Path(name).expanduser()
+    path = Path(name)
+    with suppress(RuntimeError):  # the home of a user who is not there
+        path = path.expanduser()
     looks_so = name.startswith((".", "/", "~")) or "\\" in name or path.is_absolute()
-    return path if looks_so or path.is_dir() else None
+    return path if looks_so or _is_folder(path) else None
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # too long, or in a folder that may not be read
+        return False
 
 
 def _check_folder(folder: Path) -> None:
     """Say what a folder lacks, before a library says it in its own words."""
-    if not folder.is_dir():
+    if not _is_folder(folder):
         raise ConfigurationError(f"there is no folder {str(folder)!r} with a cross-encoder")
     needed = {
         "the configuration (config.json)": ("config.json",),
@@ -135,22 +146,29 @@ def _with_fastembed(
     arguments: dict[str, Any] = {"local_files_only": _is_offline()}
     if settings.device is not None:
         kind, _, number = settings.device.partition(":")
+        if kind not in ("cpu", "cuda") or not (number or "0").isdecimal():
+            raise ConfigurationError(
+                f"device is 'cpu', 'cuda' or 'cuda:1' with fastembed, not {settings.device!r}"
+            )
         arguments |= {"cuda": kind == "cuda", "device_ids": [int(number)] if number else None}
     if settings.revision is not None:
         raise ConfigurationError("fastembed takes no revision=; download the model into a folder")
+    known = name
     if folder is None:
         log.info("loading the cross-encoder %s; it is downloaded if it is not there yet", name)
     else:
         name = str(folder.resolve())
         arguments["specific_model_path"] = name
-        if not _knows_fastembed(name):
+        # fastembed keeps what it was told of a name, in whatever case: one name for each file
+        known = f"{__name__}/{onnx_file}"
+        if not _knows_fastembed(known):
             TextCrossEncoder.add_custom_model(
-                model=name,
+                model=known,
                 sources=ModelSource(url=folder.resolve().as_uri()),
                 model_file=onnx_file or _ONNX_FILES[0],
             )
     with _readable_errors(name):
-        made: Any = TextCrossEncoder(model_name=name, **arguments)
+        made: Any = TextCrossEncoder(model_name=known, **arguments)
     encoder = made.model
     labels = encoder.model.get_outputs()[0].shape[-1]
     if isinstance(labels, int) and labels != 1:

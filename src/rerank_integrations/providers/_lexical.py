@@ -37,6 +37,8 @@ _NEEDS_EXTRA = (
 # scripts that are written without spaces: two neighbouring characters count as a word
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _UNSPACED_RUN = re.compile(f"[{_UNSPACED}]+")
+# to the last space of a thousand characters: a run of accents is sorted in the square of its length
+_PIECE = re.compile(r"(?s:.){1,999}(?:\s|\Z)|(?s:.){1,1000}")
 _PLUS_OR_HASH = re.compile(r"[^+#]+(?:\+\+|#)?")  # C++ and C# are words
 _SCRIPTS = {
     "kana": re.compile("[\u3040-\u30ff]"),
@@ -243,7 +245,7 @@ _SEPARATED = _Separated()
 def _split(text: str, alone: frozenset[str] = frozenset()) -> list[str]:
     """The words of a text; of scripts without spaces the pairs of neighbours, and those `alone`."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        text = "".join(unicodedata.normalize("NFKC", one) for one in _PIECE.findall(text))
         text = _UNSPACED_RUN.sub(lambda run: f" {run[0]} ", text)
     text = text.casefold().translate(_SEPARATED)
     if text.isascii() and not ("+" in text or "#" in text):

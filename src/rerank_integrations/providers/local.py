@@ -189,9 +189,9 @@ class Local(Provider):
         )
 
     def takes_images(self, model: str) -> bool:
-        """As the caller says."""
+        """As the caller says of a scorer; the engines read text only."""
         del model
-        return self.sees_images
+        return self.sees_images and self.scorer is not None
 
     def splits(self, model: str) -> bool:
         """Never: BM25 counts how rare a word is among all documents."""
@@ -202,10 +202,10 @@ class Local(Provider):
         request = from_json(content)
         try:
             given = self._call(request["model"], request["query"], request["documents"])
-            if inspect.isawaitable(given) or isinstance(given, AsyncIterable):
+            if _is_later(given):
                 return _answer_later(request, given, self.retrieval_weight)
             found = _without_arrays(given)
-        except ConfigurationError:
+        except (ConfigurationError, ScorerError):
             raise
         except Exception as cause:
             raise _failed(cause) from cause
@@ -221,11 +221,30 @@ class Local(Provider):
             return self._of_engine(model, query, texts)
         if size is None or len(texts) <= size:
             return self._of_scorer(query, texts)
-        starts = range(0, len(texts), size)
-        batches = [self._of_scorer(query, texts[first : first + size]) for first in starts]
-        if any(inspect.isawaitable(one) or isinstance(one, AsyncIterable) for one in batches):
-            return _all_of(batches)
-        return [score for one in batches for score in _without_arrays(one)]
+        return self._in_batches(
+            query, [texts[first : first + size] for first in range(0, len(texts), size)]
+        )
+
+    def _in_batches(self, query: str, batches: Sequence[list[str]]) -> Any:
+        """The scores of all batches; an awaitable of them where the first gives one."""
+        scores: list[Any] = []
+        for batch in batches:
+            given = self._of_scorer(query, batch)
+            if _is_later(given):
+                return self._in_batches_later(query, batches, given)
+            scores += _one_each(_without_arrays(given), len(batch))
+        return scores
+
+    async def _in_batches_later(
+        self, query: str, batches: Sequence[list[str]], given: Any
+    ) -> list[Any]:
+        """The same of an async scorer, which is asked only when the batch before is done."""
+        scores: list[Any] = []
+        for position, batch in enumerate(batches):
+            if position:
+                given = self._of_scorer(query, batch)
+            scores += _one_each(await _awaited(given), len(batch))
+        return scores
 
     def _of_engine(self, model: str, query: str, texts: list[str]) -> list[float]:
         if model.startswith(_CROSS_ENCODER):
@@ -253,27 +272,24 @@ class Local(Provider):
         return found
 
 
-async def _all_of(batches: Sequence[Any]) -> list[Any]:
-    """The scores of several batches, one after another."""
-    scores: list[Any] = []
-    for given in batches:
-        found = await given if inspect.isawaitable(given) else given
-        if isinstance(found, AsyncIterable):
-            scores += [score async for score in found]
-        else:
-            scores += _without_arrays(found)
-    return scores
+def _is_later(given: Any) -> bool:
+    return inspect.isawaitable(given) or isinstance(given, AsyncIterable)
+
+
+async def _awaited(given: Any) -> Any:
+    """What a scorer returned, when it is there."""
+    if inspect.isawaitable(given):
+        given = await given
+    if isinstance(given, AsyncIterable):
+        given = [score async for score in given]
+    return _without_arrays(given)
 
 
 async def _answer_later(request: Mapping[str, Any], given: Any, weight: float) -> HTTPResponse:
     """The response of an async scorer, or of one that returned an awaitable."""
     try:
-        if inspect.isawaitable(given):
-            given = await given
-        if isinstance(given, AsyncIterable):
-            given = [score async for score in given]
-        found = _without_arrays(given)
-    except ConfigurationError:
+        found = await _awaited(given)
+    except (ConfigurationError, ScorerError):
         raise
     except asyncio.CancelledError as cause:
         task = asyncio.current_task()
@@ -322,6 +338,11 @@ def _scores(found: Any, count: int) -> list[float]:
     Raises:
         ScorerError: what the scorer returned is something else.
     """
+    return [_number(position, score) for position, score in enumerate(_one_each(found, count))]
+
+
+def _one_each(found: Any, count: int) -> Sequence[Any]:
+    """The scores of texts, or of a batch of them, one a text."""
     if isinstance(found, int | float):  # a 0-d array: `squeeze()` makes one of a single score
         found = [found]
     if not isinstance(found, list):
@@ -332,7 +353,7 @@ def _scores(found: Any, count: int) -> list[float]:
     scores = _flat(found, count)
     if len(scores) != count:
         raise ScorerError(f"the scorer returned {len(scores)} scores for {count} texts")
-    return [_number(position, score) for position, score in enumerate(scores)]
+    return scores
 
 
 def _flat(found: list[Any], count: int) -> Sequence[Any]:
