@@ -1,5 +1,12 @@
 from collections.abc import Callable, Mapping
 
+from rerank_integrations._many import (
+    AsyncManyResults as AsyncManyResults,
+    ManyResults as ManyResults,
+    Price as Price,
+    Progress as Progress,
+    RowResult as RowResult,
+)
 from rerank_integrations._options import (
     NOT_GIVEN as NOT_GIVEN,
     NotGiven as NotGiven,
@@ -11,6 +18,8 @@ from rerank_integrations.errors import (
     AuthenticationError as AuthenticationError,
     BadGatewayError as BadGatewayError,
     BadRequestError as BadRequestError,
+    BudgetExceededError as BudgetExceededError,
+    CheckpointMismatchError as CheckpointMismatchError,
     ConfigurationError as ConfigurationError,
     ImageError as ImageError,
     InvalidRequestError as InvalidRequestError,

@@ -32,23 +32,27 @@ class StoppedError(Exception):
     """The call has failed in another thread."""
 
 
-def run_sync(make_call: MakeCall[ResultT]) -> ResultT:
+def run_sync(make_call: MakeCall[ResultT], *, patient: bool = False) -> ResultT:
     """Run a call in this thread; the requests of a split call in several.
+
+    A patient call waits for slots of its own rate limit without bound.
 
     Raises:
         RerankError: what the call raises.
     """
-    clock = _CallClock()
+    clock = _CallClock(patient=patient)
     return _run_sync(make_call(clock), clock)
 
 
-async def run_async(make_call: MakeCall[ResultT]) -> ResultT:
+async def run_async(make_call: MakeCall[ResultT], *, patient: bool = False) -> ResultT:
     """Run a call on the running event loop; the requests of a split call in several tasks.
+
+    A patient call waits for slots of its own rate limit without bound.
 
     Raises:
         RerankError: what the call raises.
     """
-    clock = _CallClock()
+    clock = _CallClock(patient=patient)
     return await _run_async(make_call(clock), clock)
 
 
@@ -57,15 +61,19 @@ class _CallClock:
 
     Attributes:
         waited: the seconds spent waiting for slots.
+        patient: whether the wait for slots has no bound.
     """
 
-    def __init__(self, started: float | None = None, waited: float = 0.0) -> None:
+    def __init__(
+        self, started: float | None = None, waited: float = 0.0, *, patient: bool = False
+    ) -> None:
         self._started = time.monotonic() if started is None else started
         self.waited = waited
+        self.patient = patient
 
     def copy(self) -> _CallClock:
         """A clock for one of several requests at once, which wait for slots on their own."""
-        return _CallClock(self._started, self.waited)
+        return _CallClock(self._started, self.waited, patient=self.patient)
 
     def __call__(self) -> float:
         return time.monotonic() - self._started - self.waited
@@ -401,7 +409,7 @@ def _room(send: Send, clock: _CallClock) -> float | None:
 
 def _longest_wait(deadline: float | None, clock: _CallClock) -> float | None:
     """The seconds that a call may wait for slots: as many as the deadline, in addition to it."""
-    return None if deadline is None else max(0.0, deadline - clock.waited)
+    return None if deadline is None or clock.patient else max(0.0, deadline - clock.waited)
 
 
 def _check_time(send: Send, clock: _CallClock) -> None:
