@@ -51,6 +51,7 @@ from rerank_integrations._retry import (
     rerank_call,
 )
 from rerank_integrations._secrets import Secret
+from rerank_integrations._shared_limit import RateLimitStore, shared_reserve
 from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
@@ -507,6 +508,7 @@ class RerankClient:
         max_requests: int | None = None,
         price: Price | None = None,
         checkpoint: str | PathLike[str] | None = None,
+        rate_limit: RateLimitStore | None = None,
         progress: bool | Callable[[Progress], Any] = False,
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
@@ -550,6 +552,9 @@ class RerankClient:
             price: a `Price`, where responses do not say the cost.
             checkpoint: a file that keeps finished rows: `.sqlite`, or `.jsonl` with a line for each
                 result. A run with the same file asks only for rows that are not in it.
+            rate_limit: `"sqlite:///path"`, a file in which all processes of a machine that name it
+                share `requests_per_minute` and `documents_per_minute`; or an object with
+                `reserve(requests, documents)`, which takes a slot and returns the seconds until it.
             progress: a function that is told the `Progress` after each row; True shows a bar, with
                 tqdm.
             model: another model of the same provider, without `provider:`.
@@ -569,12 +574,13 @@ class RerankClient:
         """
         given_now = given(locals())
         changes = {name: given_now[name] for name in given_now if name in _CALL_SETTINGS}
+        shared = shared_reserve(rate_limit, self._options.replace(changes).rate_limit())
         plan = self._plan_of(given_now, changes)
 
         def call(row: Row) -> RerankResponse:
             make_call = self._prepare(row.query, row.documents, changes)
             self._transport.check_open()
-            return run_sync(make_call, patient=True)
+            return run_sync(make_call, patient=True, shared=shared)
 
         return ManyResults(plan, ThreadRun(plan, rows, call).results())
 
@@ -590,6 +596,7 @@ class RerankClient:
         max_requests: int | None = None,
         price: Price | None = None,
         checkpoint: str | PathLike[str] | None = None,
+        rate_limit: RateLimitStore | None = None,
         progress: bool | Callable[[Progress], Any] = False,
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
@@ -620,12 +627,13 @@ class RerankClient:
         """The same as `rerank_many`, as an async iterator; `rows` may be an async iterable too."""
         given_now = given(locals())
         changes = {name: given_now[name] for name in given_now if name in _CALL_SETTINGS}
+        shared = shared_reserve(rate_limit, self._options.replace(changes).rate_limit())
         plan = self._plan_of(given_now, changes)
 
         async def call(row: Row) -> RerankResponse:
             make_call = self._prepare(row.query, row.documents, changes)
             self._transport.check_open()
-            return await run_async(make_call, patient=True)
+            return await run_async(make_call, patient=True, shared=shared)
 
         return AsyncManyResults(plan, TaskRun(plan, rows, call).results())
 
