@@ -38,6 +38,7 @@ def lazy_attributes(package, homes):  # noqa: ANN001, ANN201  # typed in __init_
 __getattr__, __dir__, __all__ = lazy_attributes(
     __name__,
     {
+        "batch": "RerankBatch",
         "client": "RerankClient",
         "errors": """
             Attempt AuthenticationError BadGatewayError BadRequestError BudgetExceededError

@@ -12,6 +12,7 @@ from rerank_integrations._options import (
     NotGiven as NotGiven,
     Retry as Retry,
 )
+from rerank_integrations.batch import RerankBatch as RerankBatch
 from rerank_integrations.client import RerankClient as RerankClient
 from rerank_integrations.errors import (
     Attempt as Attempt,
