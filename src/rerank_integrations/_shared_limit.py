@@ -16,9 +16,9 @@ from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import finite
 
 _SCHEME = "sqlite:///"
-# a minute, and what a request may be late for its slot: without it, one that is late and the next
-# ones that are not could be more in a minute than the limit allows
-_MINUTE = 60.1
+# a minute, and by how much a request may be late for its slot: a late one and those that follow in
+# time would else be more in a minute than the limit allows
+_MINUTE = 60.5
 _JUMP = 1.0  # seconds by which the clock must go back to be taken for a clock that was set
 
 

@@ -1,0 +1,107 @@
+"""What the checks of all engines share: rows, what a plain client makes of them, and a gateway."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from loopback import Received, Reply, Server, ranks_all
+from rerank_integrations import OpenRouter, RerankClient
+
+COUNT = 300
+IN_FLIGHT = 8
+ROWS: list[dict[str, Any]] = [
+    {
+        "id": number,
+        "query": f"text {number % 5}",
+        "documents": [f"text {place}" for place in range(6)],
+    }
+    for number in range(COUNT)
+]
+
+
+class Gateway:
+    """Ranks, and counts what it was asked.
+
+    Attributes:
+        requests: how many came.
+        kill: is called once half of the rows were asked for.
+    """
+
+    def __init__(self) -> None:
+        self._server = Server(self._rank)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._lock = threading.Lock()
+        self.requests = 0
+        self.seconds = 0.005
+        self.kill: Callable[[], None] | None = None
+
+    def provider(self) -> OpenRouter:
+        """A provider that is this gateway."""
+        return OpenRouter(api_key="the-key", base_url=self._server.url)
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """The arguments of a RerankBatch."""
+        return {
+            "model": "m",
+            "provider": self.provider(),
+            "max_concurrency": IN_FLIGHT,
+            "max_retries": 0,
+            **more,
+        }
+
+    def plainly(self) -> dict[int, list[int]]:
+        """What a plain client makes of the rows, by id; not counted."""
+        with RerankClient("m", provider=self.provider()) as client:
+            found = client.rerank_many(ROWS, max_concurrency=IN_FLIGHT)
+            plain = {int(one.id): [r.index for r in one.response or ()] for one in found}
+        self.requests = 0
+        return plain
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+        self._thread.join()
+
+    def _rank(self, received: Received) -> Reply:
+        with self._lock:
+            self.requests += 1
+            kill = self.kill if self.requests == COUNT // 2 else None
+        if kill is not None:
+            kill()
+        threading.Event().wait(self.seconds)
+        return ranks_all(received)
+
+
+def by_id(rows: Iterable[Mapping[str, Any]]) -> dict[int, list[int]]:
+    """The indices of each row; a row that comes twice, or has an error, fails."""
+    found: dict[int, list[int]] = {}
+    for row in rows:
+        assert row["error"] is None, row
+        assert row["id"] not in found, row
+        found[int(row["id"])] = [int(index) for index in row["indices"]]
+    return found
+
+
+def processes(words: str) -> list[int]:
+    """The processes whose command line has these words, youngest last."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if words in path.read_bytes().replace(b"\0", b" ").decode(errors="replace"):
+                found.append(int(path.parent.name))
+        except OSError:  # it has ended
+            continue
+    return sorted(found)
+
+
+def kill(process: int) -> None:
+    """End a process at once."""
+    os.kill(process, signal.SIGKILL)
