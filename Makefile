@@ -5,7 +5,7 @@ READY := .venv/.ready
 export QUESTION TAG
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks docs providers faults bench soak record test test-servers test-migrate coverage lint types format bare dist smoke tag workflows lowest clean
+.PHONY: help demo notebooks docs providers faults bench soak record test test-servers test-migrate test-engines coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'pydantic==2.11.*'
@@ -29,6 +29,12 @@ MIGRATE_EXTRAS_langchain := langchain
 MIGRATE_EXTRAS_llama-index := llama-index
 MIGRATE_EXTRAS_sdk := local
 MIGRATE_VENVS := langchain llama-index sdk
+# each in an environment of its own; Spark also needs Java 17
+ENGINES := daft dask ray spark
+ENGINE_daft := daft
+ENGINE_dask := dask[dataframe,distributed]
+ENGINE_ray := ray[data] pandas
+ENGINE_spark := pyspark pandas pyarrow
 PIP_QUIET := -m pip install --quiet --disable-pip-version-check
 
 help: ## list the targets
@@ -100,6 +106,21 @@ test: $(READY) ## run every test
 test-migrate: $(MIGRATE_VENVS:%=.venv/migrate/%/.ready) ## run both sides of docs/migrate/, with the peers' packages
 	@for name in $(MIGRATE_VENVS); do \
 		PYTHONPATH=tests:scripts .venv/migrate/$$name/bin/python -m pytest -c tests/migrate/pytest.ini tests/migrate || exit 1; \
+	done
+
+# as below: what cannot be installed is tried again the next time
+.venv/engines-%/.ready: pyproject.toml Makefile
+	@$(PYTHON) -m venv .venv/engines-$*
+	@.venv/engines-$*/bin/python $(PIP_QUIET) --upgrade 'pip>=25.1'
+	@.venv/engines-$*/bin/python $(PIP_QUIET) --editable . pytest $(foreach one,$(ENGINE_$*),'$(one)') && \
+		touch $@ || echo "$* could not be installed; its tests are skipped"
+
+.PRECIOUS: .venv/engines-%/.ready
+test-engines: $(ENGINES:%=.venv/engines-%/.ready) ## test RerankBatch in Daft, Dask, Ray and Spark, on loopback
+	@for name in $(ENGINES); do \
+		test -e .venv/engines-$$name/.ready || { echo "$$name is skipped: it is not installed"; continue; }; \
+		PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/tests/engines .venv/engines-$$name/bin/python -m pytest \
+			-c tests/engines/pytest.ini tests/engines/check_$$name.py || exit 1; \
 	done
 
 # what cannot be installed is tried again the next time, and until then its tests are skipped

@@ -24,7 +24,7 @@ class Rank:
     def __init__(self, settings: dict[str, Any]) -> None:
         self.batch = RerankBatch(**settings)
 
-    @daft.method.batch(return_dtype=RANKED)
+    @daft.method.batch(return_dtype=RANKED)  # type: ignore[untyped-decorator]
     async def rank(self, query: daft.Series, documents: daft.Series) -> list[Any]:
         """Rank the rows of a batch."""
         columns = zip(query.to_pylist(), documents.to_pylist(), strict=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 from loopback import Received, Reply, Server, ranks_all
-from rerank_integrations import OpenRouter, RerankClient
+from rerank_integrations import OpenRouter, RerankBatch, RerankClient
 
 COUNT = 300
 IN_FLIGHT = 8
@@ -78,6 +80,30 @@ class Gateway:
             kill()
         threading.Event().wait(self.seconds)
         return ranks_all(received)
+
+
+@pytest.fixture(name="gateway")
+def gateway_fixture() -> Iterator[Gateway]:
+    """A gateway that ranks, counts, and can kill a worker."""
+    with Gateway() as gateway:
+        yield gateway
+
+
+class AsyncRank:
+    """An async actor of Ray, which hands it several batches at once.
+
+    It is here because a worker imports the module of a class.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.batch = RerankBatch(**settings)
+
+    async def __call__(self, columns: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Rank the rows of a batch."""
+        names = list(columns)
+        rows = [dict(zip(names, one, strict=True)) for one in zip(*columns.values(), strict=True)]
+        found = [row async for row in self.batch.arows(rows)]
+        yield {name: [row[name] for row in found] for name in (*names, "indices", "error")}
 
 
 def by_id(rows: Iterable[Mapping[str, Any]]) -> dict[int, list[int]]:
