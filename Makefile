@@ -112,7 +112,7 @@ test-migrate: $(MIGRATE_VENVS:%=.venv/migrate/%/.ready) ## run both sides of doc
 .venv/engines-%/.ready: pyproject.toml Makefile
 	@$(PYTHON) -m venv .venv/engines-$*
 	@.venv/engines-$*/bin/python $(PIP_QUIET) --upgrade 'pip>=25.1'
-	@.venv/engines-$*/bin/python $(PIP_QUIET) --editable . pytest $(foreach one,$(ENGINE_$*),'$(one)') && \
+	@.venv/engines-$*/bin/python $(PIP_QUIET) --editable '.[local]' pytest $(foreach one,$(ENGINE_$*),'$(one)') && \
 		touch $@ || echo "$* could not be installed; its tests are skipped"
 
 .PRECIOUS: .venv/engines-%/.ready

@@ -8,8 +8,9 @@ from typing import Any
 os.environ["DO_NOT_TRACK"] = "true"  # read at the import
 
 import daft
+import pytest
 
-from engine_support import COUNT, ROWS, Gateway, by_id
+from engine_support import COUNT, ROWS, Gateway, by_id, run_documented
 from rerank_integrations import RerankBatch
 
 RANKED = daft.DataType.struct(
@@ -56,3 +57,8 @@ def test_a_row_that_fails(gateway: Gateway) -> None:
 
     assert [row["id"] for row in found if row["error"]] == [COUNT]
     assert gateway.requests == COUNT
+
+
+def test_the_documented_way(capsys: pytest.CaptureFixture[str]) -> None:
+    """The block of docs/engines.md runs, and prints what it says."""
+    run_documented("daft", capsys)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from dask.distributed import Client, LocalCluster
 
-from engine_support import COUNT, IN_FLIGHT, ROWS, Gateway, by_id, kill
+from engine_support import COUNT, IN_FLIGHT, ROWS, Gateway, by_id, kill, run_documented
 from rerank_integrations import RerankBatch
 
 
@@ -76,3 +76,8 @@ def test_a_killed_worker(gateway: Gateway, cluster: Client, tmp_path: Path) -> N
     assert by_id(found) == plain
     print("asked again:", gateway.requests - COUNT)
     assert gateway.requests - COUNT <= IN_FLIGHT
+
+
+def test_the_documented_way(capsys: pytest.CaptureFixture[str]) -> None:
+    """The block of docs/engines.md runs, and prints what it says."""
+    run_documented("dask", capsys)

@@ -11,7 +11,17 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import pytest
 import ray
 
-from engine_support import COUNT, IN_FLIGHT, ROWS, AsyncRank, Gateway, by_id, kill, processes
+from engine_support import (
+    COUNT,
+    IN_FLIGHT,
+    ROWS,
+    AsyncRank,
+    Gateway,
+    by_id,
+    kill,
+    processes,
+    run_documented,
+)
 from rerank_integrations import RerankBatch
 
 
@@ -87,3 +97,8 @@ def test_a_killed_worker(gateway: Gateway, tmp_path: Path) -> None:
     assert victims
     print("asked again:", gateway.requests - COUNT)
     assert gateway.requests - COUNT <= IN_FLIGHT
+
+
+def test_the_documented_way(capsys: pytest.CaptureFixture[str]) -> None:
+    """The block of docs/engines.md runs, and prints what it says."""
+    run_documented("ray", capsys)

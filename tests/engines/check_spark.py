@@ -17,7 +17,7 @@ os.environ["PYSPARK_PYTHON"] = sys.executable
 
 from pyspark.sql import SparkSession
 
-from engine_support import COUNT, ROWS, Gateway, by_id
+from engine_support import COUNT, ROWS, Gateway, by_id, run_documented
 from rerank_integrations import RerankBatch
 
 SCHEMA = (
@@ -53,3 +53,8 @@ def test_a_map(gateway: Gateway, spark: SparkSession, method: str) -> None:
 
     assert by_id([row.asDict() for row in found]) == plain
     assert gateway.requests == COUNT
+
+
+def test_the_documented_way(capsys: pytest.CaptureFixture[str]) -> None:
+    """The block of docs/engines.md runs, and prints what it says."""
+    run_documented("pyspark", capsys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -114,6 +115,18 @@ def by_id(rows: Iterable[Mapping[str, Any]]) -> dict[int, list[int]]:
         assert row["id"] not in found, row
         found[int(row["id"])] = [int(index) for index in row["indices"]]
     return found
+
+
+def run_documented(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run the block of docs/engines.md that imports an engine; it prints what it promises."""
+    page = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    [code] = [one for one in blocks if re.search(rf"^(from|import) {engine}\b", one, re.MULTILINE)]
+    exec(compile(code, "engines.md", "exec", dont_inherit=True), {"__name__": "page"})  # noqa: S102
+    printed = capsys.readouterr().out.splitlines()
+    promised = re.findall(r"^print\(.*\)  # (.*)$", code, re.MULTILINE)
+    assert promised
+    assert [line for line in promised if line not in printed] == []
 
 
 def processes(words: str) -> list[int]:
