@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import subprocess
 import sys
@@ -107,18 +108,26 @@ def test_what_engines_hand_over_is_understood(server: Server) -> None:
     arrays = np.array(["a", "b"], dtype=object)
     structs = [{"text": "b", "title": None}, {"text": "a", "title": "t"}]
     columns: dict[str, Any] = {
-        "query": np.array(["b", "q", "b"], dtype=object),
-        "documents": [arrays, None, np.array(structs, dtype=object)],
-        "more": [1, 2, 3],
+        "query": np.array(["b", "q", "q", "b"], dtype=object),
+        "documents": [arrays, None, float("nan"), np.array(structs, dtype=object)],
+        "more": [1, 2, 3, 4],
     }
     batch = batch_of(server, top_n=1, rank_fields=["title", "text"])
     found = batch(columns)
+    for wrong in (
+        {"query": ["q"]},
+        pd.DataFrame({"documents": [["a"]]}),
+        ["q"],
+        {**columns, "query": []},
+    ):
+        with pytest.raises(InvalidRequestError):
+            batch(wrong)
 
-    assert found["indices"][:2] == [[1], []]
-    assert found["more"] == [1, 2, 3]
+    assert found["indices"][:3] == [[1], [], []]
+    assert found["more"] == [1, 2, 3, 4]
     assert set(found) == {*columns, *NEW}
     assert "title: None" not in str(server.received[-1].body)
-    assert len(found["indices"][2]) == 1
+    assert len(found["indices"][3]) == 1
     assert set(columns) == {"query", "documents", "more"}  # the caller's own is untouched
 
 
@@ -153,15 +162,28 @@ def test_a_wrong_argument_is_refused_where_it_is_given(settings: Any, says: str)
         RerankBatch(**settings)
 
 
-@cases(
-    "given",
-    [{"query": ["q"]}, pd.DataFrame({"documents": [["a"]]}), ["q"], ROWS[0] | {"query": []}],
-)
-def test_what_is_no_batch_is_refused(server: Server, given: Any) -> None:
-    """A batch without its columns, or with columns of several lengths, fails as a whole."""
-    with pytest.raises(InvalidRequestError):
-        batch_of(server)(given)
-    assert not server.received
+FORKS = """
+import os, sys
+from rerank_integrations import RerankBatch
+
+batch = RerankBatch("local:bm25", top_n=1)
+rows = [{"query": "red", "documents": ["a blue car", "a red car"]}]
+print(next(batch.rows(rows))["indices"], flush=True)
+child = os.fork()
+print(next(batch.rows(rows))["indices"], flush=True)
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_starts_anew() -> None:
+    """A batch that was used before a fork works in parent and child, and all end in order."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORKS], capture_output=True, text=True, check=False
+    )
+
+    assert (done.stdout.split("\n"), done.stderr) == (["[1]"] * 3 + [""], "")
 
 
 @cases("way", list(WAYS))
@@ -214,10 +236,13 @@ def test_a_checkpoint_is_asked_first(server: Server, tmp_path: Path) -> None:
     assert list(again["indices"][:2]) == list(first["indices"]) == FOUND
     assert len(server.received) == 2
 
-    named = frame.assign(id=np.array([1, 2]))
+    named = frame.assign(id=np.array([1.0, 2]))
     batch_of(server, **settings)(named)
-    batch_of(server, **settings)(named[::-1])
+    batch_of(server, **settings)(named[::-1].assign(id=np.array([2, 1])))
     assert len(server.received) == 4
+    with_bytes = {"query": "q", "documents": [{"text": "a", "raw": b"\xff"}]}
+    [row] = batch_of(server, **settings).rows([with_bytes])
+    assert "UnsupportedDocumentError" in row["error"]
 
 
 def test_a_limit_of_the_users_own_is_asked_for_each_request(server: Server) -> None:
@@ -240,7 +265,6 @@ def test_a_limit_of_the_users_own_is_asked_for_each_request(server: Server) -> N
 
 WORKER = """
 import sys
-import httpx
 from rerank_integrations import OpenRouter, RerankBatch
 
 url, limit, name = sys.argv[1:]
@@ -249,12 +273,13 @@ batch = RerankBatch(
     provider=OpenRouter(api_key="the-key", base_url=url),
     max_concurrency=4,
     rate_limit=limit,
-    requests_per_minute=6000,
-    documents_per_minute=6000,
+    requests_per_minute=3000,
+    documents_per_minute=1500,
 )
+list(batch.rows([{"query": name, "documents": ["a"]}]))
 print("ready", flush=True)
 sys.stdin.readline()
-for row in batch.rows({"query": name, "documents": ["a"]} for _ in range(20)):
+for row in batch.rows({"query": name, "documents": ["a"]} for _ in range(15)):
     assert row["error"] is None, row
 """
 
@@ -281,6 +306,7 @@ def test_one_rate_limit_serves_all_processes(server: Server, tmp_path: Path) -> 
     for worker in workers:
         assert worker.stdout is not None
         worker.stdout.readline()
+    came.clear()
     began = time.monotonic()
     for worker in workers:
         assert worker.stdin is not None
@@ -290,9 +316,9 @@ def test_one_rate_limit_serves_all_processes(server: Server, tmp_path: Path) -> 
         worker.communicate(timeout=30)
 
     assert [worker.returncode for worker in workers] == [0, 0, 0]
-    assert len(came) == 60
+    assert len(came) == 45
     # a request may be late, and so several come at once; but never is one early
-    early = [n for n, (at, _) in enumerate(sorted(came)) if at - began < n * 60 / 6000]
+    early = [n for n, (at, _) in enumerate(sorted(came)) if at - began < n * 60 / 1500]
     assert not early
-    shares = Counter(name for _, name in came[:30])
-    assert min(shares[name] for name in "abc") >= 4, shares
+    shares = Counter(name for _, name in came[:24])
+    assert min(shares[name] for name in "abc") >= 3, shares

@@ -81,7 +81,12 @@ def _check_fingerprint(file: Path, stored: Mapping[str, Any], made: Mapping[str,
 
 def _digest(row: Row) -> bytes:
     """A hash of the query and the documents, which must not change between two runs."""
-    content = to_json([row.query, list(row.documents)], fallback=repr, inf_nan_mode="strings")
+    content = to_json(
+        [row.query, list(row.documents)],
+        fallback=repr,
+        inf_nan_mode="strings",
+        bytes_mode="base64",  # images are bytes
+    )
     return blake2b(content, digest_size=16).digest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import math
 import os
 import sys
 import threading
@@ -292,7 +293,7 @@ def _checked_checkpoint(given: Any) -> str | None:
 
 def _documents(value: Any) -> Any:
     """A list of documents, as engines hand it over: numpy arrays, and structs of Arrow."""
-    if value is None:
+    if _is_missing(value):
         return []
     if isinstance(value, str):
         raise InvalidRequestError(
@@ -317,13 +318,23 @@ def _id_of(value: Any, row: Mapping[str, Any]) -> str | int:
     """What a row is known by in the checkpoint; without an id, what is in it."""
     if hasattr(value, "item"):
         value = value.item()  # a number of numpy
-    missing = value is None or value != value  # noqa: PLR0124  # NaN
-    if missing:
+    if _is_missing(value):
         content = to_json(
-            [row.get("query"), row.get("documents")], fallback=repr, inf_nan_mode="strings"
+            [row["query"], row["documents"]],
+            fallback=repr,
+            inf_nan_mode="strings",
+            bytes_mode="base64",
         )
         return blake2b(content, digest_size=16).hexdigest()
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # pandas makes floats of a column in which one is missing
     return value if isinstance(value, str | int) else str(value)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether there is no value: None, NaN, or the NA of pandas."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return value is None or is_nan or type(value).__name__ == "NAType"
 
 
 async def _asynchronous(rows: Any) -> AsyncGenerator[Any, None]:
