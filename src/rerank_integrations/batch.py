@@ -513,7 +513,8 @@ class _Worker:
     """One run of `arerank_many` that goes on as long as the process, for all who ask."""
 
     def __init__(self, batch: RerankBatch, loop: asyncio.AbstractEventLoop) -> None:
-        self._client = batch._make_client()  # noqa: SLF001
+        self._make_client = batch._make_client  # noqa: SLF001
+        self._owns_client = batch._client is None  # noqa: SLF001
         self._max_concurrency = batch._max_concurrency  # noqa: SLF001
         self._checkpoint = batch._checkpoint  # noqa: SLF001
         self._rate_limit = batch._rate_limit  # noqa: SLF001
@@ -553,8 +554,10 @@ class _Worker:
             self._open.discard(group)
 
     async def _go_on(self, waiting: asyncio.Queue[_Asked | None]) -> None:
+        client: RerankClient | None = None
         try:
-            results = self._client.arerank_many(
+            client = self._make_client()
+            results = client.arerank_many(
                 self._rows(waiting),
                 max_concurrency=self._max_concurrency,
                 on_error="keep",
@@ -573,6 +576,9 @@ class _Worker:
                 group.fail(error if isinstance(error, Exception) else CancelledError())
             if not isinstance(error, Exception):
                 raise
+        finally:
+            if client is not None and self._owns_client:
+                await client.aclose()
 
     async def _rows(self, waiting: asyncio.Queue[_Asked | None]) -> AsyncGenerator[_Asked, None]:
         """The rows that somebody waits for; those whose batch was given up are left out."""

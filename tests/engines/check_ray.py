@@ -57,7 +57,8 @@ def test_the_class(gateway: Gateway, batch_format: str) -> None:
     found = ranked.take_all()
 
     assert by_id(row for row in found if row["id"] != COUNT) == plain
-    assert "UnsupportedDocumentError" in found[-1]["error"]
+    [failed] = [row for row in found if row["id"] == COUNT]
+    assert "UnsupportedDocumentError" in failed["error"]
     assert gateway.requests == COUNT
 
 
