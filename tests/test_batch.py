@@ -104,7 +104,10 @@ def test_each_row_has_its_results_and_its_error(server: Server, way: str) -> Non
 
 
 def test_what_engines_hand_over_is_understood(server: Server) -> None:
-    """Numpy arrays are lists, None is an empty list, and a None in a struct was not there."""
+    """Numpy arrays are lists, None is an empty list, and a None in a struct was not there.
+
+    A frame without rows has the columns, and sends nothing.
+    """
     arrays = np.array(["a", "b"], dtype=object)
     structs = [{"text": "b", "title": None}, {"text": "a", "title": "t"}]
     columns: dict[str, Any] = {
@@ -130,13 +133,9 @@ def test_what_engines_hand_over_is_understood(server: Server) -> None:
     assert len(found["indices"][3]) == 1
     assert set(columns) == {"query", "documents", "more"}  # the caller's own is untouched
 
-
-def test_a_frame_without_rows_has_the_columns_and_sends_nothing(server: Server) -> None:
-    """An engine that asks for the columns of a result pays nothing, and types do not vary."""
+    server.reset()
     frame = pd.DataFrame(ROWS)
-    batch = batch_of(server)
-    empty = batch(frame.head(0))
-
+    empty = batch(frame.head(0))  # an engine asks so for the columns of a result
     assert set(empty.columns) == {"query", "documents", *NEW}
     assert not server.received
     assert list(empty.dtypes) == list(batch(frame).dtypes)
