@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Any, NamedTuple, Self, overload
@@ -498,7 +498,7 @@ class RerankClient:
     @checked_arguments
     def rerank_many(
         self,
-        rows: Any,
+        rows: Iterable[Mapping[str, Any]] | str | PathLike[str],
         *,
         max_concurrency: int = 64,
         preserve_order: bool = False,
@@ -587,7 +587,7 @@ class RerankClient:
     @checked_arguments
     def arerank_many(
         self,
-        rows: Any,
+        rows: AsyncIterable[Mapping[str, Any]] | Iterable[Mapping[str, Any]] | str | PathLike[str],
         *,
         max_concurrency: int = 64,
         preserve_order: bool = False,
