@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from rerank_integrations import (
 from test_many import AT_ONCE, TEXTS, Held, costing, rows, threads, until_ended
 
 STORES = kills.STORES
-COUNT = 90
+COUNT = 60
 
 
 def stored(came: Came) -> list[bool]:
@@ -314,7 +316,8 @@ def test_what_a_run_writes(
     """Rows that fail go to a file of their own, which each run makes anew, and are asked again.
 
     No key is in any file; the disk is not waited for after each row. A response that says no cost
-    ends a run with a budget, and is kept, for it was paid.
+    ends a run with a budget, and is kept, for it was paid. A file that cannot be written ends a
+    run, after the results that were paid for.
     """
     syncs: list[int] = []
     monkeypatch.setattr(os, "fsync", syncs.append)
@@ -354,3 +357,17 @@ def test_what_a_run_writes(
         came = many(way, client, rows(9), checkpoint=fresh, max_cost=1)
         assert isinstance(came.error, ConfigurationError)
         assert (len(server.received), len(kills.kept_in(fresh))) == (1, 1)
+
+        def spoil(received: Received) -> Reply:
+            if received.query == "q12":
+                with closing(sqlite3.connect(fresh)) as db:
+                    db.execute("DROP TABLE rows")
+            return ranks_all(received)
+
+        if store == "run.sqlite":
+            server.received.clear()
+            server.plays(spoil)
+            came = many(way, client, rows(40), checkpoint=fresh, max_concurrency=1)
+            assert isinstance(came.error, ConfigurationError)
+            assert "the checkpoint cannot be written: no such table" in str(came.error)
+            assert came.ids[-1] == server.received[-1].query == "q12"

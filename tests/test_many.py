@@ -219,8 +219,9 @@ def test_wrong_arguments_are_refused_at_once(
         with pytest.raises((ConfigurationError, InvalidRequestError)) as caught:
             method(given, **options)
         assert message in str(caught.value)
+    stream: Any = asynchronous([])
     with pytest.raises(InvalidRequestError, match="arerank_many takes it"):
-        client.rerank_many(asynchronous([]))
+        client.rerank_many(stream)
     prices: list[Any] = [{}, {"per_million_tokens": -1}, {"per_1000_search_units": "2"}]
     for price in prices:
         with pytest.raises(ConfigurationError, match="Price: give"):

@@ -190,7 +190,7 @@ class SqliteStore:
 
     def __init__(self, file: Path, made: Mapping[str, Any]) -> None:
         self._file, self._is_open = file, True
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a run may be collected inside of it
         self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=30)
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -259,7 +259,7 @@ class JsonlStore:
 
     def __init__(self, file: Path, made: Mapping[str, Any]) -> None:
         self._file = file
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a run may be collected inside of it
         self._failed = file.with_name(f"{file.stem}.errors.jsonl")
         self._out = file.open("ab", buffering=0)
         try:

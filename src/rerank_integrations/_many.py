@@ -342,6 +342,15 @@ class _Feed:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._places = count()
+        self._broken: Exception | None = None
+
+    def check(self) -> None:
+        """Raise ConfigurationError if finished rows cannot be kept any more."""
+        if self._broken is not None:
+            raise ConfigurationError(
+                f"the checkpoint cannot be written: {self._broken}; the results so far were given "
+                "out, and those that are in the file are not asked for again"
+            ) from self._broken
 
     def taken(self, numbered: Numbered) -> _Taken:
         """The row; one that is wrong or in the store is not asked for."""
@@ -370,6 +379,8 @@ class _Feed:
                 self._plan.store.keep(row, came)  # before the budget is looked at: it is paid
             except InvalidRequestError as error:
                 failure = error
+            except Exception as error:  # noqa: BLE001  # the response is given out all the same
+                self._broken = self._broken or error
         self._plan.ledger.end(came)
         if failure is None:
             self._plan.ledger.done += 1
@@ -498,6 +509,7 @@ class ThreadRun:
         """The next row, once it may begin; None at the end."""
         with self._pulling:
             try:
+                self._feed.check()
                 numbered = None if self._stop.is_set() else next(self._source, None)
                 if numbered is None:
                     return None
@@ -600,6 +612,7 @@ class TaskRun:
     async def _take(self) -> _Taken | None:
         """The next row, once it may begin; None at the end."""
         async with self._pulling:
+            self._feed.check()
             numbered = None if self._stops else await anext(self._source, None)
             if numbered is None:
                 return None
