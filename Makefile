@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 export QUESTION TAG
+# the matrices here are small: a second thread of BLAS costs more than it saves
+export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo notebooks docs providers faults bench soak kills record test test-servers test-migrate coverage lint types format bare dist smoke tag workflows lowest clean
@@ -43,7 +45,8 @@ $(READY): pyproject.toml
 	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev
 	@touch $@
 
-demo: $(READY) ## rerank what LangChain and LlamaIndex retrieve from Python's own documentation
+# its matrices are small: more threads would wait for each other
+demo: $(READY) ## rerank what LangChain and LlamaIndex retrieve from Python's own documentation, and measure it
 	@$(BIN)/python examples/demo.py
 
 $(NOTEBOOKS_READY): pyproject.toml

@@ -33,6 +33,7 @@ def slope_chart(question: str, stages: Mapping[str, Sequence[str]]) -> None:
     for column, (left, right) in enumerate(pairwise(stages.values())):
         for after, name in enumerate(right, 1):
             if name not in left:
+                axes.plot(column + 1, after, "o", color=SAME, ms=5)
                 continue
             before = left.index(name) + 1
             colour, width = moved(before, after)[1], 2.4 if name in kept else 1.2

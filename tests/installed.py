@@ -20,6 +20,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import rerank_integrations
@@ -34,6 +35,14 @@ from rerank_integrations import (
 QUERY = "a red bicycle"
 TEXTS = ["a blue car", "a red bicycle", "a red wine"]
 BEST_FIRST = [1, 2, 0]  # by the number of words that they share with the query
+
+NOT_IN_ALL = "cross-encoder"  # it is large
+# an ONNX model whose logit is the mean of the ids of the words
+MEAN_OF_IDS = (
+    "CAkSADqVAQofCglpbnB1dF9pZHMSAWYiBENhc3QqCQoCdG8YAaABAgo1CgFmEgZsb2dpdHMiClJlZHVjZU1lYW4q"
+    "CwoEYXhlc0ABoAEHKg8KCGtlZXBkaW1zGAGgAQISAWdaHQoJaW5wdXRfaWRzEhAKDggHEgoKAxIBYgoDEgFzYhkK"
+    "BmxvZ2l0cxIPCg0IARIJCgMSAWIKAggBQgQKABAR"
+)
 
 
 class Endpoint(BaseHTTPRequestHandler):
@@ -155,9 +164,30 @@ def haystack() -> None:
 
 
 def local() -> None:
-    """BM25 ranks in this process."""
-    response = RerankClient("local:bm25").rerank(QUERY, TEXTS)
+    """BM25 and the hybrid rank in this process."""
+    for engine in ("bm25", "hybrid"):
+        response = RerankClient(f"local:{engine}").rerank(QUERY, TEXTS)
+        assert [result.index for result in response] == BEST_FIRST, response
+
+
+def cross_encoder() -> None:
+    """A tiny model in a folder, which prefers words that come late in its vocabulary, ranks."""
+    tokenizers = import_module("tokenizers")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "car", "blue", "a", "red", "wine", "bicycle"]
+    model = tokenizers.models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]")
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        config = {"model_max_length": 64, "pad_token": "[PAD]", "pad_token_id": 0}
+        for file in ("config", "tokenizer_config", "special_tokens_map"):
+            text = json.dumps({} if file == "special_tokens_map" else config)
+            (folder / f"{file}.json").write_text(text, encoding="utf-8")
+        (folder / "model.onnx").write_bytes(b64decode(MEAN_OF_IDS))
+        response = RerankClient(f"local:cross-encoder/{folder}").rerank(QUERY, TEXTS)
     assert [result.index for result in response] == BEST_FIRST, response
+    assert response.score_kind == "probability", response
 
 
 def images() -> None:
@@ -191,6 +221,11 @@ def aiohttp() -> None:
 def without_local() -> None:
     """What needs the extra `local`."""
     RerankClient("local:bm25").rerank(QUERY, TEXTS)
+
+
+def without_cross_encoder() -> None:
+    """What needs the extra `cross-encoder`; nothing is downloaded."""
+    RerankClient("local:cross-encoder/BAAI/bge-reranker-base").rerank(QUERY, TEXTS)
 
 
 def without_images() -> None:
@@ -231,6 +266,7 @@ EXTRAS = {
     ),
     "haystack": Extra("haystack", haystack, [importing("haystack")]),
     "local": Extra("bm25s", local, [without_local]),
+    "cross-encoder": Extra("fastembed", cross_encoder, [without_cross_encoder]),
     "images": Extra("PIL", images, [without_images]),
     "aiohttp": Extra("httpx_aiohttp", aiohttp, []),  # imported by the user
 }
@@ -238,7 +274,7 @@ EXTRAS = {
 
 def main(asked: list[str]) -> None:
     """Check the core, each extra that was asked for, and the refusals of what is not there."""
-    wanted = set(EXTRAS) if asked == ["all"] else set(asked)
+    wanted = set(EXTRAS) - {NOT_IN_ALL} if asked == ["all"] else set(asked)
     there = {name for name, extra in EXTRAS.items() if find_spec(extra.module)}
     assert wanted <= there, f"not installed: {wanted - there}"
     assert wanted or not there, f"this environment is not bare: {there}"

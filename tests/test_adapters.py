@@ -70,6 +70,11 @@ def test_other_options_are_checked(kind: Any, rank: Rank) -> None:
     for changes in ({"top_n": 0}, {"topn": 1}, {"on_error": "ignore"}, {"rank_fields": "title"}):
         with pytest.raises(ValueError):  # noqa: PT011  # ConfigurationError or ValidationError
             adapter.with_options(**changes)
+    keyed = kind(model="voyage:m", api_key="voyage-key")
+    with pytest.raises(ConfigurationError, match="for voyage, and not sent to cohere"):
+        keyed.with_options(model="cohere:m")
+    assert keyed.with_options(model="cohere:m", api_key="k").api_key.get_secret_value() == "k"
+    assert keyed.with_options(model="voyage:n").api_key.get_secret_value() == "voyage-key"
 
 
 @adapters

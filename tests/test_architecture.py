@@ -219,11 +219,15 @@ def test_no_code_asks_for_a_providers_name() -> None:
         "import rerank_integrations",
         "import rerank_integrations.testing",
         "from rerank_integrations import RerankClient; RerankClient('local:bm25')",
+        "from rerank_integrations import RerankClient; RerankClient('local:hybrid')",
+        "from rerank_integrations import RerankClient; RerankClient('local:cross-encoder/a/b')",
     ],
 )
 def test_an_import_loads_nothing_that_was_not_asked_for(statement: str) -> None:
-    """Importing the package and making a client load no framework and no HTTP library."""
-    heavy = ["haystack", "langchain_core", "llama_index", "httpx", "bm25s", "numpy"]
+    """Importing the package and making a client load no framework, engine or HTTP library."""
+    frameworks = ["haystack", "langchain_core", "llama_index"]
+    engines = ["bm25s", "numpy", "Stemmer", "fastembed", "onnxruntime", "sentence_transformers"]
+    heavy = [*frameworks, *engines, "httpx"]
     code = f"{statement}; import sys; print([m for m in {heavy} if m in sys.modules])"
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

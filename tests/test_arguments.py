@@ -46,6 +46,7 @@ MISUSES: dict[str, Callable[[], object]] = {
     "a vendor's name": lambda: RerankClient("openrouter:m", cohere_api_key=KEY),  # type: ignore[call-arg]
     "positional on the client": lambda: RerankClient("openrouter:m", KEY),  # type: ignore[call-arg, arg-type]
     "in a call": lambda: RerankClient("local:bm25").rerank("q", ["a"], headers={"x": KEY}),  # type: ignore[call-overload]
+    "positional in a call": lambda: RerankClient("local:bm25").rerank("q", ["a"], KEY),  # type: ignore[call-overload]
     "in with_options": lambda: RerankClient("local:bm25").with_options(token=KEY),  # type: ignore[call-arg]
     "on a provider": lambda: OpenRouter(apikey=KEY),  # type: ignore[call-arg]
     "another key of a provider": lambda: Portkey(api_key="k", virtualkey=KEY),  # type: ignore[call-arg]
@@ -85,20 +86,32 @@ REPLACED = {
     "api_url": "base_url=",
     "batch_size": "max_documents_per_request=",
     "cache_dir": "Local(scorer=...)",
+    "cache_folder": "CrossEncoder(..., cache_folder=...)",
     "choice_batch_size": "Local(scorer=...)",
+    "choice_select_prompt": "Local(scorer=...)",
+    "client_name": "extra_headers={'user-agent': ...}",
     "cohere_api_key": "'api_key'",
+    "cross_encoder_kwargs": "CrossEncoder(...)",
     "custom_llm_provider": "'cohere:rerank-v3.5'",
     "default_headers": "'extra_headers'",
     "device": "CrossEncoder(..., device=...)",
+    "drop_params": "is not needed",
     "dtype": "{'torch_dtype': ...}",
+    "format_node_batch_fn": "Local(scorer=...)",
     "jina_api_key": "'api_key'",
+    "k": "top_n=",
+    "lang": "name the model",
     "llm": "Local(scorer=...)",
     "max_batch_size": "max_documents_per_request=",
     "max_chunks_per_doc": "Cohere(max_tokens_per_doc=...)",
     "max_tokens_per_doc": "Cohere(max_tokens_per_doc=...)",
     "model_name": "'model'",
+    "model_type": "'provider:model'",
     "num_retries": "'max_retries'",
     "nvidia_api_key": "'api_key'",
+    "parse_choice_select_answer_fn": "Local(scorer=...)",
+    "prefix_metadata": "score_key=",
+    "request_options": "extra_headers=",
     "return_documents": "result.document",
     "session": "http_client=",
     "task": "instruction=",
@@ -106,21 +119,41 @@ REPLACED = {
     "top_k": "'top_n'",
     "truncate": "NVIDIA(truncate='END')",
     "truncation": "Voyage(truncation=...)",
+    "url": "base_url=",
     "user_agent": "extra_headers={'user-agent': ...}",
     "verbose": "logging.getLogger('rerank_integrations')",
     "verify_ssl": "http_client=",
 }
 
 
-@cases("name", REPLACED)
-@cases("make", [RerankClient, *ADAPTERS])
-def test_an_argument_of_another_reranker_is_refused_with_ours(make: Any, name: str) -> None:
+# what one call of a client or of an adapter is not told
+OF_THE_CONSTRUCTOR = ("api_key", "base_url", "fallbacks", "provider")
+CALLED: list[Callable[..., Any]] = [
+    lambda model, **named: RerankClient(model).rerank(QUERY, ["a"], **named),
+    lambda model, **named: RerankCompressor(model).rerank(["a"], QUERY, **named),
+]
+
+
+@cases(
+    ("make", "name", "meant"),
+    [
+        *((make, *pair) for make in (RerankClient, *ADAPTERS) for pair in REPLACED.items()),
+        *(
+            (one, name, f"constructor, beside the model: {name}=")
+            for one in CALLED
+            for name in OF_THE_CONSTRUCTOR
+        ),
+    ],
+)
+def test_an_argument_of_another_reranker_is_refused_with_ours(
+    make: Any, name: str, meant: str
+) -> None:
     """Nothing that other rerankers take is accepted silently: the message says what replaces it."""
     with pytest.raises(ConfigurationError) as caught:
         make("local:bm25", **{name: KEY})
     first = str(caught.value).partition("it takes")[0]
     assert f"has no argument '{name}'" in first
-    assert REPLACED[name] in first
+    assert meant in first
     assert KEY not in str(caught.value)
 
 

@@ -72,8 +72,9 @@ def test_a_missing_key_names_its_variable(
 @cases(
     ("model", "cure"),
     [
-        ("coher:rerank-v3.5", ("'cohere'", "local, localai, mixedbread")),
-        ("OpenRouter:m", ("local, localai, mixedbread",)),
+        ("coher:rerank-v3.5", ("did you mean 'cohere'", "local, localai, mixedbread")),
+        ("OpenRouter:m", ("did you mean 'openrouter'?", "local, localai, mixedbread")),
+        ("VLLM:m", ("did you mean 'vllm'?",)),
         ("cohere/rerank-v3.5", ("did you mean 'cohere:rerank-v3.5'?",)),
         ("base:m", ("local, localai, mixedbread",)),
         ("_settings:m", ("local, localai, mixedbread",)),
@@ -134,7 +135,7 @@ def test_a_top_n_below_one(call: Calls, server: Server, top_n: Any) -> None:
         (Retry, "retries", "max_retries"),
         (lambda **more: RerankClient("local:bm25", **more), "title", "OpenRouter(title=...)"),
         (lambda **more: RerankCompressor("local:bm25", **more), "scorer", "Local(scorer=...)"),
-        (lambda **more: RerankClient("local:bm25", **more), "allow_http", "Together"),
+        (lambda **more: RerankClient("local:bm25", **more), "allow_http", "Together(allow_http"),
     ],
 )
 def test_an_unknown_argument(make: Callable[..., object], wrong: str, meant: str) -> None:

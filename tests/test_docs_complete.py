@@ -45,6 +45,7 @@ GIVEN: dict[str, Any] = {
     "allow_http": True,
     "api_key": "the-key",
     "base_url": "https://example.org/rerank",
+    "batch_size": 9,
     "api_version": "2025-01",
     "auth_header": "X-Api-Key",
     "categories": ["cli-agent"],
@@ -56,14 +57,18 @@ GIVEN: dict[str, Any] = {
     "extra_query": {"api-version": "2024-05-01"},
     "has_chat_template": False,
     "is_iql": True,
+    "language": "de",
     "latency": "slow",
     "max_chunks_per_doc": 9,
+    "max_length": 9,
     "max_tokens_per_doc": 9,
     "metadata": {"team": "search"},
     "native_rank_fields": True,
     "overlap_tokens": 9,
     "parameters": {"truncate": "END"},
     "path": "/rank",
+    "retrieval_weight": 0.5,
+    "score_kind": "logit",
     "priority": 2,
     "provider_preferences": {"zdr": True},
     "raw_scores": True,
@@ -139,9 +144,10 @@ def test_each_argument_of_a_provider_stands_where_it_goes(
     said = rows(f"gateways/{name}", "## Arguments")[argument][0]
     named = set(re.findall(r"(?:header|body) `[^`]+`", said))
     assert named == {place for place, _ in places(after) - places(before)}
+    form = "the form of the body"
     assert (said == "the address") is (before.url != after.url)
-    assert (said == "the common keys") is (spelling(before) != spelling(after))
-    assert (said == "not sent") is not bool(named or said in {"the address", "the common keys"})
+    assert (said == form) is (spelling(before) != spelling(after))
+    assert (said == "not sent") is not bool(named or said in {"the address", form})
 
 
 @cases("name", known_names())

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from calls import QUERY, TEXTS, Calls, client_of
+from cases import cases
 from fakes import attempts_of, chain, ended
 from loopback import Reply, Server, running
 from rerank_integrations import ConfigurationError, RerankClient
@@ -165,7 +166,7 @@ def test_another_provider_has_a_record_of_its_own(
         assert attempts_of(call(other)) == [("together", "")]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("given", "cure"),
     [
         ("local:bm25", "must be a list"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import inspect
 import pickle
 import traceback
@@ -13,6 +14,7 @@ from typing import Any
 
 import haystack
 import httpx
+import numpy as np
 import pytest
 from haystack import Document, Pipeline
 from haystack.components.retrievers.in_memory import InMemoryBM25Retriever
@@ -290,7 +292,8 @@ def test_an_image_is_ranked_with_fields_or_left_out(
         ],
         ["page", "pie"],
     ]
-    for image in (ImageContent("!", validation=False), b"no image", ByteStream(b"%PDF-"), 5):
+    wrong = (ImageContent("!", validation=False), b"no image", ByteStream(b"%PDF-"))
+    for image in (*wrong, 5, np.zeros((2, 2))):
         caplog.clear()
         output = openrouter(server).run(QUERY, [Document(content=RED, meta={"image": image})])
         assert server.received[-1].body["documents"] == [RED]
@@ -304,26 +307,38 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"meta_fields_to_embed": ["a"], "rank_fields": ["a"]},
         "meta_fields_to_embed and rank_fields mean the same",
     ),
-    "fields as one text": ({"meta_fields_to_embed": "title"}, "must be a list of names, not a str"),
+    "fields as one text": ({"meta_fields_to_embed": "title"}, "must be a list of names, not str"),
+    "fields as a set": ({"meta_fields_to_embed": {"a"}}, "must be a list of names, not set"),
+    "fields as a number": ({"meta_fields_to_embed": 5}, "must be a list of names, not int"),
     "a count of zero": ({"top_k": 0}, "top_k must be an int of at least 1"),
     "a count that is text": ({"top_n": "3"}, "top_n"),
     "topk": ({"topk": 3}, "no argument 'topk'; did you mean 'top_k'"),
     "a vendor's key": ({"cohere_api_key": KEY}, "did you mean 'api_key'"),
-    "an option of a provider": ({"truncate": "END"}, "pass a provider object"),
-    "an option of a local model": (
-        {"device": "cpu"},
-        "no argument 'device'; it takes model, top_k",
-    ),
+    "an option of a provider": ({"truncate": "END"}, "provider=NVIDIA(truncate='END')"),
+    "an option of a local model": ({"device": "cpu"}, "CrossEncoder(..., device=...)"),
+    "an argument of nobody": ({"xyz": 1}, "no argument 'xyz'; it takes model, top_k"),
     "on_error": ({"on_error": "ignore"}, "on_error: Input should be 'raise' or 'passthrough'"),
     "image_key": ({"image_key": 5}, "image_key: Input should be a valid string"),
     "a flag": ({"keep_retrieval_score": "yes"}, "keep_retrieval_score: "),
     "a threshold": ({"score_threshold": float("nan")}, "score_threshold"),
+    "a threshold that is text": ({"score_threshold": "0.5"}, "score_threshold: "),
+    "a threshold that is a flag": ({"score_threshold": True}, "score_threshold: "),
+    "a key of another type": ({"api_key": 5}, "api_key must be a Secret or a str, not int"),
+    "no provider": ({"model": "cohere/rerank-v3.5"}, "did you mean 'cohere:rerank-v3.5'"),
+    "no model": ({"model": "openrouter:"}, "names no model"),
+    "a provider twice": ({"provider": OpenRouter(api_key=KEY)}, "written without 'openrouter:'"),
+    "an unknown fallback": ({"fallbacks": ["opnrouter:m"]}, "did you mean 'openrouter'"),
+    "fallbacks as one text": ({"fallbacks": "local:bm25"}, "fallbacks must be a list"),
     "a deadline": ({"deadline": -1}, "deadline must be"),
     "neither": ({"model": None}, "pass either model='provider:model'"),
     "both": ({"client": RerankClient("local:bm25")}, "pass either model='provider:model'"),
     "beside a client": (
         {"model": None, "client": RerankClient("local:bm25"), "fallbacks": ["local:bm25"]},
         "fallbacks must be given to the client",
+    ),
+    "what the client's provider does not take": (
+        {"model": None, "client": RerankClient("local:bm25"), "instruction": "Find it"},
+        "a local scorer takes no instruction",
     ),
     "a retry twice": ({"retry": Retry(), "max_retries": 1}, "leave out max_retries"),
 }
@@ -385,6 +400,9 @@ def test_a_key_is_needed_at_the_first_run_only(
     for attempt in (ranker.warm_up, lambda: ranker.run(QUERY, three())):
         with pytest.raises(ValueError, match=VARIABLE):
             attempt()
+    monkeypatch.setenv(VARIABLE, " ")
+    with pytest.raises(ConfigurationError, match="the Secret of api_key= holds an empty key"):
+        ranker.warm_up()
     monkeypatch.setenv(VARIABLE, "first")
     ranker.run(QUERY, three())
     lenient = Secret.from_env_var("NOT_SET_ANYWHERE", strict=False)
@@ -452,10 +470,14 @@ def test_every_setting_survives_yaml() -> None:
         settings = again.to_dict()["init_parameters"]
         assert settings.keys() == {"model", name}
         assert again._settings == ranker._settings, name
+        with pytest.raises(ConfigurationError, match=f"{name} is set when a RerankRanker is made"):
+            setattr(ranker, name, value)
     for name, value in OBJECTS.items():
         with pytest.raises(SerializationError) as caught:
-            written(RerankRanker("openrouter:m", **{name: value}))
+            written(RerankRanker("m" if name == "provider" else "openrouter:m", **{name: value}))
         assert KEY not in str(caught.value)
+    with pytest.raises(SerializationError, match="partial has none"):
+        written(RerankRanker("local:bm25", score_transform=functools.partial(halved)))
     with pytest.raises(SerializationError, match="client= holds an object"):
         written(RerankRanker(client=RerankClient("local:bm25")))
 

@@ -453,8 +453,8 @@ def test_any_address(address: str) -> None:
 
 @cases("address", PUBLIC + PRIVATE)
 def test_no_addresses(address: str) -> None:
-    """image_urls='none' refuses every URL."""
-    assert "image_urls='none'" in refused(address, image_urls="none")
+    """image_urls='none' refuses every URL; it may be the provider that takes none."""
+    assert "image_urls='none' or the provider refuses them" in refused(address, image_urls="none")
 
 
 @cases("image_urls", ["any", "public", "none"])

@@ -401,8 +401,8 @@ CASES = {
     "no JSON": Case(Reply(b"<html>"), ResponseError, "ModelAPIError", again=False),
 }
 SOME = ("401", "429", "refused", "silent", "no JSON")
-cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-some_cases = pytest.mark.parametrize("case", [CASES[name] for name in SOME], ids=SOME)
+all_cases = cases("case", CASES.values(), ids=CASES)
+some_cases = cases("case", [CASES[name] for name in SOME], ids=SOME)
 
 
 def error_of(way: Way, server: Server, nobody: str, case: Case) -> RerankError:
@@ -417,7 +417,7 @@ def error_of(way: Way, server: Server, nobody: str, case: Case) -> RerankError:
 
 
 @with_their_types
-@cases
+@all_cases
 def test_an_error_is_of_both_families(way: Way, server: Server, nobody: str, case: Case) -> None:
     """An error is caught as ours and as LangChain's, and says whether to try again."""
     error = error_of(way, server, nobody, case)

@@ -26,7 +26,7 @@ from langchain_text_splitters import CharacterTextSplitter
 from cases import cases
 from langchain_support import QUERY, Candidates, Tracer, Way, ids, local, openrouter, three
 from loopback import Server
-from rerank_integrations import InvalidRequestError, RerankClient
+from rerank_integrations import ConfigurationError, InvalidRequestError, RerankClient
 from rerank_integrations.langchain import RerankCompressor
 
 
@@ -270,6 +270,9 @@ def test_a_steps_model_can_be_configured(way: Way, server: Server) -> None:
     way.invoke(step, given())
 
     assert [received.body["model"] for received in server.received] == ["other", "m"]
+    keyed = configurable(RerankCompressor(model="voyage:m", api_key="k"), model="model")
+    with pytest.raises(ConfigurationError, match="not sent to cohere"):
+        way.invoke(keyed, given(), {"configurable": {"model": "cohere:m"}})
 
 
 def test_what_is_not_configured_stays_as_the_client_has_it(way: Way) -> None:

@@ -333,9 +333,13 @@ class Scorer:
 
 
 @cases(
-    ("client", "expected"),
+    "given",
     [
-        (lambda: RerankClient("local:bm25"), ModelInfo("bm25", takes_images=False)),
+        (
+            lambda: RerankClient("local:bm25"),
+            ModelInfo("hybrid", takes_images=False),
+            ModelInfo("bm25", takes_images=False),
+        ),
         (
             lambda: RerankClient("m", provider=Local(scorer=Scorer(), sees_images=True)),
             ModelInfo("Scorer", takes_images=True),
@@ -346,11 +350,10 @@ class Scorer:
         ),
     ],
 )
-def test_a_local_scorer_is_the_model(
-    client: Callable[[], RerankClient], expected: ModelInfo
-) -> None:
-    """`local:` lists its scorer by name, without a request."""
-    assert client().models() == client().models(refresh=True) == [expected]
+def test_a_local_scorer_is_the_model(given: tuple[Any, ...]) -> None:
+    """`local:` lists its engines, or the scorer by name, without a request."""
+    client, *expected = given
+    assert client().models() == client().models(refresh=True) == expected
 
 
 @cases(

@@ -168,3 +168,23 @@ def test_it_is_small(path: Path) -> None:
     """The file with its pictures is quickly loaded, and no output is a wall of text."""
     assert path.stat().st_size < LARGEST
     assert max(len(o.get("text", [])) for o in outputs_of(path)) <= 20
+
+
+def test_the_gain_that_pages_tell_is_the_measured_one() -> None:
+    """What README, docs and notebooks say of `local:hybrid` is the stored output of a run."""
+    (shown,) = [
+        line
+        for output in outputs_of(FOLDER / "05_does_it_help.ipynb")
+        for line in output.get("text", [])
+        if line.startswith("nDCG@10")
+    ]
+    before, after, gain, low, high = re.findall(r"[-+]?\d\.\d{3}", shown)
+    root = FOLDER.parent
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    interval = f"by {gain[1:]} (95 % interval {low[1:]} to {high[1:]})"
+    assert f"from {before} (BM25) to {after}, {interval}" in readme
+    page = (root / "docs" / "gateways" / "local.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\| first stage \| [\d.]+ \| {before} \|", page, re.MULTILINE)
+    assert re.search(rf"^\| `local:hybrid` \| [\d.]+ \| {after} \|", page, re.MULTILINE)
+    for name in ("02_langchain_rag", "03_llama_index_rag"):
+        assert f"from {before} to {after}" in prose_of(FOLDER / f"{name}.ipynb")

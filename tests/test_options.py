@@ -324,8 +324,13 @@ def test_unknown_provider(name: str) -> None:
 
 def test_no_provider() -> None:
     """A model that names no provider is refused with the form that does."""
-    with pytest.raises(ConfigurationError, match="'provider:model' with one of azureai, cohere"):
-        resolved("rerank-v3.5", None)
+    for model, meant in (
+        ("rerank-v3.5", r"no provider; write"),
+        ("tei", r"did you mean 'tei:model'\? write"),
+    ):
+        form = f"{meant} 'provider:model' with one of azureai, cohere"
+        with pytest.raises(ConfigurationError, match=form):
+            resolved(model, None)
 
 
 @cases("model", [None, "", "  ", 5])
@@ -346,5 +351,7 @@ def test_provider_without_model(name: str) -> None:
 @cases("provider", ["openrouter", Local, 5])
 def test_no_provider_object(provider: object) -> None:
     """A provider that is no provider object is refused with the form of one."""
-    with pytest.raises(ConfigurationError, match=r"OpenRouter\(api_key=\.\.\.\)"):
-        resolved("m", provider)
+    client: Any = RerankClient("local:bm25")
+    for refuse in (lambda: resolved("m", provider), lambda: client.with_options(provider=provider)):
+        with pytest.raises(ConfigurationError, match=r"OpenRouter\(api_key=\.\.\.\)"):
+            refuse()

@@ -344,6 +344,12 @@ def test_guardrail_warning(provider: Provider, status: int, warned: bool) -> Non
         ({"usage": {"total_tokens": "5", "cost": True, "search_units": None}}, Usage()),
         ({"usage": {"rerank_units": 2}}, Usage(search_units=2)),
         ({"usage": {"input_tokens": 19}}, Usage(prompt_tokens=19)),
+        ({"usage": {"prompt_tokens": None, "input_tokens": 19}}, Usage(prompt_tokens=19)),
+        ({"usage": {"prompt_tokens": 18, "input_tokens": 19}}, Usage(prompt_tokens=18)),
+        (
+            {"meta": {"tokens": {"input_tokens": None}, "billed_units": {"input_tokens": 7}}},
+            Usage(prompt_tokens=7),
+        ),
         ({"meta": {"billed_units": {"input_tokens": 7}}}, Usage(prompt_tokens=7)),
         ({"total_tokens": 30, "total_bytes": 100}, Usage(total_tokens=30)),
         ({"tokens": {"input_tokens": 5}}, Usage(prompt_tokens=5)),

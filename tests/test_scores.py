@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
 from calls import Calls
@@ -15,10 +16,10 @@ from cases import cases
 from loopback import Reply, Server, ranking
 from rerank_integrations import (
     TEI,
+    VLLM,
     Cohere,
     Compatible,
     ConfigurationError,
-    InvalidRequestError,
     Jina,
     LlamaCpp,
     Local,
@@ -31,6 +32,7 @@ from rerank_integrations import (
     RerankResponse,
 )
 from rerank_integrations.langchain import RerankCompressor
+from rerank_integrations.providers.local import bm25
 
 LOGITS = {"results": [{"index": i, "relevance_score": s} for i, s in enumerate((800.0, 0.0, -3.0))]}
 TEXTS = ["a", "b", "c"]
@@ -94,7 +96,7 @@ def test_a_function_that_fails_is_a_wrong_argument(
     assert len(server.received) == 1
 
 
-@cases("value", ["softmax", 1, int])
+@cases("value", ["softmax", 1, int, np.array([1.0, 2.0])])
 def test_a_wrong_transform(value: Any) -> None:
     """What is neither "sigmoid" nor a function is refused at once."""
     with pytest.raises(ConfigurationError, match="score_transform must be 'sigmoid'"):
@@ -126,6 +128,11 @@ def test_sigmoid_of_probabilities_is_warned_of(server: Server) -> None:
         (Portkey(api_key="k", provider="@x"), "bge-reranker-v2-m3", "probability"),
         (Portkey(api_key="k", provider="@voyage"), "rerank-2.5", "unknown"),
         (Local(), "bm25", "unbounded"),
+        (Local(scorer=bm25), "mine", "unbounded"),
+        (Local(), "hybrid", "relative"),
+        (Local(), "cross-encoder/some/model", "probability"),
+        (Local(retrieval_weight=1), "bm25", "relative"),
+        (Local(scorer=len, score_kind="logit"), "mine", "logit"),
         (Local(scorer=lambda query, texts: [1.0] * len(texts)), "mine", "unknown"),
         (Compatible(base_url="http://localhost"), "m", "unknown"),
     ],
@@ -177,7 +184,10 @@ def test_spans_count_in_the_text_that_was_sent(
 
 
 def test_details_of_results(call: Calls, server: Server) -> None:
-    """What a server says of a result is kept where it is there, also in copies and as JSON."""
+    """What a server says of a result is kept where it is there, also in copies and as JSON.
+
+    The first result may have no spans where a later one has.
+    """
     results = [
         {"index": 1, "relevance_score": 0.9, "relevant_spans": SPANS[:1], "meta_info": {"id": "x"}},
         {"index": 0, "relevance_score": 0.5, "document": {"text": "a"}, "object": "result"},
@@ -185,6 +195,10 @@ def test_details_of_results(call: Calls, server: Server) -> None:
     server.plays(Reply({"results": results}))
     with cohere(server) as client:
         response = call(client, "q", TEXTS[:2], keep_raw=True)
+        plain = {"index": 0, "relevance_score": 0.95}
+        server.plays(Reply({"results": [plain, results[0]]}))
+        best, other = call(client, "q", TEXTS[:2])
+        assert (best.spans, other.spans) == ((), (RelevantSpan(6, 9, 0.9),))
     first, second = response
     assert (first.extra, second.extra) == ({"meta_info": {"id": "x"}}, {})
     assert (second.spans, second.sent_text) == ((), "a")
@@ -214,11 +228,12 @@ def test_usual_results_have_no_details(server: Server) -> None:
 
 
 def test_keys_are_cut_out_of_extras(server: Server) -> None:
-    """A key that a server repeats in a result is not kept."""
-    server.plays(Reply({"results": [{"index": 0, "relevance_score": 1.0, "by": ["the-key"]}]}))
+    """A key that a server repeats in a result is not kept, also as the name of something."""
+    said = {"by": ["the-key"], "of the-key": {"the-key": 1}}
+    server.plays(Reply({"results": [{"index": 0, "relevance_score": 1.0, **said}]}))
     with cohere(server) as client:
         [result] = client.rerank("q", ["a"])
-    assert result.extra == {"by": ["***"]}
+    assert result.extra == {"by": ["***"], "of ***": {"***": 1}}
 
 
 def test_adapters_take_the_settings(server: Server) -> None:
@@ -231,11 +246,19 @@ def test_adapters_take_the_settings(server: Server) -> None:
         RerankCompressor(model="local:bm25", instruction="find pages")
 
 
-@cases("value", ["", "  ", 3])
-def test_a_wrong_instruction(value: Any) -> None:
-    """An instruction is a text that says something."""
-    with pytest.raises(ConfigurationError, match="instruction must be a text"):
-        RerankClient("m", provider=LlamaCpp(), instruction=value)
+@cases(
+    ("value", "reason"),
+    [
+        ("", "must be a text"),
+        ("  ", "must be a text"),
+        (3, "must be a text"),
+        ("find \ud83d", "holds half of a surrogate pair"),
+    ],
+)
+def test_a_wrong_instruction(value: Any, reason: str) -> None:
+    """An instruction is a text that says something, of whole characters."""
+    with pytest.raises(ConfigurationError, match=f"instruction {reason}"):
+        RerankClient("m", provider=VLLM(), instruction=value)
 
 
 def test_an_instruction_that_a_fallback_cannot_take(server: Server, nobody: str) -> None:
@@ -249,15 +272,21 @@ def test_an_instruction_that_a_fallback_cannot_take(server: Server, nobody: str)
         ) as client,
     ):
         response = client.rerank("q", TEXTS, instruction="find pages")
-    assert any("instruction was not applied" in one for one in response.warnings)
+    [warning] = [one for one in response.warnings if "instruction was not applied" in one]
+    assert warning.endswith("llamacpp:m answered, which was given none")
     assert "find pages" not in str(server.received[0].body)
 
 
 def test_body_keys_of_the_dialect_are_not_overridden(server: Server) -> None:
-    """`extra_body` holds no key that the call itself fills, however the server spells it."""
+    """`extra_body` holds no key that the call itself fills, however the server spells it.
+
+    The message names the argument for it.
+    """
     provider = Compatible(base_url=server.url, documents_key="texts", top_n_key="top_k")
     with RerankClient("m", provider=provider) as client:
-        for name in ("texts", "top_k", "query", "documents"):
-            with pytest.raises((ConfigurationError, InvalidRequestError), match=repr(name)):
+        own = {"texts": "documents", "top_k": "top_n", "query": "query", "documents": "documents"}
+        for name, argument in own.items():
+            said = f"must not hold {name!r}; pass it as the argument {argument}$"
+            with pytest.raises(ConfigurationError, match=said):
                 client.rerank("q", TEXTS, extra_body={name: 1})
     assert not server.received

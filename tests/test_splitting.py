@@ -22,6 +22,7 @@ from rerank_integrations import (
     NOT_GIVEN,
     BadRequestError,
     ConfigurationError,
+    DeepInfra,
     Jina,
     Local,
     OpenRouter,
@@ -115,9 +116,15 @@ def test_full_bodies(fits: list[object]) -> None:
 
 
 def test_full_bodies_with_top_n() -> None:
-    """A body is full by its own top_n, which may have fewer digits than that of the whole list."""
+    """A body is full by its own top_n, which may have fewer digits than that of the whole list.
+
+    The same holds for a query that is repeated for each document.
+    """
     largest = size_for(["a"] * 6, top_n=12)
     assert counts(prepared(*["a"] * 12, max_request_bytes=largest, top_n=12)) == [6, 6]
+    repeated: dict[str, Any] = {"provider": DeepInfra(api_key="k")}
+    largest = size_for(["a"] * 6, **repeated)
+    assert counts(prepared(*["a"] * 13, max_request_bytes=largest, **repeated)) == [6, 6, 1]
 
 
 def test_full_bodies_with_both_limits() -> None:

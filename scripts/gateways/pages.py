@@ -59,6 +59,32 @@ _GROUPS = {
     "server": ("Servers of your own", "a server of your own"),
 }
 
+_KEY_AND_ADDRESS = (
+    (
+        "no `api_key=`",
+        "the key is read from the environment variable that the provider's page names",
+    ),
+    (
+        "`base_url=` without a path",
+        (
+            "it gets the path of the default address: for `cohere:`, `https://rerank.example.org` "
+            "becomes `https://rerank.example.org/v2`"
+        ),
+    ),
+    (
+        "`base_url=` with a path",
+        "it is taken as it is, without a final `/` or `/rerank`",
+    ),
+    (
+        "`http://` to another machine",
+        (
+            "it is a `ConfigurationError`, unless you allow it, with the model alone: "
+            '`RerankClient("my-model", provider=TEI(base_url="http://tei.internal:8080", '
+            "allow_http=True))`"
+        ),
+    ),
+)
+
 
 @cache
 def remote_class(name: str) -> type[RemoteProvider]:
@@ -89,7 +115,7 @@ def instruction_of(name: str) -> str:
         if found is not None:
             others = f" For other models it is a {error}." if who else ""
             return f"{who}`instruction=` is {_way(found)}.{others}"
-    return f"`instruction=` is a {error}: there is no key for it."
+    return f"`instruction=` is a {error}: the API has no parameter for it."
 
 
 def _way(found: Instructed) -> str:
@@ -341,10 +367,10 @@ def providers_table(folder: str) -> str:
     rows += [
         (
             f"[any other server]({folder}compatible.md) `Compatible(...)`",
-            "if it wants one",
+            "optional",
             "text",
             "as text",
-            "if it has a key",
+            "optional",
             "unknown",
             "",
         ),
@@ -354,7 +380,7 @@ def providers_table(folder: str) -> str:
             "text, images",
             "as text",
             "no",
-            "unbounded",
+            "by model",
             "",
         ),
     ]
@@ -374,6 +400,7 @@ def overview() -> str:
         "## Which provider do I need",
         _table(("you have", "use"), _choices()),
     ]
+    parts += ["## Key and address", _table(("you pass", "what happens"), _KEY_AND_ADDRESS)]
     for group, (heading, _) in _GROUPS.items():
         rows = [
             (
@@ -429,13 +456,22 @@ def _choices() -> list[tuple[str, str]]:
         *rows,
         ("page images to rank", f"{seeing}, and [Local](local.md) with a scorer of yours"),
         ("another server, or a proxy with its own key header", "[`Compatible`](compatible.md)"),
-        ("no key and no server", "[`local:bm25`](local.md)"),
+        (
+            "an API that `Compatible` cannot describe",
+            "[a provider of your own](../own-provider.md)",
+        ),
+        ("no key and no server", "[`local:hybrid`](local.md)"),
     ]
 
 
 def _with_scores(kind: ScoreKind) -> str:
     names = [name for name in PROVIDERS if kind in score_kinds(name)]
-    return _joined(names) or ("[Local](local.md), BM25" if kind == "unbounded" else "none")
+    engines: dict[ScoreKind, str] = {
+        "probability": "[Local](local.md) with a cross-encoder",
+        "relative": "[Local](local.md), hybrid",
+        "unbounded": "[Local](local.md), BM25",
+    }
+    return ", ".join(filter(None, [_joined(names), engines.get(kind, "")])) or "none"
 
 
 def _instruction_rows() -> list[tuple[str, str]]:

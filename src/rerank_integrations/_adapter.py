@@ -53,8 +53,8 @@ from rerank_integrations.errors import (
     UnsupportedDocumentError,
 )
 from rerank_integrations.images import ImageUrls, UnusableImage
-from rerank_integrations.models import RerankResponse
-from rerank_integrations.providers._validation import Address, shown
+from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse
+from rerank_integrations.providers._validation import Address, finite, shown
 from rerank_integrations.providers.base import Provider
 
 # what an adapter needs for its signatures, from one place
@@ -82,6 +82,7 @@ __all__ = [
     "log_warnings",
     "naming",
     "shown",
+    "with_retrieval_scores",
 ]
 # what the client says where the adapter does not
 LEFT_TO_CLIENT = tuple(
@@ -172,7 +173,7 @@ class Adapter(BaseModel):
     score_transform: Annotated[
         SkipJsonSchema[ScoreTransform | None], PlainSerializer(_words_only)
     ] = None
-    score_threshold: float | None = Field(default=None, allow_inf_nan=False)
+    score_threshold: float | None = Field(default=None, strict=True, allow_inf_nan=False)
     timeout: Annotated[Any, PlainSerializer(_timeout_as_json)] = None
     deadline: float | None = None
     max_retries: int | None = Field(default=None, strict=True)
@@ -214,10 +215,31 @@ class Adapter(BaseModel):
 
     def _copy_with(self, changes: dict[str, Any]) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
+        self._keep_key(changes)
         own = {name: getattr(self, name) for name in self.model_fields_set}
         changes = merged_settings(own, changes, only=changes.keys())
         checked = type(self)(**{**own, **changes})
         return self.model_copy(update={name: getattr(checked, name) for name in changes})
+
+    def _keep_key(self, changes: Mapping[str, Any]) -> None:
+        """Refuse a model of another provider that would be sent the key of this one.
+
+        Raises:
+            ConfigurationError: so it would, at an address that is not this one's.
+        """
+        name, other = ((one or "").partition(":")[0] for one in (self.model, changes.get("model")))
+        is_same_address = self.base_url is not None and "base_url" not in changes
+        if (
+            self.api_key is not None
+            and "api_key" not in changes
+            and name
+            and other not in ("", name)
+            and not is_same_address
+        ):
+            raise ConfigurationError(
+                f"the key that was given is for {name}, and not sent to {other}: pass api_key= "
+                "with model=; None takes it from the environment"
+            )
 
     def _settings(self) -> dict[str, Any]:
         """What equal adapters have in common."""
@@ -322,6 +344,26 @@ class Adapter(BaseModel):
             "rerank_documents": count,
             "rerank_top_n": self._top_n(),
         }
+
+
+def with_retrieval_scores(
+    client: RerankClient, documents: list[DocumentInput], scores: Iterable[Any]
+) -> list[DocumentInput]:
+    """The documents with the score of the first stage, where the client or a fallback counts it."""
+    if not client._takes_retrieval_scores():  # noqa: SLF001  # of this package
+        return documents
+    return [_scored(one, score) for one, score in zip(documents, scores, strict=True)]
+
+
+def _scored(document: DocumentInput, score: Any) -> DocumentInput:
+    # what is no finite number is no score: a retriever may leave out or fail to give one
+    score = finite(score.item() if hasattr(score, "item") else score)
+    match document:
+        case str():
+            return RerankDocument(document, retrieval_score=score)
+        case RerankDocument():
+            return dataclasses.replace(document, retrieval_score=score)
+    return RerankDocument(fields=document, retrieval_score=score)
 
 
 def log_warnings(response: RerankResponse) -> None:

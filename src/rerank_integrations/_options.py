@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
+from typing import Any, Literal, NoReturn, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
 
 from pydantic import SecretStr
 
@@ -24,6 +24,7 @@ from rerank_integrations.errors import (
     TransportError,
 )
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
+from rerank_integrations.models import join_surrogates, replace_surrogates
 from rerank_integrations.providers import known_names, own_names, provider_class
 from rerank_integrations.providers._validation import (
     Address,
@@ -33,9 +34,9 @@ from rerank_integrations.providers._validation import (
     json_problem,
     refuse_unknown,
 )
-from rerank_integrations.providers.base import Instructed, Provider
+from rerank_integrations.providers.base import Dialect, Instructed, Provider, RemoteProvider
 
-OWN_KEYS = ("model", "query", "documents", "top_n", "rank_fields")  # never from extra_body
+OWN_KEYS = Dialect().own_keys()  # never from extra_body
 # what an adapter says where it refuses an argument
 INSTEAD = "; for all else pass client=RerankClient(...)"
 # for these, "not given" is a value of its own
@@ -250,8 +251,19 @@ class Options:
             self.provider.check(self.model)
         if self.instruction is not None:
             self.instructed()
+        if self.score_threshold is not None and self.score_transform is None:
+            self._check_threshold()
         if self.extra_body:
             _refuse_own_keys(self.extra_body, self.provider.dialect.own_keys())
+
+    def _check_threshold(self) -> None:
+        """Refuse a threshold for scores that depend on the other documents."""
+        if self.provider.kind_of_scores(self.model) == "relative":
+            raise ConfigurationError(
+                f"score_threshold has no meaning for {self.provider.name}:{self.model}: its scores "
+                "say how a document compares with the others of the list; use top_n, or a model "
+                "whose scores can be compared, such as local:bm25"
+            )
 
     def replace(self, changes: Mapping[str, Any]) -> Options:
         """These options with some of them changed; headers and body keys are added."""
@@ -268,6 +280,8 @@ class Options:
         provider = changed.get("provider", self.provider)
         if provider is None:
             changed["model"], changed["provider"] = resolved(changed.get("model"), None)
+        elif not isinstance(provider, Provider):
+            _refuse_no_provider(provider)
         elif isinstance(changed.get("model"), str):
             _refuse_prefix(changed["model"], provider)
         return self._changed(changed)
@@ -394,20 +408,37 @@ def argument_check(function: Callable[..., Any]) -> Callable[[dict[str, Any]], N
 _OF_A_MODEL = "is for the model's own library: provider=Local(scorer=CrossEncoder(..., {name}=...))"
 _OF_AN_LLM = "is for a language model: let your scorer ask it, provider=Local(scorer=...)"
 _OF_HTTP = "is for the HTTP client: client=RerankClient(..., http_client=httpx.Client(...))"
-_ADDRESS = "is written base_url=..."
-# arguments of other rerankers whose name does not lead to ours; {name} is the argument itself
+_OF_THE_CONSTRUCTOR = "is for the constructor, beside the model: {name}=..."
+_ADDRESS = "is written base_url=..., in the constructor"
+_USER_AGENT = "is written extra_headers={{'user-agent': ...}}"
+# arguments of other rerankers whose name does not lead to ours, and ours in a wrong place; {name}
+# is the argument itself
 _REPLACED = {
     "api_base": _ADDRESS,
+    "api_key": _OF_THE_CONSTRUCTOR,
     "api_url": _ADDRESS,
+    "async_http_client": _OF_HTTP,
+    "base_url": _OF_THE_CONSTRUCTOR,
     "batch_size": "is written max_documents_per_request=...; a local model has a batch size of its "
     "own, in a function: provider=Local(scorer=lambda query, texts: ...)",
     "cache_dir": "is for the model's own library: provider=Local(scorer=...)",
+    "cache_folder": _OF_A_MODEL,
     "choice_batch_size": _OF_AN_LLM,
+    "choice_select_prompt": _OF_AN_LLM,
+    "client_name": _USER_AGENT,
+    "cross_encoder_kwargs": "is for the model's own library: "
+    "provider=Local(scorer=CrossEncoder(...))",
     "custom_llm_provider": "is the name before the colon: model='cohere:rerank-v3.5'",
     "device": _OF_A_MODEL,
     "dtype": "is for the model's own library: "
     "provider=Local(scorer=CrossEncoder(..., model_kwargs={{'torch_dtype': ...}}))",
+    "drop_params": "is not needed: an argument that nothing takes is an error",
     "endpoint": _ADDRESS,
+    "fallbacks": _OF_THE_CONSTRUCTOR,
+    "format_node_batch_fn": _OF_AN_LLM,
+    "http_client": _OF_HTTP,
+    "k": "is written top_n=...",
+    "lang": "is not needed: name the model, model='provider:model'",
     "llm": _OF_AN_LLM,
     "max_batch_size": "is written max_documents_per_request=...",
     "max_chunks_per_doc": "is max_tokens_per_doc in Cohere's API today: "
@@ -415,17 +446,24 @@ _REPLACED = {
     "max_length": _OF_A_MODEL,
     "max_tokens_per_doc": "is an argument of the provider: provider=Cohere(max_tokens_per_doc=...) "
     "with the model alone; for any provider max_document_chars=... cuts before sending",
+    "model_type": "is not needed: the provider decides, model='provider:model'",
+    "parse_choice_select_answer_fn": _OF_AN_LLM,
+    "prefix_metadata": "is written score_key=..., in LangChain's adapter",
+    "provider": _OF_THE_CONSTRUCTOR,
+    "request_options": "is written timeout=..., max_retries=..., extra_headers=... and "
+    "extra_body=...",
     "return_documents": "is not needed: each result holds the document that you gave, "
     "result.document",
     "session": _OF_HTTP,
     "task": "is written instruction=...",
-    "token": "is written api_key=...",
+    "token": "is written api_key=..., in the constructor",
     "trust_remote_code": _OF_A_MODEL,
     "truncate": "is an argument of the provider: provider=NVIDIA(truncate='END') with the model "
     "alone, or TEI(truncate=True); for any provider max_document_chars=... cuts before sending",
     "truncation": "is an argument of the provider: provider=Voyage(truncation=...) with the model "
     "alone; for any provider max_document_chars=... cuts before sending",
-    "user_agent": "is written extra_headers={{'user-agent': ...}}",
+    "url": _ADDRESS,
+    "user_agent": _USER_AGENT,
     "verbose": "is a level of the logger: "
     "logging.getLogger('rerank_integrations').setLevel('INFO')",
     "verify_ssl": _OF_HTTP,
@@ -446,6 +484,11 @@ def refuse_unknown_argument(
             for kind in map(provider_class, own_names())  # others may not load
             if unknown in {one.name for one in dataclasses.fields(kind)}
         ]
+        if unknown in {one.name for one in dataclasses.fields(RemoteProvider)}:
+            raise ConfigurationError(
+                f"{owner} has no argument {unknown!r}; the provider object has it: pass one, such "
+                f"as provider=Together({unknown}=...), and the model alone"
+            )
         if owners:
             such = "" if len(owners) == 1 else "such as "
             raise ConfigurationError(
@@ -463,15 +506,16 @@ def _check_short_forms(keywords: Mapping[str, Any]) -> None:
 
 def positional_check(function: Callable[..., Any]) -> Callable[[int], str | None]:
     """What is wrong with a count of positional arguments, `self` included."""
-    parameters = inspect.signature(function).parameters.values()
-    names = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    takes = inspect.signature(function).parameters
+    names = [one.name for one in takes.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
     owner = function.__qualname__.removesuffix(".__init__")
 
     def problem(count: int) -> str | None:
         if count <= len(names):
             return None
         shown = ", ".join(name for name in names if name != "self") or "none"
-        return f"{owner} takes as positional arguments: {shown}; name the others, as in api_key=..."
+        other = "api_key" if "api_key" in takes else "top_n"
+        return f"{owner} takes as positional arguments: {shown}; name the others, as in {other}=..."
 
     return problem
 
@@ -563,6 +607,16 @@ def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Pr
     Raises:
         ConfigurationError: an unknown provider, no model, or a wrong type.
     """
+    own, found = named(model, provider)
+    return own, found(**arguments) if isinstance(found, type) else found
+
+
+def named(model: object, provider: object) -> tuple[str, Provider | type[Provider]]:
+    """The model and what provides it: the provider that was given, or the class to make one of.
+
+    Raises:
+        ConfigurationError: as from `resolved`, but for what the provider itself refuses.
+    """
     if not isinstance(model, str) or not model.strip():
         raise ConfigurationError(
             "model must be a str, 'provider:model' such as 'openrouter:cohere/rerank-v3.5', "
@@ -575,28 +629,27 @@ def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Pr
                 f"{model.partition(':')[2]!r}"
             )
         return model, provider
-    if isinstance(provider, type):
-        raise ConfigurationError(
-            "provider must be a provider such as OpenRouter(api_key=...), "
-            f"not the class {provider.__name__}"
-        )
     if provider is not None:
-        raise ConfigurationError(
-            "provider must be a provider such as OpenRouter(api_key=...), "
-            f"not {type(provider).__name__}"
-        )
+        _refuse_no_provider(provider)
     name, colon, rest = model.partition(":")
     if not colon:
-        vendor, slash, own = model.partition("/")  # as LiteLLM writes it
-        meant = f"did you mean '{vendor}:{own}'? " if slash and vendor in known_names() else ""
+        vendor, _, own = model.partition("/")  # as LiteLLM writes it
+        meant = f"did you mean '{vendor}:{own or 'model'}'? " if vendor in known_names() else ""
         raise ConfigurationError(
             f"{model!r} names no provider; {meant}write 'provider:model' with one of "
             f"{', '.join(known_names())}, or pass provider="
         )
-    found = provider_class(name)(**arguments)
+    found = provider_class(name)
     if not rest.strip():
         raise ConfigurationError(f"{model!r} names no model; write '{name}:model'")
     return rest, found
+
+
+def _refuse_no_provider(given: object) -> NoReturn:
+    what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+    raise ConfigurationError(
+        f"provider must be a provider such as OpenRouter(api_key=...), not {what}"
+    )
 
 
 def _refuse_prefix(model: str, provider: Any) -> None:
@@ -728,10 +781,12 @@ def _checked_body(_: str, body: Any) -> dict[str, Any] | None:
     return dict(body)
 
 
-def _refuse_own_keys(body: Mapping[str, Any], keys: Iterable[Any]) -> None:
+def _refuse_own_keys(body: Mapping[str, Any], keys: Mapping[str, str]) -> None:
     name = next((key for key in keys if key in body), None)
     if name is not None:
-        raise ConfigurationError(f"extra_body must not hold {name!r}; pass it as an argument")
+        raise ConfigurationError(
+            f"extra_body must not hold {name!r}; pass it as the argument {keys[name]}"
+        )
 
 
 def _checked_instruction(name: str, value: Any) -> str | None:
@@ -739,11 +794,15 @@ def _checked_instruction(name: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(f"{name} must be a text that is not empty, or None")
-    return value
+    joined = join_surrogates(value)
+    if joined != replace_surrogates(value):
+        raise ConfigurationError(f"{name} holds half of a surrogate pair, which is no character")
+    return joined
 
 
 def _checked_transform(name: str, value: Any) -> Any:
-    if value is None or value == "sigmoid" or (callable(value) and not isinstance(value, type)):
+    is_word = isinstance(value, str) and value == "sigmoid"
+    if value is None or is_word or (callable(value) and not isinstance(value, type)):
         return value
     raise ConfigurationError(
         f"{name} must be 'sigmoid', a function of one score, or None, not {_short(value)}"

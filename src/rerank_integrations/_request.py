@@ -32,7 +32,7 @@ from rerank_integrations.fields import (
 )
 from rerank_integrations.images import WireImage, wire_image
 from rerank_integrations.models import as_list, join_surrogates, replace_surrogates
-from rerank_integrations.providers.base import HTTPRequest
+from rerank_integrations.providers.base import RETRIEVAL_SCORES, HTTPRequest
 
 Piece: TypeAlias = bytes | WireImage
 """JSON, or an image whose tail becomes JSON when the request is sent."""
@@ -153,7 +153,10 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
         return RequestPlan(options)
     asked = _checked_query(query)
     try:
-        ready, bodies = _encoded_bodies(options, asked, encode_documents(options, given))
+        ready = encode_documents(options, given)
+        if options.provider.takes_retrieval_scores:
+            ready = _with_retrieval_scores(ready, given)
+        ready, bodies = _encoded_bodies(options, asked, ready)
     except UnsupportedDocumentError as error:
         error.skipped = _blank_documents(given, options.rank_fields)
         raise
@@ -165,6 +168,19 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
         Chunk(options, given, ready.sent[body.first : body.end], body.pieces) for body in bodies
     )
     return RequestPlan(options, tuple(chunks), skipped, ready.warnings)
+
+
+def _with_retrieval_scores(ready: EncodedDocuments, documents: Sequence[Any]) -> EncodedDocuments:
+    """With the scores of the first stage, where all documents that are sent have one."""
+    found = [getattr(documents[index], "retrieval_score", None) for index in ready.sent]
+    scores = [float(score) for score in found if score is not None]
+    if len(scores) == len(found):
+        return ready._replace(retrieval_scores=scores)
+    lacking = [index for index, score in zip(ready.sent, found, strict=True) if score is None]
+    warning = f"{_listed(lacking)}: no retrieval_score, so those of the others were not counted"
+    if not scores:
+        warning = "no document has a retrieval_score, so retrieval_weight counts for nothing"
+    return ready._replace(warnings=(*ready.warnings, warning))
 
 
 def _blank_documents(
@@ -273,6 +289,7 @@ class EncodedDocuments(NamedTuple):
     rank_fields: Sequence[str] | None = None
     warnings: tuple[str, ...] = ()
     has_images: bool = False
+    retrieval_scores: Sequence[float] | None = None
 
     def only(self, kept: Sequence[int], *warnings: str) -> EncodedDocuments:
         """Those at the positions in `kept`, with more warnings."""
@@ -582,6 +599,7 @@ class _BodyTemplate:
         }
         self._after = {name: value for name, value in body.items() if value is not None}
         self._after |= options.extra_body or {}
+        self._scores = ready.retrieval_scores
         self._sizes: dict[int, int] = {}
 
     def around(self, documents: Sequence[Any], count: int) -> dict[str, Any]:
@@ -593,13 +611,16 @@ class _BodyTemplate:
         body = {**self._before, dialect.query: query, dialect.documents: documents}
         if dialect.top_n and (self._top_n is not None or dialect.needs_top_n):
             body[dialect.top_n] = min(self._top_n or count, count)
+        if self._scores is not None:  # all of them: a provider that takes them does not split
+            body[RETRIEVAL_SCORES] = self._scores
         return {**body, **self._after}
 
     def size(self, count: int) -> int:
         """The bytes of a body for this many documents, without the documents."""
         top_n = 0 if self._top_n is None else min(self._top_n, count)
-        grows = self._dialect.query_as == "repeated" or self._dialect.needs_top_n
-        differs_by = count if grows else top_n
+        if self._dialect.query_as == "repeated" and count > 1:  # a body of each count takes long
+            return self.size(1) + (count - 1) * (len(_encoded(self._query)) + 1)
+        differs_by = count if self._dialect.needs_top_n else top_n
         if differs_by not in self._sizes:
             self._sizes[differs_by] = len(_encoded(self.around([], count)))
         return self._sizes[differs_by]

@@ -59,7 +59,12 @@ from rerank_integrations.models import (
     without_image_data,
 )
 from rerank_integrations.providers._model_list import ModelInfo
-from rerank_integrations.providers._validation import finite, seconds_in, shown_address
+from rerank_integrations.providers._validation import (
+    finite,
+    header_secrets,
+    seconds_in,
+    shown_address,
+)
 from rerank_integrations.providers.base import (
     ErrorDetails,
     HTTPResponse,
@@ -76,7 +81,6 @@ _ECHO = union_schema(
     [typed_dict_schema({}, extra_behavior="ignore"), str_schema(strict=True), none_schema()]
 )
 _ECHOES = ("document", "text", "input")
-_RESULT = typed_dict_schema(_INDEX_AND_SCORE)
 _DETAILED_RESULT = typed_dict_schema(
     {**_INDEX_AND_SCORE, **{name: typed_dict_field(_ECHO, required=False) for name in _ECHOES}},
     extra_behavior="allow",
@@ -84,8 +88,11 @@ _DETAILED_RESULT = typed_dict_schema(
 _SCORES = ("relevance_score", "score", "logit")
 _LISTS = ("results", "data", "rankings")
 _SPANS = "relevant_spans"  # of Cohere; absent where a document has none
-_SPANS_KEY = b'"relevant_spans"'
-_OF_A_RESULT = frozenset({"index", "object", _SPANS, *_SCORES, *_ECHOES})
+_WITHOUT_DETAILS = frozenset({"index", "object", *_SCORES, *_ECHOES})
+_OF_A_RESULT = _WITHOUT_DETAILS | {_SPANS}
+_RESULT = typed_dict_schema(
+    {**_INDEX_AND_SCORE, _SPANS: typed_dict_field(any_schema(), required=False)}
+)
 _OUR_NAMES = {
     "input_tokens": "prompt_tokens",  # Cohere, Isaacus, DeepInfra, SiliconFlow
     "tokens_input": "prompt_tokens",  # DeepInfra
@@ -106,15 +113,13 @@ def _reader(results: CoreSchema) -> SchemaValidator:
 
 
 # reads a usual response, and skips what else is in it: an echo of the documents is never built;
-# of the first result alone all keys are kept, to see whether there are more than usual
+# of the first result alone all keys are kept, to see whether there are more than usual, and of the
+# others the spans, which the first may lack
 _USUAL = _reader(tuple_schema([_DETAILED_RESULT, _RESULT], variadic_item_index=1))
 _DETAILED = _reader(list_schema(_DETAILED_RESULT))
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
 _LONGEST = 500  # characters of the server's message that an error repeats
 _SHORTEST_SECRET = 4  # a shorter header value is too common a word to cut out
-_SHORTEST_WORD = 6  # of a header value of several words, such as "Bearer" and a key
-# headers that say what the client takes; their values are words of most responses
-_NO_SECRETS = frozenset({"accept", "accept-encoding", "accept-language", "user-agent"})
 _COOKIES = ("set-cookie", "set-cookie2")
 # bounds of `error.body`, for errors are pickled and stored
 _BODY_SIZE = 20_000  # characters
@@ -224,7 +229,10 @@ def parse_list(
         error.headers = _safe_headers(response.headers, secrets)
         error.body = _body(response, secrets)
         raise
-    models = [info._replace(raw=_without_secrets(info.raw, secrets)) for info in found.models]
+    models = [
+        info._replace(id=_hidden(info.id, secrets), raw=_without_secrets(info.raw, secrets))
+        for info in found.models
+    ]
     request_id = request_id_of(provider, response.headers, {})
     return ListPage(models, found.next_query, request_id and redact(request_id, secrets))
 
@@ -306,12 +314,7 @@ def secrets_of(chunk: Chunk | ListRequest) -> Secret[list[str]]:
         sorted(
             {
                 *chunk.options.provider.secrets(),
-                *(
-                    secret
-                    for name, value in chunk.options.extra_headers.get_secret_value().items()
-                    if name not in _NO_SECRETS
-                    for secret in (value, *(w for w in value.split() if len(w) >= _SHORTEST_WORD))
-                ),
+                *header_secrets(chunk.options.extra_headers.get_secret_value()),
             },
             key=len,
             reverse=True,
@@ -328,7 +331,9 @@ def _parse_fast(response: HTTPResponse) -> Mapping[str, Any] | None:
     """The response, if it is of the form that most have."""
     with suppress(ValidationError):
         payload: dict[str, Any] = _USUAL.validate_json(response.content)
-        if _SPANS_KEY in response.content or not payload["results"][0].keys() <= _OF_A_RESULT:
+        first, *others = payload["results"]
+        has_spans = max(map(len, others), default=0) > len(_INDEX_AND_SCORE)
+        if has_spans or not first.keys() <= _WITHOUT_DETAILS:
             payload = _DETAILED.validate_json(response.content)
             payload["has_details"] = True
         # without results there may be a message that says why
@@ -346,7 +351,7 @@ def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
     if payload.get("error"):
         message = error_message(payload) or "no message"
         raise _invalid(chunk, f"status {response.status_code} with an error inside: {message}")
-    found = chunk.options.provider.results(payload)
+    found = chunk.options.provider.results(payload, len(chunk.sent))
     if found is None:
         found = next((payload[name] for name in _LISTS if name in payload), None)
     if not found or not isinstance(found, list):
@@ -435,7 +440,7 @@ def _details(
         if isinstance(one, Mapping) and type(one.get("start")) is type(one.get("end")) is int
     ]
     extra = {
-        name: _without_secrets(value, secrets)
+        _hidden(name, secrets): _without_secrets(value, secrets)
         for name, value in item.items()
         if name not in _OF_A_RESULT and value is not None
     }
@@ -507,12 +512,21 @@ def _usage(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> Usage:
         ]
         raw = {name: value for place in places for name, value in place.items()}
         # tokens that were read win over tokens that were billed
-        said = {name: value for place in reversed(places) for name, value in place.items()}
+        said = {
+            name: value
+            for place in reversed(places)
+            for name, value in place.items()
+            if value is not None
+        }
     if not isinstance(raw, dict):
         return Usage()
     named = {_OUR_NAMES[name]: said[name] for name in _OUR_NAMES if name in said}
-    counts = {**named, **said}
-    counts = {name: counts[name] for name in USAGE_COUNTS if finite(counts.get(name)) is not None}
+    counts = {
+        name: value
+        for name in USAGE_COUNTS
+        for value in (named.get(name), said.get(name))  # a number under our own name wins
+        if finite(value) is not None
+    }
     return Usage(**counts, raw=_without_secrets(raw, secrets))
 
 
@@ -645,8 +659,11 @@ def request_id_of(
     for name in provider.request_id_headers:
         if headers.get(name):
             return headers[name]
-    found = (payload.get(name) for name in ("request_id", "id"))  # the first: DashScope, DeepInfra
-    return next((one for one in found if one and isinstance(one, str)), None)
+    for name in ("request_id", "id"):  # the first: DashScope, DeepInfra
+        found = payload.get(name)
+        if found and isinstance(found, str):
+            return found
+    return None
 
 
 def redact(text: str, secrets: Secret[list[str]]) -> str:

@@ -564,7 +564,7 @@ def _record_error(one: Candidate, error: RerankError) -> None:
 # settings that a fallback does not take over, and why not
 _ITS_OWN = "for one of its own pass the fallback as RerankClient(..., {}=...)"
 _OF_A_MODEL = {
-    "instruction": "which takes none",
+    "instruction": "which was given none",
     "score_transform": "whose scores have another scale; " + _ITS_OWN.format("score_transform"),
     "score_threshold": "whose scores have another scale; " + _ITS_OWN.format("score_threshold"),
 }

@@ -39,6 +39,7 @@ from rerank_integrations._options import (
     check_given,
     checked_arguments,
     given,
+    named,
     resolved,
 )
 from rerank_integrations._request import plan_request
@@ -791,18 +792,18 @@ class RerankClient:
             reporter(arguments["progress"], arguments["rows"]),
         )
 
+    def _takes_retrieval_scores(self) -> bool:
+        """Whether the score that a document brings counts, here or in a fallback."""
+        every = (self._options, *(one.options for one in self._fallbacks))
+        return any(options.provider.takes_retrieval_scores for options in every)
+
     def _fallback(self, given: object) -> list[_Fallback]:
         """The client or name that was given, and the fallbacks of that client."""
         if isinstance(given, RerankClient):
             theirs = [_Fallback(given._options, None), *given._fallbacks]  # noqa: SLF001
             transport = given._transport  # noqa: SLF001
             return [one._replace(transport=one.transport or transport) for one in theirs]
-        if not isinstance(given, str):
-            raise ConfigurationError(
-                "a fallback is 'provider:model', such as 'local:bm25', or a RerankClient, "
-                f"not {type(given).__name__}"
-            )
-        model, provider = resolved(given, None)
+        model, provider = resolved(_checked_fallback(given), None)
         options = dataclasses.replace(
             self._options,
             model=model,
@@ -840,6 +841,27 @@ def _that_fit(options: Options, changes: dict[str, Any]) -> dict[str, Any]:
         except ConfigurationError:
             return {**changes, "instruction": None}
     return changes
+
+
+def check_names(model: object, provider: object, fallbacks: object) -> None:
+    """Check what can be checked of them without a key.
+
+    Raises:
+        ConfigurationError: an unknown provider, no model, or a wrong type.
+    """
+    named(model, provider)
+    for fallback in _checked_list(fallbacks):
+        if not isinstance(fallback, RerankClient):
+            named(_checked_fallback(fallback), None)
+
+
+def _checked_fallback(given: object) -> str:
+    if not isinstance(given, str):
+        raise ConfigurationError(
+            "a fallback is 'provider:model', such as 'local:bm25', or a RerankClient, "
+            f"not {type(given).__name__}"
+        )
+    return given
 
 
 def _checked_list(fallbacks: Any) -> Sequence[Any]:

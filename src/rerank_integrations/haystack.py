@@ -31,8 +31,9 @@ from rerank_integrations._adapter import (
     log_warnings,
     naming,
     shown,
+    with_retrieval_scores,
 )
-from rerank_integrations.client import RerankClient
+from rerank_integrations.client import RerankClient, check_names
 from rerank_integrations.errors import (
     ConfigurationError,
     InvalidRequestError,
@@ -71,17 +72,20 @@ class _Ranking(Adapter):
     @model_validator(mode="after")
     def _check_client(self) -> Self:
         """Check nothing that needs a key, for a pipeline can be loaded without one."""
-        if self.model is None or self.client is not None:
-            self._ranker()  # it needs no key, or says what to pass
+        if self.model is None or self.client is not None:  # it needs no key, or says what to pass
+            self._ranker().with_options(**self._options())
+            return self
+        if not isinstance(shown(self.api_key), Secret | SecretStr | str | None):
+            kind = type(shown(self.api_key)).__name__
+            raise ConfigurationError(f"api_key must be a Secret or a str, not {kind}")
+        check_names(self.model, self.provider, self.fallbacks)
         check_settings(self._options())
         return self
 
     def with_client(self) -> Self:
         """The same with the client, and the key that a Secret stands for."""
-        key = shown(self.api_key)
         made = self
-        if isinstance(key, Secret):
-            del key  # the frame of an error shows its variables
+        if isinstance(shown(self.api_key), Secret):
             made = self.model_copy(update={"api_key": _resolved(self.api_key)})
         made._ranker().with_options(**made._options())  # noqa: SLF001  # its own class
         return made
@@ -99,7 +103,8 @@ class _Ranking(Adapter):
     ) -> list[DocumentInput]:
         """The documents as the client takes them."""
         by_fields = options.get("rank_fields", self._ranker().rank_fields) is not None
-        return [self._input(document, by_fields=by_fields) for document in documents]
+        inputs = [self._input(document, by_fields=by_fields) for document in documents]
+        return with_retrieval_scores(self._ranker(), inputs, (one.score for one in documents))
 
     def _input(self, document: Document, *, by_fields: bool) -> DocumentInput:
         image, text = _image(document, self.image_key), document.content
@@ -213,6 +218,19 @@ class RerankRanker:
         except ValidationError as error:
             raise _own_error(error) from None
         self._ready: _Ranking | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse to change a setting: the client is made from what was checked.
+
+        Raises:
+            ConfigurationError: a setting.
+        """
+        if name in _Ranking.model_fields or name in _SYNONYMS:
+            raise ConfigurationError(
+                f"{name} is set when a RerankRanker is made: make another; "
+                "run() takes top_k and score_threshold"
+            )
+        object.__setattr__(self, name, value)  # `component` makes another class: no super()
 
     def warm_up(self) -> None:
         """Make the client, if it is not there yet.
@@ -340,8 +358,9 @@ def _in_one_vocabulary(settings: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigurationError(f"{theirs} and {ours} mean the same; pass one of them")
         value = settings.pop(theirs)
         if theirs == "meta_fields_to_embed":
-            if isinstance(value, str):
-                raise ConfigurationError(f"{theirs} must be a list of names, not a str")
+            if isinstance(value, str) or not isinstance(value, Sequence | None):
+                kind = type(value).__name__
+                raise ConfigurationError(f"{theirs} must be a list of names, not {kind}")
             value = [*value, _CONTENT] if value else None
         try:
             check_settings({ours: value})
@@ -354,6 +373,8 @@ def _in_one_vocabulary(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _resolved(key: Any) -> SecretStr | None:
     """The key that a hidden Secret stands for; None where its variable may be missing."""
     found = shown(key).resolve_value()
+    if found is not None and not found.strip():  # else the provider's own variable would be read
+        raise ConfigurationError("the Secret of api_key= holds an empty key; set its variable")
     return None if found is None else SecretStr(found)
 
 
@@ -380,7 +401,13 @@ def _as_yaml(name: str, value: Any) -> Any:
             )
         return shown(value).to_dict()
     if callable(value):
-        return serialize_callable(value)
+        try:
+            return serialize_callable(value)
+        except AttributeError:  # such as a functools.partial
+            raise SerializationError(
+                f"RerankRanker: {name}= is written by the name of a function, and "
+                f"{type(value).__name__} has none"
+            ) from None
     return _plain(value)
 
 
@@ -433,4 +460,4 @@ def _image(document: Document, key: str | None) -> Any:
             return RerankDocument.from_base64(image.base64_image).image
         except UnsupportedDocumentError as error:  # the client refuses it, or leaves it out
             return UnusableImage(str(error))
-    return image or None
+    return None if isinstance(image, str | bytes) and not image else image

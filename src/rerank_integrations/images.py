@@ -240,7 +240,8 @@ def _check_url(url: str, allowed: ImageUrls) -> None:
         return
     if allowed == "none":
         raise UnsupportedDocumentError(
-            "the image is a URL, and image_urls='none' refuses them; pass the image's bytes"
+            "the image is a URL, and image_urls='none' or the provider refuses them; pass the "
+            "image's bytes"
         )
     host = ""
     with suppress(ValueError):

@@ -563,6 +563,7 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
             update["client"] = self.compressor.client.with_options(model=self.model)
         elif self.model is not None:
             update["model"] = self.model
+            self.compressor._keep_key(update)  # noqa: SLF001  # of the same module's compressor
         if self.rank_fields is not None:
             update["rank_fields"] = self.rank_fields
         return self.compressor.model_copy(update=update)

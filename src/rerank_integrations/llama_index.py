@@ -40,6 +40,7 @@ from rerank_integrations._adapter import (
     given,
     log_warnings,
     naming,
+    with_retrieval_scores,
 )
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import (
@@ -318,12 +319,13 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
 
     def _inputs(self, nodes: Sequence[NodeWithScore]) -> list[DocumentInput]:
         by_fields = self._options().get("rank_fields", self._ranker().rank_fields) is not None
-        return [
+        inputs = [
             {**node.metadata, "text": node.text}
             if by_fields and type(node) is TextNode and "image" not in node.metadata  # most are so
             else self._input(node, by_fields=by_fields)
             for node in [found.node for found in nodes]
         ]
+        return with_retrieval_scores(self._ranker(), inputs, (found.score for found in nodes))
 
     def _input(self, node: BaseNode, *, by_fields: bool) -> DocumentInput:
         image = _image(node)

@@ -23,6 +23,7 @@ from typing import (
 
 from rerank_integrations.errors import Attempt, InvalidRequestError, UnsupportedDocumentError
 from rerank_integrations.images import bytes_to_data_uri, data_uri, is_picture, picture_to_data_uri
+from rerank_integrations.providers._validation import finite
 from rerank_integrations.providers.base import ScoreKind
 
 if TYPE_CHECKING:  # a default, which typing has from Python 3.13 on; type checkers bring their own
@@ -66,6 +67,8 @@ class RerankDocument:
             through `from_base64`.
         fields: further named values to rank by, such as a title. `text` and `image` win over
             fields of the same name.
+        retrieval_score: the score of the first stage, for `Local(retrieval_weight=...)`; it is
+            never sent over the network.
 
     Raises:
         UnsupportedDocumentError: nothing was given, or something of the wrong type.
@@ -74,6 +77,7 @@ class RerankDocument:
     text: str | None = None
     image: str | bytes | Any = None
     fields: Mapping[str, Any] | None = None
+    retrieval_score: float | None = None
 
     def __post_init__(self) -> None:
         if self.text is None and self.image is None and self.fields is None:
@@ -83,6 +87,10 @@ class RerankDocument:
         if not isinstance(self.fields, Mapping | None):
             raise UnsupportedDocumentError(
                 f"fields is a mapping of names to values, not {type(self.fields).__name__}"
+            )
+        if self.retrieval_score is not None and finite(self.retrieval_score) is None:
+            raise UnsupportedDocumentError(
+                f"retrieval_score is a finite number, not {self.retrieval_score!r:.40}"
             )
 
     @classmethod
@@ -255,7 +263,10 @@ class RerankResult(_JSON, _Detailed, Generic[T_co]):
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """What else the provider says of this result, as it comes."""
+        """What else the provider says of this result, as it comes.
+
+        It is looked for where the first result of the response has something of the kind.
+        """
         return (self.details or _NO_DETAILS).extra
 
     def to_dict(self, *, images: Images = "redact") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Mapping
 from typing import Any
@@ -56,25 +57,30 @@ def test_the_body_is_as_it_is_described(
 
 
 def test_key_headers_and_query(call: Calls, server: Server) -> None:
-    """Path, query, key header and further headers go out; their values appear nowhere else."""
+    """Path, query, key header and further headers go out; their values appear nowhere else.
+
+    Nor does a word of a header's value, such as the key behind a scheme.
+    """
     provider = Compatible(
         base_url=f"{server.url}/base/",
         api_key="the-secret-key",
         path="/v3/sort",
         auth_header="X-Key",
         auth_scheme="",
-        extra_headers={"X-Tenant": "tenant-secret"},
+        extra_headers={"X-Tenant": "Token tenant-secret"},
         extra_query={"code": "query secret"},
     )
     server.plays(Reply({"message": "bad the-secret-key tenant-secret query secret"}, 401))
     assert "secret" not in repr(provider)
     assert pickle.loads(pickle.dumps(provider)) == provider  # noqa: S301
+    other = dataclasses.replace(provider, auth_scheme="Token ")
+    assert other.headers() == {**provider.headers(), "X-Key": "Token the-secret-key"}
     with RerankClient("m", provider=provider) as client, pytest.raises(Exception) as caught:  # noqa: PT011
         call(client, "q", ["a"])
     [received] = server.received
     assert received.path == "/base/v3/sort?code=query+secret"
     assert received.headers["x-key"] == "the-secret-key"
-    assert received.headers["x-tenant"] == "tenant-secret"
+    assert received.headers["x-tenant"] == "Token tenant-secret"
     assert "authorization" not in received.headers
     assert "secret" not in f"{caught.value!r} {caught.value}"
     assert "secret" not in local_variables(caught.value)
@@ -112,6 +118,13 @@ def test_by_name(server: Server) -> None:
     [
         ({}, "Compatible has no default address: pass base_url='https://...'"),
         ({"path": "rerank"}, "path begins with '/'"),
+        ({"path": "/rerank?v=1"}, "a query goes into extra_query"),
+        ({"path": "/rerank\n"}, "has no '?', '#' or white space"),
+        ({"auth_header": "Content-Length", "api_key": "k"}, "auth_header: header 'Content-Length'"),
+        ({"extra_headers": {"Transfer-Encoding": "chunked"}}, "is set by the HTTP client"),
+        ({"extra_headers": {"Accept-Encoding": "br"}}, "may name gzip, deflate and identity"),
+        ({"extra_query": {1: "a"}}, "extra_query: the value of 1 must be a str"),
+        ({"extra_query": {"a": "\ud800"}}, "'a' or its value holds half of a surrogate pair"),
         ({"document_as": "dict"}, "document_as must be 'text' or 'object', not 'dict'"),
         ({"documents_key": "query"}, "two arguments write the key 'query'"),
         ({"extra_body": {"top_n": 1}}, "two arguments write the key 'top_n'"),

@@ -111,7 +111,10 @@ def test_body() -> None:
 
 
 def test_all_arguments_in_the_body() -> None:
-    """What only vLLM takes stands in the body, beside top_n."""
+    """What only vLLM takes stands in the body, beside top_n.
+
+    The client's instruction wins, also where it is written around the texts.
+    """
     provider = VLLM(truncate_prompt_tokens=512, instruction="find the page")
     body = body_of(call("a", "b", provider=provider, top_n=1))
     assert {name: body[name] for name in body.keys() - {"model", "query", "documents"}} == {
@@ -119,6 +122,12 @@ def test_all_arguments_in_the_body() -> None:
         "truncate_prompt_tokens": 512,
         "instruction": "find the page",
     }
+    without = VLLM(instruction="find the page", has_chat_template=False)
+    body = body_of(
+        call("a", provider=without, model="Qwen3-Reranker-4B", instruction="find tables")
+    )
+    assert "<Instruct>: find tables\n<Query>:" in body["query"]
+    assert body.keys() == {"model", "query", "documents"}
 
 
 def test_fields_are_written_as_text() -> None:

@@ -50,8 +50,9 @@ def provider_class(name: str) -> type[Provider]:
         _plugins.cache_clear()
         found = _plugins(tuple(sys.path)).get(name)
     if not found:
-        close = get_close_matches(name, known_names(), n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        names = {known.lower(): known for known in known_names()}
+        close = get_close_matches(name.lower(), names, n=1)
+        hint = f"did you mean {names[close[0]]!r}? " if close else ""
         raise ConfigurationError(
             f"unknown provider {name!r}; {hint}a model is written 'provider:model' with one of "
             f"{', '.join(known_names())}"

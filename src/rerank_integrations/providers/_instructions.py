@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers.base import Instructed
 
 # https://huggingface.co/Qwen/Qwen3-Reranker-0.6B: what the model was trained with
@@ -34,3 +35,11 @@ def qwen3_template(instruction: str) -> Instructed:
 def before_query(instruction: str) -> Instructed:
     """The instruction as the first line of the query, as Voyage asks for."""
     return Instructed(around_query=(f"{instruction}\n", ""))
+
+
+def no_instruction(provider: str, model: str, others: str) -> ConfigurationError:
+    """The refusal of a provider that takes an instruction for other models only."""
+    return ConfigurationError(
+        f"{provider} takes an instruction for {others} only, not for {model}; leave instruction= "
+        "out, or put what you look for into the query"
+    )

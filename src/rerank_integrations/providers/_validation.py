@@ -29,6 +29,9 @@ _FRAMING = frozenset(
         *("content-length", "content-encoding", "transfer-encoding"),
     }
 )
+_SHORTEST_WORD = 6  # of a header value of several words, such as "Bearer" and a key
+# headers that say what the client takes; their values are words of most responses
+_NO_SECRETS = frozenset({"accept", "accept-encoding", "accept-language", "user-agent"})
 _QUERY = re.compile(r"[\x21-\x7e]*")  # what a request line can carry
 _SHORTEST_SUFFIX = 3  # letters of an argument that a longer name may end with
 _CODINGS = frozenset({"gzip", "deflate", "identity"})
@@ -36,7 +39,7 @@ _CODINGS = frozenset({"gzip", "deflate", "identity"})
 
 def shown(value: Any) -> Any:
     """What a Secret argument holds; any other value as it is."""
-    return value.get_secret_value() if isinstance(value, Secret) else value
+    return shown(value.get_secret_value()) if isinstance(value, Secret) else value
 
 
 def secret(value: Any) -> SecretStr | None:
@@ -120,6 +123,16 @@ def framing_problem(headers: Mapping[str, str]) -> str | None:
             if not codings <= _CODINGS:
                 return f"header {name!r} may name gzip, deflate and identity only"
     return None
+
+
+def header_secrets(headers: Mapping[str, str]) -> list[str]:
+    """What of a user's headers must not appear anywhere: their values, whole and in words."""
+    return [
+        secret
+        for name, value in headers.items()
+        if name.lower() not in _NO_SECRETS
+        for secret in (value, *(word for word in value.split() if len(word) >= _SHORTEST_WORD))
+    ]
 
 
 class Address(str):

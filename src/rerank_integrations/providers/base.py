@@ -55,6 +55,10 @@ ScoreKind: TypeAlias = Literal["probability", "logit", "cosine", "relative", "un
 """
 
 
+RETRIEVAL_SCORES = "retrieval_scores"
+"""The key of the body for the scores of the first stage, for a scorer in this process."""
+
+
 class Dialect(NamedTuple):
     """How an endpoint spells the common request body; a key that is None is never sent.
 
@@ -74,10 +78,16 @@ class Dialect(NamedTuple):
     query_as: Literal["text", "object", "repeated"] = "text"
     needs_top_n: bool = False
 
-    def own_keys(self) -> set[str]:
-        """The keys of the body that the call fills."""
-        keys = (self.documents, self.query, self.model, self.top_n, self.rank_fields)
-        return {key for key in keys if key}
+    def own_keys(self) -> dict[str, str]:
+        """The keys of the body that the call fills, with the argument that each comes from."""
+        keys = {
+            self.documents: "documents",
+            self.query: "query",
+            self.model: "model",
+            self.top_n: "top_n",
+            self.rank_fields: "rank_fields",
+        }
+        return {key: argument for key, argument in keys.items() if key}
 
 
 class Instructed(NamedTuple):
@@ -161,8 +171,10 @@ class _CheckedArguments(type):
 
         def __call__(cls, *args: Any, **given: Any) -> Any:
             known = [field.name for field in dataclasses.fields(cls)]
-            given = {
-                name: Secret(value) if name in cls.secret_arguments or name not in known else value
+            given = {  # `dataclasses.replace` hands on some that are hidden already
+                name: Secret(shown(value))
+                if value is not None and (name in cls.secret_arguments or name not in known)
+                else value
                 for name, value in given.items()
             }
             refuse_unknown(cls.__name__, list(given), known)
@@ -245,6 +257,11 @@ class Provider(metaclass=_CheckedArguments):
     def check(self, model: str) -> None:
         """Raise ConfigurationError where this provider, as set up, cannot serve the model."""
 
+    @property
+    def takes_retrieval_scores(self) -> bool:
+        """Whether the score that a document brings from the first stage counts."""
+        return False
+
     def max_rank_fields(self, model: str) -> int | None:
         """How many fields the endpoint ranks by itself for this model.
 
@@ -277,7 +294,7 @@ class Provider(metaclass=_CheckedArguments):
         """
         del instruction
         raise ConfigurationError(
-            f"{self.name} takes no instruction (model {model}): its API has no key for one; "
+            f"{self.name} takes no instruction (model {model}): its API has no parameter for one; "
             "leave instruction= out, or put what you look for into the query"
         )
 
@@ -294,9 +311,12 @@ class Provider(metaclass=_CheckedArguments):
         del text
         return fields
 
-    def results(self, payload: Mapping[str, Any]) -> list[Any] | None:
-        """The results, where they are under no common key; each has an index and a score."""
-        del payload
+    def results(self, payload: Mapping[str, Any], count: int) -> list[Any] | None:
+        """The results, where they are under no common key; each has an index and a score.
+
+        `count` is the number of documents of the request.
+        """
+        del payload, count
         return None
 
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:

@@ -19,7 +19,7 @@ class Cohere(RemoteProvider):
 
     Args:
         api_key: the key; from `CO_API_KEY`, else `COHERE_API_KEY`, when None.
-        base_url: another address; `https://api.cohere.com/v2` when None.
+        base_url: another address; from `CO_API_URL`, else `https://api.cohere.com/v2` when None.
         max_tokens_per_doc: where Cohere cuts a document; 4096 when None.
         priority: from 0 (first) to 999.
         relevant_spans: True asks for the relevant parts of each document (Rerank 5 and newer), a

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers._validation import header_problem, key_header, shown
+from rerank_integrations.providers._validation import (
+    framing_problem,
+    header_problem,
+    header_secrets,
+    key_header,
+    shown,
+)
 from rerank_integrations.providers.base import Dialect, Instructed, RemoteProvider
+
+_PATH = re.compile(r"/[^?#\s\x00-\x1f\x7f]*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +72,15 @@ class Compatible(RemoteProvider):
     extra_query: Mapping[str, str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.path.startswith("/"):
-            raise ConfigurationError(f"Compatible: path begins with '/', not {self.path!r}")
-        for name, check in (("extra_headers", header_problem), ("extra_query", _query_problem)):
+        if not _PATH.fullmatch(self.path):
+            raise ConfigurationError(
+                "Compatible: path begins with '/' and has no '?', '#' or white space; a query goes "
+                "into extra_query"
+            )
+        problem = framing_problem({self.auth_header: ""})
+        if problem:
+            raise ConfigurationError(f"Compatible: auth_header: {problem}")
+        for name, check in (("extra_headers", _headers_problem), ("extra_query", _query_problem)):
             given = getattr(self, name)
             is_mapping = isinstance(shown(given), Mapping | None)
             problem = check(shown(given) or {}) if is_mapping else "must be a mapping of names"
@@ -104,12 +120,12 @@ class Compatible(RemoteProvider):
 
     def headers(self) -> dict[str, str]:
         """The key in its header, and the headers of the caller."""
-        own = key_header(self.api_key, self.auth_header, self.auth_scheme)
+        own = key_header(self.api_key, self.auth_header, self.auth_scheme.strip())
         return own | dict(shown(self.extra_headers) or {})
 
     def secrets(self) -> list[str]:
         """The key, and the values of the caller's headers and query."""
-        return super().secrets() + list((shown(self.extra_headers) or {}).values())
+        return super().secrets() + header_secrets(shown(self.extra_headers) or {})
 
     def body(self) -> dict[str, Any]:
         """No echo, where the server has a key for that, and the keys of the caller."""
@@ -126,7 +142,15 @@ class Compatible(RemoteProvider):
         return super().instructed(model, instruction)
 
 
+def _headers_problem(headers: Mapping[Any, Any]) -> str | None:
+    return header_problem(headers) or framing_problem(headers)
+
+
 def _query_problem(query: Mapping[Any, Any]) -> str | None:
     """Which pair is no text; returned, for a traceback would show the values in this frame."""
-    wrong = next((name for name, value in query.items() if not isinstance(value, str)), None)
-    return None if wrong is None else f"the value of {wrong!r} must be a str"
+    for name, value in query.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            return f"the value of {name!r} must be a str"
+        if _SURROGATE.search(name + value):
+            return f"{name!r} or its value holds half of a surrogate pair, which is no character"
+    return None

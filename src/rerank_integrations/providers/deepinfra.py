@@ -36,9 +36,9 @@ class DeepInfra(RemoteProvider):
         """The model is part of the address."""
         return self._address(f"/inference/{quote(model)}")
 
-    def results(self, payload: Mapping[str, Any]) -> list[Any] | None:
-        """The scores, which have no index."""
+    def results(self, payload: Mapping[str, Any], count: int) -> list[Any] | None:
+        """The scores, which have no index, so there must be one for each document."""
         scores = payload.get("scores")
-        if not isinstance(scores, list):
+        if not isinstance(scores, list) or len(scores) != count:
             return None
         return [{"index": index, "score": score} for index, score in enumerate(scores)]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import math
-import re
-import unicodedata
 from collections.abc import (
     AsyncIterable,
     Awaitable,
@@ -24,8 +21,11 @@ from typing import Any, ClassVar, TypeAlias
 from pydantic_core import from_json, to_json
 
 from rerank_integrations.errors import ConfigurationError, ScorerError
+from rerank_integrations.providers import _cross_encoder, _lexical
 from rerank_integrations.providers._model_list import ModelInfo
+from rerank_integrations.providers._validation import finite
 from rerank_integrations.providers.base import (
+    RETRIEVAL_SCORES,
     Handler,
     HTTPResponse,
     Instructed,
@@ -37,70 +37,60 @@ Scores: TypeAlias = Iterable[float] | AsyncIterable[float] | Awaitable[Iterable[
 Scorer: TypeAlias = Callable[[str, Sequence[str]], Scores]
 """Takes the query and the texts; returns one score a text, higher is better."""
 
-_MODEL = "bm25"
 _NO_LISTS = (Mapping, AbstractSet, str, bytes, bytearray)  # iterables, but no list of scores
-# scripts that are written without spaces: each character counts as a word
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+_CROSS_ENCODER = "cross-encoder/"  # before the name of a model or a folder
+_MOST_WEIGHT = 1000  # with more nothing else would count
+_ENGINES = ("hybrid", "bm25", "cross-encoder/<model or folder>")
 
 
 def bm25(query: str, texts: Sequence[str]) -> list[float]:
     """Score each text by the words that it shares with the query, rare words higher.
 
-    Lucene's BM25 over the given texts alone: never negative, 0.0 where no word is shared.
-    Needs the extra `local`.
+    Lucene's BM25 over the given texts alone, of stems and without stop words: never negative, 0.0
+    where no word is shared. Needs the extra `local`.
     """
-    logger = logging.getLogger("bm25s")
-    level = logger.level
-    try:
-        import bm25s  # noqa: PLC0415  # an extra, and slow to load
-    except ImportError as cause:
-        raise ConfigurationError(
-            "local:bm25 needs the extra 'local': pip install 'rerank-integrations[local]'"
-        ) from cause
-    if logger.level != level:  # the first import sets it to DEBUG, and each call would be logged
-        logger.setLevel(level)
-    corpus = [_words(text) for text in texts]
-    asked = _words(query)
-    if not asked or not any(corpus):  # the library raises on either
-        return [0.0] * len(texts)
-    index = bm25s.BM25(method="lucene")
-    index.index(corpus, show_progress=False)
-    return [float(score) for score in index.get_scores(asked)]
+    return _lexical.bm25_scores(_lexical.words_of(query, texts)) if texts else []
 
 
-class _Separated(dict[int, str]):
-    """What `str.translate` puts for a character, so that `split()` finds the words."""
+def hybrid(query: str, texts: Sequence[str]) -> list[float]:
+    """Score each text by BM25 and by its likeness to the query in a space learnt from the texts.
 
-    def __missing__(self, code: int) -> str:
-        character = chr(code)
-        if _UNSPACED.match(character):
-            put = f" {character} "
-        elif character.isalnum() or unicodedata.category(character).startswith("M"):
-            put = character  # a vowel sign or accent is part of its word
-        else:
-            put = " "
-        self[code] = put
-        return put
-
-
-_SEPARATED = _Separated()
-
-
-def _words(text: str) -> list[str]:
-    return text.casefold().translate(_SEPARATED).split()
+    A score says how a text compares with the others of the list; it is 0.0 for a list of equal
+    texts. Needs the extra `local`.
+    """
+    return _lexical.hybrid_scores(_lexical.words_of(query, texts)) if texts else []
 
 
 @dataclass(frozen=True, kw_only=True)
 class Local(Provider):
     """A scorer in this process: no key, no network, and text only unless it sees images.
 
+    The model is one of these engines, or any name beside a `scorer`:
+
+    - "hybrid": BM25 and latent semantic analysis of the texts; nothing is downloaded
+    - "bm25": words alone
+    - "cross-encoder/<model or folder>": a cross-encoder; a folder is read from disk only, a model
+      may be downloaded. Needs the extra `cross-encoder`, or `sentence-transformers`
+
     Args:
-        scorer: a function `(query, texts) -> scores`; `bm25` out of the box. A cross-encoder, or
+        scorer: a function `(query, texts) -> scores`, in place of an engine. A cross-encoder, or
             its bound method `predict`, is called with `(query, text)` pairs instead. Scores are an
             iterable of numbers, an array or a tensor. Either may be async: `arerank` awaits it on
             the caller's event loop, `rerank` on a loop of its own.
         sees_images: whether the scorer also takes documents with an image: for each of these it
             gets a mapping with the `image`, as a URL or a data URI, and the `text` if there is one.
+        language: the language of query and texts for "hybrid" and "bm25", such as "de"; detected
+            when None, by script, else by stop words.
+        retrieval_weight: how much the retriever's own score counts: z-scores of both are added,
+            this many times the retriever's. 0 (the default) ignores it. Documents bring it as
+            `RerankDocument(retrieval_score=...)`, nodes of LlamaIndex and documents of Haystack by
+            themselves; it counts only where all documents of a call have one.
+        batch_size: how many texts the scorer or cross-encoder gets at once; a scorer gets all of
+            them when None.
+        score_kind: what the scores of `scorer` are, if you know.
+        device: where a cross-encoder runs, such as "cuda".
+        max_length: the tokens of query and text that a cross-encoder reads.
+        revision: of a cross-encoder that is downloaded.
 
     Raises:
         ConfigurationError: the scorer cannot be called, or is a class instead of an object.
@@ -109,8 +99,15 @@ class Local(Provider):
     name: ClassVar[str] = "local"
     max_documents: ClassVar[int | None] = None
 
-    scorer: Scorer | Any = field(default=bm25, repr=False)
+    scorer: Scorer | Any = field(default=None, repr=False)
     sees_images: bool = False
+    language: str | None = None
+    retrieval_weight: float = 0.0
+    batch_size: int | None = None
+    score_kind: ScoreKind = "unknown"  # type: ignore[misc]  # the class's own for all others
+    device: str | None = None
+    max_length: int | None = None
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         if inspect.isclass(self.scorer):
@@ -118,11 +115,22 @@ class Local(Provider):
             raise ConfigurationError(
                 f"scorer is the class {name}; pass an object of it: Local(scorer={name}(...))"
             )
-        if not callable(getattr(self.scorer, "predict", self.scorer)):
+        if self.scorer is not None and not callable(getattr(self.scorer, "predict", self.scorer)):
             raise ConfigurationError(
                 "scorer is a function (query, texts) -> scores, or an object with predict(pairs), "
                 f"not {type(self.scorer).__name__}"
             )
+        if self.language is not None and self.language not in _lexical.LANGUAGES:
+            raise ConfigurationError(
+                f"language must be one of {', '.join(_lexical.LANGUAGES)}, not {self.language!r}"
+            )
+        weight = finite(self.retrieval_weight)
+        if weight is None or not 0 <= weight <= _MOST_WEIGHT:
+            raise ConfigurationError(f"retrieval_weight must be a number from 0 to {_MOST_WEIGHT}")
+        for name in ("batch_size", "max_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name} must be at least 1")
         super().__post_init__()
 
     @property
@@ -139,22 +147,38 @@ class Local(Provider):
 
     def check(self, model: str) -> None:
         """Refuse a model name that promises another scorer than the one in hand."""
-        if self.scorer is bm25 and model != _MODEL:
+        if self.scorer is not None or model in ("bm25", "hybrid"):
+            return
+        if not model.startswith(_CROSS_ENCODER):
             raise ConfigurationError(
-                f"there is no local model {model!r}; use 'local:{_MODEL}', or pass "
+                f"there is no local engine {model!r}; use one of "
+                f"{', '.join(f'local:{name}' for name in _ENGINES)}, or pass "
                 "provider=Local(scorer=...) to score with your own function"
             )
+        _cross_encoder.check(model.removeprefix(_CROSS_ENCODER))
+
+    @property
+    def takes_retrieval_scores(self) -> bool:
+        """Whether the retriever's own score counts."""
+        return self.retrieval_weight > 0
 
     def own_models(self) -> Sequence[ModelInfo]:
-        """The scorer, by its name."""
+        """The engines, or the scorer by its name."""
+        if self.scorer is None:
+            return [ModelInfo("hybrid", takes_images=False), ModelInfo("bm25", takes_images=False)]
         name = getattr(self.scorer, "__name__", type(self.scorer).__name__)
         if inspect.ismethod(self.scorer) and name == "predict":
             name = type(self.scorer.__self__).__name__
         return [ModelInfo(name, takes_images=self.sees_images)]
 
     def kind_of_scores(self, model: str) -> ScoreKind:
-        """BM25 has no upper bound; of another scorer nothing is known."""
-        return "unbounded" if self.scorer is bm25 else super().kind_of_scores(model)
+        """What the engine gives; of another scorer, what the caller says."""
+        if self.takes_retrieval_scores:
+            return "relative"
+        if self.scorer is not None:
+            return "unbounded" if self.scorer is bm25 else self.score_kind
+        kinds: Mapping[str, ScoreKind] = {"bm25": "unbounded", "hybrid": "relative"}
+        return kinds.get(model, "probability")
 
     def instructed(self, model: str, instruction: str) -> Instructed:
         """Refused: a scorer gets the query and the texts."""
@@ -177,21 +201,45 @@ class Local(Provider):
     def _answer(self, content: bytes) -> HTTPResponse | Awaitable[HTTPResponse]:
         request = from_json(content)
         try:
-            given = self._call(request["query"], request["documents"])
+            given = self._call(request["model"], request["query"], request["documents"])
             if inspect.isawaitable(given) or isinstance(given, AsyncIterable):
-                return _answer_later(request, given)
+                return _answer_later(request, given, self.retrieval_weight)
             found = _without_arrays(given)
         except ConfigurationError:
             raise
         except Exception as cause:
             raise _failed(cause) from cause
-        return _response(request, found)
+        return _response(request, found, self.retrieval_weight)
 
     async def _answer_on_loop(self, content: bytes) -> HTTPResponse:
         answer = self._answer(content)
         return answer if isinstance(answer, HTTPResponse) else await answer
 
-    def _call(self, query: str, texts: list[str]) -> Any:
+    def _call(self, model: str, query: str, texts: list[str]) -> Any:
+        size = self.batch_size
+        if self.scorer is None:
+            return self._of_engine(model, query, texts)
+        if size is None or len(texts) <= size:
+            return self._of_scorer(query, texts)
+        starts = range(0, len(texts), size)
+        batches = [self._of_scorer(query, texts[first : first + size]) for first in starts]
+        if any(inspect.isawaitable(one) or isinstance(one, AsyncIterable) for one in batches):
+            return _all_of(batches)
+        return [score for one in batches for score in _without_arrays(one)]
+
+    def _of_engine(self, model: str, query: str, texts: list[str]) -> list[float]:
+        if model.startswith(_CROSS_ENCODER):
+            settings = _cross_encoder.Settings(
+                self.device, self.batch_size, self.max_length, self.revision
+            )
+            name = model.removeprefix(_CROSS_ENCODER)
+            return _cross_encoder.score(name, settings, query, texts)
+        words = _lexical.words_of(query, texts, self.language)
+        if model == "bm25":
+            return _lexical.bm25_scores(words)
+        return _lexical.hybrid_scores(words)
+
+    def _of_scorer(self, query: str, texts: list[str]) -> Any:
         predict = self._predict()
         if predict is not None:
             return predict([(query, text) for text in texts])
@@ -205,7 +253,19 @@ class Local(Provider):
         return found
 
 
-async def _answer_later(request: Mapping[str, Any], given: Any) -> HTTPResponse:
+async def _all_of(batches: Sequence[Any]) -> list[Any]:
+    """The scores of several batches, one after another."""
+    scores: list[Any] = []
+    for given in batches:
+        found = await given if inspect.isawaitable(given) else given
+        if isinstance(found, AsyncIterable):
+            scores += [score async for score in found]
+        else:
+            scores += _without_arrays(found)
+    return scores
+
+
+async def _answer_later(request: Mapping[str, Any], given: Any, weight: float) -> HTTPResponse:
     """The response of an async scorer, or of one that returned an awaitable."""
     try:
         if inspect.isawaitable(given):
@@ -222,15 +282,18 @@ async def _answer_later(request: Mapping[str, Any], given: Any) -> HTTPResponse:
         raise _failed(cause) from cause
     except Exception as cause:
         raise _failed(cause) from cause
-    return _response(request, found)
+    return _response(request, found, weight)
 
 
 def _failed(cause: BaseException) -> ScorerError:
     return ScorerError(f"the scorer failed: {type(cause).__name__}: {cause}")
 
 
-def _response(request: Mapping[str, Any], found: Any) -> HTTPResponse:
+def _response(request: Mapping[str, Any], found: Any, weight: float) -> HTTPResponse:
     scores = _scores(found, len(request["documents"]))
+    retrieval_scores = request.get(RETRIEVAL_SCORES)
+    if retrieval_scores:
+        scores = _lexical.fused([(scores, 1.0), (retrieval_scores, weight)])
     order = sorted(range(len(scores)), key=lambda index: -scores[index])
     results = [
         {"index": index, "relevance_score": scores[index]}

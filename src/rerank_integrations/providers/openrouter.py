@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers._instructions import before_query, is_voyage
+from rerank_integrations.providers._instructions import before_query, is_voyage, no_instruction
 from rerank_integrations.providers._model_list import (
     MILLION,
     ModelInfo,
@@ -174,11 +174,9 @@ class OpenRouter(RemoteProvider):
 
     def instructed(self, model: str, instruction: str) -> Instructed:
         """Before the query, for the Voyage models that follow it; there is no key for others."""
-        return (
-            before_query(instruction)
-            if is_voyage(model)
-            else super().instructed(model, instruction)
-        )
+        if is_voyage(model):
+            return before_query(instruction)
+        raise no_instruction(self.name, model, "Voyage 2.5")
 
     def takes_images(self, model: str) -> bool:
         """OpenRouter takes them for every model, and returns 400 for a text-only one."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers._instructions import before_query, is_voyage
+from rerank_integrations.providers._instructions import before_query, is_voyage, no_instruction
 from rerank_integrations.providers._validation import address_problem, key_header, secret, shown
 from rerank_integrations.providers.base import (
     ErrorDetails,
@@ -193,11 +193,9 @@ class Portkey(RemoteProvider):
 
     def instructed(self, model: str, instruction: str) -> Instructed:
         """Before the query, for the Voyage models that follow it; there is no key for others."""
-        return (
-            before_query(instruction)
-            if is_voyage(model)
-            else super().instructed(model, instruction)
-        )
+        if is_voyage(model):
+            return before_query(instruction)
+        raise no_instruction(self.name, model, "Voyage 2.5")
 
     def _pinecone(self, model: str) -> Limits | None:
         """What a request may hold where Pinecone serves; None where it does not."""

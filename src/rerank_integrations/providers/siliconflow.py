@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers._instructions import is_qwen3
+from rerank_integrations.providers._instructions import is_qwen3, no_instruction
 from rerank_integrations.providers.base import Instructed, RemoteProvider, ScoreKind
 
 
@@ -47,6 +46,4 @@ class SiliconFlow(RemoteProvider):
         """Under its key, for a Qwen3 model."""
         if is_qwen3(model):
             return super().instructed(model, instruction)
-        raise ConfigurationError(
-            f"SiliconFlow takes an instruction for Qwen3 rerankers only, not for {model}"
-        )
+        raise no_instruction(self.name, model, "Qwen3 rerankers")

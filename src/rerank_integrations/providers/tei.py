@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rerank_integrations.providers._instructions import is_qwen3, qwen3_template
+from rerank_integrations.providers._instructions import is_qwen3, no_instruction, qwen3_template
 from rerank_integrations.providers._model_list import (
     ModelInfo,
     ModelsPage,
@@ -55,7 +55,7 @@ class TEI(RemoteProvider):
         """Around query and documents, for a Qwen3 model."""
         if is_qwen3(model):
             return qwen3_template(instruction)
-        return super().instructed(model, instruction)
+        raise no_instruction(self.name, model, "Qwen3 rerankers")
 
     def models_page(self, payload: Any) -> ModelsPage | None:
         """The only model, of which `/info` tells."""

@@ -51,7 +51,7 @@ class VLLM(RemoteProvider):
     def instructed(self, model: str, instruction: str) -> Instructed:
         """Under its key, or around the texts where the server has no template."""
         if not self.has_chat_template and is_qwen3(model):
-            return qwen3_template(instruction)
+            return qwen3_template(instruction)._replace(body={"instruction": None})
         return super().instructed(model, instruction)
 
     def takes_images(self, model: str) -> bool:

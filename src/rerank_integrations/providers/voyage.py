@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import SecretStr
 
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers._instructions import before_query, is_voyage
+from rerank_integrations.providers._instructions import before_query, is_voyage, no_instruction
 from rerank_integrations.providers._validation import secret
 from rerank_integrations.providers.base import Dialect, Instructed, RemoteProvider
 
@@ -59,8 +59,6 @@ class Voyage(RemoteProvider):
 
     def instructed(self, model: str, instruction: str) -> Instructed:
         """Before the query, for the models that follow it."""
-        return (
-            before_query(instruction)
-            if is_voyage(model)
-            else super().instructed(model, instruction)
-        )
+        if is_voyage(model):
+            return before_query(instruction)
+        raise no_instruction(self.name, model, "Voyage 2.5")

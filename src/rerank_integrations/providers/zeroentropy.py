@@ -13,7 +13,8 @@ class ZeroEntropy(RemoteProvider):
     """https://docs.zeroentropy.dev/api-reference/models/rerank.
 
     A request may have 5,000,000 bytes, and each document counts 150 bytes and the query besides its
-    own text, so larger lists go in several requests.
+    own text. So at most 500 documents and 4,000,000 bytes go in one request, which leaves room for
+    queries of up to 1,800 bytes.
 
     Args:
         api_key: the key; from `ZEROENTROPY_API_KEY` when None.
@@ -28,6 +29,7 @@ class ZeroEntropy(RemoteProvider):
     base_url_env: ClassVar[str | None] = "ZEROENTROPY_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.zeroentropy.dev/v1"
     rerank_path: ClassVar[str] = "/models/rerank"
+    max_documents: ClassVar[int | None] = 500
     max_body_bytes: ClassVar[int | None] = 4_000_000
     score_kind: ClassVar[ScoreKind] = "probability"
 

@@ -1,0 +1,227 @@
+"""Cross-encoders in this process: ONNX models through fastembed, others through PyTorch."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from rerank_integrations.errors import ConfigurationError
+
+Logits: TypeAlias = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
+"""Takes pairs of query and text; returns the model's number for each."""
+
+log = logging.getLogger("rerank_integrations")
+_ONNX_FILES = ("model.onnx", "onnx/model.onnx", "model_optimized.onnx", "onnx/model_quantized.onnx")
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+_BATCH_SIZE = 32
+_INSTALL = "pip install 'rerank-integrations[cross-encoder]'"
+_INSTALL_TORCH = "pip install sentence-transformers"
+_LABELS = "the model {!r} gives {} numbers for a text; a cross-encoder that ranks gives one"
+_OFFLINE = "; HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so that nothing is downloaded"
+_loading = threading.Lock()
+
+
+class Settings(NamedTuple):
+    """How a model is loaded and run.
+
+    Attributes:
+        device: such as "cpu" or "cuda"; the library's choice when None.
+        batch_size: pairs in one pass of the model.
+        max_length: tokens of query and text together; the model's own when None.
+        revision: of a model that is downloaded; the newest when None.
+    """
+
+    device: str | None = None
+    batch_size: int | None = None
+    max_length: int | None = None
+    revision: str | None = None
+
+
+def score(name: str, settings: Settings, query: str, texts: Sequence[str]) -> list[float]:
+    """The probability that each text is relevant: the sigmoid of the model's logit.
+
+    Args:
+        name: a folder, or the name of a model, which may be downloaded.
+        settings: how it is loaded and run.
+        query: the query.
+        texts: the texts.
+
+    Raises:
+        ConfigurationError: no such model, or a library that is not installed.
+    """
+    folder = _folder(name)
+    with _loading:  # one load for all threads; the model itself serves them together
+        logits_of = _loaded(name if folder is None else str(folder.resolve()), settings)
+    return [_sigmoid(logit) for logit in logits_of([(query, text) for text in texts])]
+
+
+def check(name: str) -> None:
+    """Raise ConfigurationError for a folder that holds no model; nothing is loaded."""
+    if not name:
+        raise ConfigurationError(
+            "name a model or a folder: 'local:cross-encoder/BAAI/bge-reranker-v2-m3' or "
+            "'local:cross-encoder/./my-model'"
+        )
+    folder = _folder(name)
+    if folder is not None:
+        _check_folder(folder)
+
+
+@lru_cache(maxsize=4)
+def _loaded(name: str, settings: Settings) -> Logits:
+    folder = _folder(name)
+    if folder is not None:
+        _check_folder(folder)
+    has_onnx = find_spec("fastembed") is not None
+    has_torch = find_spec("sentence_transformers") is not None
+    onnx_file = None
+    if folder is not None:
+        onnx_file = next((one for one in _ONNX_FILES if (folder / one).is_file()), None)
+    if has_onnx and (onnx_file or (folder is None and _knows_fastembed(name))):
+        return _with_fastembed(name, folder, onnx_file, settings)
+    if has_torch:
+        return _with_torch(name if folder is None else str(folder), settings)
+    if onnx_file or (not has_onnx and folder is None):
+        raise ConfigurationError(f"a cross-encoder needs the extra 'cross-encoder': {_INSTALL}")
+    what = f"the folder {folder} has no ONNX file" if folder else f"fastembed has no model {name!r}"
+    raise ConfigurationError(
+        f"{what}, and PyTorch, which could run it, is not installed: {_INSTALL_TORCH}"
+    )
+
+
+def _folder(name: str) -> Path | None:
+    """The folder that a name means, if it is there or looks like a path."""
+    path = Path(name).expanduser()
+    looks_so = name.startswith((".", "/", "~")) or "\\" in name or path.is_absolute()
+    return path if looks_so or path.is_dir() else None
+
+
+def _check_folder(folder: Path) -> None:
+    """Say what a folder lacks, before a library says it in its own words."""
+    if not folder.is_dir():
+        raise ConfigurationError(f"there is no folder {str(folder)!r} with a cross-encoder")
+    needed = {
+        "the configuration (config.json)": ("config.json",),
+        "the tokenizer (tokenizer.json)": _TOKENIZERS,
+        "the weights (model.onnx or model.safetensors)": (*_ONNX_FILES, *_WEIGHTS),
+    }
+    for what, files in needed.items():
+        if not any((folder / file).is_file() for file in files):
+            raise ConfigurationError(f"the folder {str(folder)!r} lacks {what}")
+
+
+def _knows_fastembed(name: str) -> bool:
+    from fastembed.rerank.cross_encoder import TextCrossEncoder  # noqa: PLC0415  # an extra
+
+    known = (one["model"].lower() for one in TextCrossEncoder.list_supported_models())
+    return name.lower() in known
+
+
+def _with_fastembed(
+    name: str, folder: Path | None, onnx_file: str | None, settings: Settings
+) -> Logits:
+    from fastembed.common.model_description import ModelSource  # noqa: PLC0415  # an extra
+    from fastembed.rerank.cross_encoder import TextCrossEncoder  # noqa: PLC0415
+
+    arguments: dict[str, Any] = {"local_files_only": _is_offline()}
+    if settings.device is not None:
+        kind, _, number = settings.device.partition(":")
+        arguments |= {"cuda": kind == "cuda", "device_ids": [int(number)] if number else None}
+    if settings.revision is not None:
+        raise ConfigurationError("fastembed takes no revision=; download the model into a folder")
+    if folder is None:
+        log.info("loading the cross-encoder %s; it is downloaded if it is not there yet", name)
+    else:
+        name = str(folder.resolve())
+        arguments["specific_model_path"] = name
+        if not _knows_fastembed(name):
+            TextCrossEncoder.add_custom_model(
+                model=name,
+                sources=ModelSource(url=folder.resolve().as_uri()),
+                model_file=onnx_file or _ONNX_FILES[0],
+            )
+    with _readable_errors(name):
+        made: Any = TextCrossEncoder(model_name=name, **arguments)
+    encoder = made.model
+    labels = encoder.model.get_outputs()[0].shape[-1]
+    if isinstance(labels, int) and labels != 1:
+        raise ConfigurationError(_LABELS.format(name, labels))
+    if settings.max_length is not None:
+        cut = encoder.tokenizer.truncation
+        longest = min(settings.max_length, cut["max_length"])  # more than it has places for fails
+        encoder.tokenizer.enable_truncation(longest, direction=cut["direction"])
+    size = settings.batch_size or _BATCH_SIZE
+    return lambda pairs: list(encoder.rerank_pairs(pairs, batch_size=size))
+
+
+def _with_torch(name: str, settings: Settings) -> Logits:
+    from sentence_transformers import CrossEncoder  # noqa: PLC0415  # large, and slow to load
+    from torch import nn  # noqa: PLC0415
+
+    if not Path(name).is_dir():
+        log.info("loading the cross-encoder %s; it is downloaded if it is not there yet", name)
+    given: dict[str, Any] = {
+        "device": settings.device,
+        "max_length": settings.max_length,
+        "revision": settings.revision,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    given["local_files_only"] = _is_offline() or Path(name).is_dir()
+    with _readable_errors(name):
+        encoder = CrossEncoder(name, **given)
+    size = settings.batch_size or _BATCH_SIZE
+
+    def logits(pairs: Sequence[tuple[str, str]]) -> Sequence[float]:
+        # the sigmoid is ours, so that both libraries give the same scores
+        found = encoder.predict(
+            list(pairs),
+            batch_size=size,
+            show_progress_bar=False,
+            activation_fn=nn.Identity(),
+        )
+        if found.ndim != 1:
+            raise ConfigurationError(_LABELS.format(name, found.shape[-1]))
+        scores: Sequence[float] = found.tolist()
+        return scores
+
+    return logits
+
+
+@contextmanager
+def _readable_errors(name: str) -> Iterator[None]:
+    """What a library raises as it loads a model, as one error; fastembed prints nothing."""
+    logger: Any = None
+    with suppress(ImportError):
+        from loguru import logger  # noqa: PLC0415  # of fastembed, which writes to stderr
+
+        logger.disable("fastembed")
+    try:
+        yield
+    except Exception as cause:
+        hint = "" if Path(name).is_dir() or not _is_offline() else _OFFLINE
+        raise ConfigurationError(
+            f"the cross-encoder {name!r} cannot be loaded: {str(cause).rstrip('.')}{hint}"
+        ) from cause
+    finally:
+        if logger is not None:
+            logger.enable("fastembed")
+
+
+def _is_offline() -> bool:
+    """Whether the user has told Hugging Face's libraries to download nothing."""
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in names)
+
+
+def _sigmoid(logit: float) -> float:
+    smaller = math.exp(-abs(logit))
+    return (1.0 if logit >= 0 else smaller) / (1.0 + smaller)
