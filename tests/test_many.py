@@ -348,7 +348,9 @@ class Budget(NamedTuple):
 GOOD = ranking(0.9, 0.8)
 UNITS, TOKENS = costing(None, search_units=1), costing(None, total_tokens=500)
 BUDGETS = [
-    Budget({"max_cost": 0.010}, [costing(0.001)], 10, 10),  # a sum of floats is not exact
+    Budget({"max_cost": 0.010}, [costing(0.001)], 10, 10),
+    # a sum of floats is not exact
+    Budget({"max_cost": 0.010, "max_concurrency": 1}, [costing(0.001)], 10, 10),
     Budget({"max_cost": 0.0099}, [costing(0.001)], 9, 9),
     Budget({"max_cost": 0.001}, [costing(0.001)], 1, 1),  # one call until the cost is known
     Budget({"max_cost": 0.010}, [costing(0.004), costing(0.001)], 4, 4),  # the largest is reserved
@@ -378,7 +380,7 @@ def test_nothing_is_sent_beyond_the_budget(
     """
     server.plays(*budget.script)
     with client_of(server) as client:
-        came = many(way, client, iter(rows(10)), max_concurrency=8, **budget.options)
+        came = many(way, client, iter(rows(10)), **{"max_concurrency": 8, **budget.options})
     assert (len(came.results), len(server.received)) == (budget.results, budget.requests)
     assert came.requests == budget.requests
     if budget.results == 10:
