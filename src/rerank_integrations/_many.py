@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import threading
 import time
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
     Generator,
-    Iterable,
     Iterator,
     Mapping,
-    Sequence,
+    Sized,
 )
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, cast
 
-from pydantic_core import from_json
-
+from rerank_integrations._rows import Numbered, Row, checked_row, id_of
 from rerank_integrations.errors import (
     BudgetExceededError,
     ConfigurationError,
     InvalidRequestError,
     RerankError,
 )
-from rerank_integrations.models import RerankResponse, Usage, as_list
+from rerank_integrations.models import RerankResponse, Usage
 from rerank_integrations.providers._validation import finite
 
 OnRowError: TypeAlias = Literal["raise", "keep"]
 """What becomes of a run when a row fails."""
 
+_ROUNDING = 1 + 1e-9  # a sum of equal costs may be a little more than their product
 _BACKLOG = 2  # finished results that wait to be taken, for each call at once
 _END: Any = object()
 
@@ -59,7 +57,7 @@ class Price:
 
     def __post_init__(self) -> None:
         given = [p for p in (self.per_1000_search_units, self.per_million_tokens) if p is not None]
-        if not given or any(isinstance(p, bool) or not 0 <= p < float("inf") for p in given):
+        if not given or any((finite(p) or 0.0) < 0 or finite(p) is None for p in given):
             raise ConfigurationError(
                 "Price: give per_1000_search_units= or per_million_tokens=, in US dollars"
             )
@@ -92,28 +90,31 @@ class RowResult(NamedTuple):
     is_stored: bool = False
 
 
-class Row(NamedTuple):
-    """A row that is well formed."""
-
-    id: str | int
-    query: Any
-    documents: Sequence[Any]
-
-
 class Store(Protocol):
     """Where finished rows are kept, so that a second run does not pay for them again."""
 
+    def digest(self, row: Row) -> str:
+        """A hash of the query and the documents."""
+
     def find(self, row: Row) -> RerankResponse | None:
-        """The response of a row that has one."""
+        """The response of a row that has one.
+
+        Raises:
+            InvalidRequestError: the id has another query or other documents.
+        """
 
     def keep(self, row: Row, response: RerankResponse) -> None:
-        """Keep a response."""
+        """Keep a response; nothing after `close`, when another run may have the file.
+
+        Raises:
+            InvalidRequestError: the id has another query or other documents.
+        """
 
     def fail(self, row_id: str | int, error: RerankError) -> None:
         """Note a row that failed; it is asked again in the next run."""
 
     def close(self) -> None:
-        """Write what is not written yet."""
+        """Write what is not written yet; a second time does nothing."""
 
 
 class Progress(NamedTuple):
@@ -139,7 +140,9 @@ class Ledger:
     """What a run has spent, and whether it may go on; for one thread, or under a lock.
 
     The cost of a call is known from its response only, so the largest cost seen is reserved for
-    each call in flight, and there is one call at a time until the first cost is known.
+    each call in flight, and there is one call at a time until the first cost is known. The same
+    holds for the requests of a call, which are more than one where a list is split or a request is
+    sent again.
     """
 
     max_cost: float | None = None
@@ -152,7 +155,8 @@ class Ledger:
     counts: dict[str, float] = field(default_factory=dict)
     in_flight: int = 0
     _largest_cost: float | None = None
-    _most_requests: int = 1
+    _without_cost: int = 0  # responses that do not say it, though others did
+    _most_requests: int | None = None
     _began: float = field(default_factory=time.monotonic)
 
     def may_begin(self) -> bool:
@@ -163,27 +167,31 @@ class Ledger:
         """
         fits = True
         if self.max_requests is not None:
-            fits = self.requests + (self.in_flight + 1) * self._most_requests <= self.max_requests
+            fits = self.requests + self._reserved(self._most_requests, 1) <= self.max_requests
         if fits and self.max_cost is not None:
-            if self._largest_cost is None:
-                fits = not self.in_flight
-            else:
-                reserved = (self.in_flight + 1) * self._largest_cost
-                fits = (self.cost or 0.0) + reserved <= self.max_cost
-        if not fits and not self.in_flight:
-            spent = f"${self.cost or 0.0:.4g} of max_cost={self.max_cost}"
-            sent = f"{self.requests} of max_requests={self.max_requests}"
-            used = [spent] if self.max_cost is not None else []
-            used += [sent] if self.max_requests is not None else []
-            raise BudgetExceededError(
-                f"the budget is used up: {' and '.join(used)}; one more call could exceed it. "
-                "Raise it, and pass checkpoint= to go on where a run stopped",
-                current_cost=self.cost,
-                max_cost=self.max_cost,
-                requests=self.requests,
-                max_requests=self.max_requests,
-            )
-        return fits
+            cost = (self.cost or 0.0) + self._reserved(self._largest_cost, 0.0)
+            cost += self._without_cost * (self._largest_cost or 0.0)
+            fits = cost <= self.max_cost * _ROUNDING
+        if fits or self.in_flight:
+            return fits
+        spent = f"${self.cost or 0.0:.4g} of max_cost={self.max_cost}"
+        sent = f"{self.requests} of max_requests={self.max_requests}"
+        used = [spent] if self.max_cost is not None else []
+        used += [sent] if self.max_requests is not None else []
+        raise BudgetExceededError(
+            f"the budget is used up: {' and '.join(used)}; one more call could exceed it. "
+            "Raise it, and pass checkpoint= to go on where a run stopped",
+            current_cost=self.cost,
+            max_cost=self.max_cost,
+            requests=self.requests,
+            max_requests=self.max_requests,
+        )
+
+    def _reserved(self, largest: float | None, least: float) -> float:
+        """What the calls in flight and one more may need; the first one is made alone."""
+        if largest is None:
+            return float("inf") if self.in_flight else least
+        return (self.in_flight + 1) * largest
 
     def end(self, result: RerankResponse | RerankError) -> None:
         """Note what came of a call that was in flight.
@@ -192,12 +200,11 @@ class Ledger:
             ConfigurationError: there is a `max_cost`, and no way to know the cost.
         """
         self.in_flight -= 1
-        self.requests += len(result.attempts)
-        self._most_requests = max(self._most_requests, len(result.attempts))
+        sent = sum(not (one.error or "").startswith("not asked") for one in result.attempts)
+        self.requests += sent
+        self._most_requests = max(self._most_requests or 1, sent)
         if isinstance(result, RerankError):
-            self.failed += 1
             return
-        self.done += 1
         for name, number in result.usage.counts().items():
             self.counts[name] = self.counts.get(name, 0) + number
         cost = result.usage.cost
@@ -206,7 +213,11 @@ class Ledger:
         if cost is not None:
             self.cost = (self.cost or 0.0) + cost
             self._largest_cost = max(self._largest_cost or 0.0, cost)
-        elif self.max_cost is not None and result.attempts:
+        elif self.max_cost is None or not sent:
+            return
+        elif self._largest_cost is not None:  # of a fallback, perhaps
+            self._without_cost += 1
+        else:
             raise ConfigurationError(
                 f"max_cost needs to know the cost, and responses of {result.provider} do not say "
                 "it; pass price=Price(per_1000_search_units=...) or Price(per_million_tokens=...)"
@@ -239,6 +250,37 @@ class Plan:
     store: Store | None = None
     report: Callable[[Progress], Any] | None = None
 
+    def close(self) -> None:
+        """End what a run has opened; a second time does nothing."""
+        if self.store is not None:
+            self.store.close()
+        if isinstance(self.report, _Bar):
+            self.report.close()
+
+
+class _Bar:
+    """A bar of tqdm.
+
+    Raises:
+        ConfigurationError: tqdm is not installed.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        try:
+            from tqdm.auto import tqdm  # type: ignore[import-untyped]  # noqa: PLC0415  # optional, and slow to load
+        except ImportError as cause:
+            raise ConfigurationError("progress=True needs tqdm: pip install tqdm") from cause
+        self._bar = tqdm(total=total, unit=" rows")
+
+    def __call__(self, now: Progress) -> None:
+        cost = "" if now.cost is None else f", ${now.cost:.4f}"
+        shown = f"failed {now.failed}, requests {now.requests}{cost}"
+        self._bar.set_postfix_str(shown, refresh=False)
+        self._bar.update(now.done + now.failed - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
+
 
 def check_many(arguments: Mapping[str, Any]) -> None:
     """Check what only a run of many calls takes.
@@ -246,10 +288,12 @@ def check_many(arguments: Mapping[str, Any]) -> None:
     Raises:
         ConfigurationError: a value out of range.
     """
-    for name, least in (("max_concurrency", 1), ("max_requests", 1)):
-        value = arguments.get(name)
-        if value is not None and (type(value) is not int or value < least):
-            raise ConfigurationError(f"{name} must be an int of at least {least}, not {value!r}")
+    for name in ("max_concurrency", "max_requests"):
+        value = arguments[name]
+        if (value is not None or name == "max_concurrency") and (
+            type(value) is not int or value < 1
+        ):
+            raise ConfigurationError(f"{name} must be an int of at least 1, not {value!r}")
     cost = arguments.get("max_cost")
     if cost is not None and (isinstance(cost, bool) or finite(cost) is None or cost <= 0):
         raise ConfigurationError(f"max_cost must be US dollars above 0, or None, not {cost!r}")
@@ -261,7 +305,7 @@ def check_many(arguments: Mapping[str, Any]) -> None:
         raise ConfigurationError("price must be a Price(...) or None")
 
 
-def reporter(progress: Any) -> Callable[[Progress], Any] | None:
+def reporter(progress: Any, rows: Any) -> Callable[[Progress], Any] | None:
     """What is told of the progress: the caller's function, or a bar.
 
     Raises:
@@ -269,98 +313,27 @@ def reporter(progress: Any) -> Callable[[Progress], Any] | None:
     """
     if progress is False or progress is None:
         return None
-    if progress is not True:
-        if callable(progress):
-            report: Callable[[Progress], Any] = progress
-            return report
-        raise ConfigurationError("progress must be True, False or a function of a Progress")
-    try:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped]  # noqa: PLC0415  # optional, and slow to load
-    except ImportError as cause:
-        raise ConfigurationError("progress=True needs tqdm: pip install tqdm") from cause
-    bar = tqdm(unit=" rows")
-
-    def show(now: Progress) -> None:
-        cost = "" if now.cost is None else f"${now.cost:.4f}"
-        bar.set_postfix_str(f"failed {now.failed}, requests {now.requests} {cost}", refresh=False)
-        bar.update(now.done + now.failed - bar.n)
-
-    return show
-
-
-def read_rows(rows: Any) -> Generator[tuple[int, str, Any], None, None]:
-    """The number of each row, where it stands, and the row; a file is read line by line.
-
-    A line that is no JSON comes as an error.
-    """
-    if isinstance(rows, str | os.PathLike):
-        yield from _lines(rows)
-        return
-    if type(rows).__name__ == "DataFrame":
-        raise InvalidRequestError(
-            "rows must be rows, not a DataFrame, whose iteration gives the names of its columns; "
-            "pass frame.to_dict('records') (pandas), frame.iter_rows(named=True) (polars), or use "
-            "RerankBatch"
-        )
-    if isinstance(rows, Mapping | bytes) or not isinstance(rows, Iterable):
-        raise InvalidRequestError(
-            "rows must be an iterable of {'id': ..., 'query': ..., 'documents': [...]}, or the "
-            f"path of a JSONL file, not {type(rows).__name__}"
-        )
-    for number, row in enumerate(rows, 1):
-        yield number, f"row {number}", row
-
-
-def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, Any]]:
-    try:
-        file = open(path, "rb")  # noqa: SIM115, PTH123  # closed below; a str is a path as well
-    except OSError as cause:
-        raise InvalidRequestError(f"cannot read {os.fspath(path)!r}: {cause.strerror}") from cause
-    with file:
-        for number, line in enumerate(file, 1):
-            text = line.strip().removeprefix(b"\xef\xbb\xbf")
-            if not text:
-                continue
-            where = f"{os.fspath(path)}, line {number}"
-            try:
-                yield number, where, from_json(text)
-            except ValueError as cause:
-                yield number, where, InvalidRequestError(f"{where}: it is no JSON: {cause}")
-
-
-def checked_row(number: int, where: str, row: Any) -> Row:
-    """The row, well formed.
-
-    Raises:
-        InvalidRequestError: what is wrong, and where.
-    """
-    if isinstance(row, InvalidRequestError):
-        raise row
-    if not isinstance(row, Mapping):
-        raise InvalidRequestError(
-            f"{where}: a row is {{'query': ..., 'documents': [...]}}, not {type(row).__name__}"
-        )
-    for name in ("query", "documents"):
-        if name not in row:
-            has = ", ".join(map(repr, row)) or "nothing"
-            raise InvalidRequestError(f"{where}: there is no {name!r}; the row has {has}")
-    own = row.get("id")
-    row_id = number if own is None else own
-    if isinstance(row_id, bool) or not isinstance(row_id, str | int):
-        raise InvalidRequestError(f"{where}: id is a str or an int, not {type(row_id).__name__}")
-    try:
-        return Row(row_id, row["query"], as_list(row["documents"]))
-    except InvalidRequestError as error:
-        raise InvalidRequestError(f"{where}: {error}") from None
+    if progress is True:
+        return _Bar(len(rows) if isinstance(rows, Sized) and not isinstance(rows, str) else None)
+    if callable(progress):
+        report: Callable[[Progress], Any] = progress
+        return report
+    raise ConfigurationError("progress must be True, False or a function of a Progress")
 
 
 class _Taken(NamedTuple):
     """A row that was pulled: to be asked for, or with what is known of it already."""
 
     place: int
-    given: Any
+    numbered: Numbered
     row: Row | None
     known: RowResult | None
+
+    @property
+    def given(self) -> Any:
+        """The row as it was given."""
+        given = self.numbered.given
+        return None if isinstance(given, InvalidRequestError) else given
 
 
 class _Feed:
@@ -369,39 +342,60 @@ class _Feed:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._places = count()
+        self._broken: Exception | None = None
 
-    def taken(self, numbered: tuple[int, str, Any]) -> _Taken:
+    def check(self) -> None:
+        """Raise ConfigurationError if finished rows cannot be kept any more."""
+        if self._broken is not None:
+            raise ConfigurationError(
+                f"the checkpoint cannot be written: {self._broken}; the results so far were given "
+                "out, and those that are in the file are not asked for again"
+            ) from self._broken
+
+    def taken(self, numbered: Numbered) -> _Taken:
         """The row; one that is wrong or in the store is not asked for."""
-        number, where, given = numbered
-        place, store, ledger = next(self._places), self._plan.store, self._plan.ledger
-        shown = None if isinstance(given, InvalidRequestError) else given
+        taken = _Taken(next(self._places), numbered, None, None)
+        store = self._plan.store
         try:
-            row = checked_row(number, where, given)
-            found = None if store is None else store.find(row)
+            row = checked_row(numbered)
+            if store is None:
+                return taken._replace(row=row)
+            row = row._replace(digest=store.digest(row))  # the caller may change the row later
+            found = store.find(row)
         except InvalidRequestError as error:
-            own = given.get("id") if isinstance(given, Mapping) else None
-            ledger.failed += 1
-            row_id = own if isinstance(own, str | int) else number
-            return _Taken(place, shown, None, self._failure(row_id, error, shown))
+            return taken._replace(known=self._failure(id_of(numbered), error, taken))
         if found is None:
-            return _Taken(place, shown, row, None)
-        ledger.done += 1
-        return _Taken(place, shown, None, RowResult(row.id, found, None, shown, is_stored=True))
+            return taken._replace(row=row)
+        self._plan.ledger.done += 1
+        return taken._replace(known=RowResult(row.id, found, None, taken.given, is_stored=True))
 
     def finished(self, taken: _Taken, came: RerankResponse | RerankError) -> RowResult:
         """What came of a row that was asked for, stored."""
-        assert taken.row is not None  # noqa: S101  # only such are asked for
+        row, where = taken.row, taken.numbered.where
+        assert row is not None  # noqa: S101  # only such are asked for
+        failure = came if isinstance(came, RerankError) else None
         if isinstance(came, RerankResponse) and self._plan.store is not None:
-            self._plan.store.keep(taken.row, came)  # before the budget is looked at: it is paid
+            try:
+                self._plan.store.keep(row, came)  # before the budget is looked at: it is paid
+            except InvalidRequestError as error:
+                failure = error
+            except Exception as error:  # noqa: BLE001  # the response is given out all the same
+                self._broken = self._broken or error
         self._plan.ledger.end(came)
-        if isinstance(came, RerankError):
-            return self._failure(taken.row.id, came, taken.given)
-        return RowResult(taken.row.id, came, None, taken.given)
+        if failure is None:
+            self._plan.ledger.done += 1
+            return RowResult(row.id, cast("RerankResponse", came), None, taken.given)
+        if isinstance(failure, InvalidRequestError):  # it is about the row
+            failure.args = (f"{where}: {failure}",)
+        else:
+            failure.add_note(f"{where}, id {row.id!r}")
+        return self._failure(row.id, failure, taken)
 
-    def _failure(self, row_id: str | int, error: RerankError, given: Any) -> RowResult:
+    def _failure(self, row_id: str | int, error: RerankError, taken: _Taken) -> RowResult:
+        self._plan.ledger.failed += 1
         if self._plan.store is not None:
             self._plan.store.fail(row_id, error)
-        return RowResult(row_id, None, error, given)
+        return RowResult(row_id, None, error, taken.given)
 
     def checked(self, result: RowResult) -> RowResult:
         """The result; raises its error where a row that fails ends the run."""
@@ -433,27 +427,34 @@ class _InOrder:
             yield self._waiting.pop(self._next)
             self._next += 1
 
-    def rest(self) -> list[RowResult]:
-        """What is still held back, in order."""
-        return [self._waiting[place] for place in sorted(self._waiting)]
-
 
 class ThreadRun:
-    """A run whose calls are made by threads."""
+    """A run whose calls are made by threads, which also pull the rows, one thread at a time.
 
-    def __init__(self, plan: Plan, rows: Any, call: Callable[[Row], RerankResponse]) -> None:
-        self._plan, self._call = plan, call
-        self._source = read_rows(rows)
+    No thread outlives an interpreter that ends.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        rows: Generator[Numbered, None, None],
+        call: Callable[[Row], RerankResponse],
+    ) -> None:
+        self._plan, self._source, self._call = plan, rows, call
         self._feed = _Feed(plan)
         self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._room = threading.Semaphore(_BACKLOG * plan.max_concurrency)
-        self._pulling = threading.Lock()  # rows are pulled by one thread at a time
+        self._pulling = threading.Lock()
         self._changed = threading.Condition()  # guards the ledger and the store
-        self._stop = threading.Event()
+        self._stop = threading.Event()  # no call begins any more
         self._threads: list[threading.Thread] = []
+        self._context = copy_context()
 
     def results(self) -> Generator[RowResult, None, None]:
         """The results of all rows.
+
+        What is in flight when the budget is used up, or when a row cannot be read, is given out
+        before that is raised.
 
         Raises:
             RerankError: a row's, with `on_error="raise"`; or a budget that is used up.
@@ -469,8 +470,7 @@ class ThreadRun:
                     ended += 1
                 elif isinstance(came, BaseException):
                     failure = failure or came
-                    self._end()
-                    if not isinstance(failure, BudgetExceededError):
+                    if not isinstance(failure, Exception):
                         break
                 else:
                     self._feed.told()
@@ -478,17 +478,25 @@ class ThreadRun:
                         self._room.release()
                         yield self._feed.checked(result)
             if failure is not None:
-                raise _with_rest(failure, order)
+                raise failure
         finally:
             self._end()
             with suppress(ValueError):  # a thread is in the middle of a row
                 self._source.close()
-            if self._plan.store is not None:
-                self._plan.store.close()
+            self._plan.close()
 
     def _start(self) -> None:
-        self._threads.append(threading.Thread(target=self._work, daemon=True))
-        self._threads[-1].start()
+        """Start a thread; those that run already do the work where the system has no more."""
+        # each thread sees the caller's context variables, as tasks do: traces nest by them
+        target = self._context.copy().run
+        thread = threading.Thread(target=target, args=(self._work,), name="rerank", daemon=True)
+        self._threads.append(thread)  # before it can end
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.remove(thread)
+            if not self._threads:
+                raise
 
     def _end(self) -> None:
         """Let no call begin any more, and wake the threads that wait to begin one."""
@@ -500,18 +508,24 @@ class ThreadRun:
     def _take(self) -> _Taken | None:
         """The next row, once it may begin; None at the end."""
         with self._pulling:
-            numbered = None if self._stop.is_set() else next(self._source, None)
-            if numbered is None:
-                return None
-            with self._changed:
-                taken = self._feed.taken(numbered)
-                while taken.row is not None and not self._plan.ledger.may_begin():
-                    self._changed.wait()
-                    if self._stop.is_set():
-                        return None
-                if taken.row is not None:
+            try:
+                self._feed.check()
+                numbered = None if self._stop.is_set() else next(self._source, None)
+                if numbered is None:
+                    return None
+                with self._changed:
+                    taken = self._feed.taken(numbered)
+                    if taken.row is None:
+                        return taken
+                    while not self._plan.ledger.may_begin():
+                        self._changed.wait()
+                        if self._stop.is_set():
+                            return None
                     self._plan.ledger.in_flight += 1
-            if taken.row is not None and len(self._threads) < self._plan.max_concurrency:
+            except BaseException:
+                self._stop.set()  # before another thread pulls a row
+                raise
+            if len(self._threads) < self._plan.max_concurrency:
                 self._start()
             return taken
 
@@ -533,6 +547,7 @@ class ThreadRun:
                         self._changed.notify_all()
                 self._results.put((taken.place, result))
         except BaseException as error:  # noqa: BLE001  # raised where results are taken
+            self._end()
             self._results.put(error)
         self._results.put(_END)
 
@@ -541,64 +556,80 @@ class TaskRun:
     """A run whose calls are made by tasks on the running event loop."""
 
     def __init__(
-        self, plan: Plan, rows: Any, call: Callable[[Row], Awaitable[RerankResponse]]
+        self,
+        plan: Plan,
+        rows: AsyncGenerator[Numbered, None],
+        call: Callable[[Row], Awaitable[RerankResponse]],
     ) -> None:
-        self._plan, self._call = plan, call
-        self._source = _aread_rows(rows)
+        self._plan, self._source, self._call = plan, rows, call
         self._feed = _Feed(plan)
         self._results: asyncio.Queue[Any] = asyncio.Queue()
         self._room = asyncio.Semaphore(_BACKLOG * plan.max_concurrency)
         self._pulling = asyncio.Lock()
         self._changed = asyncio.Event()  # a call has ended
+        self._stops = False  # no call begins any more
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def results(self) -> AsyncGenerator[RowResult, None]:
-        """The results of all rows.
-
-        Raises:
-            RerankError: a row's, with `on_error="raise"`; or a budget that is used up.
-        """
+        """The same as `ThreadRun.results`."""
         order = _InOrder(keeps_order=self._plan.preserve_order)
-        tasks = [asyncio.create_task(self._work()) for _ in range(self._plan.max_concurrency)]
         ended = 0
-        failure: BaseException | None = None
+        failure: Exception | None = None
         try:
-            while ended < len(tasks):
+            self._start()
+            while ended < len(self._tasks):
                 came = await self._results.get()
                 if came is _END:
                     ended += 1
-                elif isinstance(came, BaseException):
+                elif isinstance(came, Exception):
                     failure = failure or came
-                    if not isinstance(failure, BudgetExceededError):
-                        break
-                    self._room.release()
                 else:
                     self._feed.told()
                     for result in order.ready(*came):
                         self._room.release()
                         yield self._feed.checked(result)
             if failure is not None:
-                raise _with_rest(failure, order)
+                raise failure
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            with suppress(RuntimeError):  # it is in the middle of a row
+            try:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
                 await self._source.aclose()
-            if self._plan.store is not None:
-                self._plan.store.close()
+            finally:
+                self._plan.close()
+
+    def _start(self) -> None:
+        self._tasks.append(asyncio.create_task(self._work()))
+
+    def _end(self) -> None:
+        """Let no call begin any more, and wake the tasks that wait to begin one."""
+        self._stops = True
+        self._changed.set()
+        for _ in range(_BACKLOG * self._plan.max_concurrency):
+            self._room.release()
 
     async def _take(self) -> _Taken | None:
         """The next row, once it may begin; None at the end."""
         async with self._pulling:
-            numbered = await anext(self._source, None)
+            self._feed.check()
+            numbered = None if self._stops else await anext(self._source, None)
             if numbered is None:
                 return None
-            taken = self._feed.taken(numbered)
-            while taken.row is not None and not self._plan.ledger.may_begin():
-                self._changed.clear()
-                await self._changed.wait()
+            try:
+                taken = self._feed.taken(numbered)
+                while taken.row is not None and not self._plan.ledger.may_begin():
+                    self._changed.clear()
+                    await self._changed.wait()
+                    if self._stops:
+                        return None
+            except Exception:
+                self._stops = True  # before another task pulls a row
+                raise
             if taken.row is not None:
                 self._plan.ledger.in_flight += 1
+                if len(self._tasks) < self._plan.max_concurrency:
+                    self._start()
             return taken
 
     async def _work(self) -> None:
@@ -618,26 +649,9 @@ class TaskRun:
                     self._changed.set()
                 self._results.put_nowait((taken.place, result))
         except Exception as error:  # noqa: BLE001  # raised where results are taken
+            self._end()
             self._results.put_nowait(error)
         self._results.put_nowait(_END)
-
-
-async def _aread_rows(rows: Any) -> AsyncGenerator[tuple[int, str, Any], None]:
-    if isinstance(rows, AsyncIterable):
-        number = 0
-        async for row in rows:
-            number += 1
-            yield number, f"row {number}", row
-        return
-    for numbered in read_rows(rows):
-        yield numbered
-
-
-def _with_rest(failure: BaseException, order: _InOrder) -> BaseException:
-    """The failure, with the results that were finished and held back."""
-    if isinstance(failure, BudgetExceededError):
-        failure.results = order.rest()
-    return failure
 
 
 class _Run:
@@ -679,8 +693,9 @@ class ManyResults(_Run, Iterator[RowResult]):
         return next(self._results)
 
     def close(self) -> None:
-        """End the run; what is in flight is not waited for."""
+        """End the run; what is in flight is not waited for, and not kept."""
         self._results.close()
+        self._plan.close()  # of a run that has not begun
 
     def __enter__(self) -> Self:
         return self
@@ -702,6 +717,7 @@ class AsyncManyResults(_Run, AsyncIterator[RowResult]):
     async def aclose(self) -> None:
         """End the run; what is in flight is cancelled."""
         await self._results.aclose()
+        self._plan.close()  # of a run that has not begun
 
     async def __aenter__(self) -> Self:
         return self

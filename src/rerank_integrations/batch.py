@@ -19,15 +19,14 @@ from collections.abc import (
 )
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from uuid import uuid4
 
 from pydantic import SecretStr
-from pydantic_core import to_json
 
-from rerank_integrations._many import RowResult, check_many, checked_row
+from rerank_integrations._checkpoint import digest_of
+from rerank_integrations._many import RowResult
 from rerank_integrations._options import (
     NOT_GIVEN,
     NotGiven,
@@ -41,6 +40,7 @@ from rerank_integrations._options import (
     checked_arguments,
     given,
 )
+from rerank_integrations._rows import Numbered, Row, checked_row
 from rerank_integrations._shared_limit import RateLimitStore, absolute
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
@@ -132,7 +132,10 @@ class RerankBatch:
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
     ) -> None:
         settings = {name: value for name, value in given(locals()).items() if name not in _OWN}
-        check_many({"max_concurrency": max_concurrency, "on_error": "keep"})
+        if type(max_concurrency) is not int or max_concurrency < 1:
+            raise ConfigurationError(
+                f"max_concurrency must be an int of at least 1, not {max_concurrency!r}"
+            )
         if on_error not in get_args(OnBatchError):
             raise ConfigurationError(f"on_error must be 'column' or 'raise', not {on_error!r}")
         if client is None:
@@ -245,7 +248,7 @@ class RerankBatch:
         try:
             if isinstance(row, Mapping) and "documents" in row:
                 found = {**row, "id": None, "documents": _documents(row["documents"])}
-            checked = checked_row(number, f"row {number}", found)
+            checked = checked_row(Numbered(number, f"row {number}", found))
         except InvalidRequestError as error:
             text = str(error)
             where = "" if text.startswith("row ") else f"row {number}: "
@@ -319,13 +322,7 @@ def _id_of(value: Any, row: Mapping[str, Any]) -> str | int:
     if hasattr(value, "item"):
         value = value.item()  # a number of numpy
     if _is_missing(value):
-        content = to_json(
-            [row["query"], row["documents"]],
-            fallback=repr,
-            inf_nan_mode="strings",
-            bytes_mode="base64",
-        )
-        return blake2b(content, digest_size=16).hexdigest()
+        return digest_of(Row(0, row["query"], row["documents"]))
     if isinstance(value, float) and value.is_integer():
         return int(value)  # pandas makes floats of a column in which one is missing
     return value if isinstance(value, str | int) else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Any, NamedTuple, Self, overload
@@ -20,7 +20,6 @@ from rerank_integrations._many import (
     Plan,
     Price,
     Progress,
-    Row,
     TaskRun,
     ThreadRun,
     check_many,
@@ -51,6 +50,7 @@ from rerank_integrations._retry import (
     models_call,
     rerank_call,
 )
+from rerank_integrations._rows import Row, aread_rows, read_rows
 from rerank_integrations._secrets import Secret
 from rerank_integrations._shared_limit import RateLimitStore, shared_reserve
 from rerank_integrations._transport import Transport, running_loop
@@ -500,7 +500,7 @@ class RerankClient:
     @checked_arguments
     def rerank_many(
         self,
-        rows: Any,
+        rows: Iterable[Mapping[str, Any]] | str | PathLike[str],
         *,
         max_concurrency: int = 64,
         preserve_order: bool = False,
@@ -541,14 +541,18 @@ class RerankClient:
 
         Args:
             rows: an iterable of `{"id": ..., "query": ..., "documents": [...]}`, or the path of a
-                JSONL file of such lines; read as they are needed. An `id` is a str or an int; a row
-                without one has its number, from 1. Other keys are left alone.
-            max_concurrency: how many calls are in flight at once.
+                JSONL file of such lines. At most `3 * max_concurrency` rows are read before their
+                results are taken, by one thread at a time, which is not the caller's. An `id` is a
+                str or an int; a row without one has its number, from 1, in a file that of its line.
+                Other keys are left alone.
+            max_concurrency: how many calls are in flight at once. The requests of a call whose list
+                is split are as many at once as the client's own `max_concurrency` says.
             preserve_order: whether results come in the order of the rows; else as they are ready.
             on_error: "raise" ends the run with the first row that fails; "keep" gives its error as
                 `result.error`, and goes on.
-            max_cost: US dollars, after which no call begins. The cost of a call is known only from
-                its response, so the largest cost so far is reserved for each call in flight.
+            max_cost: US dollars; no call begins that could exceed it. The cost of a call is known
+                only from its response, so the largest cost so far is reserved for each call in
+                flight, and there is one call at a time until the first is known.
             max_requests: the same for the number of requests.
             price: a `Price`, where responses do not say the cost.
             checkpoint: a file that keeps finished rows: `.sqlite`, or `.jsonl` with a line for each
@@ -571,11 +575,13 @@ class RerankClient:
             BudgetExceededError: the next call could exceed `max_cost` or `max_requests`; what was
                 in flight has been given out.
             CheckpointMismatchError: the checkpoint is of another run.
+            ConfigurationError: an argument out of range; `max_cost` where no cost can be known.
             InvalidRequestError: a row that is malformed, with its number.
         """
         given_now = given(locals())
         changes = {name: given_now[name] for name in given_now if name in _CALL_SETTINGS}
         shared = shared_reserve(rate_limit, self._options.replace(changes).rate_limit())
+        source = read_rows(rows)
         plan = self._plan_of(given_now, changes)
 
         def call(row: Row) -> RerankResponse:
@@ -583,12 +589,12 @@ class RerankClient:
             self._transport.check_open()
             return run_sync(make_call, patient=True, shared=shared)
 
-        return ManyResults(plan, ThreadRun(plan, rows, call).results())
+        return ManyResults(plan, ThreadRun(plan, source, call).results())
 
     @checked_arguments
     def arerank_many(
         self,
-        rows: Any,
+        rows: AsyncIterable[Mapping[str, Any]] | Iterable[Mapping[str, Any]] | str | PathLike[str],
         *,
         max_concurrency: int = 64,
         preserve_order: bool = False,
@@ -629,6 +635,7 @@ class RerankClient:
         given_now = given(locals())
         changes = {name: given_now[name] for name in given_now if name in _CALL_SETTINGS}
         shared = shared_reserve(rate_limit, self._options.replace(changes).rate_limit())
+        source = aread_rows(rows)
         plan = self._plan_of(given_now, changes)
 
         async def call(row: Row) -> RerankResponse:
@@ -636,7 +643,7 @@ class RerankClient:
             self._transport.check_open()
             return await run_async(make_call, patient=True, shared=shared)
 
-        return AsyncManyResults(plan, TaskRun(plan, rows, call).results())
+        return AsyncManyResults(plan, TaskRun(plan, source, call).results())
 
     @checked_arguments
     def with_options(
@@ -783,16 +790,14 @@ class RerankClient:
         """
         check_many(arguments)
         options = self._options.replace(changes)  # checks them before the first row
-        path = arguments.get("checkpoint")
+        path = arguments["checkpoint"]
         return Plan(
-            Ledger(
-                arguments.get("max_cost"), arguments.get("max_requests"), arguments.get("price")
-            ),
+            Ledger(arguments["max_cost"], arguments["max_requests"], arguments["price"]),
             arguments["max_concurrency"],
             arguments["preserve_order"],
             arguments["on_error"],
             None if path is None else open_store(path, options),
-            reporter(arguments["progress"]),
+            reporter(arguments["progress"], arguments["rows"]),
         )
 
     def _takes_retrieval_scores(self) -> bool:

@@ -4,6 +4,8 @@ RerankError
 ├── ConfigurationError         the client was set up wrongly; the message says the fix
 ├── InvalidRequestError        refused here, before anything was sent
 │   └── UnsupportedDocumentError   a document that this endpoint cannot take
+├── BudgetExceededError        a run of many calls has used up its budget
+├── CheckpointMismatchError    a checkpoint is of another run
 ├── TransportError             no complete response
 │   └── RerankTimeoutError         in time
 ├── ResponseError              a 2xx response that cannot be trusted
@@ -79,7 +81,8 @@ class BudgetExceededError(RerankError):
         max_cost: the most that the run may cost; None for no limit.
         requests: how many were sent.
         max_requests: the most that may be sent; None for no limit.
-        results: finished, and not given out because rows before them are not.
+        results: those that are finished and were not given out; none where you iterate, for all
+            are given out before the error.
     """
 
     def __init__(

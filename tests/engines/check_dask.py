@@ -9,7 +9,7 @@ from pathlib import Path
 import dask
 import dask.bag
 import dask.dataframe
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
 from dask.distributed import Client, LocalCluster
 
