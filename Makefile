@@ -7,7 +7,7 @@ export QUESTION TAG
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks docs providers faults bench soak record test test-servers test-migrate coverage lint types format bare dist smoke tag workflows lowest clean
+.PHONY: help demo notebooks docs providers faults bench soak kills record test test-servers test-migrate test-engines coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'pydantic==2.11.*'
@@ -31,6 +31,12 @@ MIGRATE_EXTRAS_langchain := langchain
 MIGRATE_EXTRAS_llama-index := llama-index
 MIGRATE_EXTRAS_sdk := local
 MIGRATE_VENVS := langchain llama-index sdk
+# each in an environment of its own; Spark also needs Java 17
+ENGINES := daft dask ray spark
+ENGINE_daft := daft
+ENGINE_dask := dask[dataframe,distributed]
+ENGINE_ray := ray[data] pandas
+ENGINE_spark := pyspark pandas pyarrow
 PIP_QUIET := -m pip install --quiet --disable-pip-version-check
 
 help: ## list the targets
@@ -86,6 +92,9 @@ bench: $(BENCH_READY) ## measure against every peer, on loopback, and write benc
 soak: $(READY) ## call a server that fails in every way ten thousand times, in threads and on a loop
 	@$(BIN)/python -m benchmarks.soak
 
+kills: $(READY) ## kill runs that have a checkpoint 200 times at random, and print what was paid twice
+	@PYTHONPATH=tests $(BIN)/python -m kills
+
 record: $(READY) $(NOTEBOOKS_READY) ## record the cassettes again: live where there are keys, else from Prism
 	@$(BIN)/python -m cassettes.record
 	@PYTHONPATH=. .venv/notebooks/bin/python notebooks/record.py
@@ -103,6 +112,21 @@ test: $(READY) ## run every test
 test-migrate: $(MIGRATE_VENVS:%=.venv/migrate/%/.ready) ## run both sides of docs/migrate/, with the peers' packages
 	@for name in $(MIGRATE_VENVS); do \
 		PYTHONPATH=tests:scripts .venv/migrate/$$name/bin/python -m pytest -c tests/migrate/pytest.ini tests/migrate || exit 1; \
+	done
+
+# as below: what cannot be installed is tried again the next time
+.venv/engines-%/.ready: pyproject.toml Makefile
+	@$(PYTHON) -m venv .venv/engines-$*
+	@.venv/engines-$*/bin/python $(PIP_QUIET) --upgrade 'pip>=25.1'
+	@.venv/engines-$*/bin/python $(PIP_QUIET) --editable '.[local]' pytest $(foreach one,$(ENGINE_$*),'$(one)') && \
+		touch $@ || echo "$* could not be installed; its tests are skipped"
+
+.PRECIOUS: .venv/engines-%/.ready
+test-engines: $(ENGINES:%=.venv/engines-%/.ready) ## test RerankBatch in Daft, Dask, Ray and Spark, on loopback
+	@for name in $(ENGINES); do \
+		test -e .venv/engines-$$name/.ready || { echo "$$name is skipped: it is not installed"; continue; }; \
+		PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/tests/engines .venv/engines-$$name/bin/python -m pytest \
+			-c tests/engines/pytest.ini tests/engines/check_$$name.py || exit 1; \
 	done
 
 # what cannot be installed is tried again the next time, and until then its tests are skipped

@@ -3,7 +3,7 @@
 A block of Python, and the new side of a `diff`, is code; a block with a title is a file in the
 directory where the code runs. A block of README stands alone; in docs/ the blocks of a page are
 one program, each going on where the one before ended. A block that imports a package of `PEERS` is
-left out: `make test-migrate` runs it.
+left out: `make test-migrate` or `make test-engines` runs it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 MIGRATE = DOCS / "migrate"
-PEERS = ("flashrank", "llama_index.llms", "sentence_transformers")  # not in the group `dev`
+PEERS = (  # not in the group `dev`
+    *("flashrank", "llama_index.llms", "sentence_transformers"),
+    *("daft", "dask", "pyspark", "ray"),
+)
 GATEWAYS = DOCS / "gateways"
 # pages that `make providers` writes, and one of the same kind: none needs a directory of its own
 SHORT_PAGES = [

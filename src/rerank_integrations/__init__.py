@@ -38,14 +38,17 @@ def lazy_attributes(package, homes):  # noqa: ANN001, ANN201  # typed in __init_
 __getattr__, __dir__, __all__ = lazy_attributes(
     __name__,
     {
+        "batch": "RerankBatch",
         "client": "RerankClient",
         "errors": """
-            Attempt AuthenticationError BadGatewayError BadRequestError ConfigurationError
+            Attempt AuthenticationError BadGatewayError BadRequestError BudgetExceededError
+            CheckpointMismatchError ConfigurationError
             ImageError InvalidRequestError NotFoundError OverloadedError PayloadTooLargeError
             PaymentRequiredError PermissionDeniedError ProviderTimeoutError RateLimitError
             RerankError RerankTimeoutError ResponseError ScorerError ServerError
             ServiceUnavailableError StatusError TransportError UnsupportedDocumentError
         """,
+        "_many": "AsyncManyResults ManyResults Price Progress RowResult",
         "_options": "NOT_GIVEN NotGiven Retry",
         "models": """
             DocumentInput RelevantSpan RerankDocument RerankResponse RerankResult ResultDetails

@@ -1,16 +1,26 @@
 from collections.abc import Callable, Mapping
 
+from rerank_integrations._many import (
+    AsyncManyResults as AsyncManyResults,
+    ManyResults as ManyResults,
+    Price as Price,
+    Progress as Progress,
+    RowResult as RowResult,
+)
 from rerank_integrations._options import (
     NOT_GIVEN as NOT_GIVEN,
     NotGiven as NotGiven,
     Retry as Retry,
 )
+from rerank_integrations.batch import RerankBatch as RerankBatch
 from rerank_integrations.client import RerankClient as RerankClient
 from rerank_integrations.errors import (
     Attempt as Attempt,
     AuthenticationError as AuthenticationError,
     BadGatewayError as BadGatewayError,
     BadRequestError as BadRequestError,
+    BudgetExceededError as BudgetExceededError,
+    CheckpointMismatchError as CheckpointMismatchError,
     ConfigurationError as ConfigurationError,
     ImageError as ImageError,
     InvalidRequestError as InvalidRequestError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 from collections import deque
@@ -14,13 +15,15 @@ from inspect import iscoroutinefunction
 from typing import Any, TypeAlias, TypeVar
 
 from rerank_integrations._http_result import Limits, of_signal, rerank_error
-from rerank_integrations._rate_limit import ROUNDING, RateLimit
+from rerank_integrations._rate_limit import ROUNDING, RateLimit, RateLimiter, Reservation
 from rerank_integrations._retry import Clock, Gather, Outcome, Send, log
+from rerank_integrations._shared_limit import Reserve
 from rerank_integrations.errors import RerankError, RerankTimeoutError, ScorerError
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers._validation import shown_address
 from rerank_integrations.providers.base import Handler, HTTPResponse
 
+_BUSY = 0.005  # seconds until a shared rate limit that is busy is asked again, at most
 _TIMER_STEP = 0.001  # seconds by which a timer of the system may end early
 
 ResultT = TypeVar("ResultT")
@@ -32,23 +35,33 @@ class StoppedError(Exception):
     """The call has failed in another thread."""
 
 
-def run_sync(make_call: MakeCall[ResultT]) -> ResultT:
+def run_sync(
+    make_call: MakeCall[ResultT], *, patient: bool = False, shared: Reserve | None = None
+) -> ResultT:
     """Run a call in this thread; the requests of a split call in several.
+
+    A patient call waits for slots of its rate limit without bound; with a limit that is shared
+    between processes, its slots are those.
 
     Raises:
         RerankError: what the call raises.
     """
-    clock = _CallClock()
+    clock = _CallClock(patient=patient, shared=shared)
     return _run_sync(make_call(clock), clock)
 
 
-async def run_async(make_call: MakeCall[ResultT]) -> ResultT:
+async def run_async(
+    make_call: MakeCall[ResultT], *, patient: bool = False, shared: Reserve | None = None
+) -> ResultT:
     """Run a call on the running event loop; the requests of a split call in several tasks.
+
+    A patient call waits for slots of its rate limit without bound; with a limit that is shared
+    between processes, its slots are those.
 
     Raises:
         RerankError: what the call raises.
     """
-    clock = _CallClock()
+    clock = _CallClock(patient=patient, shared=shared)
     return await _run_async(make_call(clock), clock)
 
 
@@ -57,15 +70,26 @@ class _CallClock:
 
     Attributes:
         waited: the seconds spent waiting for slots.
+        patient: whether the wait for slots has no bound.
+        shared: takes slots of a limit that is shared between processes; None where there is none.
     """
 
-    def __init__(self, started: float | None = None, waited: float = 0.0) -> None:
+    def __init__(
+        self,
+        started: float | None = None,
+        waited: float = 0.0,
+        *,
+        patient: bool = False,
+        shared: Reserve | None = None,
+    ) -> None:
         self._started = time.monotonic() if started is None else started
         self.waited = waited
+        self.patient = patient
+        self.shared = shared
 
     def copy(self) -> _CallClock:
         """A clock for one of several requests at once, which wait for slots on their own."""
-        return _CallClock(self._started, self.waited)
+        return _CallClock(self._started, self.waited, patient=self.patient, shared=self.shared)
 
     def __call__(self) -> float:
         return time.monotonic() - self._started - self.waited
@@ -350,7 +374,7 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
         RerankTimeoutError: the request could not be sent, or not be answered, in time.
     """
     availability = send.availability
-    limiter = send.limiter if any(send.rate_limit) else None
+    limiter = send.limiter if any(send.rate_limit) and clock.shared is None else None
     room = _room(send, clock)
     known, blocked = availability.wait(0, room) if availability else (0, 0.0)
     # it was found to fit when less time had passed
@@ -370,16 +394,30 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
                 yield blocked
                 continue
         _check_time(send, clock)
-        if limiter is None:
+        if clock.shared is not None:
+            slot = yield from _shared_waits(clock.shared, send, clock)
+        elif limiter is not None:
+            slot = yield from _own_waits(limiter, send, clock)
+        else:
             return
-        longest = _longest_wait(send.deadline, clock)
-        slot = limiter.reserve(send.rate_limit, send.documents, longest)
-        if slot is None:
-            free = limiter.seconds_until_free(send.rate_limit, send.documents)
-            _check_slot(send.rate_limit, send.deadline, clock, free)
-            continue
         if not slot:
             return
+        availability = availability or send.availability
+        if availability is None or not availability.wait(known, 0.0)[1]:
+            return
+        if isinstance(slot, Reservation) and limiter is not None:
+            limiter.cancel(slot)  # others may have it while this request waits
+
+
+def _own_waits(
+    limiter: RateLimiter, send: Send, clock: _CallClock
+) -> Generator[float, None, Reservation]:
+    """The seconds to sleep until a slot of the client's own rate limit."""
+    longest = _longest_wait(send.deadline, clock)
+    while (slot := limiter.reserve(send.rate_limit, send.documents, longest)) is None:
+        free = limiter.seconds_until_free(send.rate_limit, send.documents)
+        _check_slot(send.rate_limit, send.deadline, clock, free)
+    if slot:
         before = time.monotonic()
         try:
             yield float(slot)
@@ -388,10 +426,21 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
             raise
         finally:
             clock.waited += time.monotonic() - before
-        availability = availability or send.availability
-        if availability is None or not availability.wait(known, 0.0)[1]:
-            return
-        limiter.cancel(slot)  # others may have it while this request waits
+    return slot
+
+
+def _shared_waits(reserve: Reserve, send: Send, clock: _CallClock) -> Generator[float, None, float]:
+    """The seconds to sleep until a slot of a limit that is shared between processes."""
+    before = time.monotonic()
+    address = send.options.address()
+    try:
+        while (seconds := reserve(address, send.rate_limit, send.documents)) is None:
+            yield _BUSY * random.uniform(0.2, 1)  # noqa: S311  # no secret
+        if seconds > 0:
+            yield seconds
+    finally:
+        clock.waited += time.monotonic() - before
+    return seconds
 
 
 def _room(send: Send, clock: _CallClock) -> float | None:
@@ -401,7 +450,7 @@ def _room(send: Send, clock: _CallClock) -> float | None:
 
 def _longest_wait(deadline: float | None, clock: _CallClock) -> float | None:
     """The seconds that a call may wait for slots: as many as the deadline, in addition to it."""
-    return None if deadline is None else max(0.0, deadline - clock.waited)
+    return None if deadline is None or clock.patient else max(0.0, deadline - clock.waited)
 
 
 def _check_time(send: Send, clock: _CallClock) -> None:

@@ -258,7 +258,7 @@ def _forget_ended(of_loop: dict[asyncio.AbstractEventLoop, _LoopEntry]) -> None:
 def _close_loops(of_loop: dict[asyncio.AbstractEventLoop, _LoopEntry]) -> None:
     """Close the connections of loops that still run; `_CLOSING` holds them until then."""
     _forget_ended(of_loop)
-    _CLOSING.difference_update([entry for entry in _CLOSING if entry.loop.is_closed()])
+    _CLOSING.difference_update([entry for entry in list(_CLOSING) if entry.loop.is_closed()])
     for loop, entry in of_loop.items():
         _CLOSING.add(entry)
         with suppress(RuntimeError):  # the loop has ended meanwhile

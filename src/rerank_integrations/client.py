@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from types import TracebackType
 from typing import Any, NamedTuple, Self, overload
 
 from pydantic import SecretStr
 
+from rerank_integrations._checkpoint import open_store
 from rerank_integrations._engine import MakeCall, run_async, run_sync
+from rerank_integrations._many import (
+    AsyncManyResults,
+    Ledger,
+    ManyResults,
+    OnRowError,
+    Plan,
+    Price,
+    Progress,
+    TaskRun,
+    ThreadRun,
+    check_many,
+    reporter,
+)
 from rerank_integrations._options import (
     MAX_REQUEST_BYTES,
     NOT_GIVEN,
@@ -35,7 +50,9 @@ from rerank_integrations._retry import (
     models_call,
     rerank_call,
 )
+from rerank_integrations._rows import Row, aread_rows, read_rows
 from rerank_integrations._secrets import Secret
+from rerank_integrations._shared_limit import RateLimitStore, shared_reserve
 from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
@@ -45,6 +62,9 @@ from rerank_integrations.providers.base import Provider
 
 # what was set for the first model alone; a threshold is on the scale of its scores
 _OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body", "score_threshold", "score_transform")
+_CALL_SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {
+    *("provider", "max_concurrency")  # which means another thing for many rows
+}
 _SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {"model", "provider"}
 
 
@@ -478,6 +498,154 @@ class RerankClient:
         return list(found)
 
     @checked_arguments
+    def rerank_many(
+        self,
+        rows: Iterable[Mapping[str, Any]] | str | PathLike[str],
+        *,
+        max_concurrency: int = 64,
+        preserve_order: bool = False,
+        on_error: OnRowError = "raise",
+        max_cost: float | None = None,
+        max_requests: int | None = None,
+        price: Price | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+        rate_limit: RateLimitStore | None = None,
+        progress: bool | Callable[[Progress], Any] = False,
+        model: str | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
+    ) -> ManyResults:
+        """Rank the documents of many rows, many at once; results come as they are ready.
+
+        Args:
+            rows: an iterable of `{"id": ..., "query": ..., "documents": [...]}`, or the path of a
+                JSONL file of such lines. At most `3 * max_concurrency` rows are read before their
+                results are taken, by one thread at a time, which is not the caller's. An `id` is a
+                str or an int; a row without one has its number, from 1, in a file that of its line.
+                Other keys are left alone.
+            max_concurrency: how many calls are in flight at once. The requests of a call whose list
+                is split are as many at once as the client's own `max_concurrency` says.
+            preserve_order: whether results come in the order of the rows; else as they are ready.
+            on_error: "raise" ends the run with the first row that fails; "keep" gives its error as
+                `result.error`, and goes on.
+            max_cost: US dollars; no call begins that could exceed it. The cost of a call is known
+                only from its response, so the largest cost so far is reserved for each call in
+                flight, and there is one call at a time until the first is known.
+            max_requests: the same for the number of requests.
+            price: a `Price`, where responses do not say the cost.
+            checkpoint: a file that keeps finished rows: `.sqlite`, or `.jsonl` with a line for each
+                result. A run with the same file asks only for rows that are not in it.
+            rate_limit: `"sqlite:///path"`, a file in which all processes of a machine that name it
+                share `requests_per_minute` and `documents_per_minute`; or an object with
+                `reserve(requests, documents)`, which takes a slot and returns the seconds until it.
+            progress: a function that is told the `Progress` after each row; True shows a bar, with
+                tqdm.
+            model: another model of the same provider, without `provider:`.
+
+        The other arguments are the settings of the client. A call waits for a slot of the rate
+        limit as long as it takes, and its deadline begins after that.
+
+        Returns:
+            An iterator over a `RowResult` for each row, with the `usage`, `cost` and `requests` so
+            far.
+
+        Raises:
+            BudgetExceededError: the next call could exceed `max_cost` or `max_requests`; what was
+                in flight has been given out.
+            CheckpointMismatchError: the checkpoint is of another run.
+            ConfigurationError: an argument out of range; `max_cost` where no cost can be known.
+            InvalidRequestError: a row that is malformed, with its number.
+        """
+        given_now = given(locals())
+        changes = {name: given_now[name] for name in given_now if name in _CALL_SETTINGS}
+        shared = shared_reserve(rate_limit, self._options.replace(changes).rate_limit())
+        source = read_rows(rows)
+        plan = self._plan_of(given_now, changes)
+
+        def call(row: Row) -> RerankResponse:
+            make_call = self._prepare(row.query, row.documents, changes)
+            self._transport.check_open()
+            return run_sync(make_call, patient=True, shared=shared)
+
+        return ManyResults(plan, ThreadRun(plan, source, call).results())
+
+    @checked_arguments
+    def arerank_many(
+        self,
+        rows: AsyncIterable[Mapping[str, Any]] | Iterable[Mapping[str, Any]] | str | PathLike[str],
+        *,
+        max_concurrency: int = 64,
+        preserve_order: bool = False,
+        on_error: OnRowError = "raise",
+        max_cost: float | None = None,
+        max_requests: int | None = None,
+        price: Price | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+        rate_limit: RateLimitStore | None = None,
+        progress: bool | Callable[[Progress], Any] = False,
+        model: str | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        keep_raw: bool | NotGiven = NOT_GIVEN,
+    ) -> AsyncManyResults:
+        """The same as `rerank_many`, as an async iterator; `rows` may be an async iterable too."""
+        given_now = given(locals())
+        changes = {name: given_now[name] for name in given_now if name in _CALL_SETTINGS}
+        shared = shared_reserve(rate_limit, self._options.replace(changes).rate_limit())
+        source = aread_rows(rows)
+        plan = self._plan_of(given_now, changes)
+
+        async def call(row: Row) -> RerankResponse:
+            make_call = self._prepare(row.query, row.documents, changes)
+            self._transport.check_open()
+            return await run_async(make_call, patient=True, shared=shared)
+
+        return AsyncManyResults(plan, TaskRun(plan, source, call).results())
+
+    @checked_arguments
     def with_options(
         self,
         *,
@@ -612,6 +780,25 @@ class RerankClient:
             *map(candidate, self._fallbacks),
         ]
         return lambda clock: fallback_call(candidates, clock)
+
+    def _plan_of(self, arguments: dict[str, Any], changes: dict[str, Any]) -> Plan:
+        """How a run of many calls is done.
+
+        Raises:
+            ConfigurationError: an argument out of range.
+            CheckpointMismatchError: the checkpoint is of another run.
+        """
+        check_many(arguments)
+        options = self._options.replace(changes)  # checks them before the first row
+        path = arguments["checkpoint"]
+        return Plan(
+            Ledger(arguments["max_cost"], arguments["max_requests"], arguments["price"]),
+            arguments["max_concurrency"],
+            arguments["preserve_order"],
+            arguments["on_error"],
+            None if path is None else open_store(path, options),
+            reporter(arguments["progress"], arguments["rows"]),
+        )
 
     def _takes_retrieval_scores(self) -> bool:
         """Whether the score that a document brings counts, here or in a fallback."""

@@ -4,6 +4,8 @@ RerankError
 ├── ConfigurationError         the client was set up wrongly; the message says the fix
 ├── InvalidRequestError        refused here, before anything was sent
 │   └── UnsupportedDocumentError   a document that this endpoint cannot take
+├── BudgetExceededError        a run of many calls has used up its budget
+├── CheckpointMismatchError    a checkpoint is of another run
 ├── TransportError             no complete response
 │   └── RerankTimeoutError         in time
 ├── ResponseError              a 2xx response that cannot be trusted
@@ -69,6 +71,37 @@ class UnsupportedDocumentError(InvalidRequestError):
     """
 
     index: int | None = None
+
+
+class BudgetExceededError(RerankError):
+    """A run of many calls has used up its budget: the next call could exceed it.
+
+    Attributes:
+        current_cost: US dollars so far; None where no response said it.
+        max_cost: the most that the run may cost; None for no limit.
+        requests: how many were sent.
+        max_requests: the most that may be sent; None for no limit.
+        results: those that are finished and were not given out; none where you iterate, for all
+            are given out before the error.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        current_cost: float | None = None,
+        max_cost: float | None = None,
+        requests: int = 0,
+        max_requests: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.current_cost, self.max_cost = current_cost, max_cost
+        self.requests, self.max_requests = requests, max_requests
+        self.results: list[Any] = []
+
+
+class CheckpointMismatchError(RerankError, ValueError):
+    """A checkpoint is of another run; the message says what differs."""
 
 
 class TransportError(RerankError):

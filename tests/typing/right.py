@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import assert_type
 
 import httpx
@@ -17,6 +17,7 @@ from rerank_integrations import (
     Local,
     OpenRouter,
     Portkey,
+    Price,
     RerankClient,
     RerankDocument,
     RerankError,
@@ -95,3 +96,17 @@ ranker = RerankRanker(
 )
 output = ranker.run("q", [], top_k=1)
 ranker.close()
+
+
+def stream() -> Iterator[dict[str, object]]:
+    """Rows of many queries."""
+    yield {"id": 1, "query": "q", "documents": ["a"]}
+
+
+with client.rerank_many(stream(), max_cost=1.5, price=Price(per_million_tokens=0.05)) as many:
+    for row_result in many:
+        assert_type(row_result.id, str | int)
+        assert_type(row_result.error, RerankError | None)
+        print(row_result.response, many.cost, many.usage.total_tokens)
+client.rerank_many("in.jsonl", checkpoint="run.sqlite", progress=print, on_error="keep", top_n=1)
+client.arerank_many([{"query": "q", "documents": ["a"]}], preserve_order=True)

@@ -28,6 +28,8 @@ Portkey(api_key="k", max_tokens_per_doc="512")  # wrong
 Local(scorer=bool, sees_images="yes")  # wrong
 RerankDocument(text=5)  # wrong
 client.rerank("q")  # wrong
+client.rerank_many({"query": "q", "documents": ["a"]})  # wrong
+client.rerank_many([], on_error="ignore")  # wrong
 client.rerank(["a"], "q")  # wrong
 client.rerank("q", ["a"], top_k=3)  # wrong
 client.rerank("q", ["a"], provider=None)  # wrong

@@ -1,0 +1,396 @@
+"""Where a run keeps finished rows: a SQLite file, or the JSONL file of its results."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from hashlib import blake2b
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from rerank_integrations._many import Store
+from rerank_integrations._options import Options
+from rerank_integrations._rows import Row, is_id
+from rerank_integrations.errors import (
+    CheckpointMismatchError,
+    ConfigurationError,
+    InvalidRequestError,
+    RerankError,
+)
+from rerank_integrations.images import is_picture, picture_to_data_uri
+from rerank_integrations.models import RerankResponse, RerankResult, Usage
+from rerank_integrations.providers._validation import shown_address
+
+_SQLITE = (".sqlite", ".sqlite3", ".db")
+_JSONL = (".jsonl", ".ndjson")
+_SYNC_EVERY = 1.0  # seconds; what a loss of power can cost
+_IN_MEMORY = re.compile(r" at 0x[0-9a-f]+", re.IGNORECASE)
+# what decides the results of a run; not how it is sent
+_DECISIVE = (
+    *("model", "top_n", "rank_fields", "instruction", "score_threshold", "extra_body"),
+    *("max_document_chars", "on_image", "on_invalid_document"),
+)
+
+
+def open_store(path: str | os.PathLike[str], options: Options) -> Store:
+    """The store at a path; its ending says its kind.
+
+    Raises:
+        ConfigurationError: another ending, a file that cannot be opened, or one that is in use.
+        CheckpointMismatchError: the file is of another run.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigurationError(f"checkpoint is the path of a file, not {type(path).__name__}")
+    file = Path(path)
+    if file.suffix not in (*_SQLITE, *_JSONL):
+        raise ConfigurationError(
+            f"checkpoint must end in {', '.join((*_SQLITE, *_JSONL))}, not {file.name!r}"
+        )
+    made = fingerprint(options)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return SqliteStore(file, made) if file.suffix in _SQLITE else JsonlStore(file, made)
+    except (OSError, sqlite3.Error) as cause:
+        raise ConfigurationError(f"cannot use the checkpoint {str(file)!r}: {cause}") from cause
+
+
+def fingerprint(options: Options) -> dict[str, Any]:
+    """What decides the results of a run, as JSON can hold it; no key is in it."""
+    found = {name: getattr(options, name) for name in _DECISIVE}
+    found["provider"] = options.provider.name
+    found["address"] = shown_address(options.address())
+    found |= {f"body.{name}": value for name, value in options.provider.body().items()}
+    transform = options.score_transform
+    found["score_transform"] = getattr(transform, "__qualname__", transform)
+    text = json.dumps(found, default=_stable_repr, sort_keys=True)
+    for secret in options.provider.secrets():
+        text = text.replace(json.dumps(secret)[1:-1], "***")
+    plain: dict[str, Any] = json.loads(text)
+    return plain
+
+
+def _stable_repr(value: object) -> str:
+    """A repr without addresses in memory, which differ in each process."""
+    return _IN_MEMORY.sub("", repr(value))
+
+
+def _check_fingerprint(file: Path, stored: str | bytes, made: Mapping[str, Any]) -> None:
+    try:
+        was: dict[str, Any] = dict(json.loads(stored))
+    except (ValueError, TypeError) as cause:
+        raise ConfigurationError(
+            f"the checkpoint {str(file)!r} does not say of which run it is; use another file"
+        ) from cause
+    differs = sorted(name for name in was.keys() | made if was.get(name) != made.get(name))
+    if differs:
+        what = "; ".join(
+            f"{name} was {was.get(name)!r:.80}, and is {made.get(name)!r:.80}" for name in differs
+        )
+        raise CheckpointMismatchError(
+            f"the checkpoint {str(file)!r} is of another run: {what}. Use another file, or the "
+            "settings of that run"
+        )
+
+
+def digest_of(row: Row) -> str:
+    """A hash of the query and the documents, which must not change between two runs."""
+    given = [row.query, row.documents]
+    try:
+        content = to_json(given, bytes_mode="base64", inf_nan_mode="strings", fallback=_plain)
+    except ValueError:  # half of a surrogate pair, which only the slower way can write
+        try:
+            content = json.dumps(given, default=_plain).encode()
+        except (ValueError, TypeError, RecursionError):  # it holds itself, or has odd keys
+            content = _stable_repr(given).encode("utf-8", "surrogatepass")
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """What stands for a value that JSON does not have."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if is_picture(value):
+        return picture_to_data_uri(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: getattr(value, one.name) for one in fields(value)}
+    return value.tolist() if hasattr(value, "tolist") else _stable_repr(value)
+
+
+def _saved(row: Row, response: RerankResponse) -> dict[str, Any]:
+    """A row as it is kept, without what says nothing."""
+    said = {
+        "usage": response.usage.counts(),
+        "response_id": response.id,
+        "request_id": response.request_id,
+        "skipped": response.skipped,
+        "missing": response.missing,
+        "warnings": response.warnings,
+    }
+    return {
+        "id": row.id,
+        "results": [
+            {"index": one.index, "relevance_score": one.relevance_score} for one in response
+        ],
+        "model": response.model,
+        "provider": response.provider,
+        "score_kind": response.score_kind,
+        **{name: value for name, value in said.items() if value},
+        "digest": row.digest,
+    }
+
+
+def _restored(file: Path, saved: Mapping[str, Any], row: Row) -> RerankResponse:
+    """The response that was saved, with the documents of the row.
+
+    Raises:
+        InvalidRequestError: the row has another query or other documents.
+    """
+    if saved.get("digest") != row.digest:
+        raise InvalidRequestError(
+            f"id {row.id!r} is in the checkpoint {str(file)!r} with another query or other "
+            "documents; each row needs an id of its own, and a changed one another file"
+        )
+    return RerankResponse(
+        tuple(
+            RerankResult(one["index"], one["relevance_score"], row.documents[one["index"]])
+            for one in saved["results"]
+        ),
+        model=saved["model"],
+        provider=saved["provider"],
+        id=saved.get("response_id"),
+        request_id=saved.get("request_id"),
+        usage=Usage(**saved.get("usage", {})),
+        skipped=tuple(saved.get("skipped", ())),
+        missing=tuple(saved.get("missing", ())),
+        warnings=tuple(saved.get("warnings", ())),
+        score_kind=saved["score_kind"],
+    )
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    """A line of a file; half of a surrogate pair, which UTF-8 does not have, becomes "?"."""
+    try:
+        return to_json(value) + b"\n"
+    except ValueError:  # there is one; the other writer is ten times as slow
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+class SqliteStore:
+    """A SQLite file: an index by id, safe for several processes at once."""
+
+    def __init__(self, file: Path, made: Mapping[str, Any]) -> None:
+        self._file, self._is_open = file, True
+        self._lock = threading.RLock()  # a run may be collected inside of it
+        self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=30)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("CREATE TABLE IF NOT EXISTS run (fingerprint TEXT NOT NULL)")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS rows "
+                "(id TEXT PRIMARY KEY, saved TEXT NOT NULL) WITHOUT ROWID"
+            )
+            stored = self._db.execute("SELECT fingerprint FROM run").fetchone()
+            if stored is None:
+                self._db.execute("INSERT INTO run VALUES (?)", (json.dumps(dict(made)),))
+            else:
+                _check_fingerprint(file, stored[0], made)
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.close()
+            raise
+
+    digest = staticmethod(digest_of)
+
+    def find(self, row: Row) -> RerankResponse | None:
+        """The response of a row that has one.
+
+        Raises:
+            InvalidRequestError: the id has another query or other documents.
+        """
+        with self._lock:
+            return self._find(row) if self._is_open else None
+
+    def keep(self, row: Row, response: RerankResponse) -> None:
+        """Keep a response: a commit that a killed process has made is not lost.
+
+        Raises:
+            InvalidRequestError: the id has another query or other documents.
+        """
+        values = (json.dumps(row.id), _line(_saved(row, response)).decode())
+        with self._lock:
+            if self._is_open:
+                added = self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?)", values)
+                if not added.rowcount:
+                    self._find(row)
+
+    def fail(self, row_id: str | int, error: RerankError) -> None:
+        """Nothing: what is not stored is asked again."""
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._is_open = False
+            self._db.close()
+
+    def _find(self, row: Row) -> RerankResponse | None:
+        key = (json.dumps(row.id),)
+        stored = self._db.execute("SELECT saved FROM rows WHERE id = ?", key).fetchone()
+        return None if stored is None else _restored(self._file, from_json(stored[0]), row)
+
+
+class JsonlStore:
+    """The JSONL file of the results is the checkpoint; failed rows go beside it.
+
+    One run at a time has the file. The index by id is held in memory, about 150 bytes a row; for
+    many millions of rows a SQLite file is better.
+    """
+
+    def __init__(self, file: Path, made: Mapping[str, Any]) -> None:
+        self._file = file
+        self._lock = threading.RLock()  # a run may be collected inside of it
+        self._failed = file.with_name(f"{file.stem}.errors.jsonl")
+        self._out = file.open("ab", buffering=0)
+        try:
+            _refuse_second_run(self._out, file)
+            self._places, self._end = _index_of(file)
+            self._check_run(file.with_name(f"{file.name}.run.json"), made)
+            self._out.truncate(self._end)  # a line that a killed process has not finished
+            self._reads = file.open("rb")
+            self._failed.unlink(missing_ok=True)
+        except BaseException:
+            self._out.close()
+            raise
+        self._synced = time.monotonic()
+
+    digest = staticmethod(digest_of)
+
+    def find(self, row: Row) -> RerankResponse | None:
+        """The response of a row that has one.
+
+        Raises:
+            InvalidRequestError: the id has another query or other documents.
+        """
+        with self._lock:
+            return None if self._out.closed else self._find(row)
+
+    def keep(self, row: Row, response: RerankResponse) -> None:
+        """Add a line.
+
+        Raises:
+            InvalidRequestError: the id has another query or other documents.
+        """
+        line, written = _line(_saved(row, response)), 0
+        with self._lock:
+            if self._out.closed or self._find(row) is not None:
+                return
+            try:
+                written = self._out.write(line)
+            finally:
+                if written < len(line):  # the disk is full: no half of a line stays
+                    self._out.truncate(self._end)
+            if written < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._file))
+            self._places[row.id] = self._end
+            self._end += len(line)
+            if time.monotonic() - self._synced >= _SYNC_EVERY:
+                self._sync()
+
+    def fail(self, row_id: str | int, error: RerankError) -> None:
+        """Add a line to the file of errors, which each run makes anew with its first one."""
+        line = _line({"id": row_id, "error": type(error).__name__, "message": str(error)})
+        with self._lock:
+            if not self._out.closed:
+                with self._failed.open("ab") as file:
+                    file.write(line)
+
+    def close(self) -> None:
+        """Write all to the disk, and close the files."""
+        with self._lock:
+            if not self._out.closed:
+                self._sync()
+                self._out.close()
+                self._reads.close()
+
+    def _find(self, row: Row) -> RerankResponse | None:
+        place = self._places.get(row.id)
+        if place is None:
+            return None
+        self._reads.seek(place)
+        return _restored(self._file, from_json(self._reads.readline()), row)
+
+    def _check_run(self, about: Path, made: Mapping[str, Any]) -> None:
+        """Check that the results in the file are of this run, or note that it is."""
+        if not self._places:
+            new = about.with_name(f"{about.name}.new")
+            new.write_text(json.dumps(dict(made), indent=1) + "\n", encoding="utf-8")
+            new.replace(about)  # never half of it
+        elif about.exists():
+            _check_fingerprint(self._file, about.read_bytes(), made)
+        else:
+            raise CheckpointMismatchError(
+                f"{str(self._file)!r} has rows, and {about.name!r}, which says of which run, is "
+                "not there; use another file"
+            )
+
+    def _sync(self) -> None:
+        with suppress(OSError):  # a file system without it
+            os.fsync(self._out.fileno())
+        self._synced = time.monotonic()
+
+
+def _refuse_second_run(out: FileIO, file: Path) -> None:
+    """Lock a file, where the system can; the lock ends with the process, however that ends.
+
+    Raises:
+        ConfigurationError: another run has it.
+    """
+    try:
+        import fcntl  # noqa: PLC0415  # Windows has none
+    except ImportError:
+        return
+    try:
+        fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as cause:
+        raise ConfigurationError(
+            f"another run writes to {str(file)!r}; use another file, or a .sqlite file, which "
+            "several runs can share"
+        ) from cause
+    except OSError:  # a file system without locks
+        return
+
+
+def _index_of(file: Path) -> tuple[dict[str | int, int], int]:
+    """Where the line of each id begins, and where the last whole line ends."""
+    places: dict[str | int, int] = {}
+    end = 0
+    with file.open("rb") as lines:
+        for line in lines:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                found = from_json(line)
+            except ValueError:
+                found = None
+            if not isinstance(found, dict) or not is_id(found.get("id")):
+                raise ConfigurationError(
+                    f"{str(file)!r} is no file of results: the line at byte {end} is no row with "
+                    "an id"
+                )
+            places.setdefault(found["id"], end)
+            end += len(line)
+    return places, end

@@ -1,0 +1,726 @@
+"""Many calls: rows in, results out, with a bound on memory, cost and what is in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    Sized,
+)
+from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, cast
+
+from rerank_integrations._rows import Numbered, Row, checked_row, id_of
+from rerank_integrations.errors import (
+    BudgetExceededError,
+    ConfigurationError,
+    InvalidRequestError,
+    RerankError,
+)
+from rerank_integrations.models import RerankResponse, Usage
+from rerank_integrations.providers._validation import finite
+
+OnRowError: TypeAlias = Literal["raise", "keep"]
+"""What becomes of a run when a row fails."""
+
+_ROUNDING = 1 + 1e-9  # a sum of equal costs may be a little more than their product
+_BACKLOG = 2  # finished results that wait to be taken, for each call at once
+_END: Any = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a provider charges, in US dollars, where its responses do not say the cost.
+
+    Args:
+        per_1000_search_units: for a thousand search units.
+        per_million_tokens: for a million tokens.
+
+    Raises:
+        ConfigurationError: neither is given, or one is below 0.
+    """
+
+    per_1000_search_units: float | None = None
+    per_million_tokens: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [p for p in (self.per_1000_search_units, self.per_million_tokens) if p is not None]
+        if not given or any((finite(p) or 0.0) < 0 or finite(p) is None for p in given):
+            raise ConfigurationError(
+                "Price: give per_1000_search_units= or per_million_tokens=, in US dollars"
+            )
+
+    def of(self, usage: Usage) -> float | None:
+        """The cost of a call; None where the counts that the price needs are not there."""
+        if self.per_1000_search_units is not None and usage.search_units is not None:
+            return usage.search_units / 1000 * self.per_1000_search_units
+        tokens = usage.prompt_tokens if usage.total_tokens is None else usage.total_tokens
+        if self.per_million_tokens is not None and tokens is not None:
+            return tokens / 1_000_000 * self.per_million_tokens
+        return None
+
+
+class RowResult(NamedTuple):
+    """What came of a row: a response or an error.
+
+    Attributes:
+        id: the row's own, else its number, from 1; for a file the number of its line.
+        response: None where the row failed.
+        error: None where it succeeded.
+        row: the row as it was given.
+        is_stored: whether the response comes from the checkpoint, so that nothing was sent.
+    """
+
+    id: str | int
+    response: RerankResponse | None
+    error: RerankError | None
+    row: Any
+    is_stored: bool = False
+
+
+class Store(Protocol):
+    """Where finished rows are kept, so that a second run does not pay for them again."""
+
+    def digest(self, row: Row) -> str:
+        """A hash of the query and the documents."""
+
+    def find(self, row: Row) -> RerankResponse | None:
+        """The response of a row that has one.
+
+        Raises:
+            InvalidRequestError: the id has another query or other documents.
+        """
+
+    def keep(self, row: Row, response: RerankResponse) -> None:
+        """Keep a response; nothing after `close`, when another run may have the file.
+
+        Raises:
+            InvalidRequestError: the id has another query or other documents.
+        """
+
+    def fail(self, row_id: str | int, error: RerankError) -> None:
+        """Note a row that failed; it is asked again in the next run."""
+
+    def close(self) -> None:
+        """Write what is not written yet; a second time does nothing."""
+
+
+class Progress(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        done: rows with a response, those from the checkpoint included.
+        failed: rows with an error.
+        requests: what was sent.
+        cost: US dollars so far; None where no response said it.
+        seconds: since the run began.
+    """
+
+    done: int
+    failed: int
+    requests: int
+    cost: float | None
+    seconds: float
+
+
+@dataclass
+class Ledger:
+    """What a run has spent, and whether it may go on; for one thread, or under a lock.
+
+    The cost of a call is known from its response only, so the largest cost seen is reserved for
+    each call in flight, and there is one call at a time until the first cost is known. The same
+    holds for the requests of a call, which are more than one where a list is split or a request is
+    sent again.
+    """
+
+    max_cost: float | None = None
+    max_requests: int | None = None
+    price: Price | None = None
+    requests: int = 0
+    cost: float | None = None
+    done: int = 0
+    failed: int = 0
+    counts: dict[str, float] = field(default_factory=dict)
+    in_flight: int = 0
+    _largest_cost: float | None = None
+    _without_cost: int = 0  # responses that do not say it, though others did
+    _most_requests: int | None = None
+    _began: float = field(default_factory=time.monotonic)
+
+    def may_begin(self) -> bool:
+        """Whether one more call fits; if not, one of those in flight must end first.
+
+        Raises:
+            BudgetExceededError: none is in flight, so it never will.
+        """
+        fits = True
+        if self.max_requests is not None:
+            fits = self.requests + self._reserved(self._most_requests, 1) <= self.max_requests
+        if fits and self.max_cost is not None:
+            cost = (self.cost or 0.0) + self._reserved(self._largest_cost, 0.0)
+            cost += self._without_cost * (self._largest_cost or 0.0)
+            fits = cost <= self.max_cost * _ROUNDING
+        if fits or self.in_flight:
+            return fits
+        spent = f"${self.cost or 0.0:.4g} of max_cost={self.max_cost}"
+        sent = f"{self.requests} of max_requests={self.max_requests}"
+        used = [spent] if self.max_cost is not None else []
+        used += [sent] if self.max_requests is not None else []
+        raise BudgetExceededError(
+            f"the budget is used up: {' and '.join(used)}; one more call could exceed it. "
+            "Raise it, and pass checkpoint= to go on where a run stopped",
+            current_cost=self.cost,
+            max_cost=self.max_cost,
+            requests=self.requests,
+            max_requests=self.max_requests,
+        )
+
+    def _reserved(self, largest: float | None, least: float) -> float:
+        """What the calls in flight and one more may need; the first one is made alone."""
+        if largest is None:
+            return float("inf") if self.in_flight else least
+        return (self.in_flight + 1) * largest
+
+    def end(self, result: RerankResponse | RerankError) -> None:
+        """Note what came of a call that was in flight.
+
+        Raises:
+            ConfigurationError: there is a `max_cost`, and no way to know the cost.
+        """
+        self.in_flight -= 1
+        sent = sum(not (one.error or "").startswith("not asked") for one in result.attempts)
+        self.requests += sent
+        self._most_requests = max(self._most_requests or 1, sent)
+        if isinstance(result, RerankError):
+            return
+        for name, number in result.usage.counts().items():
+            self.counts[name] = self.counts.get(name, 0) + number
+        cost = result.usage.cost
+        if cost is None and self.price is not None:
+            cost = self.price.of(result.usage)
+        if cost is not None:
+            self.cost = (self.cost or 0.0) + cost
+            self._largest_cost = max(self._largest_cost or 0.0, cost)
+        elif self.max_cost is None or not sent:
+            return
+        elif self._largest_cost is not None:  # of a fallback, perhaps
+            self._without_cost += 1
+        else:
+            raise ConfigurationError(
+                f"max_cost needs to know the cost, and responses of {result.provider} do not say "
+                "it; pass price=Price(per_1000_search_units=...) or Price(per_million_tokens=...)"
+                + ("" if self.price is None else " for the counts that they do have")
+            )
+
+    def progress(self) -> Progress:
+        """How far the run is."""
+        seconds = time.monotonic() - self._began
+        return Progress(self.done, self.failed, self.requests, self.cost, seconds)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is done.
+
+    Attributes:
+        ledger: what is spent.
+        max_concurrency: how many calls are in flight at once.
+        preserve_order: whether results come in the order of the rows.
+        on_error: whether a row that fails ends the run.
+        store: where finished rows are kept; None for nowhere.
+        report: is told of the progress after each row.
+    """
+
+    ledger: Ledger
+    max_concurrency: int = 64
+    preserve_order: bool = False
+    on_error: OnRowError = "raise"
+    store: Store | None = None
+    report: Callable[[Progress], Any] | None = None
+
+    def close(self) -> None:
+        """End what a run has opened; a second time does nothing."""
+        if self.store is not None:
+            self.store.close()
+        if isinstance(self.report, _Bar):
+            self.report.close()
+
+
+class _Bar:
+    """A bar of tqdm.
+
+    Raises:
+        ConfigurationError: tqdm is not installed.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        try:
+            from tqdm.auto import tqdm  # type: ignore[import-untyped]  # noqa: PLC0415  # optional, and slow to load
+        except ImportError as cause:
+            raise ConfigurationError("progress=True needs tqdm: pip install tqdm") from cause
+        self._bar = tqdm(total=total, unit=" rows")
+
+    def __call__(self, now: Progress) -> None:
+        cost = "" if now.cost is None else f", ${now.cost:.4f}"
+        shown = f"failed {now.failed}, requests {now.requests}{cost}"
+        self._bar.set_postfix_str(shown, refresh=False)
+        self._bar.update(now.done + now.failed - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def check_many(arguments: Mapping[str, Any]) -> None:
+    """Check what only a run of many calls takes.
+
+    Raises:
+        ConfigurationError: a value out of range.
+    """
+    for name in ("max_concurrency", "max_requests"):
+        value = arguments[name]
+        if (value is not None or name == "max_concurrency") and (
+            type(value) is not int or value < 1
+        ):
+            raise ConfigurationError(f"{name} must be an int of at least 1, not {value!r}")
+    cost = arguments.get("max_cost")
+    if cost is not None and (isinstance(cost, bool) or finite(cost) is None or cost <= 0):
+        raise ConfigurationError(f"max_cost must be US dollars above 0, or None, not {cost!r}")
+    if arguments.get("on_error") not in ("raise", "keep"):
+        raise ConfigurationError(
+            f"on_error must be 'raise' or 'keep', not {arguments.get('on_error')!r}"
+        )
+    if not isinstance(arguments.get("price"), Price | None):
+        raise ConfigurationError("price must be a Price(...) or None")
+
+
+def reporter(progress: Any, rows: Any) -> Callable[[Progress], Any] | None:
+    """What is told of the progress: the caller's function, or a bar.
+
+    Raises:
+        ConfigurationError: neither, or a bar without tqdm.
+    """
+    if progress is False or progress is None:
+        return None
+    if progress is True:
+        return _Bar(len(rows) if isinstance(rows, Sized) and not isinstance(rows, str) else None)
+    if callable(progress):
+        report: Callable[[Progress], Any] = progress
+        return report
+    raise ConfigurationError("progress must be True, False or a function of a Progress")
+
+
+class _Taken(NamedTuple):
+    """A row that was pulled: to be asked for, or with what is known of it already."""
+
+    place: int
+    numbered: Numbered
+    row: Row | None
+    known: RowResult | None
+
+    @property
+    def given(self) -> Any:
+        """The row as it was given."""
+        given = self.numbered.given
+        return None if isinstance(given, InvalidRequestError) else given
+
+
+class _Feed:
+    """Takes rows in and gives results out; under a lock where there are threads."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._places = count()
+        self._broken: Exception | None = None
+
+    def check(self) -> None:
+        """Raise ConfigurationError if finished rows cannot be kept any more."""
+        if self._broken is not None:
+            raise ConfigurationError(
+                f"the checkpoint cannot be written: {self._broken}; the results so far were given "
+                "out, and those that are in the file are not asked for again"
+            ) from self._broken
+
+    def taken(self, numbered: Numbered) -> _Taken:
+        """The row; one that is wrong or in the store is not asked for."""
+        taken = _Taken(next(self._places), numbered, None, None)
+        store = self._plan.store
+        try:
+            row = checked_row(numbered)
+            if store is None:
+                return taken._replace(row=row)
+            row = row._replace(digest=store.digest(row))  # the caller may change the row later
+            found = store.find(row)
+        except InvalidRequestError as error:
+            return taken._replace(known=self._failure(id_of(numbered), error, taken))
+        if found is None:
+            return taken._replace(row=row)
+        self._plan.ledger.done += 1
+        return taken._replace(known=RowResult(row.id, found, None, taken.given, is_stored=True))
+
+    def finished(self, taken: _Taken, came: RerankResponse | RerankError) -> RowResult:
+        """What came of a row that was asked for, stored."""
+        row, where = taken.row, taken.numbered.where
+        assert row is not None  # noqa: S101  # only such are asked for
+        failure = came if isinstance(came, RerankError) else None
+        if isinstance(came, RerankResponse) and self._plan.store is not None:
+            try:
+                self._plan.store.keep(row, came)  # before the budget is looked at: it is paid
+            except InvalidRequestError as error:
+                failure = error
+            except Exception as error:  # noqa: BLE001  # the response is given out all the same
+                self._broken = self._broken or error
+        self._plan.ledger.end(came)
+        if failure is None:
+            self._plan.ledger.done += 1
+            return RowResult(row.id, cast("RerankResponse", came), None, taken.given)
+        if isinstance(failure, InvalidRequestError):  # it is about the row
+            failure.args = (f"{where}: {failure}",)
+        else:
+            failure.add_note(f"{where}, id {row.id!r}")
+        return self._failure(row.id, failure, taken)
+
+    def _failure(self, row_id: str | int, error: RerankError, taken: _Taken) -> RowResult:
+        self._plan.ledger.failed += 1
+        if self._plan.store is not None:
+            self._plan.store.fail(row_id, error)
+        return RowResult(row_id, None, error, taken.given)
+
+    def checked(self, result: RowResult) -> RowResult:
+        """The result; raises its error where a row that fails ends the run."""
+        if result.error is not None and self._plan.on_error == "raise":
+            raise result.error
+        return result
+
+    def told(self) -> None:
+        """Report the progress."""
+        if self._plan.report is not None:
+            self._plan.report(self._plan.ledger.progress())
+
+
+class _InOrder:
+    """Holds results back until all before them have come, if order is asked for."""
+
+    def __init__(self, *, keeps_order: bool) -> None:
+        self._keeps_order = keeps_order
+        self._waiting: dict[int, RowResult] = {}
+        self._next = 0
+
+    def ready(self, place: int, result: RowResult) -> Iterator[RowResult]:
+        """What may be given out now that this result has come."""
+        if not self._keeps_order:
+            yield result
+            return
+        self._waiting[place] = result
+        while self._next in self._waiting:
+            yield self._waiting.pop(self._next)
+            self._next += 1
+
+
+class ThreadRun:
+    """A run whose calls are made by threads, which also pull the rows, one thread at a time.
+
+    No thread outlives an interpreter that ends.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        rows: Generator[Numbered, None, None],
+        call: Callable[[Row], RerankResponse],
+    ) -> None:
+        self._plan, self._source, self._call = plan, rows, call
+        self._feed = _Feed(plan)
+        self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._room = threading.Semaphore(_BACKLOG * plan.max_concurrency)
+        self._pulling = threading.Lock()
+        self._changed = threading.Condition()  # guards the ledger and the store
+        self._stop = threading.Event()  # no call begins any more
+        self._threads: list[threading.Thread] = []
+        self._context = copy_context()
+
+    def results(self) -> Generator[RowResult, None, None]:
+        """The results of all rows.
+
+        What is in flight when the budget is used up, or when a row cannot be read, is given out
+        before that is raised.
+
+        Raises:
+            RerankError: a row's, with `on_error="raise"`; or a budget that is used up.
+        """
+        order = _InOrder(keeps_order=self._plan.preserve_order)
+        ended = 0
+        failure: BaseException | None = None
+        try:
+            self._start()
+            while ended < len(self._threads):
+                came = self._results.get()
+                if came is _END:
+                    ended += 1
+                elif isinstance(came, BaseException):
+                    failure = failure or came
+                    if not isinstance(failure, Exception):
+                        break
+                else:
+                    self._feed.told()
+                    for result in order.ready(*came):
+                        self._room.release()
+                        yield self._feed.checked(result)
+            if failure is not None:
+                raise failure
+        finally:
+            self._end()
+            with suppress(ValueError):  # a thread is in the middle of a row
+                self._source.close()
+            self._plan.close()
+
+    def _start(self) -> None:
+        """Start a thread; those that run already do the work where the system has no more."""
+        # each thread sees the caller's context variables, as tasks do: traces nest by them
+        target = self._context.copy().run
+        thread = threading.Thread(target=target, args=(self._work,), name="rerank", daemon=True)
+        self._threads.append(thread)  # before it can end
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.remove(thread)
+            if not self._threads:
+                raise
+
+    def _end(self) -> None:
+        """Let no call begin any more, and wake the threads that wait to begin one."""
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._room.release(_BACKLOG * self._plan.max_concurrency)
+
+    def _take(self) -> _Taken | None:
+        """The next row, once it may begin; None at the end."""
+        with self._pulling:
+            try:
+                self._feed.check()
+                numbered = None if self._stop.is_set() else next(self._source, None)
+                if numbered is None:
+                    return None
+                with self._changed:
+                    taken = self._feed.taken(numbered)
+                    if taken.row is None:
+                        return taken
+                    while not self._plan.ledger.may_begin():
+                        self._changed.wait()
+                        if self._stop.is_set():
+                            return None
+                    self._plan.ledger.in_flight += 1
+            except BaseException:
+                self._stop.set()  # before another thread pulls a row
+                raise
+            if len(self._threads) < self._plan.max_concurrency:
+                self._start()
+            return taken
+
+    def _work(self) -> None:
+        try:
+            while True:
+                self._room.acquire()
+                taken = self._take()
+                if taken is None:
+                    break
+                result = taken.known
+                if taken.row is not None:
+                    try:
+                        came: RerankResponse | RerankError = self._call(taken.row)
+                    except RerankError as error:
+                        came = error
+                    with self._changed:
+                        result = self._feed.finished(taken, came)
+                        self._changed.notify_all()
+                self._results.put((taken.place, result))
+        except BaseException as error:  # noqa: BLE001  # raised where results are taken
+            self._end()
+            self._results.put(error)
+        self._results.put(_END)
+
+
+class TaskRun:
+    """A run whose calls are made by tasks on the running event loop."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        rows: AsyncGenerator[Numbered, None],
+        call: Callable[[Row], Awaitable[RerankResponse]],
+    ) -> None:
+        self._plan, self._source, self._call = plan, rows, call
+        self._feed = _Feed(plan)
+        self._results: asyncio.Queue[Any] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_BACKLOG * plan.max_concurrency)
+        self._pulling = asyncio.Lock()
+        self._changed = asyncio.Event()  # a call has ended
+        self._stops = False  # no call begins any more
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def results(self) -> AsyncGenerator[RowResult, None]:
+        """The same as `ThreadRun.results`."""
+        order = _InOrder(keeps_order=self._plan.preserve_order)
+        ended = 0
+        failure: Exception | None = None
+        try:
+            self._start()
+            while ended < len(self._tasks):
+                came = await self._results.get()
+                if came is _END:
+                    ended += 1
+                elif isinstance(came, Exception):
+                    failure = failure or came
+                else:
+                    self._feed.told()
+                    for result in order.ready(*came):
+                        self._room.release()
+                        yield self._feed.checked(result)
+            if failure is not None:
+                raise failure
+        finally:
+            try:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                await self._source.aclose()
+            finally:
+                self._plan.close()
+
+    def _start(self) -> None:
+        self._tasks.append(asyncio.create_task(self._work()))
+
+    def _end(self) -> None:
+        """Let no call begin any more, and wake the tasks that wait to begin one."""
+        self._stops = True
+        self._changed.set()
+        for _ in range(_BACKLOG * self._plan.max_concurrency):
+            self._room.release()
+
+    async def _take(self) -> _Taken | None:
+        """The next row, once it may begin; None at the end."""
+        async with self._pulling:
+            self._feed.check()
+            numbered = None if self._stops else await anext(self._source, None)
+            if numbered is None:
+                return None
+            try:
+                taken = self._feed.taken(numbered)
+                while taken.row is not None and not self._plan.ledger.may_begin():
+                    self._changed.clear()
+                    await self._changed.wait()
+                    if self._stops:
+                        return None
+            except Exception:
+                self._stops = True  # before another task pulls a row
+                raise
+            if taken.row is not None:
+                self._plan.ledger.in_flight += 1
+                if len(self._tasks) < self._plan.max_concurrency:
+                    self._start()
+            return taken
+
+    async def _work(self) -> None:
+        try:
+            while True:
+                await self._room.acquire()
+                taken = await self._take()
+                if taken is None:
+                    break
+                result = taken.known
+                if taken.row is not None:
+                    try:
+                        came: RerankResponse | RerankError = await self._call(taken.row)
+                    except RerankError as error:
+                        came = error
+                    result = self._feed.finished(taken, came)
+                    self._changed.set()
+                self._results.put_nowait((taken.place, result))
+        except Exception as error:  # noqa: BLE001  # raised where results are taken
+            self._end()
+            self._results.put_nowait(error)
+        self._results.put_nowait(_END)
+
+
+class _Run:
+    """What a run has spent so far."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    @property
+    def usage(self) -> Usage:
+        """What the provider counted so far, without what came from the checkpoint."""
+        counts: dict[str, Any] = dict(self._plan.ledger.counts)
+        return Usage(**counts)
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars so far; None where no response said it and there is no price."""
+        return self._plan.ledger.cost
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent so far, retries included."""
+        return self._plan.ledger.requests
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run is."""
+        return self._plan.ledger.progress()
+
+
+class ManyResults(_Run, Iterator[RowResult]):
+    """The results of `rerank_many`, and what they have cost so far; to be read once."""
+
+    def __init__(self, plan: Plan, results: Generator[RowResult, None, None]) -> None:
+        super().__init__(plan)
+        self._results = results
+
+    def __next__(self) -> RowResult:
+        return next(self._results)
+
+    def close(self) -> None:
+        """End the run; what is in flight is not waited for, and not kept."""
+        self._results.close()
+        self._plan.close()  # of a run that has not begun
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncManyResults(_Run, AsyncIterator[RowResult]):
+    """The results of `arerank_many`, and what they have cost so far; to be read once."""
+
+    def __init__(self, plan: Plan, results: AsyncGenerator[RowResult, None]) -> None:
+        super().__init__(plan)
+        self._results = results
+
+    async def __anext__(self) -> RowResult:
+        return await anext(self._results)
+
+    async def aclose(self) -> None:
+        """End the run; what is in flight is cancelled."""
+        await self._results.aclose()
+        self._plan.close()  # of a run that has not begun
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

@@ -1,0 +1,149 @@
+"""The rows of many calls, read one by one from an iterable or a JSONL file, and checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+from pydantic_core import from_json
+
+from rerank_integrations.errors import InvalidRequestError
+from rerank_integrations.models import as_list
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Numbered(NamedTuple):
+    """A row as it was given; a line that is no JSON comes as an error.
+
+    Attributes:
+        number: from 1; that of its line in a file.
+        where: what an error calls it.
+        given: the row.
+    """
+
+    number: int
+    where: str
+    given: Any
+
+
+class Row(NamedTuple):
+    """A row that is well formed.
+
+    Attributes:
+        digest: a hash of the query and the documents, where finished rows are kept.
+    """
+
+    id: str | int
+    query: Any
+    documents: Sequence[Any]
+    digest: str = ""
+
+
+def read_rows(rows: Any) -> Generator[Numbered, None, None]:
+    """The rows, as they are needed; a file is read line by line.
+
+    Raises:
+        InvalidRequestError: what is given has no rows; raised before any is read.
+    """
+    if isinstance(rows, str | os.PathLike):
+        if not os.path.exists(rows):  # noqa: PTH110  # a str is a path as well
+            raise InvalidRequestError(
+                f"there is no file {os.fspath(rows)!r:.200}; rows is the path of a JSONL file, or "
+                "an iterable of {'id': ..., 'query': ..., 'documents': [...]}"
+            )
+        return _lines(rows)
+    if type(rows).__name__ == "DataFrame":
+        raise InvalidRequestError(
+            "rows must be rows, not a DataFrame, whose iteration gives the names of its columns; "
+            "pass frame.to_dict('records') (pandas), frame.iter_rows(named=True) (polars), or use "
+            "RerankBatch"
+        )
+    if isinstance(rows, Mapping | bytes) or not isinstance(rows, Iterable):
+        other = "; arerank_many takes it" if isinstance(rows, AsyncIterable) else ""
+        raise InvalidRequestError(
+            "rows must be an iterable of {'id': ..., 'query': ..., 'documents': [...]}, or the "
+            f"path of a JSONL file, not {type(rows).__name__}{other}"
+        )
+    return (Numbered(number, f"row {number}", row) for number, row in enumerate(rows, 1))
+
+
+def aread_rows(rows: Any) -> AsyncGenerator[Numbered, None]:
+    """The same for an event loop; takes async iterables too."""
+    if isinstance(rows, AsyncIterable):
+        return _anumbered(rows)
+    return _awaited(read_rows(rows))
+
+
+async def _anumbered(rows: AsyncIterable[Any]) -> AsyncGenerator[Numbered, None]:
+    number = 0
+    async for row in rows:
+        number += 1
+        yield Numbered(number, f"row {number}", row)
+
+
+async def _awaited(rows: Generator[Numbered, None, None]) -> AsyncGenerator[Numbered, None]:
+    try:
+        for row in rows:
+            yield row
+    finally:
+        rows.close()
+
+
+def _lines(path: str | os.PathLike[str]) -> Generator[Numbered, None, None]:
+    name = os.fspath(path)
+    try:
+        file = open(path, "rb")  # noqa: SIM115, PTH123  # closed below; a str is a path as well
+    except OSError as cause:
+        raise InvalidRequestError(f"cannot read {name!r}: {cause.strerror}") from cause
+    with file:
+        for number, line in enumerate(file, 1):
+            text = (line.removeprefix(_BOM) if number == 1 else line).strip()
+            if not text:
+                continue
+            where = f"{name}, line {number}"
+            try:
+                given = from_json(text)
+            except ValueError as cause:
+                given = InvalidRequestError(f"{where}: it is no JSON: {cause}")
+            yield Numbered(number, where, given)
+
+
+def checked_row(numbered: Numbered) -> Row:
+    """The row, well formed.
+
+    Raises:
+        InvalidRequestError: what is wrong, and where.
+    """
+    number, where, given = numbered
+    if isinstance(given, InvalidRequestError):
+        raise given
+    if not isinstance(given, Mapping):
+        raise InvalidRequestError(
+            f"{where}: a row is {{'query': ..., 'documents': [...]}}, not {type(given).__name__}"
+        )
+    for name in ("query", "documents"):
+        if name not in given:
+            has = ", ".join(map(repr, given)) or "nothing"
+            raise InvalidRequestError(f"{where}: there is no {name!r}; the row has {has:.300}")
+    own = given.get("id")
+    if own is not None and not is_id(own):
+        raise InvalidRequestError(f"{where}: id is a str or an int, not {own!r:.80}")
+    try:
+        return Row(number if own is None else own, given["query"], as_list(given["documents"]))
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"{where}: {error}") from None
+
+
+def id_of(numbered: Numbered) -> str | int:
+    """What a row that is not well formed is called: its id, else its number."""
+    own = numbered.given.get("id") if isinstance(numbered.given, Mapping) else None
+    return own if is_id(own) else numbered.number
+
+
+def is_id(value: Any) -> TypeGuard[str | int]:
+    """Whether a value can be the id of a row: one that a file can hold."""
+    if isinstance(value, str):
+        return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+    return isinstance(value, int) and not isinstance(value, bool)

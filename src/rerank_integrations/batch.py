@@ -1,0 +1,657 @@
+"""RerankBatch: ranks rows and frames of rows, in the workers of Ray, Daft, Dask or Spark too."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import math
+import os
+import sys
+import threading
+from collections import OrderedDict, deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from uuid import uuid4
+
+from pydantic import SecretStr
+
+from rerank_integrations._checkpoint import digest_of
+from rerank_integrations._many import RowResult
+from rerank_integrations._options import (
+    NOT_GIVEN,
+    NotGiven,
+    OnImage,
+    OnInvalidDocument,
+    OnPartial,
+    Retry,
+    ScoreTransform,
+    Timeout,
+    check_settings,
+    checked_arguments,
+    given,
+)
+from rerank_integrations._rows import Numbered, Row, checked_row
+from rerank_integrations._shared_limit import RateLimitStore, absolute
+from rerank_integrations.client import RerankClient
+from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
+from rerank_integrations.images import ImageUrls
+from rerank_integrations.models import USAGE_COUNTS
+from rerank_integrations.providers.base import Provider
+
+OnBatchError: TypeAlias = Literal["column", "raise"]
+"""What becomes of a row that fails."""
+
+FrameT = TypeVar("FrameT")
+
+_OWN = ("self", "model", "client", "max_concurrency", "on_error", "checkpoint", "rate_limit")
+_NEEDED = ("query", "documents")
+_AHEAD = 2  # rows that are read before their turn, for each call at once
+_MOST_WORKERS = 16  # of one process; the connections of others are closed
+_ENDING = 2.0  # seconds that the exit of the process waits for the loop to end
+
+
+class RerankBatch:
+    """Ranks the documents of many rows, wherever an engine runs it.
+
+    The object is small and can be pickled: each process makes one client and one event loop of
+    its own for all copies of it, and opens connections once. At most `max_concurrency` calls are in
+    flight in a process, however many threads use it.
+
+    Four keys or columns are added to each row: `indices` and `scores`, best first; `usage`, a
+    mapping of `search_units`, `total_tokens`, `prompt_tokens`, `completion_tokens` and `cost`; and
+    `error`, a text. Where a row failed, the first three are None; else the last one is.
+
+    Args:
+        model: "provider:model"; the key comes from the environment of each worker. A key that is
+            passed as `api_key` is in clear in every pickle.
+        client: a client of your own, in place of a model. Of the settings, those of
+            `with_options` may be given with it.
+        max_concurrency: how many calls are in flight at once in a process.
+        on_error: "column" puts the error of a row into the column; "raise" raises it.
+        checkpoint: a SQLite file, which all workers of a machine share, for finished rows. A row
+            that is in it is not asked for again. A row is known by its `id`; without one, by its
+            query and documents.
+        rate_limit: `"sqlite:///path"`, a file in which all workers of a machine share
+            `requests_per_minute` and `documents_per_minute`; or an object with
+            `reserve(requests, documents)`, which takes a slot and returns the seconds until it.
+
+    The other arguments are the settings of `RerankClient`.
+
+    Raises:
+        ConfigurationError: the message says what to set.
+        InvalidRequestError: `top_n` or `rank_fields` out of range.
+    """
+
+    @checked_arguments
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        client: RerankClient | None = None,
+        max_concurrency: int = 64,
+        on_error: OnBatchError = "column",
+        checkpoint: str | os.PathLike[str] | None = None,
+        rate_limit: RateLimitStore | None = None,
+        provider: Provider | NotGiven | None = NOT_GIVEN,
+        api_key: str | SecretStr | NotGiven | None = NOT_GIVEN,
+        base_url: str | NotGiven | None = NOT_GIVEN,
+        async_http_client: Any = NOT_GIVEN,
+        fallbacks: Sequence[str | RerankClient] | NotGiven = NOT_GIVEN,
+        top_n: int | NotGiven | None = NOT_GIVEN,
+        rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        instruction: str | NotGiven | None = NOT_GIVEN,
+        score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
+        score_threshold: float | NotGiven | None = NOT_GIVEN,
+        timeout: Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+        retry: Retry | NotGiven | None = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+        extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        on_image: OnImage | NotGiven = NOT_GIVEN,
+        on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+        max_document_chars: int | NotGiven | None = NOT_GIVEN,
+        max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+        max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+        image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+        max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+        max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+        on_partial: OnPartial | NotGiven = NOT_GIVEN,
+        requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+        documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+    ) -> None:
+        settings = {name: value for name, value in given(locals()).items() if name not in _OWN}
+        if type(max_concurrency) is not int or max_concurrency < 1:
+            raise ConfigurationError(
+                f"max_concurrency must be an int of at least 1, not {max_concurrency!r}"
+            )
+        if on_error not in get_args(OnBatchError):
+            raise ConfigurationError(f"on_error must be 'column' or 'raise', not {on_error!r}")
+        if client is None:
+            if model is None:
+                raise ConfigurationError("pass a model, 'provider:model', or client=")
+            check_settings({"model": model, **settings})
+        else:
+            if not isinstance(client, RerankClient):
+                raise ConfigurationError(
+                    f"client must be a RerankClient, not {type(client).__name__}"
+                )
+            changes = settings if model is None else {"model": model, **settings}
+            client = client.with_options(**changes) if changes else client
+        self._model, self._client, self._settings = model, client, settings
+        self._max_concurrency, self._on_error = max_concurrency, on_error
+        self._checkpoint = _checked_checkpoint(checkpoint)
+        self._rate_limit = absolute(rate_limit)
+        self._id = uuid4().hex  # copies in one process have it in common, and so one client
+
+    def __call__(self, batch: FrameT) -> FrameT:
+        """Rank the rows of a batch.
+
+        Args:
+            batch: a mapping of columns (lists or numpy arrays), or a frame of pandas, polars or
+                pyarrow, with the columns `query` and `documents`.
+
+        Returns:
+            The same kind, with the new columns, whose types do not depend on the values. A batch
+            without rows sends nothing, so that an engine can ask for the columns.
+
+        Raises:
+            InvalidRequestError: a column is missing, or it is no such batch.
+            RerankError: a row failed, with `on_error="raise"`.
+        """
+        kind = _kind_of(batch)
+        columns = kind.columns(batch, self._wanted())
+        rows = [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
+        found = self._ranked(rows) if rows else []
+        new = {name: [one[name] for one in found] for name in _NEW}
+        joined: FrameT = kind.joined(batch, new)
+        return joined
+
+    def rows(self, rows: Iterable[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:
+        """The rows, in their order, with the new keys; they are read as they are needed.
+
+        Raises:
+            RerankError: a row failed, with `on_error="raise"`.
+        """
+        pending: deque[tuple[Any, Future[list[RowResult]]]] = deque()
+        try:
+            for number, row in enumerate(rows, 1):
+                pending.append((row, self._ask([row], number)))
+                if len(pending) >= _AHEAD * self._max_concurrency:
+                    yield self._finished(*pending.popleft())
+            while pending:
+                yield self._finished(*pending.popleft())
+        finally:
+            for _, future in pending:
+                future.cancel()
+
+    async def arows(
+        self, rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The same, without blocking the event loop; the rows may come asynchronously too."""
+        pending: deque[tuple[Any, Future[list[RowResult]]]] = deque()
+        try:
+            number = 0
+            async for row in _asynchronous(rows):
+                number += 1
+                pending.append((row, self._ask([row], number)))
+                if len(pending) >= _AHEAD * self._max_concurrency:
+                    await asyncio.wrap_future(pending[0][1])
+                    yield self._finished(*pending.popleft())
+            while pending:
+                await asyncio.wrap_future(pending[0][1])
+                yield self._finished(*pending.popleft())
+        finally:
+            for _, future in pending:
+                future.cancel()
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "_id"):  # shown in a traceback out of __init__
+            return "RerankBatch(...)"
+        what = repr(self._model) if self._client is None else f"client={self._client!r}"
+        return f"RerankBatch({what}, max_concurrency={self._max_concurrency})"
+
+    def _wanted(self) -> Sequence[str]:
+        """The columns that are read; without a checkpoint an id has no use."""
+        return _NEEDED if self._checkpoint is None else (*_NEEDED, "id")
+
+    def _ranked(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        future = self._ask(rows)
+        try:
+            return [self._new(result) for result in future.result()]
+        finally:
+            future.cancel()
+
+    def _finished(self, row: Any, future: Future[list[RowResult]]) -> dict[str, Any]:
+        return {**(row if isinstance(row, Mapping) else {}), **self._new(future.result()[0])}
+
+    def _ask(self, rows: Sequence[Any], first: int = 1) -> Future[list[RowResult]]:
+        return _worker_of(self).ask([self._row(n, row) for n, row in enumerate(rows, first)])
+
+    def _row(self, number: int, row: Any) -> dict[str, Any] | InvalidRequestError:
+        """A row as `arerank_many` takes it, or what is wrong with it."""
+        found = row
+        try:
+            if isinstance(row, Mapping) and "documents" in row:
+                found = {**row, "id": None, "documents": _documents(row["documents"])}
+            checked = checked_row(Numbered(number, f"row {number}", found))
+        except InvalidRequestError as error:
+            text = str(error)
+            where = "" if text.startswith("row ") else f"row {number}: "
+            return InvalidRequestError(f"{where}{text}")
+        found = {"query": checked.query, "documents": checked.documents}
+        if self._checkpoint is not None:
+            found["id"] = _id_of(row.get("id"), found)
+        return found
+
+    def _new(self, result: RowResult) -> dict[str, Any]:
+        """The new values of a row."""
+        if result.error is not None and self._on_error == "raise":
+            raise result.error
+        response = result.response
+        if response is None:
+            return dict.fromkeys(_NEW) | {"error": _described(result.error)}
+        return {
+            "indices": [one.index for one in response],
+            "scores": [one.relevance_score for one in response],
+            "usage": {name: getattr(response.usage, name) for name in USAGE_COUNTS},
+            "error": None,
+        }
+
+    def _make_client(self) -> RerankClient:
+        if self._client is not None:
+            return self._client
+        assert self._model is not None  # noqa: S101  # checked in __init__
+        return RerankClient(self._model, **self._settings)
+
+
+def _described(error: RerankError | None) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _checked_checkpoint(given: Any) -> str | None:
+    if given is None:
+        return None
+    if not isinstance(given, str | os.PathLike) or Path(given).suffix == ".jsonl":
+        raise ConfigurationError(
+            "checkpoint must be the path of a SQLite file, such as 'run.sqlite', which several "
+            f"workers can share, not {given!r}"
+        )
+    return str(Path(given).absolute())  # a worker may have another current directory
+
+
+def _documents(value: Any) -> Any:
+    """A list of documents, as engines hand it over: numpy arrays, and structs of Arrow."""
+    if _is_missing(value):
+        return []
+    if isinstance(value, str):
+        raise InvalidRequestError(
+            "documents must be a list of documents, not one str; Dask makes text of lists unless "
+            "dask.config.set({'dataframe.convert-string': False}) comes before the frame"
+        )
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_document(one) for one in value]
+    return value
+
+
+def _document(value: Any) -> Any:
+    """A document; a struct of Arrow has None for what is missing."""
+    if isinstance(value, Mapping) and any(part is None for part in value.values()):
+        return {name: part for name, part in value.items() if part is not None}
+    return value
+
+
+def _id_of(value: Any, row: Mapping[str, Any]) -> str | int:
+    """What a row is known by in the checkpoint; without an id, what is in it."""
+    if hasattr(value, "item"):
+        value = value.item()  # a number of numpy
+    if _is_missing(value):
+        return digest_of(Row(0, row["query"], row["documents"]))
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # pandas makes floats of a column in which one is missing
+    return value if isinstance(value, str | int) else str(value)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether there is no value: None, NaN, or the NA of pandas."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return value is None or is_nan or type(value).__name__ == "NAType"
+
+
+async def _asynchronous(rows: Any) -> AsyncGenerator[Any, None]:
+    if isinstance(rows, AsyncIterable):
+        async for row in rows:
+            yield row
+    else:
+        for row in rows:
+            yield row
+
+
+# --- kinds of batches; no engine and no library of frames is imported
+
+
+class _Columns:
+    """A mapping of columns."""
+
+    def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
+        """The columns that are wanted, as lists."""
+        return _checked_columns(
+            {name: self.values(batch[name]) for name in wanted if name in batch}
+        )
+
+    def values(self, column: Any) -> Sequence[Any]:
+        """The values of a column."""
+        for method in ("to_pylist", "to_list", "tolist"):
+            if hasattr(column, method):
+                found: Sequence[Any] = getattr(column, method)()
+                return found
+        return list(column)
+
+    def joined(self, batch: Any, new: Mapping[str, list[Any]]) -> Any:
+        """The batch with new columns."""
+        return {**batch, **new}
+
+
+class _Pandas(_Columns):
+    """A frame of pandas. Where pyarrow is loaded, its types are used."""
+
+    def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
+        present = [name for name in wanted if name in batch.columns]
+        return _checked_columns({name: list(batch[name]) for name in present}, batch.columns)
+
+    def joined(self, batch: Any, new: Mapping[str, list[Any]]) -> Any:
+        pandas, arrow = sys.modules["pandas"], sys.modules.get("pyarrow")
+        dtypes: dict[str, Any] = {"error": "string"}
+        if arrow is not None:
+            dtypes = {name: pandas.ArrowDtype(_arrow_type(arrow, name)) for name in new}
+        return batch.assign(
+            **{
+                name: pandas.Series(values, index=batch.index, dtype=dtypes.get(name, "object"))
+                for name, values in new.items()
+            }
+        )
+
+
+class _Polars(_Columns):
+    """A frame of polars."""
+
+    def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
+        present = [name for name in wanted if name in batch.columns]
+        return _checked_columns({name: batch[name].to_list() for name in present}, batch.columns)
+
+    def joined(self, batch: Any, new: Mapping[str, list[Any]]) -> Any:
+        polars = sys.modules["polars"]
+        counts = polars.Struct(dict.fromkeys(USAGE_COUNTS, polars.Float64))
+        dtypes = {
+            "indices": polars.List(polars.Int64),
+            "scores": polars.List(polars.Float64),
+            "usage": counts,
+            "error": polars.String,
+        }
+        return batch.with_columns(
+            [polars.Series(name, values, dtype=dtypes[name]) for name, values in new.items()]
+        )
+
+
+class _Arrow(_Columns):
+    """A table or record batch of pyarrow."""
+
+    def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
+        names = batch.schema.names
+        present = [name for name in wanted if name in names]
+        return _checked_columns({name: batch.column(name).to_pylist() for name in present}, names)
+
+    def joined(self, batch: Any, new: Mapping[str, list[Any]]) -> Any:
+        arrow = sys.modules["pyarrow"]
+        columns = {name: batch.column(name) for name in batch.schema.names}
+        for name, values in new.items():
+            columns[name] = arrow.array(values, type=_arrow_type(arrow, name))
+        return type(batch).from_pydict(columns)
+
+
+_NEW = ("indices", "scores", "usage", "error")
+_KINDS: dict[tuple[str, str], type[_Columns]] = {
+    ("pandas", "DataFrame"): _Pandas,
+    ("polars", "DataFrame"): _Polars,
+    ("pyarrow", "Table"): _Arrow,
+    ("pyarrow", "RecordBatch"): _Arrow,
+}
+
+
+def _arrow_type(arrow: Any, name: str) -> Any:
+    """The type of a new column."""
+    counts = arrow.struct([(count, arrow.float64()) for count in USAGE_COUNTS])
+    types = {
+        "indices": arrow.list_(arrow.int64()),
+        "scores": arrow.list_(arrow.float64()),
+        "usage": counts,
+        "error": arrow.string(),
+    }
+    return types[name]
+
+
+def _kind_of(batch: Any) -> _Columns:
+    """How a batch is read and written, by where its class comes from."""
+    if isinstance(batch, Mapping):
+        return _Columns()
+    for base in type(batch).__mro__:
+        kind = _KINDS.get((base.__module__.partition(".")[0], base.__name__))
+        if kind is not None:
+            return kind()
+    raise InvalidRequestError(
+        "a batch is a mapping of columns, or a frame of pandas, polars or pyarrow, not "
+        f"{type(batch).__name__}; for rows use rows() or arows()"
+    )
+
+
+def _checked_columns(
+    found: dict[str, Sequence[Any]], names: Iterable[Any] | None = None
+) -> dict[str, Sequence[Any]]:
+    for name in _NEEDED:
+        if name not in found:
+            has = ", ".join(map(str, found if names is None else names)) or "none"
+            raise InvalidRequestError(f"there is no column {name!r}; the columns are {has}")
+    lengths = {len(values) for values in found.values()}
+    if len(lengths) > 1:
+        raise InvalidRequestError(f"the columns {', '.join(found)} are not of the same length")
+    return found
+
+
+# --- what a process has once: the event loop, and a worker for each RerankBatch with its copies.
+# It is in this module and not in the object: engines pickle a class of a script with its state.
+
+
+class _Asked(dict[str, Any]):
+    """A row that somebody waits for."""
+
+    def __init__(self, row: Mapping[str, Any], place: int, group: _Group) -> None:
+        super().__init__(row)
+        self.place, self.group = place, group
+
+
+class _Group:
+    """The rows that were asked for together."""
+
+    def __init__(self, count: int, future: Future[list[RowResult]]) -> None:
+        self.future = future
+        self._results: list[Any] = [None] * count
+        self._left = count
+
+    def answer(self, place: int, result: RowResult) -> None:
+        """Note what came of a row."""
+        self._results[place] = result
+        self._left -= 1
+        if not self._left and self.future.set_running_or_notify_cancel():
+            self.future.set_result(self._results)
+
+    def fail(self, error: BaseException) -> None:
+        """The run has ended."""
+        with suppress(Exception):  # it is done, or cancelled
+            self.future.set_exception(error)
+
+
+class _Worker:
+    """One run of `arerank_many` that goes on as long as the process, for all who ask."""
+
+    def __init__(self, batch: RerankBatch, loop: asyncio.AbstractEventLoop) -> None:
+        self._make_client = batch._make_client  # noqa: SLF001
+        self._owns_client = batch._client is None  # noqa: SLF001
+        self._max_concurrency = batch._max_concurrency  # noqa: SLF001
+        self._checkpoint = batch._checkpoint  # noqa: SLF001
+        self._rate_limit = batch._rate_limit  # noqa: SLF001
+        self._loop = loop
+        self._waiting: asyncio.Queue[_Asked | None] = asyncio.Queue()
+        self._open: set[_Group] = set()
+        self._run: asyncio.Task[None] | None = None
+
+    def ask(self, rows: Sequence[Any]) -> Future[list[RowResult]]:
+        """Ask for rows, from any thread."""
+        future: Future[list[RowResult]] = Future()
+        group = _Group(len(rows), future)
+        self._loop.call_soon_threadsafe(self._add, rows, group)
+        return future
+
+    def end(self) -> None:
+        """End the run after what was asked for; another one begins if more is."""
+        self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self._run = None
+        self._waiting.put_nowait(None)
+
+    def _add(self, rows: Sequence[Any], group: _Group) -> None:
+        if self._run is None or self._run.done():
+            self._waiting = asyncio.Queue()
+            self._run = self._loop.create_task(self._go_on(self._waiting))
+            _RUNS.add(self._run)  # the loop itself would not keep it
+            self._run.add_done_callback(_RUNS.discard)
+        self._open.add(group)
+        for place, row in enumerate(rows):
+            if isinstance(row, RerankError):
+                group.answer(place, RowResult(place, None, row, None))
+            else:
+                self._waiting.put_nowait(_Asked(row, place, group))
+        if group.future.done():
+            self._open.discard(group)
+
+    async def _go_on(self, waiting: asyncio.Queue[_Asked | None]) -> None:
+        client: RerankClient | None = None
+        try:
+            client = self._make_client()
+            results = client.arerank_many(
+                self._rows(waiting),
+                max_concurrency=self._max_concurrency,
+                on_error="keep",
+                checkpoint=self._checkpoint,
+                rate_limit=self._rate_limit,
+            )
+            async with results:
+                async for result in results:
+                    asked: _Asked = result.row
+                    asked.group.answer(asked.place, result)
+                    if asked.group.future.done():
+                        self._open.discard(asked.group)
+        except BaseException as error:
+            groups, self._open = self._open, set()
+            for group in groups:
+                group.fail(error if isinstance(error, Exception) else CancelledError())
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            if client is not None and self._owns_client:
+                await client.aclose()
+
+    async def _rows(self, waiting: asyncio.Queue[_Asked | None]) -> AsyncGenerator[_Asked, None]:
+        """The rows that somebody waits for; those whose batch was given up are left out."""
+        while (asked := await waiting.get()) is not None:
+            if asked.group.future.cancelled():
+                self._open.discard(asked.group)
+            else:
+                yield asked
+
+
+_LOCK = threading.Lock()
+_WORKERS: OrderedDict[str, _Worker] = OrderedDict()
+_LOOPS: list[tuple[asyncio.AbstractEventLoop, threading.Thread]] = []  # one, once there is one
+_RUNS: set[asyncio.Task[None]] = set()
+_OF_PARENT: list[Any] = []
+
+
+def _worker_of(batch: RerankBatch) -> _Worker:
+    """The worker of this process for a batch and its copies."""
+    name = batch._id  # noqa: SLF001
+    with _LOCK:
+        worker = _WORKERS.get(name)
+        if worker is None:
+            worker = _WORKERS[name] = _Worker(batch, _loop())
+            if len(_WORKERS) > _MOST_WORKERS:
+                _WORKERS.popitem(last=False)[1].end()
+        _WORKERS.move_to_end(name)
+        return worker
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """The event loop of this process, in a thread of its own."""
+    if not _LOOPS:
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=_run_loop, args=(loop,), name="rerank", daemon=True)
+        thread.start()
+        _LOOPS.append((loop, thread))
+    return _LOOPS[0][0]
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+@atexit.register
+def _end() -> None:
+    """Close connections and files in order."""
+    with _LOCK:
+        loops = list(_LOOPS)
+        _LOOPS.clear()
+        _WORKERS.clear()
+    for loop, thread in loops:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_ENDING)
+
+
+def _after_fork() -> None:
+    """Start anew in a forked child: loop, thread and connections belong to the parent."""
+    global _LOCK  # noqa: PLW0603  # somebody may hold it
+    _LOCK = threading.Lock()
+    # kept, so that nothing is closed here
+    _OF_PARENT.append((list(_LOOPS), dict(_WORKERS), set(_RUNS)))
+    _RUNS.clear()
+    _LOOPS.clear()
+    _WORKERS.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)

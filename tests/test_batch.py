@@ -1,0 +1,323 @@
+"""RerankBatch: rows and frames in, the same with new columns out, in any process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+import pytest
+
+from cases import cases
+from loopback import Received, Reply, Server, ranking, ranks_all
+from rerank_integrations import (
+    ConfigurationError,
+    InvalidRequestError,
+    OpenRouter,
+    RerankBatch,
+    RerankClient,
+    StatusError,
+)
+from rerank_integrations.errors import RerankError
+
+COUNTS = ("search_units", "total_tokens", "prompt_tokens", "completion_tokens", "cost")
+NEW = {"indices", "scores", "usage", "error"}
+ROWS: list[dict[str, Any]] = [
+    {"query": "b", "documents": ["a", "b"]},
+    {"query": "y", "documents": ["x", "y", "z"]},
+]
+FOUND = [[1, 0], [1, 0, 2]]
+
+
+def batch_of(server: Server, **settings: Any) -> RerankBatch:
+    """A batch whose gateway is the server."""
+    provider = OpenRouter(api_key="the-key", base_url=server.url)
+    return RerankBatch("m", provider=provider, **settings)
+
+
+async def collected(batch: RerankBatch, rows: Any, *, as_stream: bool) -> list[dict[str, Any]]:
+    """All rows of `arows`, of a list or of an async iterable."""
+
+    async def stream() -> Any:
+        for row in rows:
+            yield row
+
+    return [row async for row in batch.arows(stream() if as_stream else rows)]
+
+
+def by_columns(batch: RerankBatch, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rank a mapping of columns."""
+    columns = batch({name: [row[name] for row in rows] for name in ("query", "documents")})
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def by_pandas(batch: RerankBatch, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rank a frame of pandas whose index is not the usual one."""
+    frame = batch(pd.DataFrame(rows, index=range(7, 7 + len(rows))))
+    assert list(frame.index) == list(range(7, 7 + len(rows)))
+    return [
+        {str(name): None if value is pd.NA else value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+WAYS: dict[str, Any] = {
+    "columns": by_columns,
+    "pandas": by_pandas,
+    "rows": lambda batch, rows: list(batch.rows(iter(rows))),
+    "arows": lambda batch, rows: asyncio.run(collected(batch, rows, as_stream=False)),
+    "a stream": lambda batch, rows: asyncio.run(collected(batch, rows, as_stream=True)),
+}
+
+
+@cases("way", list(WAYS))
+def test_each_row_has_its_results_and_its_error(server: Server, way: str) -> None:
+    """Rows keep their order and keys; a row that fails says why and leaves the others alone."""
+    bad = [
+        {"query": "q", "documents": "abc"},
+        {"query": "q", "documents": ["a", None]},
+        {"query": 5, "documents": ["a"]},
+    ]
+    found = WAYS[way](batch_of(server), [*ROWS, *bad])
+
+    assert [row["indices"] for row in found] == [*FOUND, None, None, None]
+    assert [row["query"] for row in found] == ["b", "y", "q", "q", 5]
+    assert found[0]["scores"] == [1.0, 0.999]
+    assert found[0]["error"] is None
+    assert set(found[0]["usage"]) == set(COUNTS)
+    assert "row 3: documents must be a list" in found[2]["error"]
+    assert "UnsupportedDocumentError" in found[3]["error"]
+    assert found[4]["error"].startswith("InvalidRequestError")
+    assert [found[4][name] for name in ("scores", "usage")] == [None, None]
+    assert len(server.received) == 2
+
+
+def test_what_engines_hand_over_is_understood(server: Server) -> None:
+    """Numpy arrays are lists, None is an empty list, and a None in a struct was not there.
+
+    A frame without rows has the columns, and sends nothing.
+    """
+    arrays = np.array(["a", "b"], dtype=object)
+    structs = [{"text": "b", "title": None}, {"text": "a", "title": "t"}]
+    columns: dict[str, Any] = {
+        "query": np.array(["b", "q", "q", "b"], dtype=object),
+        "documents": [arrays, None, float("nan"), np.array(structs, dtype=object)],
+        "more": [1, 2, 3, 4],
+    }
+    batch = batch_of(server, top_n=1, rank_fields=["title", "text"])
+    found = batch(columns)
+    for wrong in (
+        {"query": ["q"]},
+        pd.DataFrame({"documents": [["a"]]}),
+        ["q"],
+        {**columns, "query": []},
+    ):
+        with pytest.raises(InvalidRequestError):
+            batch(wrong)
+
+    assert found["indices"][:3] == [[1], [], []]
+    assert found["more"] == [1, 2, 3, 4]
+    assert set(found) == {*columns, *NEW}
+    assert "title: None" not in str(server.received[-1].body)
+    assert len(found["indices"][3]) == 1
+    assert set(columns) == {"query", "documents", "more"}  # the caller's own is untouched
+
+    server.reset()
+    frame = pd.DataFrame(ROWS)
+    empty = batch(frame.head(0))  # an engine asks so for the columns of a result
+    assert set(empty.columns) == {"query", "documents", *NEW}
+    assert not server.received
+    assert list(empty.dtypes) == list(batch(frame).dtypes)
+
+
+@cases(
+    ("settings", "says"),
+    [
+        ({}, "model"),
+        ({"model": "openrouter:m", "top_m": 1}, "top_n"),
+        ({"model": "openrouter:m", "client": 1}, "RerankClient"),
+        ({"model": "openrouter:m", "on_error": "keep"}, "'column' or 'raise'"),
+        ({"model": "openrouter:m", "max_concurrency": 0}, "max_concurrency"),
+        ({"model": "openrouter:m", "checkpoint": "run.jsonl"}, "SQLite"),
+        ({"model": "openrouter:m", "rate_limit": "redis://x"}, "sqlite:///path"),
+        ({"model": "openrouter:m", "rate_limit": object()}, "reserve"),
+        ({"model": "openrouter:m", "deadline": -1}, "deadline"),
+    ],
+)
+def test_a_wrong_argument_is_refused_where_it_is_given(settings: Any, says: str) -> None:
+    """What is wrong is said before an engine starts, and needs no key."""
+    with pytest.raises(ConfigurationError, match=says):
+        RerankBatch(**settings)
+
+
+FORKS = """
+import os, sys
+from rerank_integrations import RerankBatch
+
+batch = RerankBatch("local:bm25", top_n=1)
+rows = [{"query": "red", "documents": ["a blue car", "a red car"]}]
+print(next(batch.rows(rows))["indices"], flush=True)
+child = os.fork()
+print(next(batch.rows(rows))["indices"], flush=True)
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_starts_anew() -> None:
+    """A batch that was used before a fork works in parent and child, and all end in order."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORKS], capture_output=True, text=True, check=False
+    )
+
+    assert (done.stdout.split("\n"), done.stderr) == (["[1]"] * 3 + [""], "")
+
+
+@cases("way", list(WAYS))
+def test_an_error_is_raised_where_that_is_asked_for(server: Server, way: str) -> None:
+    """With `on_error="raise"` the error of a row is raised as it is."""
+    server.plays(Reply({"error": "no such model"}, 404))
+    with pytest.raises(RerankError) as caught:
+        WAYS[way](batch_of(server, on_error="raise"), ROWS)
+
+    assert isinstance(caught.value, StatusError)
+    assert caught.value.status_code == 404
+
+
+def test_threads_and_copies_share_a_client_and_its_bound(server: Server) -> None:
+    """All threads and unpickled copies in a process have one client, and so one bound."""
+    batch = batch_of(server, max_concurrency=3)
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def slow(received: Received) -> Reply:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        threading.Event().wait(0.002)
+        with lock:
+            at_once -= 1
+        return ranks_all(received)
+
+    server.plays(slow)
+    threads = [
+        threading.Thread(target=pickle.loads(pickle.dumps(batch)), args=({**columns},))  # noqa: S301
+        for columns in [{"query": ["b"] * 10, "documents": [["a", "b"]] * 10}] * 4
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(server.received) == 40
+    assert most <= 3
+    assert server.connections <= 3
+
+
+def test_a_checkpoint_is_asked_first(server: Server, tmp_path: Path) -> None:
+    """Another batch with the same checkpoint pays for new rows alone, with ids and without."""
+    settings = {"checkpoint": tmp_path / "run.sqlite"}
+    frame = pd.DataFrame(ROWS)
+    first = batch_of(server, **settings)(frame)
+    again = batch_of(server, **settings)(pd.DataFrame([*ROWS, {"query": "c", "documents": "c"}]))
+    assert list(again["indices"][:2]) == list(first["indices"]) == FOUND
+    assert len(server.received) == 2
+
+    named = frame.assign(id=np.array([1.0, 2]))
+    batch_of(server, **settings)(named)
+    batch_of(server, **settings)(named[::-1].assign(id=np.array([2, 1])))
+    assert len(server.received) == 4
+    with_bytes = {"query": "q", "documents": [{"text": "a", "raw": b"\xff"}]}
+    [row] = batch_of(server, **settings).rows([with_bytes])
+    assert "UnsupportedDocumentError" in row["error"]
+
+
+def test_a_limit_of_the_users_own_is_asked_for_each_request(server: Server) -> None:
+    """An object with `reserve` decides when each request goes, retries included."""
+    asked: list[tuple[int, int]] = []
+
+    class Limit:
+        def reserve(self, requests: int, documents: int) -> float:
+            asked.append((requests, documents))
+            return 0.0
+
+    server.plays(Reply(status=503, headers={"Retry-After": "0"}), ranking(0.2, 0.1))
+    client = RerankClient("m", provider=OpenRouter(api_key="the-key", base_url=server.url))
+    rows = [{"query": "q", "documents": ["a", "b"]}]
+    results = list(client.rerank_many(rows, rate_limit=Limit()))
+
+    assert results[0].error is None
+    assert asked == [(1, 2), (1, 2)]
+
+
+WORKER = """
+import sys
+from rerank_integrations import OpenRouter, RerankBatch
+
+url, limit, name = sys.argv[1:]
+batch = RerankBatch(
+    "m",
+    provider=OpenRouter(api_key="the-key", base_url=url),
+    max_concurrency=4,
+    rate_limit=limit,
+    requests_per_minute=3000,
+    documents_per_minute=1500,
+)
+list(batch.rows([{"query": name, "documents": ["a"]}]))
+print("ready", flush=True)
+sys.stdin.readline()
+for row in batch.rows({"query": name, "documents": ["a"]} for _ in range(15)):
+    assert row["error"] is None, row
+"""
+
+
+def test_one_rate_limit_serves_all_processes(server: Server, tmp_path: Path) -> None:
+    """No request comes before its slot, and each process has its share of the slots."""
+    came: list[tuple[float, str]] = []
+
+    def noted(received: Received) -> Reply:
+        came.append((time.monotonic(), received.query))
+        return ranks_all(received)
+
+    server.plays(noted)
+    address = f"sqlite:///{tmp_path / 'limit.db'}"
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, server.url, address, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in "abc"
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+    came.clear()
+    began = time.monotonic()
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        worker.communicate(timeout=30)
+
+    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    assert len(came) == 45
+    # a request may be late, and so several come at once; but never is one early
+    early = [n for n, (at, _) in enumerate(sorted(came)) if at - began < n * 60 / 1500]
+    assert not early
+    shares = Counter(name for _, name in came[:24])
+    assert min(shares[name] for name in "abc") >= 3, shares
