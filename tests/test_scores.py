@@ -142,7 +142,7 @@ def test_the_kind_of_scores(provider: Provider, model: str, kind: str) -> None:
     assert provider.kind_of_scores(model) == kind
 
 
-def test_a_fallback_has_scores_of_its_own(call: Calls, server: Server, nobody: str) -> None:
+def test_a_fallback_has_scores_of_its_own(server: Server, nobody: str) -> None:
     """A fallback's kind is its own, and what was set for another model's scores is not applied."""
     server.plays(Reply(LOGITS))
     first = TEI(base_url=nobody)
@@ -152,7 +152,7 @@ def test_a_fallback_has_scores_of_its_own(call: Calls, server: Server, nobody: s
             "m", provider=first, max_retries=0, score_transform="sigmoid", fallbacks=[second]
         ) as client,
     ):
-        response = call(client, "q", TEXTS)
+        response = client.rerank("q", TEXTS)
     assert response.score_kind == "logit"
     assert response[0].relevance_score == 800.0
     assert any("score_transform was not applied" in one for one in response.warnings)

@@ -56,7 +56,7 @@ def test_the_body_is_as_it_is_described(
     assert [(one.index, one.relevance_score) for one in response] == PAIRS
 
 
-def test_key_headers_and_query(call: Calls, server: Server) -> None:
+def test_key_headers_and_query(server: Server) -> None:
     """Path, query, key header and further headers go out; their values appear nowhere else.
 
     Nor does a word of a header's value, such as the key behind a scheme.
@@ -76,7 +76,7 @@ def test_key_headers_and_query(call: Calls, server: Server) -> None:
     other = dataclasses.replace(provider, auth_scheme="Token ")
     assert other.headers() == {**provider.headers(), "X-Key": "Token the-secret-key"}
     with RerankClient("m", provider=provider) as client, pytest.raises(Exception) as caught:  # noqa: PT011
-        call(client, "q", ["a"])
+        client.rerank("q", ["a"])
     [received] = server.received
     assert received.path == "/base/v3/sort?code=query+secret"
     assert received.headers["x-key"] == "the-secret-key"
