@@ -79,63 +79,47 @@ def test_a_threshold_needs_scores_that_can_be_compared() -> None:
     assert any("score_threshold" in one for one in response.warnings)
 
 
-def test_batches(call: Calls) -> None:
-    """A scorer gets `batch_size` texts at once, be it a function, async, or one of pairs."""
+@cases(
+    ("given", "why"),
+    [
+        (([1.0, 3.0], [2.0]), ""),
+        (([[1.0], [3.0]], 2.0), ""),
+        (([1.0, 3.0, 2.0], []), "3 scores for 2 texts"),
+        (([1.0, 3.0], None), "returned NoneType"),
+        (([1.0, 3.0], ["high"]), "score 2 .* is 'high'"),
+        ((ZeroDivisionError("first"), [2.0]), "ZeroDivisionError: first"),
+    ],
+)
+def test_batches(call: Calls, given: Sequence[Any], why: str) -> None:
+    """A scorer gets `batch_size` texts at once, be it a function, async, or one of pairs.
+
+    Each batch has its own scores, and after an error no more are asked.
+    """
     sizes: list[int] = []
 
-    def plain(query: str, texts: Sequence[str]) -> list[float]:
+    def answer(texts: Sequence[Any]) -> Any:
         sizes.append(len(texts))
-        return [float(len(text)) for text in texts]
+        found = given[len(sizes) - 1]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
-    async def later(query: str, texts: Sequence[str]) -> list[float]:
-        return plain(query, texts)
+    def plain(query: str, texts: Sequence[str]) -> Any:
+        return answer(texts)
+
+    async def later(query: str, texts: Sequence[str]) -> Any:
+        return answer(texts)
 
     class Pairs:
-        def predict(self, pairs: list[tuple[str, str]]) -> list[float]:
-            return plain("", [text for _, text in pairs])
+        def predict(self, pairs: list[tuple[str, str]]) -> Any:
+            return answer(pairs)
 
     for scorer in (plain, later, Pairs()):
         sizes.clear()
         client = RerankClient("m", provider=Local(scorer=scorer, batch_size=2))
-        response = call(client, "q", ["a", "aaa", "aa"])
-        assert ([one.index for one in response], sizes) == ([1, 2, 0], [2, 1])
-
-
-@cases(
-    ("given", "asked", "why"),
-    [
-        (([1.0], 3.0, [[2.0]]), 3, ""),
-        (([1.0], [1.0, 2.0], []), 2, "2 scores for 1 texts"),
-        (([1.0], None, [1.0]), 2, "returned NoneType"),
-        (([1.0], ["high"], [1.0]), 3, "score 1 .* is 'high'"),
-        (([1.0], ZeroDivisionError("second"), [1.0]), 2, "ZeroDivisionError: second"),
-    ],
-)
-def test_each_batch_has_its_own_scores(given: Sequence[Any], asked: int, why: str) -> None:
-    """A batch with too few scores is not filled from the next; after an error no more are asked."""
-    heard: list[Any] = []
-
-    def plain(query: str, texts: Sequence[str]) -> Any:
-        heard.append(given[len(heard)])
-        if isinstance(heard[-1], Exception):
-            raise heard[-1]
-        return heard[-1]
-
-    def later(query: str, texts: Sequence[str]) -> Any:
-        async def answer(found: Any) -> Any:
-            if isinstance(found, Exception):
-                raise found
-            return found
-
-        heard.append(given[len(heard)])
-        return answer(heard[-1])
-
-    for scorer in (plain, later):
-        heard.clear()
-        client = RerankClient("m", provider=Local(scorer=scorer, batch_size=1))
         if why:
             with pytest.raises(ScorerError, match=why):
-                client.rerank("q", TEXTS)
+                call(client, "q", TEXTS)
         else:
-            assert [one.index for one in client.rerank("q", TEXTS)] == [1, 2, 0]
-        assert len(heard) == asked
+            assert [one.index for one in call(client, "q", TEXTS)] == [1, 2, 0]
+        assert sizes == [2, 1][: 1 if "first" in why or "3 scores" in why else 2]

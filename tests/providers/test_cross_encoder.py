@@ -54,12 +54,18 @@ def expected(query: str, batch_size: int) -> list[float]:
 
 @cases("batch_size", [None, 1, 2])
 def test_scores(batch_size: int | None, tmp_path: Path) -> None:
-    """A folder is read from disk; scores are the sigmoid of the logit, batch by batch."""
+    """A folder is read from disk, as it is now; scores are the sigmoid of the logit by batch."""
     name = f"cross-encoder/{model(tmp_path)}"
     response = RerankClient(name, provider=Local(batch_size=batch_size)).rerank("a red", TEXTS)
     found = {result.index: result.relevance_score for result in response}
     assert [found[at] for at in range(3)] == pytest.approx(expected("a red", batch_size or 32))
     assert response.score_kind == "probability"
+
+    _cross_encoder._loaded.cache_clear()
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "model.onnx").rename(tmp_path / "onnx" / "model.onnx")
+    again = RerankClient(name, provider=Local(batch_size=batch_size)).rerank("a red", TEXTS)
+    assert again.results == response.results
 
 
 def test_threads_load_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,10 +107,23 @@ def test_what_is_missing(
         RerankClient(f"local:cross-encoder/{tmp_path / 'nowhere'}")
 
 
-def test_long_pairs_are_cut(tmp_path: Path) -> None:
-    """`max_length` cuts each pair of query and text to this number of tokens."""
-    provider = Local(max_length=3)
-    client = RerankClient(f"cross-encoder/{model(tmp_path)}", provider=provider)
+@cases(
+    ("settings", "why"),
+    [
+        ({"max_length": 3}, ""),
+        ({"max_length": 3, "device": "cpu"}, ""),
+        ({"device": "mps"}, "device is 'cpu', 'cuda' or"),
+        ({"device": "cuda:first"}, "not 'cuda:first'"),
+        ({"revision": "main"}, "takes no revision="),
+    ],
+)
+def test_settings(settings: dict[str, Any], why: str, tmp_path: Path) -> None:
+    """`max_length` cuts each pair to this number of tokens; what fastembed lacks is refused."""
+    client = RerankClient(f"cross-encoder/{model(tmp_path)}", provider=Local(**settings))
+    if why:
+        with pytest.raises(ConfigurationError, match=why):
+            client.rerank("a", TEXTS)
+        return
     [found] = client.rerank("a", ["bicycle car car car car"])
     mean = sum(map(WORDS.index, ["a", "bicycle", "car"])) / 3
     assert found.relevance_score == pytest.approx(1 / (1 + math.exp(-mean)))
@@ -192,30 +211,3 @@ def test_a_model_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(ConfigurationError, match=why):
             RerankClient(f"local:cross-encoder/{name}").rerank("a red", TEXTS)
-
-
-@cases(
-    ("settings", "why"),
-    [
-        ({"device": "mps"}, "device is 'cpu', 'cuda' or"),
-        ({"device": "cuda:first"}, "not 'cuda:first'"),
-        ({"revision": "main"}, "takes no revision="),
-    ],
-)
-def test_settings_that_fastembed_does_not_know(
-    settings: dict[str, Any], why: str, tmp_path: Path
-) -> None:
-    """They are refused; nothing else is used in silence."""
-    client = RerankClient(f"cross-encoder/{model(tmp_path)}", provider=Local(**settings))
-    with pytest.raises(ConfigurationError, match=why):
-        client.rerank("a red", TEXTS)
-
-
-def test_a_model_file_that_has_moved(tmp_path: Path) -> None:
-    """A folder that is read again is read as it is now."""
-    client = RerankClient(f"local:cross-encoder/{model(tmp_path)}")
-    first = client.rerank("a red", TEXTS)
-    _cross_encoder._loaded.cache_clear()
-    (tmp_path / "onnx").mkdir()
-    (tmp_path / "model.onnx").rename(tmp_path / "onnx" / "model.onnx")
-    assert client.rerank("a red", TEXTS).results == first.results
