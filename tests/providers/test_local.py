@@ -550,7 +550,10 @@ def test_cross_encoder_that_sees() -> None:
 
 
 def test_scorer_that_does_not_see() -> None:
-    """Without sees_images an image is refused, and the scorer is not called."""
+    """Without sees_images an image is refused, and the scorer is not called.
+
+    An engine sees none, and an argument that it would ignore is refused.
+    """
     calls: list[str] = []
 
     def noted(query: str, texts: Sequence[str]) -> Iterable[float]:
@@ -561,6 +564,12 @@ def test_scorer_that_does_not_see() -> None:
     with pytest.raises(UnsupportedDocumentError, match=r"document 1: .*takes text only"):
         client.rerank("a query", ["a text", RerankDocument(text="a caption", image=PNG)])
     assert not calls
-    client = RerankClient("hybrid", provider=Local(sees_images=True))  # no engine sees any
-    with pytest.raises(UnsupportedDocumentError, match=r"document 1: .*takes text only"):
-        client.rerank("a query", ["a text", RerankDocument(text="a caption", image=PNG)])
+    ignored: list[tuple[str, dict[str, Any]]] = [
+        ("hybrid", {"sees_images": True}),  # no engine sees any
+        ("bm25", {"batch_size": 2}),
+        ("cross-encoder/x", {"language": "de"}),
+        ("mine", {"scorer": noted, "device": "cpu"}),
+    ]
+    for model, arguments in ignored:  # what an engine would ignore is refused, as all else is
+        with pytest.raises(ConfigurationError, match=f"Local.{[*arguments][-1]}=....* has no use"):
+            RerankClient(model, provider=Local(**arguments))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import math
 from collections.abc import (
@@ -146,8 +147,15 @@ class Local(Provider):
         return self._answer_on_loop if is_async else self._answer
 
     def check(self, model: str) -> None:
-        """Refuse a model name that promises another scorer than the one in hand."""
-        if self.scorer is not None or model in ("bm25", "hybrid"):
+        """Refuse a model name that promises another scorer than the one in hand.
+
+        An argument that the engine would ignore is refused too.
+        """
+        if self.scorer is not None:
+            self._refuse("a scorer of your own", {"batch_size", "score_kind", "sees_images"})
+            return
+        if model in ("bm25", "hybrid"):
+            self._refuse(f"the engine {model}", {"language"})
             return
         if not model.startswith(_CROSS_ENCODER):
             raise ConfigurationError(
@@ -155,7 +163,18 @@ class Local(Provider):
                 f"{', '.join(f'local:{name}' for name in _ENGINES)}, or pass "
                 "provider=Local(scorer=...) to score with your own function"
             )
+        self._refuse("a cross-encoder", {"batch_size", "device", "max_length", "revision"})
         _cross_encoder.check(model.removeprefix(_CROSS_ENCODER))
+
+    def _refuse(self, engine: str, takes: AbstractSet[str]) -> None:
+        common = {"scorer", "retrieval_weight"}
+        for one in dataclasses.fields(self):
+            is_set = getattr(self, one.name) != one.default
+            if is_set and one.name not in common and one.name not in takes:
+                raise ConfigurationError(
+                    f"Local({one.name}=...) has no use with {engine}, which takes "
+                    f"{', '.join(sorted(takes))}"
+                )
 
     @property
     def takes_retrieval_scores(self) -> bool:
