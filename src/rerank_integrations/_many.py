@@ -379,7 +379,7 @@ class _Feed:
                 self._plan.store.keep(row, came)  # before the budget is looked at: it is paid
             except InvalidRequestError as error:
                 failure = error
-            except Exception as error:  # noqa: BLE001  # the response is given out all the same
+            except Exception as error:  # noqa: BLE001  # the response is still given out
                 self._broken = self._broken or error
         self._plan.ledger.end(came)
         if failure is None:
