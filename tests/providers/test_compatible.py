@@ -106,7 +106,9 @@ def test_address(server: Server, base_url: str, path: str, asked: str) -> None:
 
 
 def test_by_name(server: Server) -> None:
-    """`compatible:model` with an address needs no object and no key."""
+    """`compatible:model` with an address needs no object and no key; the address may come first."""
+    assert Compatible(server.url) == Compatible(base_url=server.url)
+    assert Compatible(server.url, path="/sort").url == f"{server.url}/sort"
     with RerankClient("compatible:my-model", base_url=server.url) as client:
         client.rerank("q", ["a"])
     assert server.received[0].body["model"] == "my-model"

@@ -171,6 +171,9 @@ class _CheckedArguments(type):
 
         def __call__(cls, *args: Any, **given: Any) -> Any:
             known = [field.name for field in dataclasses.fields(cls)]
+            places = [field.name for field in dataclasses.fields(cls) if not field.kw_only]
+            if len(args) <= len(places) and not given.keys() & places[: len(args)]:
+                given, args = dict(zip(places, args, strict=False)) | given, ()
             given = {  # `dataclasses.replace` hands on some that are hidden already
                 name: Secret(shown(value))
                 if value is not None and (name in cls.secret_arguments or name not in known)

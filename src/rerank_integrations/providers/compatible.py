@@ -59,6 +59,7 @@ class Compatible(RemoteProvider):
         {"api_key", "base_url", "extra_headers", "extra_query"}
     )
 
+    base_url: str | None = field(default=None, kw_only=False)
     path: str = "/rerank"
     documents_key: str = "documents"
     document_as: Literal["text", "object"] = "text"
