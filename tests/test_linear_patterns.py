@@ -91,6 +91,10 @@ def fits(name: str, given: Any, char: str) -> bool:
     return char != "\n"  # ANY
 
 
+# a character of each kind that a pattern may ask for, and of each script
+TRIED = "x1 ,-_.;\u0e01\ud800\u3042\u4e2d\uac00\u0430\u0627\u03b1\u0905\u0b85\u0531"
+
+
 def fragments(nodes: Sequence[Any]) -> Iterator[str]:
     """Texts that each part of a pattern matches, in order."""
     literal = ""
@@ -103,7 +107,7 @@ def fragments(nodes: Sequence[Any]) -> Iterator[str]:
             yield literal
         literal = ""
         if name in ONE:
-            yield next(c for c in "x1 ,-_.;\u0e01\ud800" if fits(name, given, c))
+            yield next(c for c in TRIED if fits(name, given, c))
         elif name == "BRANCH":
             for way in given[1]:
                 yield from fragments(way)
