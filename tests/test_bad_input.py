@@ -160,7 +160,7 @@ def test_an_unknown_argument_of_a_call(call: Calls, server: Server) -> None:
     """An unknown argument of a call is refused with the one that was meant."""
     with client_of(server) as client:
         refused(lambda: call(client, topn=1), ConfigurationError, "did you mean 'top_n'?")
-        refused(lambda: call(client, http_client=1), ConfigurationError, "'http_client'", "top_n")
+        refused(lambda: call(client, http_client=1), ConfigurationError, "'http_client'", "client=")
     assert not server.received
 
 

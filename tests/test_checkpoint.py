@@ -72,7 +72,7 @@ def _interrupted(forks: Any, path: Path, way: str) -> None:
         began = time.monotonic()
         os.kill(pid, signal.SIGINT)
         assert int(forks.stdout.readline()) in (1, -signal.SIGINT)
-        assert time.monotonic() - began < 10  # a request would wait for 30
+        assert time.monotonic() - began < 25  # a request would wait for 30
         held.gate.set()
         assert sorted(kills.kept_in(path)) == ["q0", "q1", "q2"]
 

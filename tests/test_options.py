@@ -291,7 +291,7 @@ def test_change_to_a_bare_name() -> None:
 
 def test_the_provider_checks_the_model() -> None:
     """A model that the provider cannot serve is refused when it is set."""
-    with pytest.raises(ConfigurationError, match="no local model 'bm42'"):
+    with pytest.raises(ConfigurationError, match="no local engine 'bm42'"):
         changed(options(Local(), model="bm25"), model="bm42")
 
 

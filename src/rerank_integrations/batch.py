@@ -610,7 +610,7 @@ def _loop() -> asyncio.AbstractEventLoop:
     """The event loop of this process, in a thread of its own."""
     if not _LOOPS:
         loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=_run_loop, args=(loop,), name="rerank", daemon=True)
+        thread = threading.Thread(target=_run_loop, args=(loop,), name="batches", daemon=True)
         thread.start()
         _LOOPS.append((loop, thread))
     return _LOOPS[0][0]
