@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import sqlite3
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,13 @@ def _interrupted(forks: Any, path: Path, way: str) -> None:
         pid = int(forks.stdout.readline())
         while len(server.received) < 3 + kills.AT_ONCE:
             time.sleep(0.002)
-        began = time.monotonic()
-        os.kill(pid, signal.SIGINT)
+        for _ in range(5):  # Python drops a KeyboardInterrupt that comes inside a finalizer
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
+            if select.select([forks.stdout], [], [], 3)[0]:
+                break
         assert int(forks.stdout.readline()) in (1, -signal.SIGINT)
-        assert time.monotonic() - began < 25  # a request would wait for 30
+        assert not held.gate.is_set()  # it ended although the server has not answered
         held.gate.set()
         assert sorted(kills.kept_in(path)) == ["q0", "q1", "q2"]
 
