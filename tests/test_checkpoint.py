@@ -70,7 +70,7 @@ def _interrupted(forks: Any, path: Path, way: str) -> None:
         pid = int(forks.stdout.readline())
         while len(server.received) < 3 + kills.AT_ONCE:
             time.sleep(0.002)
-        for _ in range(5):  # Python drops a KeyboardInterrupt that comes inside a finalizer
+        for _ in range(5):  # a first one was lost under load, for no proven reason
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT)
             if select.select([forks.stdout], [], [], 3)[0]:

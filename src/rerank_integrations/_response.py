@@ -64,6 +64,7 @@ from rerank_integrations.providers._validation import (
     header_secrets,
     seconds_in,
     shown_address,
+    sigmoid,
 )
 from rerank_integrations.providers.base import (
     ErrorDetails,
@@ -458,9 +459,8 @@ def _transformed(options: Options, score: float) -> float:
     transform = options.score_transform
     if transform is None:
         return score
-    if not callable(transform):  # "sigmoid", in the form that does not overflow
-        smaller = math.exp(-abs(score))
-        return (1.0 if score >= 0 else smaller) / (1.0 + smaller)
+    if not callable(transform):  # "sigmoid"
+        return sigmoid(score)
     try:
         made = float(transform(score))
     except Exception as cause:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.providers._validation import sigmoid
 
 Logits: TypeAlias = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 """Takes pairs of query and text; returns the model's number for each."""
@@ -61,7 +61,7 @@ def score(name: str, settings: Settings, query: str, texts: Sequence[str]) -> li
     folder = _folder(name)
     with _loading:  # one load for all threads; the model itself serves them together
         logits_of = _loaded(name if folder is None else str(folder.resolve()), settings)
-    return [_sigmoid(logit) for logit in logits_of([(query, text) for text in texts])]
+    return [sigmoid(logit) for logit in logits_of([(query, text) for text in texts])]
 
 
 def check(name: str) -> None:
@@ -238,8 +238,3 @@ def _is_offline() -> bool:
     """Whether the user has told Hugging Face's libraries to download nothing."""
     names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in names)
-
-
-def _sigmoid(logit: float) -> float:
-    smaller = math.exp(-abs(logit))
-    return (1.0 if logit >= 0 else smaller) / (1.0 + smaller)

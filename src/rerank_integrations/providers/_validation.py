@@ -215,6 +215,12 @@ def finite(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def sigmoid(logit: float) -> float:
+    """The probability of a logit, in the form that does not overflow."""
+    smaller = math.exp(-abs(logit))
+    return (1.0 if logit >= 0 else smaller) / (1.0 + smaller)
+
+
 def seconds_in(text: str | None) -> float | None:
     """The seconds that a header holds as a number; None for anything else, and below 0."""
     try:
