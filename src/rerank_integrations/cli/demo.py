@@ -1,0 +1,56 @@
+"""`rerank demo`: ranks a few documents in this process, and shows how they move."""
+
+from __future__ import annotations
+
+import click
+
+from rerank_integrations.cli._client import chosen_model, open_client
+from rerank_integrations.cli._command import Command
+from rerank_integrations.cli._output import cell, new_table, write_table
+
+_QUERY = "How often should I oil the chain of my bicycle?"
+# in the order of a first search, which counts common words
+_DOCUMENTS = (
+    "How often should I wash my car? Once a month, and not in the sun.",
+    "The brakes of my bicycle squeak when it rains. What should I do?",
+    "Cars need a change of oil once a year, or every 15,000 km.",
+    "Bicycle lights: how bright should they be in the city?",
+    "Oil the chain of a bicycle every 200 km, and after rain.",
+    "Olive oil keeps for two years in a dark bottle.",
+    "A dry chain squeaks and wears out early. A drop of oil on each link is enough.",
+    "The hotel chain rents a bicycle to its guests.",
+)
+
+
+_EXAMPLES = """\b
+Examples:
+  rerank demo
+  rerank demo "my brakes"
+"""
+
+
+@click.command("demo", cls=Command, short_help="See it work: no key, no network.", epilog=_EXAMPLES)
+@click.argument("query", default=_QUERY)
+def command(query: str) -> None:
+    """Rank eight built-in documents, here and now: no key, no network.
+
+    QUERY may be a question of yours about bicycles, cars or oil.
+    """
+    model = chosen_model(None, None, quiet=True)
+    with open_client(model) as client:
+        response = client.rerank(query, _DOCUMENTS)
+    table = new_table(
+        "now", "before", "moved", "score", "document",
+        right=("now", "before", "score"), wide="document", title=query,
+    )  # fmt: skip
+    for now, result in enumerate(response, 1):
+        before = result.index + 1
+        moved = before - now
+        arrow = cell(f"▲ {moved}", "green") if moved > 0 else cell(f"▼ {-moved}", "red")
+        score = f"{result.relevance_score:.2f}"
+        text = cell(result.document)
+        table.add_row(str(now), str(before), arrow if moved else "=", score, text)
+    write_table(
+        table,
+        f"ranked with {model}; with your own documents: rerank run QUERY FILES...",
+    )
