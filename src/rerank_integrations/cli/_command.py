@@ -34,6 +34,7 @@ _SPOKEN: list[tuple[str, str]] = [
     (r", or pass provider=$", ""),
     (r", or the model alone with provider=$", ""),
     (r"; pass price=Price\(.*", "; pass --price-per-1000-searches or --price-per-million-tokens"),
+    (r", or set on_image=.*$", ""),
     ("pass checkpoint=", "pass --resume"),
     ("or the settings of that run", "the settings of that run, or --force"),
     (r"provider=\w+\(base_url=\.\.\., allow_http=True\)", "--allow-http"),
@@ -106,6 +107,11 @@ def spoken(error: Exception) -> str:
     for pattern, option in _SPOKEN:
         text = re.sub(pattern, option, text)
     return " ".join([text, *(f"({note})" for note in getattr(error, "__notes__", ()))])
+
+
+def plural(number: int, what: str) -> str:
+    """A number of things."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def again(ctx: click.Context) -> str:

@@ -31,8 +31,8 @@ def format_for(form: str | None) -> str:
 
 def write_lines(rows: Iterable[Mapping[str, Any]]) -> None:
     """Write each row as a line of JSON."""
-    for row in rows:
-        click.echo(_json(row))
+    sys.stdout.writelines(f"{_json(row)}\n" for row in rows)  # `echo` would flush each
+    sys.stdout.flush()
 
 
 def write_json(value: Any) -> None:

@@ -16,7 +16,15 @@ from rerank_integrations.cli._client import (
     quiet_option,
     ranking_options,
 )
-from rerank_integrations.cli._command import FAILED, INTERRUPTED, Command, again, report, spoken
+from rerank_integrations.cli._command import (
+    FAILED,
+    INTERRUPTED,
+    Command,
+    again,
+    plural,
+    report,
+    spoken,
+)
 
 if TYPE_CHECKING:
     from rerank_integrations._many import ManyResults, RowResult
@@ -275,14 +283,14 @@ class _Report:
             return
         now = self._run.progress
         before = f" ({self._stored:,} from before)" if self._stored else ""
-        click.echo(f"{target}: {_count(now.done, 'row')}{before}", err=True)
+        click.echo(f"{target}: {plural(now.done, 'row')}{before}", err=True)
         if now.failed:
-            click.echo(f"{errors}: {_count(now.failed, 'failed row')}", err=True)
+            click.echo(f"{errors}: {plural(now.failed, 'failed row')}", err=True)
         if self._rejects:
-            click.echo(f"{self._rejected}: {_count(self._rejects, 'row')} to correct", err=True)
+            click.echo(f"{self._rejected}: {plural(self._rejects, 'row')} to correct", err=True)
         cost = "" if now.cost is None else f", ${now.cost:.4f}"
         seconds = _duration(now.seconds)
-        click.echo(f"{_count(now.requests, 'request')}{cost}, {seconds}", err=True)
+        click.echo(f"{plural(now.requests, 'request')}{cost}, {seconds}", err=True)
 
 
 def _bar(total: int | None) -> Any:
@@ -297,10 +305,6 @@ def _bar(total: int | None) -> Any:
     bar.add_task("", total=total)
     bar.start()
     return bar
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:

@@ -8,17 +8,16 @@ from rerank_integrations.cli._client import chosen_model, open_client
 from rerank_integrations.cli._command import Command
 from rerank_integrations.cli._output import cell, new_table, write_table
 
-_QUERY = "How often should I oil the chain of my bicycle?"
-# in the order of a first search, which counts common words
+_QUERY = "how to oil a bicycle chain"
 _DOCUMENTS = (
-    "How often should I wash my car? Once a month, and not in the sun.",
-    "The brakes of my bicycle squeak when it rains. What should I do?",
-    "Cars need a change of oil once a year, or every 15,000 km.",
-    "Bicycle lights: how bright should they be in the city?",
-    "Oil the chain of a bicycle every 200 km, and after rain.",
-    "Olive oil keeps for two years in a dark bottle.",
-    "A dry chain squeaks and wears out early. A drop of oil on each link is enough.",
-    "The hotel chain rents a bicycle to its guests.",
+    "Change the oil of a car once a year.",
+    "The hotel rents a bicycle to each guest.",
+    "Olive oil keeps for two years.",
+    "How bright is a good bicycle light?",
+    "Put oil on each link of a bicycle chain.",
+    "The wet brakes of a bicycle squeak.",
+    "A dry chain squeaks: oil it after rain.",
+    "Pump up the tyres in spring.",
 )
 
 

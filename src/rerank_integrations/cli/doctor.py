@@ -11,7 +11,7 @@ import click
 
 from rerank_integrations import __version__
 from rerank_integrations.cli._client import has_key, key_variables, model_options, open_client
-from rerank_integrations.cli._command import CREDENTIALS, FAILED, Command, exit_code, spoken
+from rerank_integrations.cli._command import CREDENTIALS, FAILED, Command, exit_code, plural, spoken
 
 _NEEDED = ("httpx", "pydantic", "orjson", "click", "rich")
 _OPTIONAL = {  # by the extra that brings it
@@ -150,6 +150,8 @@ def _kinds() -> list[Any]:
 
 
 def _keys() -> Iterator[Finding]:
+    from rerank_integrations.providers._validation import shown_address
+
     variables = {name: kind.name for kind in _kinds() for name in key_variables(kind)}
     found = [name for name in variables if os.environ.get(name, "").strip()]
     for name in found:
@@ -160,6 +162,10 @@ def _keys() -> Iterator[Finding]:
             yield Finding("warn", name, f"is set, for {variables[name]}, and looks odd", fix)
         else:
             yield Finding("ok", name, f"is set, for {variables[name]}")
+    for kind in _kinds():
+        variable = getattr(kind, "base_url_env", None)
+        if variable and os.environ.get(variable):
+            yield Finding("ok", variable, shown_address(os.environ[variable]))
     if not found:
         fix = "export the variable of your provider; `rerank models` lists them"
         yield Finding("warn", "keys", "none is set: only models in this process can rank", fix)
@@ -226,7 +232,7 @@ def _lists() -> Iterator[Finding]:
         except Exception as error:  # noqa: BLE001  # as above
             yield _problem(kind.name, error)
         else:
-            yield Finding("ok", kind.name, f"can be reached, {count} rerank models")
+            yield Finding("ok", kind.name, f"can be reached, {plural(count, 'model')}")
 
 
 def _problem(subject: str, error: Exception) -> Finding:

@@ -27,6 +27,7 @@ from rerank_integrations.cli._output import (
 )
 
 if TYPE_CHECKING:
+    from rerank_integrations.client import RerankClient
     from rerank_integrations.models import RerankResponse
 
 _WIDEST = 30  # characters of a file's name and a line, of which the end says most
@@ -93,10 +94,22 @@ def command(
         raise click.ClickException(f"there is no document in {', '.join(files) or 'the input'}")
     model = chosen_model(model, base_url, quiet=quiet)
     with open_client(model, base_url=base_url, **settings) as client:
-        response = client.rerank(query, [item.document for item in items])
+        response = _ranked(client, query, items)
     for warning in () if quiet else response.warnings:
         click.echo(f"warning: {warning}", err=True)
     _write(response, items, format_for(form))
+
+
+def _ranked(client: RerankClient, query: str, items: Sequence[Item]) -> RerankResponse:
+    """The response; an error about a document says where that is."""
+    from rerank_integrations.errors import UnsupportedDocumentError
+
+    try:
+        return client.rerank(query, [item.document for item in items])
+    except UnsupportedDocumentError as error:
+        if error.index is not None:
+            error.add_note(items[error.index].source)
+        raise
 
 
 def _write(response: RerankResponse, items: Sequence[Item], form: str) -> None:
