@@ -25,6 +25,8 @@ from loopback import Received, Reply, ranks_all, running
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "img"
+# Ctrl-C ends the command, and not the shell; certificates are those that most readers have
+_SETUP = "trap : INT; unset SSL_CERT_FILE SSL_CERT_DIR\n"
 _COMMAND = f'rerank() {{ {shlex.quote(sys.executable)} -m rerank_integrations "$@"; }}\n'
 _POLL = 0.02  # seconds
 _LONGEST = 60.0  # seconds until a screen that never comes is an error
@@ -68,7 +70,7 @@ def terminal(
         given = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **(environment or {})}
         options = [word for name in given for word in ("-e", f"{name}={given[name]}")]
         size = ["-x", str(width), "-y", "60", "-c", str(folder)]
-        shell = shlex.join(["sh", "-c", f"{_COMMAND}{script}\ncat"])
+        shell = shlex.join(["sh", "-c", f"{_SETUP}{_COMMAND}{script}\ncat"])
         start = [*tmux, "new-session", "-d", *size, *options, shell]
         subprocess.run(start, check=True, env={"TERM": "xterm-256color", **os.environ})
         try:
@@ -80,7 +82,7 @@ def terminal(
 def drawn(shown: str, width: int, name: str) -> None:
     """Write a picture of what a terminal shows."""
     console = Console(record=True, width=width, file=Path(os.devnull).open("w"))  # noqa: SIM115
-    console.print(Text.from_ansi(shown))
+    console.print(Text.from_ansi(shown.replace(sys.prefix, "~/project/.venv")))
     svg = console.export_svg(title="", theme=MONOKAI, unique_id=name)
     PICTURES.mkdir(exist_ok=True)
     (PICTURES / f"{name}.svg").write_text(_FONTS.sub("", svg), encoding="utf-8")
@@ -90,6 +92,10 @@ def typed(*commands: str) -> str:
     """A script that shows each command behind a prompt, and runs it."""
     lines = [f"printf '$ %s\\n' {shlex.quote(one)}\n{one}" for one in commands]
     return "\n".join([*lines, "printf '$ '"])
+
+
+def _is_at_prompt(shown: str) -> bool:
+    return shown.endswith("$")
 
 
 def _costs(received: Received) -> Reply:
@@ -127,24 +133,24 @@ def main() -> None:
         ]
         text = "".join(f"{json.dumps(row)}\n" for row in rows)
         (folder / "queries.jsonl").write_text(text, encoding="utf-8")
-        told = {"CO_API_KEY": "a-key", "CO_API_URL": server.url, "RERANK_MODEL": ""}
+        told = {"CO_API_KEY": "a-key", "RERANK_MODEL": ""}
+        run = 'rerank run "a red bicycle"'
         for name, width, commands in (
             ("demo", 80, ["rerank demo"]),
-            ("run", 80, ['rerank run "a red bicycle" notes.txt', _PIPE]),
+            ("run", 80, [f"{run} notes.txt", f"{run} notes.txt -q | head -2"]),
             ("run-wide", 120, ['rerank run "money back" faq.csv --top-n 2']),
-            ("doctor", 100, ["rerank doctor --no-network"]),
+            ("doctor", 90, ["rerank doctor --no-network"]),
         ):
             with terminal(typed(*commands), width=width, folder=folder, environment=told) as one:
-                drawn(one.until(lambda shown: shown.endswith("\n$")), width, name)
+                drawn(one.until(_is_at_prompt), width, name)
+        told["CO_API_URL"] = server.url
         command = "rerank batch queries.jsonl ranked.jsonl --model cohere:rerank-v3.5"
         with terminal(typed(command), width=90, folder=folder, environment=told) as one:
             one.until(lambda _: len(server.received) > _ATTEMPTS / 2)
             drawn(one.shown(), 90, "batch")
             one.press("C-c")
-            drawn(one.until(lambda shown: shown.endswith("\n$")), 90, "batch-stopped")
+            drawn(one.until(_is_at_prompt), 90, "batch-stopped")
 
-
-_PIPE = 'rerank run "a red bicycle" notes.txt --quiet | head -2'
 
 if __name__ == "__main__":
     main()

@@ -80,10 +80,11 @@ def _show(finding: Finding) -> None:
     status = finding.status.ljust(4)
     if sys.stdout.isatty():
         from rich.console import Console
+        from rich.text import Text
 
         from rerank_integrations.cli._output import cell
 
-        line = cell(status, _STYLES[finding.status])
+        line = Text(status, _STYLES[finding.status])
         rest = cell(f"{finding.subject}: {finding.said}")
         console = Console(highlight=False, file=sys.stdout)
         console.print(line, rest, soft_wrap=True)
@@ -124,7 +125,7 @@ def _versions() -> Iterator[Finding]:
 
     yield Finding("ok", "rerank-integrations", __version__)
     yield Finding("ok", "python", f"{platform.python_version()} ({sys.executable})")
-    yield Finding("ok", "system", f"{platform.system()} {platform.release()} {platform.machine()}")
+    yield Finding("ok", "system", f"{platform.system()} {platform.machine()}")
     yield Finding("ok", "packages", ", ".join(f"{name} {_version(name)}" for name in _NEEDED))
     there = [f"{name} {_version(name)}" for name in _OPTIONAL.values() if _version(name)]
     yield Finding("ok", "optional", ", ".join(there) or "none")

@@ -137,7 +137,7 @@ def _write(response: RerankResponse, items: Sequence[Item], form: str) -> None:
     else:
         table = new_table("#", "score", "document", "source", right=("#", "score"), wide="document")
         for place, (one, item) in enumerate(ranked, 1):
-            score = f"{one.relevance_score:.4g}"
+            score = f"{one.relevance_score:.4f}"
             table.add_row(str(place), score, cell(_shown(item.given)), cell(item.source[-_WIDEST:]))
         used = ", ".join(f"{name} {value:g}" for name, value in response.usage.counts().items())
         by = f"by {response.model} ({response.provider}), {response.score_kind} scores"
