@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from loopback import TIME, Received, Reply, Server, ranks_all
 from pages import encoded
 from rerank_integrations import __version__, cli
 from rerank_integrations.cli._app import COMMANDS, app
+from terminal import terminal
 from test_many import Held
 
 KEY = "sk-or-v1-of-the-command-line"
@@ -541,7 +543,7 @@ def test_doctor_hides_secrets(server: Server, monkeypatch: pytest.MonkeyPatch) -
     assert done.exit_code == 0, done.output
     assert f"ok   rerank-integrations: {__version__}" in done.stdout
     assert "ok   OPENROUTER_API_KEY: is set, for openrouter" in done.stdout
-    assert "warn CO_API_KEY: is set, for cohere, and looks odd" in done.stdout
+    assert "warn CO_API_KEY: is set, for cohere, but is odd" in done.stdout
     assert "ok   https proxy: http://***@proxy.example:3128" in done.stdout
     assert "ok   openrouter:m: ranks" in done.stdout
     assert "secret" not in done.output
@@ -576,3 +578,32 @@ def test_doctor_finds_what_is_wrong(
     assert "fail certificates: SSL_CERT_FILE names '/no/such/file'" in certificates.stdout
     assert "warn keys: none is set" in certificates.stdout
     assert "ok   local:hybrid: ranks" in certificates.stdout
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_in_a_real_terminal(server: Server, tmp_path: Path) -> None:
+    """On a terminal there are tables and a bar, in colour unless NO_COLOR is set, at any width."""
+    held = Held("q0", "q1")
+    server.plays(held)
+    rows("in.jsonl", *map(row, range(9)))
+    documents = [" ".join(["red", *map(str, range(40))]), "blue"]
+    written("long.txt", "\n".join(documents))
+    batch = f"rerank batch in.jsonl out.jsonl --max-concurrency 3 {' '.join(ADDRESS)} {server.url}"
+    here: dict[str, Any] = {"folder": tmp_path, "environment": {"OPENROUTER_API_KEY": KEY}}
+    with terminal(
+        f"rerank demo; NO_COLOR=1 rerank demo; {batch}; echo code $?", width=80, **here
+    ) as one:
+        shown = one.until(lambda shown: "2/9 rows" in shown)
+        one.press("C-c")
+        ended = one.until(lambda shown: "code " in shown)
+    held.gate.set()
+    with terminal("rerank run red long.txt", width=200, **here) as one:
+        wide = one.until(lambda shown: "2 of 2 documents" in shown)
+
+    coloured, plain = shown.split("how to oil a bicycle chain")[1:]
+    assert "\x1b[32m▲ 4" in coloured
+    assert "▲ 4" in plain
+    assert "\x1b[32m" not in plain.partition("ranked with")[0]
+    assert "code 130" in ended
+    assert "to go on: rerank batch in.jsonl" in ended
+    assert f"{documents[0]} " in wide

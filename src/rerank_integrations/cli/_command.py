@@ -16,31 +16,20 @@ PIPE_CLOSED = 141
 WIDTH = 100  # of help, in a wide terminal
 _DEBUG = "rerank_integrations.debug"
 ARGUMENTS = "rerank_integrations.arguments"
-# settings and what their option is called; the library's messages name settings
-_OPTIONS = {
-    "api_key": "the key",
-    "base_url": "--base-url",
-    "instruction": "--instruction",
-    "max_concurrency": "--max-concurrency",
-    "max_cost": "--max-cost",
-    "max_requests": "--max-requests",
-    "rank_fields": "--fields",
-    "requests_per_minute": "--requests-per-minute",
-    "score_threshold": "--threshold",
-    "top_n": "--top-n",
-}
+# in messages of the library about its settings: what they are called here
 _SPOKEN: list[tuple[str, str]] = [
-    (r"or pass the model alone with provider=", ""),
-    (r", or pass provider=$", ""),
-    (r", or the model alone with provider=$", ""),
     (r"; pass price=Price\(.*", "; pass --price-per-1000-searches or --price-per-million-tokens"),
     (r", or set on_image=.*$", ""),
     ("pass checkpoint=", "pass --resume"),
     ("or the settings of that run", "the settings of that run, or --force"),
     (r"provider=\w+\(base_url=\.\.\., allow_http=True\)", "--allow-http"),
     (r"pass base_url='[^']*'", "pass --base-url"),
-    *((rf"\b{name}\b(=(?=[\s,;.]|$))?", option) for name, option in _OPTIONS.items()),
+    (r"\brank_fields\b", "--fields"),
+    (r"\bscore_threshold\b", "--threshold"),
 ]
+_SETTINGS = (
+    r"\b(base_url|instruction|max_cost|max_requests|requests_per_minute|top_n)\b(=(?=[\s,;.]))?"
+)
 
 
 class Command(click.Command):
@@ -97,15 +86,17 @@ def report(ctx: click.Context, error: Exception) -> int:
 
 def spoken(error: Exception) -> str:
     """What an error says, with options for settings."""
-    from rerank_integrations.errors import RerankError
+    from rerank_integrations.errors import BudgetExceededError, RerankError
 
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'output'}: {error.strerror}"
     if not isinstance(error, RerankError):
         return f"{type(error).__name__}: {error} (this is a defect; --debug shows where)"
-    text = str(error)
-    for pattern, option in _SPOKEN:
-        text = re.sub(pattern, option, text)
+    text = str(error).replace("check api_key= or the", "check the")
+    if isinstance(error, ValueError | BudgetExceededError):  # not what a server said
+        for pattern, option in _SPOKEN:
+            text = re.sub(pattern, option, text)
+        text = re.sub(_SETTINGS, lambda name: "--" + name[1].replace("_", "-"), text)
     return " ".join([text, *(f"({note})" for note in getattr(error, "__notes__", ()))])
 
 
