@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import Context
 from click.testing import CliRunner, Result
 
 from cases import cases
+from docs_support import DOCS
 from loopback import TIME, Received, Reply, Server, ranks_all
 from pages import encoded
 from rerank_integrations import __version__, cli
@@ -90,6 +93,17 @@ def test_help_has_examples(name: str) -> None:
     assert done.exit_code == 0
     assert f"  rerank {name or 'demo'}" in done.output.partition("Examples:")[2]
     assert max(map(len, done.output.splitlines())) <= 80
+
+
+def test_each_option_is_on_the_page() -> None:
+    """The page of the command line names every option, and none that is not there."""
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    known = {"--help", "--oneline"}  # of git
+    for name in COMMANDS:
+        command = app.get_command(Context(app), name)
+        assert command is not None
+        known |= {word for one in command.params for word in one.opts if word.startswith("--")}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page)) == known
 
 
 def test_help_and_completion_load_nothing_heavy() -> None:
@@ -259,6 +273,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["batch", "in.jsonl", "./in.jsonl", "--force"], 2, "would overwrite its input"),
     (["batch", "in.errors.jsonl", "in.jsonl", "--resume"], 2, "would overwrite its input"),
     (["batch", "in.jsonl", "out.jsonl", "--resume", "--force"], 2, "choose one"),
+    (["batch", "in.jsonl", "in.rejected.jsonl", "--on-error", "reject"], 2, "name another OUT"),
     (["nothing"], 2, "No such command 'nothing'"),
 ]
 

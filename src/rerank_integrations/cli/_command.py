@@ -97,7 +97,13 @@ def spoken(error: Exception) -> str:
         for pattern, option in _SPOKEN:
             text = re.sub(pattern, option, text)
         text = re.sub(_SETTINGS, lambda name: "--" + name[1].replace("_", "-"), text)
-    return " ".join([text, *(f"({note})" for note in getattr(error, "__notes__", ()))])
+    notes = (f"({note})" for note in getattr(error, "__notes__", ()))
+    return printable(" ".join([text, *notes]))
+
+
+def printable(text: str) -> str:
+    """Text on one line, without what would steer the terminal."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.split()))
 
 
 def plural(number: int, what: str) -> str:

@@ -14,7 +14,7 @@ from rerank_integrations.cli._client import (
     quiet_option,
     ranking_options,
 )
-from rerank_integrations.cli._command import Command
+from rerank_integrations.cli._command import Command, printable
 from rerank_integrations.cli._documents import KINDS, Item, read_documents
 from rerank_integrations.cli._output import (
     cell,
@@ -96,7 +96,7 @@ def command(
     with open_client(model, base_url=base_url, **settings) as client:
         response = _ranked(client, query, items)
     for warning in () if quiet else response.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {printable(warning)}", err=True)
     _write(response, items, format_for(form))
 
 
