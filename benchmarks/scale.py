@@ -25,7 +25,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 IN_FLIGHT = 64  # what `rerank_many` has without `max_concurrency`
 MORE_IN_FLIGHT = 256
 # seconds of CPU of one call with 20 or 100 documents of 200 characters, by `scale_check`
-CPU = 0.0017
+CPU = 0.0019
 LATENCY = 0.39  # median of cohere/rerank-5-fast on OpenRouter's page of it, 2026-11-03
 CORES = 2
 CHARACTERS_PER_TOKEN = 4
@@ -507,14 +507,16 @@ def table(work: Workload, machine: Machine, limit: int | None = None) -> str:
     )
 
 
-def _whole(text: str) -> int:
+def count(text: str) -> int:
+    """A whole number above 0, `1e6` too."""
     number = float(text)
-    if number < 1 or number != int(number):
+    if not 1 <= number < math.inf or number != int(number):
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(number)
 
 
-def _positive(text: str) -> float:
+def seconds(text: str) -> float:
+    """A number above 0."""
     number = float(text)
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
@@ -525,14 +527,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table of a run, or write the tables of the page."""
     parser = argparse.ArgumentParser(description="Cost and time of a large run.")
     parser.add_argument(
-        "--pairs", type=_whole, default=10**6, help="query and document, such as 1e6"
+        "--pairs", type=count, default=10**6, help="query and document, such as 1e6"
     )
-    parser.add_argument("--documents", type=_whole, default=20, help="of each query")
-    parser.add_argument("--characters", type=_whole, default=200, help="of a document")
-    parser.add_argument("--query-characters", type=_whole, default=40, help="of a query")
-    parser.add_argument("--requests-per-minute", type=_whole, help="the limit of your account")
-    parser.add_argument("--in-flight", type=_whole, default=IN_FLIGHT, help="calls at once")
-    parser.add_argument("--latency", type=_positive, default=LATENCY, help="seconds of a response")
+    parser.add_argument("--documents", type=count, default=20, help="of each query")
+    parser.add_argument("--characters", type=count, default=200, help="of a document")
+    parser.add_argument("--query-characters", type=count, default=40, help="of a query")
+    parser.add_argument("--requests-per-minute", type=count, help="the limit of your account")
+    parser.add_argument("--in-flight", type=count, default=IN_FLIGHT, help="calls at once")
+    parser.add_argument("--latency", type=seconds, default=LATENCY, help="seconds of a response")
     parser.add_argument("--write", action="store_true", help="write the tables of docs/scale.md")
     given = parser.parse_args(arguments)
     if given.write:
