@@ -458,10 +458,14 @@ def test_a_refused_key_ends_a_batch(server: Server) -> None:
     """Where the key is refused no other row would succeed: the run ends with exit code 4."""
     server.plays(refuses)
     rows("in.jsonl", *map(row, range(99)))
-    options = ["--max-concurrency", 1, *ADDRESS, server.url]
+    options = ["--max-concurrency", 1, *ADDRESS, f"{server.url}?code=in-the-address"]
     done = rerank("batch", "in.jsonl", "out.jsonl", *options)
 
     assert done.exit_code == 4
+    assert f"to go on: rerank batch in.jsonl out.jsonl --max-concurrency 1 {ADDRESS[0]}" in (
+        done.stderr
+    )
+    assert "in-the-address" not in done.stderr
     assert len(server.received) <= 3
     assert "401" in done.stderr
 

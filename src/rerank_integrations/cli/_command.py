@@ -112,8 +112,14 @@ def plural(number: int, what: str) -> str:
 
 
 def again(ctx: click.Context) -> str:
-    """The command line of this run, with `--resume`."""
-    given = [one for one in ctx.meta[ARGUMENTS] if one != "--force"]
+    """The command line of this run, with `--resume`; what is secret in an address is hidden."""
+    from rerank_integrations.providers._validation import shown_address
+
+    given = [
+        shown_address(one) if "://" in one else one
+        for one in ctx.meta[ARGUMENTS]
+        if one != "--force"
+    ]
     return shlex.join(["rerank", *given, *([] if "--resume" in given else ["--resume"])])
 
 

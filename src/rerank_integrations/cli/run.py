@@ -91,7 +91,8 @@ def command(
         files or ["-"], kind=kind, whole_files=whole_files, image_field=image_field
     )
     if not items:
-        raise click.ClickException(f"there is no document in {', '.join(files) or 'the input'}")
+        where = ", ".join(name for name in files if name != "-") or "standard input"
+        raise click.ClickException(f"there is no document in {where}")
     model = chosen_model(model, base_url, quiet=quiet)
     with open_client(model, base_url=base_url, **settings) as client:
         response = _ranked(client, query, items)
