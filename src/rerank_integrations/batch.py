@@ -25,6 +25,7 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
+from rerank_integrations._cache import CacheSetting, cache_of
 from rerank_integrations._checkpoint import digest_of
 from rerank_integrations._many import RowResult
 from rerank_integrations._options import (
@@ -130,8 +131,11 @@ class RerankBatch:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None:
         settings = {name: value for name, value in given(locals()).items() if name not in _OWN}
+        if "cache" in settings:  # a relative path is one of this process
+            settings["cache"] = cache_of(settings["cache"])
         if type(max_concurrency) is not int or max_concurrency < 1:
             raise ConfigurationError(
                 f"max_concurrency must be an int of at least 1, not {max_concurrency!r}"
