@@ -197,8 +197,8 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
         )
         for body in bodies
     )
-    hits = (RerankResult(index, score, given[index]) for index, score in ready.hits)
-    return RequestPlan(options, tuple(chunks), skipped, ready.warnings, tuple(hits))
+    hits = tuple([RerankResult(index, score, given[index]) for index, score in ready.hits])
+    return RequestPlan(options, tuple(chunks), skipped, ready.warnings, hits)
 
 
 def _with_retrieval_scores(ready: EncodedDocuments, documents: Sequence[Any]) -> EncodedDocuments:
@@ -650,9 +650,10 @@ def _keeper(
     options: Options, keys: Sequence[bytes]
 ) -> Callable[[Sequence[float]], str | None] | None:
     """What keeps the scores of documents with these keys; None without a cache."""
-    cache, is_pointwise = options.cache, options.provider.splits(options.model)
+    cache = options.cache
     if cache is None or not keys:
         return None
+    is_pointwise = options.provider.splits(options.model)
 
     def keep(scores: Sequence[float]) -> str | None:
         if is_pointwise:
@@ -716,9 +717,14 @@ class _BodyTemplate:
         digest = blake2b(digest_size=2 * _KEY_SIZE)
         about = [_FORM_OF_KEYS, provider.name, self._scope, options.model]
         digest.update(  # in one expression: no frame holds a key in a variable
-            repr([*about, str(options.address()), *identifying_headers(options)]).encode(
-                "utf-8", "surrogatepass"
-            )
+            repr(
+                [
+                    *about,
+                    str(options.address()),
+                    *identifying_headers(options),
+                    *provider.secrets(),  # whatever the header is called that they are sent in
+                ]
+            ).encode("utf-8", "surrogatepass")
         )
         digest.update(_encoded(self.around([], 1)))
         return digest.digest()

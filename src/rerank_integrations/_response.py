@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC
 from typing import Any, NamedTuple
@@ -164,7 +164,9 @@ def parse_response(
         *_meta_warnings(payload, secrets),
         *_transform_warnings(chunk.options),
     )
-    warnings = (*warnings, *_cached(chunk, payload["results"]))
+    problem = chunk.keep and _keep(chunk, chunk.keep, payload["results"])
+    if problem:
+        warnings = (*warnings, problem)
     asked_for = min(chunk.options.top_n or len(chunk.sent), len(chunk.sent))
     if len(results) < asked_for:
         found = f"{len(results)} result{'' if len(results) == 1 else 's'}"
@@ -194,17 +196,19 @@ def parse_response(
     )
 
 
-def _cached(chunk: Chunk, items: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Keep the scores in the cache, if all are there; a problem with it is a warning.
+def _keep(
+    chunk: Chunk,
+    keep: Callable[[Sequence[float]], str | None],
+    items: Sequence[Mapping[str, Any]],
+) -> str | None:
+    """Put the scores into the cache, if all are there; what is returned says what went wrong.
 
-    Spans are not kept, so a response with them is not kept either.
+    Spans cannot be put there, so scores that came with them are not either.
     """
-    is_whole = len(items) == len(chunk.sent) and not any(_SPANS in item for item in items)
-    if chunk.keep is not None and is_whole:
-        ordered = sorted(items, key=lambda item: item["index"])
-        problem = chunk.keep([float(item["relevance_score"]) for item in ordered])
-        if problem:
-            yield problem
+    if len(items) < len(chunk.sent) or any(_SPANS in item for item in items):
+        return None
+    ordered = sorted(items, key=lambda item: item["index"])
+    return keep([float(item["relevance_score"]) for item in ordered])
 
 
 def _above_threshold(options: Options, results: list[RerankResult]) -> list[RerankResult]:
