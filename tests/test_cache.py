@@ -27,7 +27,10 @@ from cases import cases
 from fakes import COOLDOWN, IN_A_ROW, Clock
 from loopback import Fault, Received, Reply, Server, Step, ranking
 from rerank_integrations import (
+    VLLM,
+    AuthenticationError,
     ConfigurationError,
+    DeepInfra,
     Jina,
     Local,
     OpenRouter,
@@ -57,7 +60,7 @@ def score_of(query: str, document: Any) -> float:
 def by_pair(received: Received) -> Reply:
     """Scores each document by itself."""
     body = received.body
-    query = body["query"][0] if isinstance(body["query"], list) else body["query"]
+    query = body["queries"][0] if "queries" in body else body["query"]
     scores = [score_of(query, one) for one in body["documents"]]
     order = sorted(range(len(scores)), key=lambda index: -scores[index])
     results = [{"index": index, "relevance_score": scores[index]} for index in order]
@@ -112,6 +115,11 @@ def test_what_is_cached_is_not_sent(
     assert again.to_dict()["cache_hits"] == 9
 
 
+def templated(**given: Any) -> VLLM:
+    """A server that takes an instruction around the query and each document."""
+    return VLLM(**given, has_chat_template=False)
+
+
 @cases(
     "options",
     [
@@ -124,6 +132,8 @@ def test_what_is_cached_is_not_sent(
         {"rank_fields": ["title", "text"]},
         {"on_invalid_document": "skip", "max_request_bytes": 150},
         {"keep_raw": True},
+        {"of": ("m", DeepInfra), "top_n": 3},  # which takes the query once for each document
+        {"of": ("Qwen/Qwen3-Reranker-8B", templated), "instruction": "find the colour"},
     ],
     str,
 )
@@ -139,7 +149,11 @@ def test_results_are_those_of_a_call_without_a_cache(
         *({"title": "five", "text": "six"}, {"text": "seven"}, "\ud83d\ude00", "\ud800 eight"),
         "x" * (200 if "max_request_bytes" in options else 1),
     ]
-    with cached(server) as client:
+    options = dict(options)
+    model, kind = options.pop("of", ("m", OpenRouter))
+    provider = kind(api_key="the-key", base_url=server.url)
+    server.plays(by_pair)
+    with RerankClient(model, provider=provider, cache="memory") as client:
         plain = client.rerank(QUERY, documents, cache=None, **options)
         server.reset()
         server.plays(by_pair)
@@ -179,7 +193,9 @@ OTHER: dict[str, Any] = {
     "cut": {"max_document_chars": 2},
 }
 SAME: dict[str, Any] = {
-    "trace": {"headers": {"Traceparent": "00-1", "X-Portkey-Trace-Id": "42"}},
+    "trace": {
+        "headers": {"Traceparent": "00-1", "X-Portkey-Trace-Id": "42", "Idempotency-Key": "7"}
+    },
     "title": {"own": {"title": "another"}},
     "timeouts": {"timeout": 9, "deadline": 9, "max_retries": 1},
     "results": {"top_n": 1, "score_threshold": 0.0, "score_transform": "sigmoid"},
@@ -359,7 +375,16 @@ def test_fallbacks_and_circuit_breakers(clock: Clock, server: Server, second: Se
         assert "together:n answered in place of openrouter:m" in again.warnings[0]
         assert client.rerank(QUERY, MANY[:3]).provider == "openrouter"
         assert client.rerank(QUERY, MANY, cache=None).cache_hits == 0
-    assert len(second.received) == IN_A_ROW + 2
+
+        server.plays(Reply(status=401))  # which opens no circuit breaker
+        second.plays(BUSY)
+        clock.now += COOLDOWN
+        for _ in range(IN_A_ROW):
+            with pytest.raises(AuthenticationError):
+                client.rerank(QUERY, ["new"])
+        again = client.rerank(QUERY, MANY)
+        assert (again.cache_hits, again.provider) == (9, "together")
+    assert len(second.received) == 2 * IN_A_ROW + 2
 
 
 def unusable(folder: Path) -> Iterator[Path]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,8 @@ _TABLE = """
 _FIND = "SELECT key, score FROM rerank_scores WHERE stored >= ? AND key IN ({})"
 _KEEP = "INSERT OR REPLACE INTO rerank_scores (key, score, stored) VALUES (?, ?, ?)"
 _DROP = "DELETE FROM rerank_scores WHERE place <= (SELECT max(place) FROM rerank_scores) - ?"
+
+_PACKED = struct.Struct("<d")  # a score of a list, in which one follows another
 
 Score: TypeAlias = float | bytes
 """The score of a document, or those of a whole list, packed."""
@@ -161,7 +164,7 @@ class RerankCache:
 
     Attributes:
         path: the whole path of the file; None in memory.
-        hits: how many scores were found; for a model that ranks the list as a whole, lists.
+        hits: how many scores were found since this object was made.
         misses: how many were not.
 
     Raises:
@@ -204,25 +207,38 @@ class RerankCache:
             return None
         return _MEMORY if self.path is None else sqlite_address(self.path)
 
-    def find(self, keys: Sequence[bytes]) -> tuple[list[Score | None], str | None]:
-        """The score of each key, and what went wrong: a call then goes on without the cache."""
+    def find(self, keys: Sequence[bytes], count: int) -> tuple[list[float | None], str | None]:
+        """The scores of so many documents, and what went wrong: a call then goes on without them.
+
+        Args:
+            keys: one for each document, or one for the list of all.
+            count: the number of documents.
+        """
         since = 0.0 if self.max_age is None else time.time() - self.max_age
         try:
             found = self._found(keys, since)
         except (sqlite3.Error, ConfigurationError) as error:
-            return [None] * len(keys), f"the cache was not read: {error}"
-        missed = found.count(None)
+            return [None] * count, f"the cache was not read: {error}"
+        scores: list[float | None] = [one if isinstance(one, float) else None for one in found]
+        if len(keys) < count:
+            scores = [None] * count
+            if isinstance(found[0], bytes) and len(found[0]) == _PACKED.size * count:
+                scores = [score for (score,) in _PACKED.iter_unpack(found[0])]
+        missed = scores.count(None)
         with self._lock:
-            self.hits += len(keys) - missed
+            self.hits += count - missed
             self.misses += missed
-        return found, None
+        return scores, None
 
-    def keep(self, scores: Mapping[bytes, Score]) -> str | None:
-        """Keep scores by their keys; what is returned says what went wrong."""
+    def keep(self, keys: Sequence[bytes], scores: Sequence[float]) -> str | None:
+        """Keep the scores of documents, with keys as for `find`; returns what went wrong."""
+        entries: Sequence[Score] = scores
+        if len(keys) < len(scores):
+            entries = [b"".join(map(_PACKED.pack, scores))]
         now = time.time()
         if self._file is None:
             with self._lock:
-                for key, score in scores.items():
+                for key, score in zip(keys, entries, strict=True):
                     self._scores[key] = (score, now)
                     self._scores.move_to_end(key)
                 while len(self._scores) > self._most:
@@ -230,7 +246,8 @@ class RerankCache:
             return None
         try:
             with self._file.transaction() as db:
-                db.executemany(_KEEP, [(key, score, now) for key, score in scores.items()])
+                rows = [(*pair, now) for pair in zip(keys, entries, strict=True)]
+                db.executemany(_KEEP, rows)
                 db.execute(_DROP, (self._most,))
         except (sqlite3.Error, ConfigurationError) as error:
             return f"the cache was not written: {error}"

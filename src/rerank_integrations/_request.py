@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from contextlib import suppress
@@ -57,14 +56,13 @@ _SLICE = 256 * 1024
 _SMALL = 64 * 1024  # bytes that are rather copied than sent alone
 _SKIP = "; on_invalid_document='skip' leaves such documents out"
 _INDEXES = 10  # of documents, that a message lists
-# headers that say who asks, or which of a gateway's upstreams is asked
+# headers that say who asks, or which of a gateway's upstreams is asked; x-portkey-trace-id does not
 _IDENTIFYING = re.compile(
-    "auth|(?<!port)key|token|secret|cookie|credential|password|provider|config|host"
+    "auth|(?<!port)(?<!idempotency-)key|token|secret|cookie|credential|password|provider|config|host"
     "|model|version|region|deployment|project|organi[sz]ation"
 )
 _FORM_OF_KEYS = 1  # of the cache; another one where the same score would get another key
 _KEY_SIZE = 16  # bytes
-_PACKED = struct.Struct("<d")  # the scores of a list, one after another
 _REASONS = 10  # why documents cannot be sent, that a call lists
 _COMMON_HEADERS = {
     # OpenRouter's specification also lists an event stream for this endpoint
@@ -84,15 +82,14 @@ class Chunk:
         documents: all documents of the call, the caller's own objects.
         sent: for each document that is sent, its index in `documents`.
         body: what is sent, with images still to be encoded.
-        keep: keeps the provider's scores in the cache, in the order of `sent`, and says what went
-            wrong; None without a cache.
+        keys: with a cache the key of each document that is sent, or one for all of them.
     """
 
     options: Options
     documents: Sequence[Any]
     sent: Sequence[int]
     body: Sequence[Piece]
-    keep: Callable[[Sequence[float]], str | None] | None = None
+    keys: Sequence[bytes] = ()
 
     def request(self) -> HTTPRequest:
         """The request; base64 is made now, so that no part holds it while it waits."""
@@ -193,7 +190,7 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
             given,
             ready.sent[body.first : body.end],
             body.pieces,
-            _keeper(options, ready.keys[body.first : body.end]),
+            ready.keys[body.first : body.end],
         )
         for body in bodies
     )
@@ -617,16 +614,9 @@ def _looked_up(
     """What the cache does not have, with its keys, and the scores that it has."""
     scope = frame.scope(options)
     keys = [_key_of(scope, frame, document) for document in ready.wire]
-    scores: Sequence[Any]
-    if options.provider.splits(options.model):
-        found, problem = cache.find(keys)
-        scores = [one if isinstance(one, float) else None for one in found]
-    else:
+    if not options.provider.splits(options.model):
         keys = [_hashed(scope, keys)]
-        [packed], problem = cache.find(keys)
-        scores = [None] * len(ready.wire)
-        if isinstance(packed, bytes) and len(packed) == _PACKED.size * len(scores):
-            scores = [score for (score,) in _PACKED.iter_unpack(packed)]
+    scores, problem = cache.find(keys, len(ready.wire))
     hits = [(ready.sent[at], one) for at, one in enumerate(scores) if one is not None]
     warnings = ready.warnings if problem is None else (*ready.warnings, problem)
     ready = ready._replace(keys=keys, hits=hits, warnings=warnings)
@@ -644,23 +634,6 @@ def _hashed(scope: bytes, pieces: Iterable[bytes]) -> bytes:
     for piece in pieces:
         digest.update(piece)
     return digest.digest()
-
-
-def _keeper(
-    options: Options, keys: Sequence[bytes]
-) -> Callable[[Sequence[float]], str | None] | None:
-    """What keeps the scores of documents with these keys; None without a cache."""
-    cache = options.cache
-    if cache is None or not keys:
-        return None
-    is_pointwise = options.provider.splits(options.model)
-
-    def keep(scores: Sequence[float]) -> str | None:
-        if is_pointwise:
-            return cache.keep(dict(zip(keys, scores, strict=True)))
-        return cache.keep({keys[0]: b"".join(map(_PACKED.pack, scores))})
-
-    return keep
 
 
 def size_of(pieces: Sequence[Piece]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC
 from typing import Any, NamedTuple
@@ -164,7 +164,7 @@ def parse_response(
         *_meta_warnings(payload, secrets),
         *_transform_warnings(chunk.options),
     )
-    problem = chunk.keep and _keep(chunk, chunk.keep, payload["results"])
+    problem = _keep(chunk, payload["results"]) if chunk.keys else None
     if problem:
         warnings = (*warnings, problem)
     asked_for = min(chunk.options.top_n or len(chunk.sent), len(chunk.sent))
@@ -196,19 +196,16 @@ def parse_response(
     )
 
 
-def _keep(
-    chunk: Chunk,
-    keep: Callable[[Sequence[float]], str | None],
-    items: Sequence[Mapping[str, Any]],
-) -> str | None:
+def _keep(chunk: Chunk, items: Sequence[Mapping[str, Any]]) -> str | None:
     """Put the scores into the cache, if all are there; what is returned says what went wrong.
 
     Spans cannot be put there, so scores that came with them are not either.
     """
-    if len(items) < len(chunk.sent) or any(_SPANS in item for item in items):
+    cache, is_whole = chunk.options.cache, len(items) == len(chunk.sent)
+    if cache is None or not is_whole or any(_SPANS in item for item in items):
         return None
     ordered = sorted(items, key=lambda item: item["index"])
-    return keep([float(item["relevance_score"]) for item in ordered])
+    return cache.keep(chunk.keys, [float(item["relevance_score"]) for item in ordered])
 
 
 def _above_threshold(options: Options, results: list[RerankResult]) -> list[RerankResult]:

@@ -497,7 +497,7 @@ def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
             progress.skip(one, "its circuit breaker is open after several failures in a row")
             continue
         left = sum(other not in out for other in candidates[candidates.index(one) :])
-        response = yield from _try(progress, one, left, clock)
+        response = yield from _try(progress, one, max(left, 1), clock)
         if response is not None:
             return _as_fallback(candidates, one, response)
     if not progress.errors:
