@@ -29,6 +29,7 @@ from loopback import Fault, Received, Reply, Server, Step, ranking
 from rerank_integrations import (
     VLLM,
     AuthenticationError,
+    Compatible,
     ConfigurationError,
     DeepInfra,
     Jina,
@@ -174,10 +175,17 @@ def test_results_are_those_of_a_call_without_a_cache(
     assert whole.cache_hits == len(documents) - len(plain.skipped)
 
 
+def gate(**given: Any) -> Compatible:
+    """A server that takes its key in a header of an unusual name."""
+    return Compatible(**given, auth_header="X-Gate")
+
+
 HEADERS = {"X-Api-Version": "1", "X-Portkey-Provider": "@host"}
 OTHER: dict[str, Any] = {
     "key": {"own": {"api_key": "another-key"}},
     "authorization": {"headers": {"Authorization": "Bearer another"}},
+    "key in a header of any name": {"kind": gate, "own": {"api_key": "another-key"}},
+    "address": {"path": "/another"},
     "host": {"headers": {"X-Portkey-Provider": "@another"}},
     "config": {"headers": {"X-Portkey-Config": "pc-1"}},
     "version": {"headers": {"X-Api-Version": "2"}},
@@ -217,18 +225,22 @@ def test_what_decides_a_score_is_part_of_the_key(server: Server, changed: str, h
         *,
         query: str = "q",
         documents: Any = ("one",),
+        kind: Any = OpenRouter,
+        path: str = "",
         own: Any = MappingProxyType({}),
         headers: Any = MappingProxyType({}),
         **options: Any,
     ) -> int:
-        provider = OpenRouter(**{"api_key": "the-key", "base_url": server.url, **own})
+        provider = kind(**{"api_key": "the-key", "base_url": server.url + path, **own})
         with RerankClient("m", provider=provider, cache=cache) as client:
             options["extra_headers"] = {**HEADERS, **headers}
             return client.rerank(query, documents, **options).cache_hits
 
-    assert [ask(), ask()] == [0, 1]
-    assert ask(**{**OTHER, **SAME}[changed]) == hits
-    assert ask() == 1
+    change = {**OTHER, **SAME}[changed]
+    same = {name: value for name, value in change.items() if name == "kind"}
+    assert [ask(**same), ask(**same)] == [0, 1]
+    assert ask(**change) == hits
+    assert ask(**same) == 1
 
 
 @cases(
@@ -384,6 +396,8 @@ def test_fallbacks_and_circuit_breakers(clock: Clock, server: Server, second: Se
                 client.rerank(QUERY, ["new"])
         again = client.rerank(QUERY, MANY)
         assert (again.cache_hits, again.provider) == (9, "together")
+        with pytest.raises(AuthenticationError):  # its circuit breaker is still open
+            client.rerank(QUERY, ["new"])
     assert len(second.received) == 2 * IN_A_ROW + 2
 
 

@@ -479,14 +479,12 @@ class _Progress:
 def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
     """Try one candidate after another until one succeeds; those still to be tried share the time.
 
-    A candidate whose circuit breaker is open is skipped, unless no other can serve the call.
+    A candidate whose circuit breaker is open is skipped, unless no other can serve the call, or the
+    cache has all that it would be asked.
 
     Raises:
         RerankError: that of the first that was tried, with the attempts of all.
     """
-    own = candidates[0].plan()
-    if not own.chunks:  # all is cached or blank: nobody is asked, so no circuit breaker either
-        return (yield from rerank_call(own, candidates[0].transport))
     progress = _Progress()
     states = [one.availability() for one in candidates]
     out = [one for one, its in zip(candidates, states, strict=True) if its and its.is_open()]
