@@ -48,7 +48,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python $(PIP_QUIET) --upgrade 'pip>=25.1'
-	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev
+	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev --group agents
 	@touch $@
 
 # its matrices are small: more threads would wait for each other
