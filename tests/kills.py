@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from loopback import Received, Reply, running
-from rerank_integrations import OpenRouter, RerankClient
+from rerank_integrations import OpenRouter, RerankBatch, RerankClient
 
 AT_ONCE = 16
 LATENCY = 0.006  # seconds at most
@@ -68,22 +68,25 @@ def client_of(url: str) -> RerankClient:
 
 
 def whole_run(url: str, path: str | None, count: str, way: str) -> None:
-    """Rank all rows."""
+    """Rank all rows.
+
+    Where there are other threads, one of them takes Ctrl-C after the first result, so that it ends
+    no wait of the main thread. The same happens when it comes just before a wait begins.
+    """
+    options: dict[str, Any] = {"checkpoint": path, "max_concurrency": AT_ONCE}
 
     async def on_a_loop() -> None:
-        client = client_of(url)
-        run = client.arerank_many(rows(int(count)), checkpoint=path, max_concurrency=AT_ONCE)
-        async for _ in run:
+        async for _ in client_of(url).arerank_many(rows(int(count)), **options):
             pass
 
     if way == "async":
         asyncio.run(on_a_loop())
         return
-    with client_of(url).rerank_many(
-        rows(int(count)), checkpoint=path, max_concurrency=AT_ONCE
-    ) as run:
-        for _ in run:
-            pass
+    run: Iterator[Any] = client_of(url).rerank_many(rows(int(count)), **options)
+    if way == "batch":
+        run = RerankBatch(client=client_of(url), **options).rows(rows(int(count)))
+    for _ in run:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 
 
 @dataclass

@@ -38,6 +38,12 @@ OnRowError: TypeAlias = Literal["raise", "keep"]
 _ROUNDING = 1 + 1e-9  # a sum of equal costs may be a little more than their product
 _BACKLOG = 2  # finished results that wait to be taken, for each call at once
 _END: Any = object()
+WAKE_SECONDS = 0.5
+"""How long the caller's thread waits at once.
+
+Ctrl-C that comes between Python's last look and the wait does not end the wait, and on Windows it
+never does; Python looks again when the wait is over.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -465,7 +471,7 @@ class ThreadRun:
         try:
             self._start()
             while ended < len(self._threads):
-                came = self._results.get()
+                came = self._next()
                 if came is _END:
                     ended += 1
                 elif isinstance(came, BaseException):
@@ -484,6 +490,12 @@ class ThreadRun:
             with suppress(ValueError):  # a thread is in the middle of a row
                 self._source.close()
             self._plan.close()
+
+    def _next(self) -> Any:
+        """What a thread has put, once there is something."""
+        while True:
+            with suppress(queue.Empty):
+                return self._results.get(timeout=WAKE_SECONDS)
 
     def _start(self) -> None:
         """Start a thread; those that run already do the work where the system has no more."""
