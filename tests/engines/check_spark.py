@@ -25,6 +25,7 @@ from engine_support import (
     Gateway,
     by_id,
     kill,
+    parent_of,
     processes,
     run_documented,
 )
@@ -76,8 +77,10 @@ def test_killed_workers(gateway: Gateway, spark: SparkSession, tmp_path: Path) -
     batch = RerankBatch(**gateway.settings(checkpoint=tmp_path / "run.sqlite"))
 
     def kill_all() -> None:
-        for worker in processes("pyspark.daemon")[1:]:  # the first one has forked the others
-            kill(worker)
+        both = processes("pyspark.daemon")
+        for worker in both:
+            if parent_of(worker) in both:  # the daemon, which must live, has forked the workers
+                kill(worker)
 
     gateway.kill = kill_all
 
