@@ -18,7 +18,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,18 +73,20 @@ def whole_run(url: str, path: str | None, count: str, way: str) -> None:
     Where there are other threads, one of them takes Ctrl-C after the first result, so that it ends
     no wait of the main thread. The same happens when it comes just before a wait begins.
     """
+    client, given = client_of(url), rows(int(count))
     options: dict[str, Any] = {"checkpoint": path, "max_concurrency": AT_ONCE}
 
     async def on_a_loop() -> None:
-        async for _ in client_of(url).arerank_many(rows(int(count)), **options):
+        async for _ in client.arerank_many(given, **options):
             pass
 
+    run: Iterable[Any] = ()
     if way == "async":
         asyncio.run(on_a_loop())
-        return
-    run: Iterator[Any] = client_of(url).rerank_many(rows(int(count)), **options)
-    if way == "batch":
-        run = RerankBatch(client=client_of(url), **options).rows(rows(int(count)))
+    elif way == "batch":
+        run = RerankBatch(client=client, **options).rows(given)
+    else:
+        run = client.rerank_many(given, **options)
     for _ in run:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 

@@ -39,10 +39,10 @@ _ROUNDING = 1 + 1e-9  # a sum of equal costs may be a little more than their pro
 _BACKLOG = 2  # finished results that wait to be taken, for each call at once
 _END: Any = object()
 WAKE_SECONDS = 0.5
-"""How long the caller's thread waits at once.
+"""How long the caller's thread waits at a time.
 
-Ctrl-C that comes between Python's last look and the wait does not end the wait, and on Windows it
-never does; Python looks again when the wait is over.
+A signal that arrives after Python last looked for one, and before the wait begins, does not end the
+wait; on Windows none does. So each wait is short, and Python looks again after it.
 """
 
 
