@@ -17,7 +17,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
@@ -282,7 +282,8 @@ class RerankBatch:
 def _waited(future: Future[list[RowResult]]) -> list[RowResult]:
     """The results, once they are there."""
     while not future.done():
-        wait([future], WAKE_SECONDS)
+        with suppress(TimeoutError):  # raised by the wait alone, not what the run has raised
+            future.exception(WAKE_SECONDS)
     return future.result()
 
 
