@@ -15,6 +15,7 @@ from rerank_integrations import errors
 from rerank_integrations._adapter import (
     NOT_GIVEN,
     Adapter,
+    CacheSetting,
     ImageUrls,
     NotGiven,
     OnError,
@@ -215,6 +216,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None: ...
 
     @checked_arguments
@@ -256,6 +258,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
         return self._copy_with(given(locals()))
@@ -356,6 +359,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
         """The whole response: scores, usage, request id; documents come first here.
 
@@ -405,6 +409,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
         """The same as `rerank`, without blocking the event loop."""
         own = self._call_options(given(locals()))
@@ -476,7 +481,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             return self.to_json_not_implemented()
         written = super().to_json()
         if written["type"] == "constructor":  # what was not set is left to the client
-            plain = {**written["kwargs"], **self.model_dump(include={"timeout", "retry"})}
+            plain = {**written["kwargs"], **self.model_dump(include={"timeout", "retry", "cache"})}
             excluded = {"client", "provider", "extra_headers", "document_to_input"}
             given = self.model_fields_set - excluded
             written["kwargs"] = {name: plain.get(name) for name in sorted(given)}
