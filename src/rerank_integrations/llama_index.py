@@ -117,6 +117,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             the first `top_n` nodes come back as they are, with a log line. Other wrong arguments,
             such as an empty query, are raised.
         on_image: "raise" or "text", where the provider takes text only; as the client says.
+        callback_manager: LlamaIndex's, for its older callbacks; the global one where not given.
 
     The other arguments are the settings of `RerankClient`, for the calls of this adapter; what is
     not given is as the client says.
