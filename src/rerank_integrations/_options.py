@@ -237,6 +237,7 @@ class Options:
     requests_per_minute: int | None = None
     documents_per_minute: int | None = None
     keep_raw: bool = False
+    trace_content: bool = True
 
     def __post_init__(self) -> None:
         self._check([option.name for option in dataclasses.fields(self)])
@@ -902,6 +903,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "retry_on_timeout": _checked_flag,
     "retry": _checked_retry,
     "keep_raw": _checked_flag,
+    "trace_content": _checked_flag,
     "extra_headers": _checked_headers,
     "extra_body": _checked_body,
     "max_concurrency": functools.partial(_checked_count, least=1),

@@ -132,12 +132,14 @@ class RequestPlan:
         chunks: one for each request; none where there is nothing to send.
         skipped: the indexes of blank documents.
         warnings: what the caller should know of what is sent.
+        query: as the caller passed it.
     """
 
     options: Options
     chunks: tuple[Chunk, ...] = ()
     skipped: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+    query: str = ""
 
 
 def plan_request(options: Options, query: object, documents: object) -> RequestPlan:
@@ -167,7 +169,7 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
     chunks = (
         Chunk(options, given, ready.sent[body.first : body.end], body.pieces) for body in bodies
     )
-    return RequestPlan(options, tuple(chunks), skipped, ready.warnings)
+    return RequestPlan(options, tuple(chunks), skipped, ready.warnings, asked)
 
 
 def _with_retrieval_scores(ready: EncodedDocuments, documents: Sequence[Any]) -> EncodedDocuments:

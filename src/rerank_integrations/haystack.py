@@ -28,6 +28,7 @@ from rerank_integrations._adapter import (
     end_metadata,
     error_metadata,
     given,
+    inside_reranker,
     log_warnings,
     naming,
     shown,
@@ -207,6 +208,7 @@ class RerankRanker:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
     ) -> None:
         self._given = {  # in the user's words
             name: value
@@ -301,7 +303,7 @@ class RerankRanker:
         if not found:
             return {"documents": [], "meta": {}}
         try:
-            with naming(lambda index: f"id {found[index].id!r}"):
+            with inside_reranker(), naming(lambda index: f"id {found[index].id!r}"):
                 response = client.rerank(query, ranking.inputs(found, options), **options)
         except RerankError as error:
             return ranking.passed(found, error, options)
@@ -323,7 +325,7 @@ class RerankRanker:
         if not found:
             return {"documents": [], "meta": {}}
         try:
-            with naming(lambda index: f"id {found[index].id!r}"):
+            with inside_reranker(), naming(lambda index: f"id {found[index].id!r}"):
                 response = await client.arerank(query, ranking.inputs(found, options), **options)
         except RerankError as error:
             return ranking.passed(found, error, options)

@@ -30,6 +30,7 @@ from rerank_integrations._adapter import (
     end_metadata,
     error_metadata,
     given,
+    in_span_of,
     log_warnings,
     naming,
 )
@@ -206,6 +207,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
     ) -> None: ...
 
     @checked_arguments
@@ -247,6 +249,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
         return self._copy_with(given(locals()))
@@ -267,7 +270,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             manager.add_metadata(self._start_metadata(len(found)), inherit=False)
         run = manager.on_retriever_start(None, query, name=type(self).__name__)
         try:
-            response = self.rerank(found, query)
+            with in_span_of(run):
+                response = self.rerank(found, query)
         except RerankError as error:
             run.metadata.update(error_metadata(error))
             run.on_retriever_error(error)
@@ -296,7 +300,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             manager.add_metadata(self._start_metadata(len(found)), inherit=False)
         run = await manager.on_retriever_start(None, query, name=type(self).__name__)
         try:
-            response = await self.arerank(found, query)
+            with in_span_of(run):
+                response = await self.arerank(found, query)
         except RerankError as error:
             run.metadata.update(error_metadata(error))
             await run.on_retriever_error(error)
@@ -345,6 +350,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
         """The whole response: scores, usage, request id; documents come first here.
 
@@ -394,6 +400,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
         """The same as `rerank`, without blocking the event loop."""
         own = self._call_options(given(locals()))

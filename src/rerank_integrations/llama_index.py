@@ -38,6 +38,7 @@ from rerank_integrations._adapter import (
     end_metadata,
     error_metadata,
     given,
+    inside_reranker,
     log_warnings,
     naming,
     with_retrieval_scores,
@@ -171,6 +172,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
     ) -> None: ...
 
     @checked_arguments
@@ -213,6 +215,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
         return self._copy_with(given(locals()))
@@ -298,7 +301,8 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             EventPayload.QUERY_STR: query,
             EventPayload.TOP_K: top_n,
         }
-        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+        event_of_call = self.callback_manager.event(CBEventType.RERANKING, payload=payload)
+        with inside_reranker(), event_of_call as event:
 
             def end(kept: list[NodeWithScore], tags: dict[str, Any]) -> list[NodeWithScore]:
                 event.on_end(payload={EventPayload.NODES: _copies(kept)})
