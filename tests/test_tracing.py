@@ -578,6 +578,8 @@ def test_one_trace_with_one_reranker(
     theirs = getattr(module, instrumentor)()
     with telemetry() as told, ExitStack() as stack:
         theirs.instrument(tracer_provider=told.provider)
+        if not theirs.is_instrumented_by_opentelemetry:
+            pytest.skip(f"the instrumentation is for another version of {framework}")
         stack.callback(theirs.uninstrument)
         calls(way)
         span, said = told.only()

@@ -71,7 +71,7 @@ _TRACE, _METRICS = "opentelemetry.trace", "opentelemetry.metrics"
 _CONTEXT = "opentelemetry.context"
 _module = cache(import_module)
 _recorded: ContextVar[Any] = ContextVar("rerank_span", default=None)
-_reranks: ContextVar[bool] = ContextVar("rerank_inside", default=False)
+_reranks: ContextVar[str] = ContextVar("rerank_inside", default="")
 _made: dict[str, tuple[object, Any]] = {}  # what is used, and the provider that it is of
 
 
@@ -129,9 +129,12 @@ def as_current(span: Any) -> Iterator[None]:
 
 
 @contextmanager
-def inside_reranker() -> Iterator[None]:
-    """Say that the framework's own span, where an instrumentation makes one, is a RERANKER."""
-    token = _reranks.set(True)
+def inside_reranker(framework: str) -> Iterator[None]:
+    """Say that the span of a framework's adapter, where OpenInference makes one, is a RERANKER.
+
+    It says so itself only when it ends.
+    """
+    token = _reranks.set(f"openinference.instrumentation.{framework}")
     try:
         yield
     finally:
@@ -145,7 +148,7 @@ class Recording:
         self._plan, self._started = subject.plan, subject.started
         self._span: Any = None
         self._is_inner = False
-        self._leave: list[Any] = []
+        self._tokens: list[tuple[Any, Any]] = []
         if _TRACE not in sys.modules:
             return
         trace = _module(_TRACE)
@@ -163,11 +166,10 @@ class Recording:
         # one that is not recorded is made current too, else those of its requests are exported
         context = _module(_CONTEXT)
         token = context.attach(trace.set_span_in_context(span, subject.context))
-        self._leave.append(lambda: context.detach(token))
+        self._tokens.append((context.detach, token))
         if span.is_recording():
             self._span = span
-            own = _recorded.set(span)
-            self._leave.append(lambda: _recorded.reset(own))
+            self._tokens.append((_recorded.reset, _recorded.set(span)))
 
     def end(self, response: Any) -> None:
         """The call has succeeded."""
@@ -208,8 +210,8 @@ class Recording:
         self._measure(Usage(), {"error.type": kind})
 
     def _close(self) -> None:
-        while self._leave:
-            self._leave.pop()()
+        for leave, token in reversed(self._tokens):
+            leave(token)
         if self._span is not None:
             self._span.end()
 
@@ -293,10 +295,10 @@ def _is_set(*names: str) -> bool:
 def _is_inside_reranker(trace: Any, context: Any) -> bool:
     """Whether the span around this one is a RERANKER, of an instrumentation of OpenInference."""
     around = trace.get_current_span(context)
-    scope = getattr(around, "instrumentation_scope", None)
-    if scope is None or not str(scope.name).startswith("openinference."):
+    scope = getattr(getattr(around, "instrumentation_scope", None), "name", "")
+    if not scope.startswith("openinference."):
         return False
-    return _reranks.get() or (around.attributes or {}).get(KIND) == RERANKER
+    return scope == _reranks.get() or (around.attributes or {}).get(KIND) == RERANKER
 
 
 def _documents(
@@ -352,7 +354,9 @@ class _Texts:
             rest = {name: v for name, v in _fields(document).items() if name not in _APART}
             if rest:
                 told = without_image_data(rest)
-                found[at + METADATA] = json.dumps(told, default=_outline, skipkeys=True)
+                text = json.dumps(told, default=_outline, skipkeys=True)
+                if len(text) <= _MOST_CHARACTERS:  # a part of it would be no JSON
+                    found[at + METADATA] = text
         for place, result in enumerate(results if setup.outputs else ()):
             found[f"{OUTPUT_DOCUMENTS}.{place}.{ID}"] = self._own_id(result.index)
         return found

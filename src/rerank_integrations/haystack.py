@@ -303,7 +303,10 @@ class RerankRanker:
         if not found:
             return {"documents": [], "meta": {}}
         try:
-            with inside_reranker(), naming(lambda index: f"id {found[index].id!r}"):
+            with (
+                inside_reranker("haystack"),
+                naming(lambda index: f"id {found[index].id!r}"),
+            ):
                 response = client.rerank(query, ranking.inputs(found, options), **options)
         except RerankError as error:
             return ranking.passed(found, error, options)
@@ -325,7 +328,10 @@ class RerankRanker:
         if not found:
             return {"documents": [], "meta": {}}
         try:
-            with inside_reranker(), naming(lambda index: f"id {found[index].id!r}"):
+            with (
+                inside_reranker("haystack"),
+                naming(lambda index: f"id {found[index].id!r}"),
+            ):
                 response = await client.arerank(query, ranking.inputs(found, options), **options)
         except RerankError as error:
             return ranking.passed(found, error, options)

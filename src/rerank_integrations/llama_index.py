@@ -302,7 +302,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             EventPayload.TOP_K: top_n,
         }
         event_of_call = self.callback_manager.event(CBEventType.RERANKING, payload=payload)
-        with inside_reranker(), event_of_call as event:
+        with inside_reranker("llama_index"), event_of_call as event:
 
             def end(kept: list[NodeWithScore], tags: dict[str, Any]) -> list[NodeWithScore]:
                 event.on_end(payload={EventPayload.NODES: _copies(kept)})
