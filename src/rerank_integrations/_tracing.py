@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, lru_cache
@@ -225,10 +225,11 @@ class Recording:
         plan, setup = self._plan, self._setup
         documents = plan.chunks[0].documents if plan.chunks else ()
         found: dict[str, Any] = {}
+        room = setup.room(self._span)
         if not self._is_inner:
             results = () if response is None else response.results
             if plan.options.trace_content and setup.documents:
-                found = _documents(plan, results, setup, setup.room(self._span))
+                found = _documents(plan, results, setup, room)
             if response is not None:
                 found |= _output_value(results, found) if setup.outputs else _NO_OUTPUT
         if plan.options.trace_content:
@@ -236,16 +237,18 @@ class Recording:
             found |= {QUERY: query} if self._is_inner else {INPUT_VALUE: query, QUERY: query}
         found["rerank.documents"] = len(documents) or len(plan.skipped)
         found |= said
-        found |= {**self._named(), MODEL_NAME: plan.options.model, TOP_K: plan.options.top_n}
+        if len(found) > room:  # those that were set at the start are the first to be dropped
+            found |= self._named()
+        found[MODEL_NAME], found[TOP_K] = plan.options.model, plan.options.top_n
         if not self._is_inner:
             found[KIND] = RERANKER
         self._span.set_attributes({key: one for key, one in found.items() if one is not None})
 
     def _measure(self, usage: Usage, said: Mapping[str, Any]) -> None:
         """Record the duration of the call and its tokens."""
-        if _METRICS not in sys.modules:
+        if _METRICS not in sys.modules or (made := _instruments(_module(_METRICS))) is None:
             return
-        duration, tokens = _instruments(_module(_METRICS))
+        duration, tokens = made
         own = {**self._named(), **said}
         duration.record(max(0, time.time_ns() - self._started) / 1e9, own)
         for kind, count in (("input", _input_tokens(usage)), ("output", usage.completion_tokens)):
@@ -311,13 +314,13 @@ def _documents(
     if setup.outputs:
         kept = results[: room // 2]
         room -= 2 * len(kept)
-        contents = _shown([texts.of(one.index) for one in kept])
+        contents = texts.of(one.index for one in kept)
         scores = [one.relevance_score for one in kept]
         for part, values in ((CONTENT, contents), (SCORE, scores)):
             found.update(zip(_keys(OUTPUT_DOCUMENTS, part, len(kept)), values, strict=True))
     if setup.inputs:
         count = min(len(documents), room)
-        contents = _shown([texts.of(index) for index in range(count)])
+        contents = texts.of(range(count))
         found.update(zip(_keys(INPUT_DOCUMENTS, CONTENT, count), contents, strict=True))
     if len(documents) * _PARTS <= room:
         found |= texts.details(results, setup)
@@ -330,11 +333,17 @@ class _Texts:
     def __init__(self, plan: RequestPlan, documents: Sequence[Any]) -> None:
         self._plan, self._documents = plan, documents
 
-    def of(self, index: int) -> str:
-        """What was ranked of a document, with a word in place of an image."""
-        document = self._documents[index]
-        if type(document) is str:
-            return document
+    def of(self, indexes: Iterable[int]) -> list[str]:
+        """What was ranked of documents, with a word in place of an image."""
+        documents = self._documents
+        return _shown(
+            [
+                one if type(one := documents[index]) is str else self._sent(index, one)
+                for index in indexes
+            ]
+        )
+
+    def _sent(self, index: int, document: Any) -> str:
         try:
             text = self._plan.chunks[0].sent_text(index)[:_MOST_CHARACTERS]
             image = image_of(document, fields_of(document))
@@ -395,12 +404,10 @@ def _output_value(results: Sequence[Any], shown: Mapping[str, Any]) -> dict[str,
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
-    counts = {key: getattr(usage, name) for key, name in TOKENS.items()}
-    return {
-        **counts,
-        "gen_ai.usage.input_tokens": _input_tokens(usage),
-        "gen_ai.usage.output_tokens": usage.completion_tokens,
-    }
+    found: dict[str, Any] = {key: getattr(usage, name) for key, name in TOKENS.items()}
+    found["gen_ai.usage.input_tokens"] = _input_tokens(usage)
+    found["gen_ai.usage.output_tokens"] = usage.completion_tokens
+    return found
 
 
 def _input_tokens(usage: Usage) -> float | None:
@@ -422,9 +429,11 @@ def _keys(documents: str, part: str, count: int) -> tuple[str, ...]:
     return tuple(f"{documents}.{index}.{part}" for index in range(count))
 
 
-def _instruments(metrics: Any) -> tuple[Any, Any]:
-    """The histograms of the provider that is set now."""
-    provider = getattr(getattr(metrics, "_internal", None), "_METER_PROVIDER", None)
+def _instruments(metrics: Any) -> tuple[Any, Any] | None:
+    """The histograms of the provider that is set now; None where there is none."""
+    provider = getattr(getattr(metrics, "_internal", None), "_METER_PROVIDER", metrics)
+    if provider is None:
+        return None
     made = _made.get(_METRICS)
     if made is None or made[0] is not provider:
         meter = metrics.get_meter(SCOPE, __version__)
