@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
 
+import rerank_integrations._tracing as written
 from calls import QUERY, TEXTS, Calls, client_of
 from cases import cases
 from fakes import chain
@@ -33,7 +34,6 @@ from rerank_integrations import (
     RerankDocument,
     RerankError,
     Retry,
-    _tracing,
 )
 from rerank_integrations.haystack import RerankRanker
 from rerank_integrations.langchain import RerankCompressor
@@ -270,6 +270,25 @@ def test_the_limit_of_attributes_takes_documents_first(
     assert shown(said, INPUT) == HUNDRED[:inputs]
 
 
+def test_details_come_where_they_fit() -> None:
+    """Ids, first scores and fields are shown where all fit; whatever the number, none is lost."""
+    shown_whole = []
+    for count in range(1, 31):
+        documents = [
+            RerankDocument("a", fields={"id": place, "x": 1}, retrieval_score=1.0)
+            for place in range(count)
+        ]
+        with telemetry() as told:
+            scored(*range(count)).rerank(QUERY, documents)
+            span, said = told.only()
+        assert getattr(span, "dropped_attributes", 0) == 0
+        assert len(shown(said, OUTPUT)) == count
+        kinds = [key.rpartition(".")[2] for key in said if key.startswith("reranker.")]
+        shown_whole.append(kinds.count("metadata") == kinds.count("id") / 2 == count)
+    assert shown_whole == [True] * sum(shown_whole) + [False] * (30 - sum(shown_whole))
+    assert 10 < sum(shown_whole) < 20
+
+
 def by_client(**options: Any) -> None:
     """A call of a client that was made so."""
     scored(2, 1, **options).rerank("query", ["red", "blue"])
@@ -350,14 +369,25 @@ def test_the_environment_hides_contents(
     assert (said["output.value"] == "__REDACTED__") is bool(hides_all)
 
 
+class Odd:
+    """What cannot be shown."""
+
+    def model_dump(self) -> Any:
+        """Raise."""
+        raise LookupError
+
+
 def test_documents_of_all_kinds() -> None:
     """A text is cut, an image is a word, and what else a document brings has its attributes."""
+    loop: dict[str, Any] = {}
+    loop["loop"] = loop
     documents: list[DocumentInput] = [
         "a" * 5000,
         f"before {DATA_URI} after",
         {"id": 7, "title": "A", "text": "b", "page": {"number": 3}, "x": f"{DATA_URI}"},
         RerankDocument("page", image=DATA_URI, retrieval_score=0.5),
         RerankDocument(image=PNG, fields={"title": "C"}),
+        {"text": "c", "loop": loop, "x" * 3000: 1, "odd": Odd()},
         "half \ud800 a pair",
         "",
     ]
@@ -374,12 +404,13 @@ def test_documents_of_all_kinds() -> None:
     assert contents[2].split() == ["title:", "A", "text:", "b"]
     assert contents[3] == "page [image]"
     assert contents[4].endswith("[image]")
-    assert contents[5] == "half \ufffd a pair"
-    assert contents[6] == ""
+    assert contents[6] == "half \ufffd a pair"
+    assert contents[7] == ""
     at = "reranker.input_documents.{}.document.{}"
     assert said[at.format(2, "id")] == "7"
     assert json.loads(said[at.format(2, "metadata")])["page"] == {"number": 3}
     assert said[at.format(3, "score")] == 0.5
+    assert at.format(5, "metadata") not in said
     assert said["reranker.output_documents.2.document.id"] == "7"
     assert PIXELS not in span.to_json()
     assert "PNG" not in span.to_json()
@@ -589,7 +620,7 @@ def test_one_trace_with_one_reranker(
     assert inside(span, outer)
     assert len({one.context.trace_id for one in told.spans if one.context}) == 1
     assert every.count("RERANKER") == 1
-    assert ((outer.attributes or {})["openinference.span.kind"], said.get(_tracing.KIND)) == kinds
+    assert ((outer.attributes or {})["openinference.span.kind"], said.get(written.KIND)) == kinds
     assert (OUTPUT.format(0) in said) is (kinds[1] == "RERANKER")
     assert said["rerank.documents"] == 2
 
@@ -613,11 +644,11 @@ def test_the_names_are_those_of_openinference() -> None:
             document.DOCUMENT_METADATA,
         ),
     ] == [
-        (_tracing.KIND, _tracing.RERANKER),
-        (_tracing.INPUT_VALUE, _tracing.OUTPUT_VALUE, _tracing.OUTPUT_TYPE),
-        (_tracing.QUERY, _tracing.MODEL_NAME, _tracing.TOP_K),
-        (_tracing.INPUT_DOCUMENTS, _tracing.OUTPUT_DOCUMENTS),
-        (_tracing.CONTENT, _tracing.ID, _tracing.SCORE, _tracing.METADATA),
+        (written.KIND, written.RERANKER),
+        (written.INPUT_VALUE, written.OUTPUT_VALUE, written.OUTPUT_TYPE),
+        (written.QUERY, written.MODEL_NAME, written.TOP_K),
+        (written.INPUT_DOCUMENTS, written.OUTPUT_DOCUMENTS),
+        (written.CONTENT, written.ID, written.SCORE, written.METADATA),
     ]
     counts = {
         span.LLM_TOKEN_COUNT_PROMPT: "prompt_tokens",
@@ -625,7 +656,7 @@ def test_the_names_are_those_of_openinference() -> None:
         span.LLM_TOKEN_COUNT_TOTAL: "total_tokens",
         span.LLM_COST_TOTAL: "cost",
     }
-    assert counts.items() <= _tracing.TOKENS.items()
-    hiding = (*_tracing.HIDE_INPUTS, *_tracing.HIDE_OUTPUTS, _tracing.HIDE_DOCUMENTS)
+    assert counts.items() <= written.TOKENS.items()
+    hiding = (*written.HIDE_INPUTS, *written.HIDE_OUTPUTS, written.HIDE_DOCUMENTS)
     assert all(getattr(config, name) == name for name in hiding)
-    assert config.REDACTED_VALUE == _tracing.REDACTED
+    assert config.REDACTED_VALUE == written.REDACTED

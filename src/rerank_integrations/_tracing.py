@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache, lru_cache
 from importlib import import_module
@@ -64,7 +64,7 @@ _ESSENTIALS = 28  # attributes that say more than a document does
 _MOST_OF_DOCUMENTS = 1000  # attributes: exporters refuse spans of many megabytes
 _MOST_CHARACTERS = 2000  # of one content; there is no limit by default
 _MOST_IN_TEXT = 100  # results that are told as one text
-_PARTS = 4  # attributes of a document, at most, besides its content
+_PARTS = 4  # attributes of an input that is shown whole
 _SHORTEST_WAIT = 0.01  # seconds; a busy rate limit is asked again after less
 _SUPPRESSED = "suppress_instrumentation"  # a key in the context, by which tracing is paused
 _TRACE, _METRICS = "opentelemetry.trace", "opentelemetry.metrics"
@@ -322,7 +322,7 @@ def _documents(
         count = min(len(documents), room)
         contents = texts.of(range(count))
         found.update(zip(_keys(INPUT_DOCUMENTS, CONTENT, count), contents, strict=True))
-    if len(documents) * _PARTS <= room:
+    if len(documents) * _PARTS + len(results) <= room:
         found |= texts.details(results, setup)
     return found
 
@@ -360,12 +360,8 @@ class _Texts:
             at = f"{INPUT_DOCUMENTS}.{index}."
             found[at + ID] = self._own_id(index)
             found[at + SCORE] = finite(getattr(document, "retrieval_score", None))
-            rest = {name: v for name, v in _fields(document).items() if name not in _APART}
-            if rest:
-                told = without_image_data(rest)
-                text = json.dumps(told, default=_outline, skipkeys=True)
-                if len(text) <= _MOST_CHARACTERS:  # a part of it would be no JSON
-                    found[at + METADATA] = text
+            with suppress(Exception):  # a field that is not ranked may be anything
+                found[at + METADATA] = _metadata(document)
         for place, result in enumerate(results if setup.outputs else ()):
             found[f"{OUTPUT_DOCUMENTS}.{place}.{ID}"] = self._own_id(result.index)
         return found
@@ -382,6 +378,13 @@ def _fields(document: Any) -> Mapping[Any, Any]:
     if isinstance(document, Mapping):
         return document
     return getattr(document, "fields", None) or {}
+
+
+def _metadata(document: Any) -> str | None:
+    """The other fields of a document as JSON; None where there are none, or too many."""
+    rest = {name: value for name, value in _fields(document).items() if name not in _APART}
+    told = json.dumps(without_image_data(rest), default=_outline, skipkeys=True)
+    return told if rest and len(told) <= _MOST_CHARACTERS else None
 
 
 def _outline(value: Any) -> str:
