@@ -449,6 +449,7 @@ SETTINGS: dict[str, Any] = {
     "documents_per_minute": 100,
     "keep_raw": True,
     "trace_content": False,
+    "cache": "memory",
 }
 OBJECTS: dict[str, Any] = {
     "extra_headers": {"x-team": KEY},

@@ -190,6 +190,20 @@ def test_a_split_call_is_one_span(server: Server, pauses: Sequence[float], way: 
     assert (said["rerank.documents"], said["rerank.attempts"]) == (8, 6)
 
 
+def test_a_call_from_the_cache_is_a_span(server: Server) -> None:
+    """What comes from the cache is shown as what was asked for."""
+    documents: list[DocumentInput] = [{"title": "A", "text": "b"}, "c"]
+    with client_of(server, cache="memory") as client:
+        client.rerank(QUERY, documents)
+        with telemetry() as told:
+            client.rerank(QUERY, documents)
+            _, said = told.only()
+
+    assert (said["rerank.cache_hits"], said["rerank.attempts"]) == (2, 0)
+    assert shown(said, INPUT) == ["title: A\ntext: b", "c"]
+    assert sorted(shown(said, OUTPUT)) == ["c", "title: A\ntext: b"]
+
+
 def test_nothing_is_loaded_that_is_not_used() -> None:
     """Where the process does not use OpenTelemetry, a call does not load it."""
     code = (

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from rerank_integrations import __version__
-from rerank_integrations._request import RequestPlan
+from rerank_integrations._request import Chunk, RequestPlan
 from rerank_integrations.errors import RerankError
 from rerank_integrations.fields import IMAGE, TEXT, fields_of, image_of
 from rerank_integrations.models import RerankResponse, Usage, replace_surrogates, without_image_data
@@ -180,6 +180,7 @@ class Recording:
                 "rerank.served_by": response.provider,
                 "rerank.request_id": response.request_id,
                 "rerank.attempts": len(response.attempts),
+                "rerank.cache_hits": response.cache_hits or None,
                 **_usage(response.usage),
             }
             self._describe(said, response)
@@ -223,7 +224,6 @@ class Recording:
     def _describe(self, said: Mapping[str, Any], response: RerankResponse | None = None) -> None:
         """Set all attributes, the documents first: what is set last is dropped last."""
         plan, setup = self._plan, self._setup
-        documents = plan.chunks[0].documents if plan.chunks else ()
         found: dict[str, Any] = {}
         room = setup.room(self._span)
         if not self._is_inner:
@@ -235,7 +235,7 @@ class Recording:
         if plan.options.trace_content:
             query = _shown([plan.query])[0] if setup.inputs else REDACTED
             found |= {QUERY: query} if self._is_inner else {INPUT_VALUE: query, QUERY: query}
-        found["rerank.documents"] = len(documents) or len(plan.skipped)
+        found["rerank.documents"] = len(plan.documents)
         found |= said
         if len(found) > room:  # those that were set at the start are the first to be dropped
             found |= self._named()
@@ -309,8 +309,8 @@ def _documents(
 ) -> dict[str, Any]:
     """The attributes of documents, as many as fit: outputs, then inputs in their order."""
     found: dict[str, Any] = {}
-    documents = plan.chunks[0].documents if plan.chunks else ()
-    texts = _Texts(plan, documents)
+    documents = plan.documents
+    texts = _Texts(plan)
     if setup.outputs:
         kept = results[: room // 2]
         room -= 2 * len(kept)
@@ -330,8 +330,9 @@ def _documents(
 class _Texts:
     """What a span shows of the documents."""
 
-    def __init__(self, plan: RequestPlan, documents: Sequence[Any]) -> None:
-        self._plan, self._documents = plan, documents
+    def __init__(self, plan: RequestPlan) -> None:
+        self._documents = plan.documents
+        self._whole = Chunk(plan.options, plan.documents, (), ())
 
     def of(self, indexes: Iterable[int]) -> list[str]:
         """What was ranked of documents, with a word in place of an image."""
@@ -345,7 +346,7 @@ class _Texts:
 
     def _sent(self, index: int, document: Any) -> str:
         try:
-            text = self._plan.chunks[0].sent_text(index)[:_MOST_CHARACTERS]
+            text = self._whole.sent_text(index)[:_MOST_CHARACTERS]
             image = image_of(document, fields_of(document))
         except RerankError:  # it was left out
             return f"<{type(document).__name__}>"

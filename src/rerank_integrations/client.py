@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self, overload
 
 from pydantic import SecretStr
 
+from rerank_integrations._cache import CacheSetting
 from rerank_integrations._checkpoint import open_store
 from rerank_integrations._engine import MakeCall, run_async, run_sync
 from rerank_integrations._many import (
@@ -144,6 +145,8 @@ class RerankClient:
         keep_raw: keep the parsed body of each response in `response.raw`, False by default.
         trace_content: whether OpenTelemetry spans show the query and the documents, True by
             default. Images are never shown.
+        cache: where scores are kept and looked up, so that nothing is paid for twice: `"memory"`,
+            `"sqlite:///path"` or a `RerankCache`. None (the default) for nowhere.
 
     Raises:
         ConfigurationError: the message says what to set.
@@ -189,6 +192,7 @@ class RerankClient:
         documents_per_minute: int | None = None,
         keep_raw: bool = False,
         trace_content: bool = True,
+        cache: CacheSetting | None = None,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name in _SETTINGS}
         self._set_up(model, provider, api_key, base_url, settings)
@@ -274,6 +278,7 @@ class RerankClient:
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]: ...
     @overload  # for lists of several types, which type checkers may not name
     def rerank(  # type: ignore[overload-cannot-match]
@@ -308,6 +313,7 @@ class RerankClient:
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]: ...
     @checked_arguments
     def rerank(
@@ -342,6 +348,7 @@ class RerankClient:
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]:
         """Rank documents by their relevance to the query, best first.
 
@@ -399,6 +406,7 @@ class RerankClient:
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]: ...
     @overload  # for lists of several types, which type checkers may not name
     async def arerank(  # type: ignore[overload-cannot-match]
@@ -433,6 +441,7 @@ class RerankClient:
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]: ...
     @checked_arguments
     async def arerank(
@@ -467,6 +476,7 @@ class RerankClient:
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]:
         """The same as `rerank`, without blocking the event loop."""
         running_loop()
@@ -548,6 +558,7 @@ class RerankClient:
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> ManyResults:
         """Rank the documents of many rows, many at once; results come as they are ready.
 
@@ -643,6 +654,7 @@ class RerankClient:
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> AsyncManyResults:
         """The same as `rerank_many`, as an async iterator; `rows` may be an async iterable too."""
         given_now = given(locals())
@@ -694,6 +706,7 @@ class RerankClient:
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, headers and body keys added to those in force.
 

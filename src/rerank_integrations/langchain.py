@@ -15,6 +15,7 @@ from rerank_integrations import errors
 from rerank_integrations._adapter import (
     NOT_GIVEN,
     Adapter,
+    CacheSetting,
     ImageUrls,
     NotGiven,
     OnError,
@@ -217,6 +218,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None: ...
 
     @checked_arguments
@@ -259,6 +261,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
         return self._copy_with(given(locals()))
@@ -362,6 +365,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
         """The whole response: scores, usage, request id; documents come first here.
 
@@ -412,6 +416,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
         """The same as `rerank`, without blocking the event loop."""
         own = self._call_options(given(locals()))
@@ -483,7 +488,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             return self.to_json_not_implemented()
         written = super().to_json()
         if written["type"] == "constructor":  # what was not set is left to the client
-            plain = {**written["kwargs"], **self.model_dump(include={"timeout", "retry"})}
+            plain = {**written["kwargs"], **self.model_dump(include={"timeout", "retry", "cache"})}
             excluded = {"client", "provider", "extra_headers", "document_to_input"}
             given = self.model_fields_set - excluded
             written["kwargs"] = {name: plain.get(name) for name in sorted(given)}

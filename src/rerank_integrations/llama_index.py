@@ -22,6 +22,7 @@ from rerank_integrations._adapter import (
     LEFT_TO_CLIENT,
     NOT_GIVEN,
     Adapter,
+    CacheSetting,
     ImageUrls,
     NotGiven,
     OnError,
@@ -173,6 +174,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None: ...
 
     @checked_arguments
@@ -216,6 +218,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
         trace_content: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
         return self._copy_with(given(locals()))
