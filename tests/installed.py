@@ -220,6 +220,27 @@ def aiohttp() -> None:
             assert [result.index for result in response] == BEST_FIRST, response
 
 
+def tracing() -> None:
+    """A call begins a span."""
+    from opentelemetry import trace
+
+    begun = []
+
+    class Tracer(trace.NoOpTracer):
+        def start_span(self, name: str, *given: Any, **named: Any) -> trace.Span:
+            begun.append(name)
+            return super().start_span(name, *given, **named)
+
+    class Provider(trace.NoOpTracerProvider):
+        def get_tracer(self, *_: Any, **__: Any) -> trace.Tracer:
+            return Tracer()
+
+    trace.set_tracer_provider(Provider())
+    with endpoint() as (provider, _), RerankClient("m", provider=provider) as client:
+        client.rerank(QUERY, TEXTS)
+    assert begun == ["rerank m"], begun
+
+
 def cli() -> None:
     """The command `rerank` ranks over HTTP."""
     script = shutil.which("rerank", path=str(Path(sys.executable).parent))
@@ -299,6 +320,7 @@ EXTRAS = {
     "cross-encoder": Extra("fastembed", cross_encoder, [without_cross_encoder]),
     "images": Extra("PIL", images, [without_images]),
     "aiohttp": Extra("httpx_aiohttp", aiohttp, []),  # imported by the user
+    "tracing": Extra("opentelemetry", tracing, []),  # the same
     "cli": Extra("rich", cli, [without_cli]),
 }
 
