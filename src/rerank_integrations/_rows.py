@@ -84,7 +84,12 @@ async def _anumbered(rows: AsyncIterable[Any]) -> AsyncGenerator[Numbered, None]
     number = 0
     async for row in rows:
         number += 1
-        yield Numbered(number, f"row {number}", row)
+        numbered = getattr(row, "numbered", None)  # of a RerankBatch, whose run is shared
+        yield (
+            Numbered(number, f"row {number}", row)
+            if numbered is None
+            else numbered._replace(given=row)
+        )
 
 
 async def _awaited(rows: Generator[Numbered, None, None]) -> AsyncGenerator[Numbered, None]:
@@ -133,6 +138,8 @@ def checked_row(numbered: Numbered) -> Row:
             has = ", ".join(map(repr, given)) or "nothing"
             raise InvalidRequestError(f"{where}: there is no {name!r}; the row has {has:.300}")
     own = given.get("id")
+    if own is not None and hasattr(own, "item"):
+        own = own.item()  # a number of numpy
     if own is not None and not is_id(own):
         raise InvalidRequestError(f"{where}: id is a str or an int, not {own!r:.80}")
     try:

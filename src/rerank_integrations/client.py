@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self, overload
 
 from pydantic import SecretStr
 
-from rerank_integrations._cache import CacheSetting
+from rerank_integrations._cache import MEMORY, CacheSetting, cache_of
 from rerank_integrations._checkpoint import open_store
 from rerank_integrations._engine import MakeCall, run_async, run_sync
 from rerank_integrations._many import (
@@ -602,7 +602,7 @@ class RerankClient:
             InvalidRequestError: a row that is malformed, with its number.
         """
         given_now = given(locals())
-        changes = {name: given_now[name] for name in given_now if name in _CALL_SETTINGS}
+        changes = _settings_of_all(given_now)
         shared = shared_reserve(rate_limit, self._options.replace(changes).rate_limit())
         source = read_rows(rows)
         plan = self._plan_of(given_now, changes)
@@ -658,7 +658,7 @@ class RerankClient:
     ) -> AsyncManyResults:
         """The same as `rerank_many`, as an async iterator; `rows` may be an async iterable too."""
         given_now = given(locals())
-        changes = {name: given_now[name] for name in given_now if name in _CALL_SETTINGS}
+        changes = _settings_of_all(given_now)
         shared = shared_reserve(rate_limit, self._options.replace(changes).rate_limit())
         source = aread_rows(rows)
         plan = self._plan_of(given_now, changes)
@@ -794,6 +794,11 @@ class RerankClient:
     ) -> tuple[MakeCall[RerankResponse], Subject]:
         """Check and encode a call; what is wrong with it is raised now."""
         started = time_ns()
+        if isinstance(changes.get("cache"), str) and changes["cache"] == MEMORY:
+            raise ConfigurationError(
+                "a cache in memory that one call makes is of no use to the next; set it on the "
+                "client, or pass a RerankCache() that you keep"
+            )
         options = self._options.replace(changes)
         if not self._fallbacks:
             plan = plan_request(options, query, documents)
@@ -825,13 +830,14 @@ class RerankClient:
         check_many(arguments)
         options = self._options.replace(changes)  # checks them before the first row
         path = arguments["checkpoint"]
+        report = reporter(arguments["progress"], arguments["rows"])
         return Plan(
             Ledger(arguments["max_cost"], arguments["max_requests"], arguments["price"]),
             arguments["max_concurrency"],
             arguments["preserve_order"],
             arguments["on_error"],
             None if path is None else open_store(path, options),
-            reporter(arguments["progress"], arguments["rows"]),
+            report,
         )
 
     def _takes_retrieval_scores(self) -> bool:
@@ -865,6 +871,14 @@ class RerankClient:
         other._transport = transport
         other._fallbacks = self._fallbacks
         return other
+
+
+def _settings_of_all(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a run of many calls was given; what can be made of them once, is."""
+    changes = {name: arguments[name] for name in arguments if name in _CALL_SETTINGS}
+    if "cache" in changes:
+        changes["cache"] = cache_of(changes["cache"])
+    return changes
 
 
 class _Fallback(NamedTuple):
