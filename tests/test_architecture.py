@@ -20,7 +20,7 @@ from rerank_integrations import DocumentInput, Retry
 
 PACKAGE = "rerank_integrations"
 ROOT = Path(rerank_integrations.__file__).parent
-PACKAGES = {"providers", "testing"}
+PACKAGES = {"evaluation", "providers", "testing"}
 OF_THE_PACKAGE = {"__version__", "lazy_attributes"}  # names, not modules
 ADAPTERS = {"haystack", "langchain", "llama_index"}
 # the three of the design, and what adapters share

@@ -65,6 +65,16 @@ async def run_async(
     return await _run_async(make_call(clock), clock)
 
 
+def timed(make_call: MakeCall[ResultT]) -> MakeCall[tuple[ResultT, float]]:
+    """The same call, whose result comes with the seconds that it took, without waits for slots."""
+
+    def make(clock: Clock) -> Generator[Send | Gather, Any, tuple[ResultT, float]]:
+        result = yield from make_call(clock)
+        return result, clock()
+
+    return make
+
+
 class _CallClock:
     """Seconds since a call began, without those spent waiting for slots of the rate limit.
 

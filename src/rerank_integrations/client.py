@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self, overload
 from pydantic import SecretStr
 
 from rerank_integrations._checkpoint import open_store
-from rerank_integrations._engine import MakeCall, run_async, run_sync
+from rerank_integrations._engine import MakeCall, run_async, run_sync, timed
 from rerank_integrations._many import (
     AsyncManyResults,
     Ledger,
@@ -584,10 +584,10 @@ class RerankClient:
         source = read_rows(rows)
         plan = self._plan_of(given_now, changes)
 
-        def call(row: Row) -> RerankResponse:
+        def call(row: Row) -> tuple[RerankResponse, float]:
             make_call = self._prepare(row.query, row.documents, changes)
             self._transport.check_open()
-            return run_sync(make_call, patient=True, shared=shared)
+            return run_sync(timed(make_call), patient=True, shared=shared)
 
         return ManyResults(plan, ThreadRun(plan, source, call).results())
 
@@ -638,10 +638,10 @@ class RerankClient:
         source = aread_rows(rows)
         plan = self._plan_of(given_now, changes)
 
-        async def call(row: Row) -> RerankResponse:
+        async def call(row: Row) -> tuple[RerankResponse, float]:
             make_call = self._prepare(row.query, row.documents, changes)
             self._transport.check_open()
-            return await run_async(make_call, patient=True, shared=shared)
+            return await run_async(timed(make_call), patient=True, shared=shared)
 
         return AsyncManyResults(plan, TaskRun(plan, source, call).results())
 

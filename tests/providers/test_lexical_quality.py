@@ -87,7 +87,7 @@ def test_quality(folder: Path, goals: dict[str, float], monkeypatch: pytest.Monk
     texts = {name: f"{one['title']}\n{one['text']}" for name, one in collection.corpus.items()}
     before = candidates(folder) if folder == CRANFIELD else first_stage(collection, texts)
     # a document stands in many lists; each is taken apart once
-    monkeypatch.setattr(_lexical, "_split", functools.cache(_lexical._split))
+    monkeypatch.setattr(_lexical, "split_words", functools.cache(_lexical.split_words))
     after: dict[tuple[str, int | None], Lists] = {
         (engine, depth): {} for engine in goals for depth in DEPTHS
     }
@@ -118,7 +118,7 @@ def test_quality_in_other_languages(
     pages = sorted((DEBIAN / folder).glob(f"*.{language}.html"))
     if not pages:
         pytest.skip(f"Debian's package debian-faq-{language} is not installed")
-    monkeypatch.setattr(_lexical, "_split", functools.cache(_lexical._split))
+    monkeypatch.setattr(_lexical, "split_words", functools.cache(_lexical.split_words))
     titles, texts = [], []
     for page in pages:
         _, *parts = TITLE.split(page.read_text(encoding="utf-8"))
