@@ -232,9 +232,7 @@ class Dataset:
             problems=problems.listed(),
         )
 
-    def _checked_judgments(
-        self, problems: Problems, *, knows_all: bool
-    ) -> dict[str, dict[str, int]]:
+    def _checked_judgments(self, problems: Problems) -> dict[str, dict[str, int]]:
         judged: dict[str, dict[str, int]] = {}
         for query, row in self.judgments.items():
             if query not in self.queries:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any
 
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError
-from rerank_integrations.evaluation._dataset import Dataset, image_of, text_of
+from rerank_integrations.evaluation._dataset import Dataset, Problems, image_of, text_of
 from rerank_integrations.evaluation._labels import read_csv_labels, write_labels
 from rerank_integrations.evaluation._run import Budget, clients_of, run_model
 
@@ -89,8 +89,8 @@ def read_labels(path: str | PathLike[str]) -> dict[str, dict[str, int]]:
     Raises:
         ConfigurationError: it is not such a file, or a grade is not a whole number.
     """
-    wrong: list[str] = []
-    found = read_csv_labels(path, lambda what, example: wrong.append(f"{example}: {what}"))
-    if wrong:
-        raise ConfigurationError(f"{len(wrong)} {wrong[0].partition(': ')[2]} ({wrong[0]})")
+    problems = Problems()
+    found = read_csv_labels(path, problems.note)
+    for problem in problems.listed():
+        raise ConfigurationError(f"{fspath(path)!r}: {problem}")
     return found

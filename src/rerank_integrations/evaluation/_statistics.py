@@ -48,16 +48,15 @@ def difference(
     differences = [after[query] - before[query] for query in before]
     count = len(differences)
     mean = math.fsum(differences) / count
+    if count < _LEAST:  # either sign is as likely
+        return Difference(mean, None, None, 1.0, None)
     if not any(differences):
-        ends = 0.0 if count >= _LEAST else None
-        return Difference(0.0, ends, ends, 1.0, None)
+        return Difference(0.0, 0.0, 0.0, 1.0, None)
     stats, np = library("scipy.stats"), library("numpy")
     drawn = {"n_resamples": _DRAWS, "rng": _SEED, "vectorized": True}
     test = stats.permutation_test(
         (np.array(differences),), np.mean, permutation_type="samples", batch=1000, **drawn
     )
-    if count < _LEAST:
-        return Difference(mean, None, None, float(test.pvalue), None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # equal differences have no spread, and that is fine
         interval = stats.bootstrap(
