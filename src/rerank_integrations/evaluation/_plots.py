@@ -71,14 +71,15 @@ def _gains(evaluation: Evaluation, colours: dict[str, str]) -> Plot:
         axis = _Axes(width, height, (min(ends), max(ends)), (0, 1), left=14, top=22)
         parts = [axis.x_axis(f"gain in {evaluation.decides}")]
         parts.append(_line((axis.x(0), 18), (axis.x(0), height - _BOTTOM), "zero"))
-        parts.append(_text(axis.x(0), 12, "no reranking", "middle"))
+        at_edge = axis.x(0) < 60
+        parts.append(_text(axis.x(0), 12, "no reranking", "start" if at_edge else "middle"))
         parts.append(_line((axis.x(best), 18), (axis.x(best), height - _BOTTOM), "best"))
         if axis.x(best) - axis.x(0) > 150:
             parts.append(_text(axis.x(best), 12, "best possible order", "end"))
         for at, model in enumerate(models):
             own, y = model.decides, 22 + row * at + 26
             colour = colours[model.name]
-            parts.append(_text(14, y - 10, model.name, "start", "name"))
+            parts.append(_text(20, y - 10, model.name, "start", "name"))
             if own.ci_low is not None and own.ci_high is not None:
                 parts.append(
                     _line((axis.x(own.ci_low), y), (axis.x(own.ci_high), y), f"whisker {colour}")
