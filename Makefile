@@ -7,7 +7,7 @@ export QUESTION TAG
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks docs providers faults bench soak kills record test test-servers test-migrate test-engines coverage lint types format bare dist smoke tag workflows lowest clean
+.PHONY: help demo notebooks docs providers faults bench scale soak kills record test test-servers test-migrate test-engines coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'pydantic==2.11.*'
@@ -88,6 +88,9 @@ $(BENCH_READY): pyproject.toml Makefile
 
 bench: $(BENCH_READY) ## measure against every peer, on loopback, and write benchmarks/RESULTS.md
 	@.venv/bench/bin/python -m benchmarks.run
+
+scale: $(READY) ## write the tables of docs/scale.md: cost and time of a thousand to a billion pairs
+	@$(BIN)/python -m benchmarks.scale --write
 
 soak: $(READY) ## call a server that fails in every way ten thousand times, in threads and on a loop
 	@$(BIN)/python -m benchmarks.soak

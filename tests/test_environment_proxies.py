@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from calls import QUERY, Calls, client_of
+from cases import cases
 from fakes import override
 from loopback import Server, echoes, running
 from proxies import proxy
@@ -30,15 +31,10 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(name="environment")
-def environment_fixture(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], None]:
-    """Sets variables."""
-
-    def change(variables: Mapping[str, str]) -> None:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-
-    return change
+def set_all(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:
+    """Set variables of the environment."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
 
 
 # which proxy
@@ -96,19 +92,19 @@ def origin(url: str) -> httpx.URL:
     return httpx.URL(scheme=whole.scheme, host=whole.host, port=whole.port)
 
 
-@pytest.mark.parametrize("variables", VARIABLES, ids=str)
+@cases("variables", VARIABLES, ids=str)
 def test_the_proxy_is_the_one_that_httpx_takes(
-    environment: Callable[[Mapping[str, str]], None], variables: Mapping[str, str]
+    monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]
 ) -> None:
     """For every URL the proxy, or none, is what a plain client of httpx chooses."""
-    environment(variables)
+    set_all(monkeypatch, variables)
     with httpx.Client(verify=False) as client:  # noqa: S501  # nothing is sent
         expected = {url: chosen_by(client, url) for url in URLS}
     found = {url: chosen_proxy(url) for url in URLS}
     assert {url: proxy and origin(proxy) for url, proxy in found.items()} == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("entry", "direct"),
     [
         ("10.0.0.0/8", ["http://10.1.2.3/v1"]),
@@ -121,10 +117,10 @@ def test_the_proxy_is_the_one_that_httpx_takes(
     ],
 )
 def test_no_proxy_beyond_httpx(
-    environment: Callable[[Mapping[str, str]], None], entry: str, direct: Sequence[str]
+    monkeypatch: pytest.MonkeyPatch, entry: str, direct: Sequence[str]
 ) -> None:
     """Networks and bracketed addresses, which httpx ignores or refuses, need no proxy either."""
-    environment(ALL | {"NO_PROXY": entry})
+    set_all(monkeypatch, ALL | {"NO_PROXY": entry})
     assert [url for url in URLS if chosen_proxy(url) is None] == direct
 
 
@@ -150,7 +146,7 @@ ROUTES = [
 ]
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.target} by {route.proxy}")
+@cases("route", ROUTES, ids=lambda route: f"{route.target} by {route.proxy}")
 def test_calls_go_through_the_proxy(
     call: Calls, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, route: Route
 ) -> None:
@@ -168,7 +164,7 @@ def test_calls_go_through_the_proxy(
     assert [received.connection for received in plain.received] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("target", ["http", "https"])
+@cases("target", ["http", "https"])
 def test_the_password_of_a_proxy_is_for_the_proxy(
     call: Calls, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
@@ -198,7 +194,7 @@ BROKEN = {
     "bracket": ("http://me:s3cr3t@[::1", "http://host:port"),
     "no package": ("socks5://me:s3cr3t@127.0.0.1:1", r"pip install 'httpx[socks]'"),
 }
-broken = pytest.mark.parametrize(("value", "fix"), BROKEN.values(), ids=BROKEN)
+broken = cases(("value", "fix"), BROKEN.values(), ids=BROKEN)
 
 
 @pytest.fixture(name="no_socks")
@@ -349,7 +345,7 @@ def test_no_password_beside_a_missing_certificate(
     assert [part for part in visible(caught.value) if PASSWORD in part] == []
 
 
-@pytest.mark.parametrize("url", ["https://a.example/v1", "http://a.example/v1"])
+@cases("url", ["https://a.example/v1", "http://a.example/v1"])
 def test_a_port_of_no_proxy_may_be_the_schemes_own(
     monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:

@@ -36,9 +36,7 @@ from rerank_integrations import (
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
 
-libraries = pytest.mark.parametrize(
-    "library", [None, httpx, httpx2], ids=["default", "httpx", "httpx2"]
-)
+libraries = cases("library", [None, httpx, httpx2], ids=["default", "httpx", "httpx2"])
 KEY = "the-key"
 PACKAGE = "rerank_integrations."
 TESTS = str(Path(__file__).parent)
@@ -120,7 +118,7 @@ def test_an_untrusted_certificate_is_permanent(
 
 
 @libraries
-@pytest.mark.parametrize("retry_on_timeout", [True, False])
+@cases("retry_on_timeout", [True, False])
 @pytest.mark.usefixtures("pauses")
 def test_a_read_timeout_is_retried_unless_told_otherwise(
     call: Calls,
@@ -162,8 +160,8 @@ PHASES = {
 }
 
 
-@pytest.mark.parametrize("library", [None, httpx], ids=["default", "httpx"])
-@pytest.mark.parametrize("phase", PHASES)
+@cases("library", [None, httpx], ids=["default", "httpx"])
+@cases("phase", PHASES)
 def test_the_phase_of_a_timeout(call: Calls, deaf: str, library: Any, phase: str) -> None:
     """An error says which timeout passed; one of connecting or writing is always retryable."""
     scheme, documents = PHASES[phase]
@@ -178,7 +176,7 @@ def test_the_phase_of_a_timeout(call: Calls, deaf: str, library: Any, phase: str
     assert error.is_retryable is (phase != "read")
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@cases("phase", PHASES)
 def test_the_phase_of_a_deadline(call: Calls, deaf: str, phase: str) -> None:
     """Whatever a call was doing when its deadline passed, the error says so."""
     scheme, documents = PHASES[phase]
@@ -287,7 +285,7 @@ def break_fixture(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Exception],
 
 
 @pytest.mark.parametrize("moment", DEFECTIVE)
-@pytest.mark.parametrize(
+@cases(
     "options",
     [{}, {"fallbacks": ["local:bm25"]}, {"max_documents_per_request": 1, "on_partial": "keep"}],
     ids=["alone", "fallbacks", "parts"],
@@ -580,7 +578,7 @@ def test_no_error_shows_the_key(call: Calls, scenario: Scenario) -> None:
 
 
 @libraries
-@pytest.mark.parametrize(
+@cases(
     ("name", "value"),
     [
         ("Host", "rerank.example"),

@@ -73,7 +73,7 @@ IN_FRAMEWORKS: dict[str, Callable[[str], Any]] = {
     ),
 }
 HOLDERS = CLIENTS | IN_FRAMEWORKS
-each_holder = pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS)
+each_holder = cases("make", HOLDERS.values(), ids=HOLDERS)
 
 
 class Asking:
@@ -183,7 +183,7 @@ ECHOES: dict[str, Step] = {
 }
 
 
-@pytest.mark.parametrize("act", ECHOES.values(), ids=ECHOES)
+@cases("act", ECHOES.values(), ids=ECHOES)
 def test_no_echo_brings_a_key_into_an_error(
     call: Calls, playing: Callable[[Step], str], pauses: Sequence[float], act: Step
 ) -> None:
@@ -261,7 +261,7 @@ TOLD: dict[str, Step] = {
     "401 with the keys": echoing,
     "dropped": Fault.DROP,
 }
-each_step = pytest.mark.parametrize("step", TOLD.values(), ids=TOLD)
+each_step = cases("step", TOLD.values(), ids=TOLD)
 
 
 @each_holder
@@ -329,7 +329,7 @@ def test_no_log_record_of_a_proxied_call_holds_a_key(
 
 
 @each_step
-@pytest.mark.parametrize("make", IN_FRAMEWORKS.values(), ids=IN_FRAMEWORKS)
+@cases("make", IN_FRAMEWORKS.values(), ids=IN_FRAMEWORKS)
 def test_no_trace_holds_a_key(
     ask: Asking,
     server: Server,
