@@ -7,7 +7,7 @@ export QUESTION TAG
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks docs providers faults bench scale soak kills record test test-servers test-migrate test-engines coverage lint types format bare dist smoke tag workflows lowest clean
+.PHONY: help demo notebooks docs providers faults terminal bench scale soak kills record test test-servers test-migrate test-engines coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'pydantic==2.11.*'
@@ -79,6 +79,9 @@ providers: $(READY) ## write the pages of docs/gateways/ and README's table from
 
 faults: $(READY) ## play every fault of the network and of gateways, and write docs/faults.md
 	@PYTHONPATH=tests $(BIN)/python -m faults.run
+
+terminal: $(READY) ## draw the pictures of docs/command-line.md, from a real terminal; needs tmux
+	@PYTHONPATH=tests:scripts $(BIN)/python -m terminal
 
 $(BENCH_READY): pyproject.toml Makefile
 	@$(PYTHON) -m venv .venv/bench

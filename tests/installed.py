@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import subprocess
 import sys
 import threading
 from base64 import b64decode
@@ -249,6 +251,34 @@ def without_evaluation() -> None:
     evaluate(small_dataset(), ["local:bm25"])
 
 
+def cli() -> None:
+    """The command `rerank` ranks over HTTP."""
+    script = shutil.which("rerank", path=str(Path(sys.executable).parent))
+    assert script is not None, "there is no command"
+    with endpoint() as (provider, _):
+        address = ["--model", "openrouter:m", "--base-url", str(provider.base_url)]
+        ran = subprocess.run(
+            [script, "run", QUERY, "-", *address],
+            input="\n".join(TEXTS),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "OPENROUTER_API_KEY": "a"},
+        )
+    assert ran.returncode == 0, ran.stderr
+    assert [json.loads(line)["index"] for line in ran.stdout.splitlines()] == BEST_FIRST
+
+
+def without_cli() -> None:
+    """The command, which ends the process with what is missing."""
+    from rerank_integrations.cli import main
+
+    try:
+        main()
+    except SystemExit as ended:
+        raise ImportError(ended.code) from ended
+
+
 def without_local() -> None:
     """What needs the extra `local`."""
     RerankClient("local:bm25").rerank(QUERY, TEXTS)
@@ -301,6 +331,7 @@ EXTRAS = {
     "images": Extra("PIL", images, [without_images]),
     "aiohttp": Extra("httpx_aiohttp", aiohttp, []),  # imported by the user
     "evaluation": Extra("ir_measures", evaluation, [without_evaluation]),
+    "cli": Extra("rich", cli, [without_cli]),
 }
 
 
