@@ -266,14 +266,16 @@ def test_a_sample_has_what_models_find_and_hides_the_order(tmp_path: Path) -> No
     path = tmp_path / "labels.csv"
     data = dataset(4, size=6, relevant_at=6, judgments={})
     assert sample(data, 2, path, depth=2) == 4
-    assert sample(data, 9, path, depth=2, models=[model(right)]) == 4 * 3
+    assert sample(data, 9, path, depth=2, models=[model(right)], overwrite=True) == 4 * 3
     text = path.read_text(encoding="utf-8-sig")
     assert "q0 6 good" in text
-    sample(data, 9, path, depth=2, models=[model(right)])
+    sample(data, 9, path, depth=2, models=[model(right)], overwrite=True)
     assert path.read_text(encoding="utf-8-sig") == text
     order = [line.partition(",")[0] + line.rsplit(",", 2)[1] for line in text.splitlines()[1:]]
     drawn = [[one for one in order if one.startswith(f"q{number}")] for number in range(4)]
     assert any(own != sorted(own) for own in drawn)
+    with pytest.raises(ConfigurationError, match="is there, perhaps with grades in it"):
+        sample(data, 9, path)
     with pytest.raises(InvalidRequestError, match="n must be an int of at least 1"):
         sample(data, 0, path)
 

@@ -134,7 +134,9 @@ class Evaluation:
 
     def table(self) -> str:
         """The figures of no reranking and of each model, as aligned text."""
-        return f"{aligned(gains_table(self))}\n\n{aligned(measures_table(self))}"
+        rows = gains_table(self)
+        parts = [[row[:6] for row in rows], [[row[0], *row[6:]] for row in rows[:-1]]]
+        return "\n\n".join(map(aligned, [*parts, measures_table(self)]))
 
     def __str__(self) -> str:
         return f"{self.verdict}\n\n{self.table()}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
 from rerank_integrations.client import RerankClient
@@ -25,6 +26,7 @@ def sample(
     models: Sequence[str | RerankClient] = (),
     top_k: int = 100,
     seed: int = 0,
+    overwrite: bool = False,
     **settings: Any,
 ) -> int:
     """Draw queries at random, and write their first candidates into a CSV file to label.
@@ -42,6 +44,7 @@ def sample(
             them, a document that only a model puts first is not judged, and counts as wrong.
         top_k: how many candidates these models rerank.
         seed: another one draws other queries.
+        overwrite: whether a file that is there may be overwritten, with the grades in it.
         settings: of the clients that are made for names.
 
     Returns:
@@ -49,11 +52,15 @@ def sample(
 
     Raises:
         InvalidRequestError: `n` or `depth` is below 1.
-        ConfigurationError: there are no queries with candidates.
+        ConfigurationError: there are no queries with candidates, or the file is there.
     """
     for name, value in (("n", n), ("depth", depth)):
         if type(value) is not int or value < 1:
             raise InvalidRequestError(f"{name} must be an int of at least 1, not {value!r}")
+    if Path(path).exists() and not overwrite:
+        raise ConfigurationError(
+            f"{fspath(path)!r} is there, perhaps with grades in it; overwrite=True replaces it"
+        )
     if not isinstance(dataset, Dataset):
         dataset = Dataset.read(dataset, judged=False)
     draw = random.Random(seed)  # noqa: S311  # it is no secret
