@@ -30,6 +30,7 @@ def test_a_folder_is_read(tmp_path: Path) -> None:
     assert found.queries == {"1": "red", "2": "blue sea"}
     assert found.judgments == {"1": {"a": 2, "b": 0}, "2": {"b": 1}}
     assert found.candidates == {"1": ["a"], "2": ["b"]}  # what shares no word is not found
+    assert found.retrieval_scores["1"]["a"] > 0
     assert (found.name, found.first_stage, found.problems) == ("mine", "BM25", ())
 
 

@@ -141,7 +141,8 @@ class Dataset:
             asked = judgments or queries
             wanted = {name: text for name, text in queries.items() if name in asked}
             texts = {name: text_of(document) for name, document in documents.items()}
-            candidates = bm25_candidates(wanted, texts, depth)
+            scores = bm25_candidates(wanted, texts, depth)
+            candidates = {name: list(found) for name, found in scores.items()}
             first_stage = "BM25"
         return cls(
             name=folder.resolve().name,

@@ -14,8 +14,8 @@ _K1, _B = 1.2, 0.75
 
 def bm25_candidates(
     queries: Mapping[str, str], texts: Mapping[str, str], depth: int
-) -> dict[str, list[str]]:
-    """For each query the best documents that share a word with it, best first.
+) -> dict[str, dict[str, float]]:
+    """For each query the best documents that share a word with it, best first, with their scores.
 
     Equal scores keep the order of the corpus.
     """
@@ -36,5 +36,5 @@ def bm25_candidates(
             for place, weight in holders.get(word, ()):
                 scores[place] += idf * weight
         best = sorted(scores, key=lambda place: (-scores[place], place))
-        lists[query] = [names[place] for place in best[:depth]]
+        lists[query] = {names[place]: scores[place] for place in best[:depth]}
     return lists
