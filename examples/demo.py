@@ -121,10 +121,10 @@ def main() -> None:
     console.print(table("LlamaIndex: query engine", *with_llama_index(corpus, question)))
     console.print()
     found = evaluate(JUDGED, [MODEL], top_k=CANDIDATES, curve=False)
-    before, after = found.first_stage.means["nDCG@10"], found.models[MODEL].decides.mean
+    first, last = found.first_stage.means["nDCG@10"], found.models[MODEL].decides.mean
     console.print(
         f"[bold]On {found.queries} judged questions of Python's FAQ[/bold]\n"
-        f"nDCG@10 {before:.3f} before, {after:.3f} after. {found.verdict}",
+        f"nDCG@10 {first:.3f} before, {last:.3f} after. {found.verdict}",
         highlight=False,
     )
 
