@@ -7,7 +7,7 @@ export QUESTION TAG
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks docs providers faults terminal bench scale soak kills record test test-servers test-migrate test-engines coverage lint types format bare dist smoke tag workflows lowest clean
+.PHONY: help demo notebooks docs providers faults terminal bench bench-many scale soak kills record test test-servers test-migrate test-engines coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'pydantic==2.11.*'
@@ -48,7 +48,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python $(PIP_QUIET) --upgrade 'pip>=25.1'
-	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev
+	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev --group agents
 	@touch $@
 
 # its matrices are small: more threads would wait for each other
@@ -91,6 +91,9 @@ $(BENCH_READY): pyproject.toml Makefile
 
 bench: $(BENCH_READY) ## measure against every peer, on loopback, and write benchmarks/RESULTS.md
 	@.venv/bench/bin/python -m benchmarks.run
+
+bench-many: $(READY) ## measure runs of many calls against plain asyncio, on loopback
+	@$(BIN)/python -m benchmarks.many
 
 scale: $(READY) ## write the tables of docs/scale.md: cost and time of a thousand to a billion pairs
 	@$(BIN)/python -m benchmarks.scale --write

@@ -12,14 +12,17 @@ import copy
 import json
 import multiprocessing
 import os
+import shutil
+import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import httpx
 
-from rerank_integrations import OpenRouter, RerankClient
+from rerank_integrations import OpenRouter, RerankCache, RerankClient
 
 WORKERS = 4
 CALLS = 200
@@ -157,12 +160,54 @@ def instances(url: str) -> object:
     return found
 
 
+def cached(url: str) -> object:
+    """Share a cache with a thread that uses it, with forked processes, and with one that is killed.
+
+    Every process asks for the queries 1 to 20, and for ten of its own.
+    """
+    global call  # noqa: PLW0603
+    folder = tempfile.mkdtemp()
+    found = []
+    for cache in (RerankCache(), RerankCache(f"{folder}/scores.db")):
+        client = client_of(url, cache=cache)
+        call = sync(client)
+        shared, done = range(1, 21), threading.Event()
+        before = wrong(shared, [outcome(number) for number in shared])
+
+        def calls_on(done: threading.Event = done) -> None:
+            while not done.is_set():
+                outcome(1)
+
+        thread = threading.Thread(target=calls_on)
+        thread.start()
+        try:
+            numbers = [*shared, *range(1000, 1010)]
+            before += wrong(numbers, in_children(numbers))
+        finally:
+            done.set()
+            thread.join()
+        killed = multiprocessing.get_context("fork").Process(target=_killed)
+        killed.start()
+        killed.join(TIME)
+        hits = cache.hits
+        after = [outcome(number) for number in (1000, 2000, 1)]
+        found.append([before, wrong([1000, 2000, 1], after), cache.hits - hits])
+    shutil.rmtree(folder)
+    return found
+
+
+def _killed() -> None:
+    outcome(2000)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 SCENARIOS: dict[str, Callable[[str], object]] = {
     "sync": lambda url: calls(url, sync),
     "async": lambda url: calls(url, on_loop),
     "threads": calls_while_threads_call,
     "factories": factories,
     "instances": instances,
+    "cached": cached,
 }
 
 if __name__ == "__main__":

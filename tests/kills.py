@@ -18,14 +18,14 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loopback import Received, Reply, running
-from rerank_integrations import OpenRouter, RerankClient
+from rerank_integrations import OpenRouter, RerankBatch, RerankClient
 
 AT_ONCE = 16
 LATENCY = 0.006  # seconds at most
@@ -68,22 +68,27 @@ def client_of(url: str) -> RerankClient:
 
 
 def whole_run(url: str, path: str | None, count: str, way: str) -> None:
-    """Rank all rows."""
+    """Rank all rows.
+
+    Where there are other threads, one of them takes Ctrl-C after the first result, so that it ends
+    no wait of the main thread. The same happens when it comes just before a wait begins.
+    """
+    client, given = client_of(url), rows(int(count))
+    options: dict[str, Any] = {"checkpoint": path, "max_concurrency": AT_ONCE}
 
     async def on_a_loop() -> None:
-        client = client_of(url)
-        run = client.arerank_many(rows(int(count)), checkpoint=path, max_concurrency=AT_ONCE)
-        async for _ in run:
+        async for _ in client.arerank_many(given, **options):
             pass
 
+    run: Iterable[Any] = ()
     if way == "async":
         asyncio.run(on_a_loop())
-        return
-    with client_of(url).rerank_many(
-        rows(int(count)), checkpoint=path, max_concurrency=AT_ONCE
-    ) as run:
-        for _ in run:
-            pass
+    elif way == "batch":
+        run = RerankBatch(client=client, **options).rows(given)
+    else:
+        run = client.rerank_many(given, **options)
+    for _ in run:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 
 
 @dataclass

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Coroutine, Iterator, Sequence
+from contextvars import copy_context
+from typing import Any, TypeAlias, TypeVar
 
 import pytest
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -20,6 +21,7 @@ from loopback import Server
 from rerank_integrations import Local, RerankClient, RerankResponse
 from rerank_integrations.langchain import RerankCompressor
 
+T = TypeVar("T")
 KEY = "sk-0123456789"
 QUERY = "red bicycle"
 
@@ -160,6 +162,10 @@ class Async:
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
 
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        # as `asyncio.run` does, in the context of its caller
+        return self._runner.run(coroutine, context=copy_context())
+
     def compress(
         self,
         compressor: BaseDocumentCompressor,
@@ -168,25 +174,25 @@ class Async:
         callbacks: Any = None,
     ) -> Sequence[Document]:
         """Compress."""
-        return self._runner.run(_compress(compressor, documents, query, callbacks))
+        return self._run(_compress(compressor, documents, query, callbacks))
 
     def rerank(
         self, compressor: RerankCompressor, documents: Any, query: Any = QUERY, **options: Any
     ) -> RerankResponse:
         """Rerank, for the whole response."""
-        return self._runner.run(compressor.arerank(documents, query, **options))
+        return self._run(compressor.arerank(documents, query, **options))
 
     def ask(self, client: RerankClient, documents: Any) -> RerankResponse:
         """Ask a client, without LangChain."""
-        return self._runner.run(client.arerank(QUERY, documents))
+        return self._run(client.arerank(QUERY, documents))
 
     def invoke(self, runnable: Runnable[Any, Any], given: Any, config: Any = None) -> Any:
         """Invoke."""
-        return self._runner.run(_invoke(runnable, given, config))
+        return self._run(_invoke(runnable, given, config))
 
     def batch(self, runnable: Runnable[Any, Any], given: list[Any], **options: Any) -> list[Any]:
         """Invoke with several inputs."""
-        return self._runner.run(_batch(runnable, given, options))
+        return self._run(_batch(runnable, given, options))
 
 
 Way: TypeAlias = Sync | Async

@@ -70,6 +70,25 @@ def dropped(new_loop: NewLoop, url: str) -> None:
     gc.collect()
 
 
+def dropped_at_the_end(new_loop: NewLoop, url: str) -> None:
+    """Drop a client in each of the last turns of its loop, while it closes its generators."""
+
+    async def main(turns: int) -> None:
+        loop, held = asyncio.get_running_loop(), [client_of(url)]
+        await calls(held[0], 1)
+
+        def drop(left: int) -> None:
+            if left:
+                loop.call_soon(drop, left - 1)
+            else:
+                held.clear()
+
+        loop.call_soon(drop, turns)
+
+    for turns in range(6):
+        run(new_loop, main(turns))
+
+
 def cancelled(new_loop: NewLoop, url: str) -> None:
     """Cancel calls that wait for their response, and go on."""
 
@@ -167,6 +186,7 @@ SCENARIOS: dict[str, Callable[[NewLoop, str], None]] = {
         never_closed,
         one_after_another,
         dropped,
+        dropped_at_the_end,
         cancelled,
         cancelled_close,
         not_shut_down,

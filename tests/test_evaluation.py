@@ -318,7 +318,7 @@ def answering(usage: dict[str, Any] | None = None) -> Callable[..., Reply]:
     return lambda received: Reply(ranks_all(received).body | {"usage": usage or {}})
 
 
-def test_what_a_run_takes(server: Server) -> None:
+def test_what_a_run_takes(server: Server, tmp_path: Path) -> None:
     """Cost, tokens and requests of a thousand queries; a missing price is unknown and not 0."""
     with client_of(server, retry=AT_ONCE) as client:
         server.plays(answering({"cost": 0.002, "total_tokens": 30, "search_units": 1}))
@@ -329,6 +329,16 @@ def test_what_a_run_takes(server: Server) -> None:
         server.plays(Reply({}, 503), answering({"cost": 0.002}))
         retried = evaluate(dataset(4), {"m": client}, max_concurrency=1).models["m"]
 
+    server.plays(answering({"cost": 0.002}))
+    with client_of(server, cache=str(tmp_path / "cache.sqlite")) as client:
+        whole = evaluate(dataset(4), {"m": client}, max_queries=2).models["m"]
+        part = evaluate(dataset(4), {"m": client}).models["m"]
+        again = evaluate(dataset(4), {"m": client}).models["m"]
+
+    # what has scores from a cache says nothing of the cost and the time of a call
+    assert [one.cost_per_1000 for one in (whole, part, again)] == [pytest.approx(2.0)] * 2 + [None]
+    assert [one.latency and one.latency.calls for one in (whole, part, again)] == [2, 2, None]
+    assert again.decides == part.decides
     assert said.cost_per_1000 == pytest.approx(2.0)
     assert (said.tokens_per_1000, said.search_units_per_1000) == (30_000, 1000)
     assert (said.requests_per_1000, said.in_process) == (1000, False)

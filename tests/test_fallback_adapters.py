@@ -44,7 +44,7 @@ def use_fixture(request: pytest.FixtureRequest, way: Way, rerank: Rerank, heard:
         kept = way.compress(compressor, documents, callbacks=[tracer])
         assert all(isinstance(document, Document) for document in kept)
         scores = [document.metadata.get("relevance_score") for document in kept]
-        said = tracer.run().metadata
+        said = {f"rerank_{name}": value for name, value in tracer.run().metadata["rerank"].items()}
         return Came([int(document.id or 0) for document in kept], scores, said)
 
     def postprocess(client: RerankClient, **settings: Any) -> Came:

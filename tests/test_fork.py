@@ -7,6 +7,7 @@ import multiprocessing
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,21 @@ def found(scenario: str, server: Server) -> Any:
     )
     assert ended.stderr == ""
     return json.loads(ended.stdout)
+
+
+def test_a_cache_is_shared_with_forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked child has the scores of its parent; those that it adds are kept in a file alone.
+
+    So are those of a child that is killed after its call, and no child waits for a lock of a thread
+    of its parent.
+    """
+    with served("http", tmp_path, monkeypatch) as server:
+        in_memory, in_file = found("cached", server)
+        asked = Counter(request.query for request in server.received)
+    assert in_memory == [[], [], 1]
+    assert in_file == [[], [], 3]
+    assert {asked[str(number)] for number in range(1, 21)} == {2}  # for each kind of cache once
+    assert {asked["1000"], asked["2000"]} == {3}  # in memory the parent asks again
 
 
 @cases("scheme", ["http", "https"])

@@ -448,6 +448,7 @@ SETTINGS: dict[str, Any] = {
     "requests_per_minute": 10,
     "documents_per_minute": 100,
     "keep_raw": True,
+    "cache": "memory",
 }
 OBJECTS: dict[str, Any] = {
     "extra_headers": {"x-team": KEY},

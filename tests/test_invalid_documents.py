@@ -319,7 +319,7 @@ def test_one_retrieved_document_cannot_stop_langchain(
             callbacks=[tracer],
         )
     assert langchain_support.ids(kept) == ["a red bicycle", "a blue car", "a van", "bad"]
-    warnings = (tracer.run().extra or {})["metadata"]["rerank_warnings"]
+    warnings = (tracer.run().extra or {})["metadata"]["rerank"]["warnings"]
     assert "the images of document 3 were left out" in warnings[1]
     assert "skipped document 4: an image is" in warnings[0]
     assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [

@@ -62,7 +62,7 @@ def documents_of(run: Run) -> list[Document]:
 def metadata_of(run: Run) -> dict[str, Any]:
     """What a run says of our call."""
     said = (run.extra or {})["metadata"]
-    return {name: value for name, value in said.items() if name.startswith("rerank_")}
+    return {name: value for name, value in said.items() if name.startswith("rerank")}
 
 
 def two_stages(compressor: RerankCompressor, **options: Any) -> ContextualCompressionRetriever:
@@ -202,12 +202,14 @@ def test_a_run_says_what_the_call_was(
         "rerank_model": "m",
         "rerank_documents": 3,
         "rerank_top_n": 2,
-        "rerank_served_by": "Cohere",
-        "rerank_request_id": "request-1",
-        "rerank_retries": 1,
-        "rerank_search_units": 1,
-        "rerank_total_tokens": 150,
-        "rerank_cost": 0.001,
+        "rerank": {
+            "served_by": "Cohere",
+            "request_id": "request-1",
+            "retries": 1,
+            "search_units": 1,
+            "total_tokens": 150,
+            "cost": 0.001,
+        },
     }
     assert len(pauses) == 1
 
@@ -223,9 +225,7 @@ def test_a_run_says_no_more_than_is_known(way: Way) -> None:
         "rerank_model": "bm25",
         "rerank_documents": 3,
         "rerank_top_n": None,
-        "rerank_served_by": "local",
-        "rerank_request_id": None,
-        "rerank_retries": 0,
+        "rerank": {"served_by": "local", "request_id": None, "retries": 0},
     }
 
 
@@ -331,8 +331,7 @@ def test_an_error_is_an_error_in_the_trace(
     assert not run.outputs
     assert "ServiceUnavailableError" in (run.error or "")
     assert "no capacity" in (run.error or "")
-    said = metadata_of(run)
-    assert (said["rerank_request_id"], said["rerank_retries"]) == ("request-1", len(pauses))
+    assert metadata_of(run)["rerank"] == {"request_id": "request-1", "retries": len(pauses)}
     assert pauses
     assert tracer.run("ContextualCompressionRetriever").error
 

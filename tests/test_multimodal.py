@@ -302,7 +302,7 @@ def test_text_alone_where_the_provider_is_blind(
     (received,) = server.received
     assert received.body["documents"] == ["a red cover", "red red red numbers", "nothing of that"]
     metadata = (tracer.run().extra or {})["metadata"]
-    assert metadata["rerank_warnings"] == [
+    assert metadata["rerank"]["warnings"] == [
         "the images of documents 1, 3, 5 were left out: together takes no such images"
     ]
 

@@ -48,6 +48,7 @@ __getattr__, __dir__, __all__ = lazy_attributes(
             RerankError RerankTimeoutError ResponseError ScorerError ServerError
             ServiceUnavailableError StatusError TransportError UnsupportedDocumentError
         """,
+        "_cache": "RerankCache",
         "_many": "AsyncManyResults ManyResults Price Progress RowResult",
         "_options": "NOT_GIVEN NotGiven Retry",
         "models": """

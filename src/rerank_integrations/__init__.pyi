@@ -1,5 +1,6 @@
 from collections.abc import Callable, Mapping
 
+from rerank_integrations._cache import RerankCache as RerankCache
 from rerank_integrations._many import (
     AsyncManyResults as AsyncManyResults,
     ManyResults as ManyResults,

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -23,6 +24,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
+from rerank_integrations._cache import CacheSetting, RerankCache, cache_of
 from rerank_integrations._options import (
     INSTEAD,
     NOT_GIVEN,
@@ -62,6 +64,7 @@ __all__ = [
     "LEFT_TO_CLIENT",
     "NOT_GIVEN",
     "Adapter",
+    "CacheSetting",
     "ImageUrls",
     "NotGiven",
     "OnError",
@@ -69,6 +72,7 @@ __all__ = [
     "OnInvalidDocument",
     "OnPartial",
     "Provider",
+    "RerankCache",
     "Retry",
     "ScoreTransform",
     "Timeout",
@@ -114,6 +118,8 @@ def _comparable(value: Any) -> Any:
             return {name: _comparable(item) for name, item in value.items()}
         case list() | tuple():
             return [_comparable(item) for item in value]
+        case RerankCache():
+            return (value.path, value.max_age, value.max_entries)
         case _:
             return _timeout_as_json(value)
 
@@ -121,6 +127,10 @@ def _comparable(value: Any) -> Any:
 def _words_only(value: Any) -> Any:
     """What JSON can hold; a function is left out."""
     return value if isinstance(value, str) else None
+
+
+def _address(cache: RerankCache | None) -> str | None:
+    return None if cache is None else cache.address
 
 
 def _names_only(fallbacks: Sequence[Any]) -> list[str]:
@@ -194,6 +204,9 @@ class Adapter(BaseModel):
     requests_per_minute: int | None = Field(default=None, strict=True)
     documents_per_minute: int | None = Field(default=None, strict=True)
     keep_raw: bool | None = Field(default=None, strict=True)
+    cache: Annotated[
+        SkipJsonSchema[RerankCache | None], BeforeValidator(cache_of), PlainSerializer(_address)
+    ] = None
 
     _made: tuple[object, RerankClient] | None = PrivateAttr(default=None)
 
@@ -251,6 +264,7 @@ class Adapter(BaseModel):
         by_name = all(isinstance(fallback, str) for fallback in self.fallbacks)
         return (
             by_name
+            and (self.cache is None or self.cache.address is not None)
             and all(one is None for one in objects)
             and _words_only(self.score_transform) == self.score_transform
         )
@@ -393,11 +407,13 @@ def end_metadata(response: RerankResponse) -> dict[str, Any]:
     """What a trace says of a call when it has succeeded."""
     warnings = {"rerank_warnings": list(response.warnings)} if response.warnings else {}
     usage = {f"rerank_{name}": value for name, value in response.usage.counts().items()}
+    hits = {"rerank_cache_hits": response.cache_hits} if response.cache_hits else {}
     return {
         "rerank_served_by": response.provider,
         "rerank_request_id": response.request_id,
         "rerank_retries": response.retries,
         **usage,
+        **hits,
         **warnings,
     }
 

@@ -38,6 +38,12 @@ OnRowError: TypeAlias = Literal["raise", "keep"]
 _ROUNDING = 1 + 1e-9  # a sum of equal costs may be a little more than their product
 _BACKLOG = 2  # finished results that wait to be taken, for each call at once
 _END: Any = object()
+WAKE_SECONDS = 0.5
+"""How long the caller's thread waits at a time.
+
+A signal that arrives after Python last looked for one, and before the wait begins, does not end the
+wait; on Windows none does. So each wait is short, and Python looks again after it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,12 +348,20 @@ class _Taken(NamedTuple):
 
 
 class _Feed:
-    """Takes rows in and gives results out; under a lock where there are threads."""
+    """Takes rows in and gives results out; rows under a lock where there are threads.
+
+    Attributes:
+        ended: how many threads or tasks have put their end.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._places = count()
         self._broken: Exception | None = None
+        self._error: Exception | None = None
+        self._early: dict[int, RowResult] = {}  # results that wait for those before them
+        self._next = 0
+        self.ended = 0
 
     def check(self) -> None:
         """Raise ConfigurationError if finished rows cannot be kept any more."""
@@ -407,35 +421,42 @@ class _Feed:
             self._plan.store.fail(row_id, error)
         return RowResult(row_id, None, error, taken.given)
 
-    def checked(self, result: RowResult) -> RowResult:
+    def ready(self, came: Any) -> Iterator[RowResult]:
+        """What may be given out now that a thread or a task has put this.
+
+        Raises:
+            RerankError: a row's, with `on_error="raise"`.
+            BaseException: what is no Exception, as it comes.
+        """
+        if came is _END:
+            self.ended += 1
+            return
+        if isinstance(came, Exception):
+            self._error = self._error or came
+            return
+        if isinstance(came, BaseException):
+            raise came
+        if self._plan.report is not None:
+            self._plan.report(self._plan.ledger.progress())
+        place, result = came
+        if self._plan.preserve_order:
+            self._early[place] = result
+        else:
+            yield self._checked(result)
+        while self._next in self._early:
+            yield self._checked(self._early.pop(self._next))
+            self._next += 1
+
+    def end(self) -> None:
+        """Raise what has ended the run early: a budget that is used up, or rows that broke."""
+        if self._error is not None:
+            raise self._error
+
+    def _checked(self, result: RowResult) -> RowResult:
         """The result; raises its error where a row that fails ends the run."""
         if result.error is not None and self._plan.on_error == "raise":
             raise result.error
         return result
-
-    def told(self) -> None:
-        """Report the progress."""
-        if self._plan.report is not None:
-            self._plan.report(self._plan.ledger.progress())
-
-
-class _InOrder:
-    """Holds results back until all before them have come, if order is asked for."""
-
-    def __init__(self, *, keeps_order: bool) -> None:
-        self._keeps_order = keeps_order
-        self._waiting: dict[int, RowResult] = {}
-        self._next = 0
-
-    def ready(self, place: int, result: RowResult) -> Iterator[RowResult]:
-        """What may be given out now that this result has come."""
-        if not self._keeps_order:
-            yield result
-            return
-        self._waiting[place] = result
-        while self._next in self._waiting:
-            yield self._waiting.pop(self._next)
-            self._next += 1
 
 
 class ThreadRun:
@@ -469,31 +490,25 @@ class ThreadRun:
         Raises:
             RerankError: a row's, with `on_error="raise"`; or a budget that is used up.
         """
-        order = _InOrder(keeps_order=self._plan.preserve_order)
-        ended = 0
-        failure: BaseException | None = None
+        feed = self._feed
         try:
             self._start()
-            while ended < len(self._threads):
-                came = self._results.get()
-                if came is _END:
-                    ended += 1
-                elif isinstance(came, BaseException):
-                    failure = failure or came
-                    if not isinstance(failure, Exception):
-                        break
-                else:
-                    self._feed.told()
-                    for result in order.ready(*came):
-                        self._room.release()
-                        yield self._feed.checked(result)
-            if failure is not None:
-                raise failure
+            while feed.ended < len(self._threads):
+                for result in feed.ready(self._next()):
+                    self._room.release()
+                    yield result
+            feed.end()
         finally:
             self._end()
             with suppress(ValueError):  # a thread is in the middle of a row
                 self._source.close()
             self._plan.close()
+
+    def _next(self) -> Any:
+        """What a thread has put, once there is something."""
+        while True:
+            with suppress(queue.Empty):
+                return self._results.get(timeout=WAKE_SECONDS)
 
     def _start(self) -> None:
         """Start a thread; those that run already do the work where the system has no more."""
@@ -584,24 +599,14 @@ class TaskRun:
 
     async def results(self) -> AsyncGenerator[RowResult, None]:
         """The same as `ThreadRun.results`."""
-        order = _InOrder(keeps_order=self._plan.preserve_order)
-        ended = 0
-        failure: Exception | None = None
+        feed = self._feed
         try:
             self._start()
-            while ended < len(self._tasks):
-                came = await self._results.get()
-                if came is _END:
-                    ended += 1
-                elif isinstance(came, Exception):
-                    failure = failure or came
-                else:
-                    self._feed.told()
-                    for result in order.ready(*came):
-                        self._room.release()
-                        yield self._feed.checked(result)
-            if failure is not None:
-                raise failure
+            while feed.ended < len(self._tasks):
+                for result in feed.ready(await self._results.get()):
+                    self._room.release()
+                    yield result
+            feed.end()
         finally:
             try:
                 for task in self._tasks:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn, Protocol, TypeAlias, TypeVar, get_arg
 
 from pydantic import SecretStr
 
+from rerank_integrations._cache import RerankCache, cache_of
 from rerank_integrations._rate_limit import RateLimit
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import (
@@ -237,6 +238,7 @@ class Options:
     requests_per_minute: int | None = None
     documents_per_minute: int | None = None
     keep_raw: bool = False
+    cache: RerankCache | None = None
 
     def __post_init__(self) -> None:
         self._check([option.name for option in dataclasses.fields(self)])
@@ -815,6 +817,10 @@ def _checked_retry(name: str, value: Any) -> Retry | None:
     raise ConfigurationError(f"{name} must be a Retry(...) or None, not {type(value).__name__}")
 
 
+def _checked_cache(_: str, value: Any) -> RerankCache | None:
+    return cache_of(value)
+
+
 def _checked_timeout(name: str, timeout: Any) -> Any:
     if isinstance(timeout, NotGiven):
         return timeout
@@ -888,6 +894,7 @@ _RETRY_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "on_statuses": _checked_statuses,
 }
 Retry.__init__ = checked_arguments(Retry.__init__)  # type: ignore[method-assign]
+RerankCache.__init__ = checked_arguments(RerankCache.__init__)  # type: ignore[method-assign]
 _NAMES = [option.name for option in dataclasses.fields(Options)]
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "model": _checked_model,
@@ -902,6 +909,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "retry_on_timeout": _checked_flag,
     "retry": _checked_retry,
     "keep_raw": _checked_flag,
+    "cache": _checked_cache,
     "extra_headers": _checked_headers,
     "extra_body": _checked_body,
     "max_concurrency": functools.partial(_checked_count, least=1),

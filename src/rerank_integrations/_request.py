@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,6 +17,7 @@ import orjson
 from pydantic_core import PydanticSerializationError, to_json
 
 from rerank_integrations import __version__
+from rerank_integrations._cache import RerankCache
 from rerank_integrations._options import Options
 from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentError
@@ -31,7 +35,12 @@ from rerank_integrations.fields import (
     shortened_fields,
 )
 from rerank_integrations.images import WireImage, wire_image
-from rerank_integrations.models import as_list, join_surrogates, replace_surrogates
+from rerank_integrations.models import (
+    RerankResult,
+    as_list,
+    join_surrogates,
+    replace_surrogates,
+)
 from rerank_integrations.providers.base import RETRIEVAL_SCORES, HTTPRequest
 
 Piece: TypeAlias = bytes | WireImage
@@ -47,6 +56,13 @@ _SLICE = 256 * 1024
 _SMALL = 64 * 1024  # bytes that are rather copied than sent alone
 _SKIP = "; on_invalid_document='skip' leaves such documents out"
 _INDEXES = 10  # of documents, that a message lists
+# headers that say who asks, or which of a gateway's upstreams is asked; x-portkey-trace-id does not
+_IDENTIFYING = re.compile(
+    "auth|(?<!port)(?<!idempotency-)key|token|secret|cookie|credential|password|provider|config|host"
+    "|model|version|region|deployment|project|organi[sz]ation"
+)
+_FORM_OF_KEYS = 1  # of the cache; another one where the same score would get another key
+_KEY_SIZE = 16  # bytes
 _REASONS = 10  # why documents cannot be sent, that a call lists
 _COMMON_HEADERS = {
     # OpenRouter's specification also lists an event stream for this endpoint
@@ -66,12 +82,14 @@ class Chunk:
         documents: all documents of the call, the caller's own objects.
         sent: for each document that is sent, its index in `documents`.
         body: what is sent, with images still to be encoded.
+        keys: with a cache the key of each document that is sent, or one for all of them.
     """
 
     options: Options
     documents: Sequence[Any]
     sent: Sequence[int]
     body: Sequence[Piece]
+    keys: Sequence[bytes] = ()
 
     def request(self) -> HTTPRequest:
         """The request; base64 is made now, so that no part holds it while it waits."""
@@ -132,12 +150,14 @@ class RequestPlan:
         chunks: one for each request; none where there is nothing to send.
         skipped: the indexes of blank documents.
         warnings: what the caller should know of what is sent.
+        hits: the documents whose score is in the cache, with the provider's number.
     """
 
     options: Options
     chunks: tuple[Chunk, ...] = ()
     skipped: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+    hits: tuple[RerankResult, ...] = ()
 
 
 def plan_request(options: Options, query: object, documents: object) -> RequestPlan:
@@ -161,13 +181,21 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
         error.skipped = _blank_documents(given, options.rank_fields)
         raise
     skipped: tuple[int, ...] = ()
-    if len(ready.sent) < len(given):
-        present = set(ready.sent)
+    if len(ready.sent) + len(ready.hits) < len(given):
+        present = {*ready.sent, *(index for index, _ in ready.hits)}
         skipped = tuple(i for i in range(len(given)) if i not in present)
     chunks = (
-        Chunk(options, given, ready.sent[body.first : body.end], body.pieces) for body in bodies
+        Chunk(
+            options,
+            given,
+            ready.sent[body.first : body.end],
+            body.pieces,
+            ready.keys[body.first : body.end],
+        )
+        for body in bodies
     )
-    return RequestPlan(options, tuple(chunks), skipped, ready.warnings)
+    hits = tuple([RerankResult(index, score, given[index]) for index, score in ready.hits])
+    return RequestPlan(options, tuple(chunks), skipped, ready.warnings, hits)
 
 
 def _with_retrieval_scores(ready: EncodedDocuments, documents: Sequence[Any]) -> EncodedDocuments:
@@ -254,6 +282,19 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
             return value
 
 
+def identifying_headers(options: Options) -> Iterator[tuple[str, str]]:
+    """The headers that say who asks, or which of a gateway's upstreams is asked."""
+    for headers in (Secret(options.provider.headers()), options.extra_headers):
+        for name, value in sorted(headers.get_secret_value().items()):
+            if _identifies(name):
+                yield name.lower(), value
+
+
+@lru_cache(256)
+def _identifies(header: str) -> bool:
+    return bool(_IDENTIFYING.search(header.lower()))
+
+
 def _headers(options: Options) -> Secret[dict[str, str]]:
     own = {name.lower(): value for name, value in options.provider.headers().items()}
     return Secret(_COMMON_HEADERS | own | options.extra_headers.get_secret_value())
@@ -282,6 +323,8 @@ class EncodedDocuments(NamedTuple):
 
     `wire` has a str, an object of fields or a `ImageDocument` for each document that is sent, and
     `sent` its index among the caller's. `rank_fields` is None where the endpoint ranks texts.
+    With a cache, `hits` has the index and the score of each document that is not sent, and `keys`
+    the key of each that is; of a listwise model there is one key for all.
     """
 
     wire: Sequence[Any]
@@ -290,11 +333,14 @@ class EncodedDocuments(NamedTuple):
     warnings: tuple[str, ...] = ()
     has_images: bool = False
     retrieval_scores: Sequence[float] | None = None
+    hits: Sequence[tuple[int, float]] = ()
+    keys: Sequence[bytes] = ()
 
     def only(self, kept: Sequence[int], *warnings: str) -> EncodedDocuments:
         """Those at the positions in `kept`, with more warnings."""
         wire, sent = [self.wire[at] for at in kept], [self.sent[at] for at in kept]
-        return self._replace(wire=wire, sent=sent, warnings=(*self.warnings, *warnings))
+        keys = [self.keys[at] for at in kept] if self.keys else ()
+        return self._replace(wire=wire, sent=sent, keys=keys, warnings=(*self.warnings, *warnings))
 
 
 def encode_documents(options: Options, documents: Sequence[Any]) -> EncodedDocuments:
@@ -547,6 +593,11 @@ def _split_bodies(
         wire = [{TEXT: one} if isinstance(one, str) else one for one in wire]
         ready = ready._replace(wire=wire)
     frame = _BodyTemplate(options, query, ready)
+    if frame.cache is not None:
+        ready = _looked_up(frame.cache, options, frame, ready)
+        if not ready.wire:
+            return ready, []
+    wire = ready.wire
     if not options.provider.splits(options.model):
         return ready, [_one_body(frame, wire, 0, len(wire))]
     most, largest = options.most_documents() or len(wire), options.largest_body()
@@ -555,6 +606,34 @@ def _split_bodies(
     if largest is None or all(size_of(body.pieces) <= largest for body in found):
         return ready, found
     return _by_size(options, frame, ready, most, largest)
+
+
+def _looked_up(
+    cache: RerankCache, options: Options, frame: _BodyTemplate, ready: EncodedDocuments
+) -> EncodedDocuments:
+    """What the cache does not have, with its keys, and the scores that it has."""
+    scope = frame.scope(options)
+    keys = [_key_of(scope, frame, document) for document in ready.wire]
+    if not options.provider.splits(options.model):
+        keys = [_hashed(scope, keys)]
+    scores, problem = cache.find(keys, len(ready.wire))
+    hits = [(ready.sent[at], one) for at, one in enumerate(scores) if one is not None]
+    warnings = ready.warnings if problem is None else (*ready.warnings, problem)
+    ready = ready._replace(keys=keys, hits=hits, warnings=warnings)
+    return ready.only([at for at, one in enumerate(scores) if one is None]) if hits else ready
+
+
+def _key_of(scope: bytes, frame: _BodyTemplate, document: Any) -> bytes:
+    if type(document) is not ImageDocument:
+        return _hashed(scope, [_encoded(document)])
+    return _hashed(scope, join_pieces(_document(frame, document)))
+
+
+def _hashed(scope: bytes, pieces: Iterable[bytes]) -> bytes:
+    digest = blake2b(key=scope, digest_size=_KEY_SIZE)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
 
 
 def size_of(pieces: Sequence[Piece]) -> int:
@@ -590,7 +669,10 @@ class _BodyTemplate:
         self._dialect = dialect
         self._before = {dialect.model: options.model} if dialect.model else {}
         self._query = query
-        self._top_n = options.top_n if dialect.top_n else None
+        self._scope = provider.cache_scope(options.model) if options.cache is not None else None
+        self.cache = options.cache if self._scope is not None else None
+        # what is to be cached needs a score for each document
+        self._top_n = options.top_n if dialect.top_n and self.cache is None else None
         instructed = options.instructed()
         body = {
             dialect.rank_fields: ready.rank_fields,
@@ -601,6 +683,24 @@ class _BodyTemplate:
         self._after |= options.extra_body or {}
         self._scores = ready.retrieval_scores
         self._sizes: dict[int, int] = {}
+
+    def scope(self, options: Options) -> bytes:
+        """A hash of all that decides a score but the documents: the first part of each key."""
+        provider = options.provider
+        digest = blake2b(digest_size=2 * _KEY_SIZE)
+        about = [_FORM_OF_KEYS, provider.name, self._scope, options.model]
+        digest.update(  # in one expression: no frame holds a key in a variable
+            repr(
+                [
+                    *about,
+                    str(options.address()),
+                    *identifying_headers(options),
+                    *provider.secrets(),  # whatever the header is called that they are sent in
+                ]
+            ).encode("utf-8", "surrogatepass")
+        )
+        digest.update(_encoded(self.around([], 1)))
+        return digest.digest()
 
     def around(self, documents: Sequence[Any], count: int) -> dict[str, Any]:
         """A whole body of these documents, with the `top_n` for their count."""
@@ -677,10 +777,13 @@ def _by_size(
             f"a request with it alone has {alone + sizes[first]:,} bytes, and max_request_bytes "
             f"is {largest:,}; shorten it, set max_document_chars, or raise the limit"
         )
-        if not fitting or (options.on_invalid_document or "raise") == "raise":
-            raise invalid_document(ready.sent[first], reason + (_SKIP if fitting else ""))
+        others = fitting or ready.hits
+        if not others or (options.on_invalid_document or "raise") == "raise":
+            raise invalid_document(ready.sent[first], reason + (_SKIP if others else ""))
         indexes = _listed([ready.sent[at] for at in too_large])
         ready = ready.only(fitting, f"skipped {indexes}: {reason}")
+        if not fitting:
+            return ready, []
         sizes = [sizes[at] for at in fitting]
     wire, found, first, used = ready.wire, [], 0, 0
     for index, size in enumerate(sizes):

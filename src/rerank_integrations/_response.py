@@ -164,14 +164,15 @@ def parse_response(
         *_meta_warnings(payload, secrets),
         *_transform_warnings(chunk.options),
     )
+    problem = _keep(chunk, payload["results"]) if chunk.keys else None
+    if problem:
+        warnings = (*warnings, problem)
     asked_for = min(chunk.options.top_n or len(chunk.sent), len(chunk.sent))
     if len(results) < asked_for:
         found = f"{len(results)} result{'' if len(results) == 1 else 's'}"
         few = f"{provider.name} returned {found} for {len(chunk.sent)} documents"
         warnings = (*warnings, few)
-    threshold = chunk.options.score_threshold
-    if threshold is not None:
-        results = [result for result in results if result.relevance_score >= threshold]
+    results = _above_threshold(chunk.options, results)
     said = [payload.get(name) for name in ("model", "provider", "id")]
     facts = [*said, request_id_of(provider, response.headers, payload)]
     model, served_by, answer_id, request_id = (
@@ -193,6 +194,23 @@ def parse_response(
         if chunk.options.keep_raw
         else None,
     )
+
+
+def _keep(chunk: Chunk, items: Sequence[Mapping[str, Any]]) -> str | None:
+    """Put the scores into the cache, if all are there; what is returned says what went wrong.
+
+    Spans cannot be put there, so scores that came with them are not either.
+    """
+    cache, is_whole = chunk.options.cache, len(items) == len(chunk.sent)
+    if cache is None or not is_whole or any(_SPANS in item for item in items):
+        return None
+    ordered = sorted(items, key=lambda item: item["index"])
+    return cache.keep(chunk.keys, [float(item["relevance_score"]) for item in ordered])
+
+
+def _above_threshold(options: Options, results: list[RerankResult]) -> list[RerankResult]:
+    least = options.score_threshold
+    return results if least is None else [one for one in results if one.relevance_score >= least]
 
 
 class ListPage(NamedTuple):
@@ -255,7 +273,7 @@ def merge_responses(
     Raises:
         RerankError: the first error, if no chunk succeeded.
     """
-    if len(outcomes) == 1 and not (plan.skipped or plan.warnings):
+    if len(outcomes) == 1 and not (plan.skipped or plan.warnings or plan.hits):
         [outcome] = outcomes
         if isinstance(outcome, RerankResponse):
             return outcome
@@ -269,11 +287,16 @@ def merge_responses(
         if isinstance(outcome, RerankError)
         for index in chunk.sent
     ]
-    results = [result for response in responses for result in response]
-    if len(responses) > 1:
-        results.sort(key=lambda result: -result.relevance_score)
     options = plan.options
+    results = [result for response in responses for result in response]
+    results += _above_threshold(options, [_transformed_hit(options, hit) for hit in plan.hits])
+    if plan.hits:
+        results.sort(key=lambda result: (-result.relevance_score, result.index))
+    elif len(responses) > 1:
+        results.sort(key=lambda result: -result.relevance_score)
     said = responses[0] if responses else None
+    of_scores = _transform_warnings(options) if plan.hits else []
+    warnings = [*plan.warnings, *of_scores, *_warnings(responses, errors)]
     return RerankResponse(
         results=tuple(results[: options.top_n]),
         model=said.model if said else options.model,
@@ -282,7 +305,7 @@ def merge_responses(
         request_id=_join_values(response.request_id for response in responses),
         usage=_summed([response.usage for response in responses]),
         skipped=plan.skipped,
-        warnings=tuple(dict.fromkeys([*plan.warnings, *_warnings(responses, errors)])),
+        warnings=tuple(dict.fromkeys(warnings)),
         attempts=tuple(attempt for outcome in outcomes for attempt in outcome.attempts),
         missing=tuple(missing),
         retries=sum(outcome.retries for outcome in outcomes),
@@ -291,7 +314,12 @@ def merge_responses(
         raw=_one_or_all([getattr(outcome, "raw", None) for outcome in outcomes], None)
         if options.keep_raw
         else None,
+        cache_hits=len(plan.hits),
     )
+
+
+def _transformed_hit(options: Options, hit: RerankResult) -> RerankResult:
+    return RerankResult(hit.index, _transformed(options, hit.relevance_score), hit.document)
 
 
 def _one_or_all(values: list[Any], default: Any) -> Any:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from rerank_integrations._options import Options, Retry
@@ -21,7 +21,7 @@ from rerank_integrations._rate_limit import (
     key_of,
     spread,
 )
-from rerank_integrations._request import Chunk, ListRequest, RequestPlan
+from rerank_integrations._request import Chunk, ListRequest, RequestPlan, identifying_headers
 from rerank_integrations._response import (
     ListPage,
     merge_responses,
@@ -53,8 +53,6 @@ MAX_RETRY_AFTER = 60.0  # seconds; a server that asks for more is not waited for
 LEAST_TIME = 0.1
 _LEAST_PART = 0.1
 _SHARED_WAIT = frozenset({429, 503, 529})  # their Retry-After holds for other calls too
-# headers that say who asks, or which of a gateway's upstreams is asked
-_IDENTIFYING = re.compile("auth|key|token|secret|cookie|credential|password|provider|config|host")
 _IN_FLIGHT = "cancelled: the call ended before the response came"
 # Together's code for a model that needs an endpoint of its own
 _NO_MODEL = "model_not_available"
@@ -408,26 +406,8 @@ def _availability_key(options: Options, url: str | None = None, model: str | Non
     return key_of(
         url or options.address(),
         options.model if model is None else model,
-        Secret(
-            [
-                *_identifying(Secret(options.provider.headers())),
-                *_identifying(options.extra_headers),
-            ]
-        ),
+        Secret([*identifying_headers(options)]),
     )
-
-
-def _identifying(headers: Secret[dict[str, str]]) -> Iterator[tuple[str, str]]:
-    return (
-        (name.lower(), value)
-        for name, value in sorted(headers.get_secret_value().items())
-        if _identifies(name)
-    )
-
-
-@lru_cache(256)
-def _identifies(header: str) -> bool:
-    return bool(_IDENTIFYING.search(header.lower()))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -447,6 +427,12 @@ class Candidate:
     def availability(self) -> Availability | None:
         """Whether its endpoint serves its key and model; None where no endpoint said anything."""
         return _availability(self.transport, self.options)
+
+    def is_cached(self) -> bool:
+        """Whether the call needs no request, because all scores are in the cache."""
+        with suppress(RerankError):
+            return self.options.cache is not None and not self.plan().chunks
+        return False
 
     def record(self, *, failed: bool) -> None:
         """Tell the circuit breaker of the endpoint, key and model."""
@@ -493,7 +479,8 @@ class _Progress:
 def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
     """Try one candidate after another until one succeeds; those still to be tried share the time.
 
-    A candidate whose circuit breaker is open is skipped, unless no other can serve the call.
+    A candidate whose circuit breaker is open is skipped, unless no other can serve the call, or the
+    cache has all that it would be asked.
 
     Raises:
         RerankError: that of the first that was tried, with the attempts of all.
@@ -503,11 +490,12 @@ def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
     out = [one for one, its in zip(candidates, states, strict=True) if its and its.is_open()]
     for one in candidates if len(out) < len(candidates) else ():
         state = one.availability()
-        if one in out or (state is not None and state.blocks_call()):
+        is_open = one in out or (state is not None and state.blocks_call())
+        if is_open and not one.is_cached():
             progress.skip(one, "its circuit breaker is open after several failures in a row")
             continue
         left = sum(other not in out for other in candidates[candidates.index(one) :])
-        response = yield from _try(progress, one, left, clock)
+        response = yield from _try(progress, one, max(left, 1), clock)
         if response is not None:
             return _as_fallback(candidates, one, response)
     if not progress.errors:
@@ -543,7 +531,8 @@ def _try(
             raise
         log.debug("%s failed with %s", one.options.provider.name, type(error).__name__)
         return None
-    one.record(failed=False)
+    if response.attempts:
+        one.record(failed=False)
     return replace(
         response,
         attempts=progress.attempts + response.attempts,

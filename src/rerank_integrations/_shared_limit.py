@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from rerank_integrations._cache import SqliteFile, sqlite_address, sqlite_path
 from rerank_integrations._rate_limit import RateLimit
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import finite
 
-_SCHEME = "sqlite:///"
 # a minute, and by how much a request may be late for its slot: a late one and those that follow in
 # time would else be more in a minute than the limit allows
 _MINUTE = 60.5
 _JUMP = 1.0  # seconds by which the clock must go back to be taken for a clock that was set
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS slots (address TEXT PRIMARY KEY, asked REAL NOT NULL, "
+    "request REAL NOT NULL, document REAL NOT NULL) WITHOUT ROWID"
+)
 
 
 @runtime_checkable
@@ -48,14 +49,10 @@ def check_shared(given: Any) -> None:
         ConfigurationError: neither an address of a SQLite file nor an object with `reserve`.
     """
     if isinstance(given, str):
-        if not given.startswith(_SCHEME) or not given.removeprefix(_SCHEME):
-            raise ConfigurationError(
-                f"rate_limit must be '{_SCHEME}path' ('{_SCHEME}/path' for one from the root), "
-                f"not {given!r}"
-            )
+        sqlite_path("rate_limit", given)
     elif given is not None and (isinstance(given, type) or not isinstance(given, SharedLimit)):
         raise ConfigurationError(
-            f"rate_limit must be '{_SCHEME}path', or an object with reserve(requests, documents) "
+            "rate_limit must be 'sqlite:///path', or an object with reserve(requests, documents) "
             f"that returns seconds, not {type(given).__name__}"
         )
 
@@ -65,7 +62,7 @@ def absolute(given: Any) -> Any:
     check_shared(given)
     if not isinstance(given, str):
         return given
-    return f"{_SCHEME}{Path(given.removeprefix(_SCHEME)).absolute()}"
+    return sqlite_address(sqlite_path("rate_limit", given))
 
 
 def shared_reserve(given: Any, limit: RateLimit) -> Reserve | None:
@@ -84,7 +81,7 @@ def shared_reserve(given: Any, limit: RateLimit) -> Reserve | None:
             "rate_limit says where slots are kept; say how many there are, with "
             "requests_per_minute=, documents_per_minute= or both"
         )
-    return SqliteLimit(Path(given.removeprefix(_SCHEME))).reserve
+    return SqliteLimit(sqlite_path("rate_limit", given)).reserve
 
 
 def _of_object(given: SharedLimit) -> Reserve:
@@ -111,22 +108,14 @@ class SqliteLimit:
     """
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.time) -> None:
-        self._file, self._clock = file, clock
-        self._opened: _Opened | None = None
-        self._open()
+        self._clock = clock
+        # who finds the file busy tries again without blocking its event loop
+        self._file = SqliteFile(file, "rate limit", _TABLE, busy=0.0)
 
     def reserve(self, address: str, limit: RateLimit, documents: int) -> float | None:
         """Seconds until the slot that was taken; None where another process holds the file."""
-        opened = self._open()
-        with opened.lock:
-            db = opened.db
-            try:
-                db.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                    return None
-                raise
-            try:
+        try:
+            with self._file.transaction() as db:
                 now = self._clock()
                 found = db.execute(
                     "SELECT asked, request, document FROM slots WHERE address = ?", (address,)
@@ -142,42 +131,8 @@ class SqliteLimit:
                     "INSERT OR REPLACE INTO slots VALUES (?, ?, ?, ?)",
                     (address, now, request, document),
                 )
-                db.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
-                raise
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                return None
+            raise
         return at - now
-
-    def _open(self) -> _Opened:
-        """The connection of this process; that of a parent must not be used after a fork."""
-        opened = self._opened
-        if opened is None or opened.process != os.getpid():
-            if opened is not None:
-                _OF_PARENT.append(opened)  # nor closed
-            opened = self._opened = _Opened(self._file)
-        return opened
-
-
-_OF_PARENT: list[_Opened] = []
-
-
-class _Opened:
-    """A connection, and who may use it."""
-
-    def __init__(self, file: Path) -> None:
-        self.process = os.getpid()
-        self.lock = threading.Lock()
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            self.db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
-            self.db.execute("PRAGMA journal_mode=WAL")
-            self.db.execute("PRAGMA synchronous=NORMAL")
-            self.db.execute(
-                "CREATE TABLE IF NOT EXISTS slots (address TEXT PRIMARY KEY, asked REAL NOT NULL, "
-                "request REAL NOT NULL, document REAL NOT NULL) WITHOUT ROWID"
-            )
-            # who finds the file busy tries again without blocking its event loop
-            self.db.execute("PRAGMA busy_timeout=0")
-        except (OSError, sqlite3.Error) as cause:
-            raise ConfigurationError(f"cannot use the rate limit {str(file)!r}: {cause}") from cause

@@ -221,11 +221,17 @@ class _LoopEntry:
 
     def close_soon(self) -> None:
         """Close the connections on their own loop."""
-        self._closing = self.loop.create_task(self.aclose())
+        self._closing = self.loop.create_task(self._close())
 
     async def aclose(self) -> None:
         """Close the connections; on their own loop."""
         await self._keeper.aclose()
+
+    async def _close(self) -> None:
+        # not by the generator alone: a loop that ends meanwhile closes all of them, too
+        await self.sender.aclose()
+        with suppress(RuntimeError):  # it is being closed
+            await self._keeper.aclose()
 
     async def _until_closed(self) -> AsyncGenerator[None]:
         try:
@@ -233,6 +239,8 @@ class _LoopEntry:
         finally:
             _CLOSING.discard(self)
             self.is_open = False
+            if self._closing is not None and self._closing is not asyncio.current_task():
+                await asyncio.wait([self._closing])
             await self.sender.aclose()
 
 

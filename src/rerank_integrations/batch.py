@@ -25,8 +25,9 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
+from rerank_integrations._cache import CacheSetting, cache_of
 from rerank_integrations._checkpoint import digest_of
-from rerank_integrations._many import RowResult
+from rerank_integrations._many import WAKE_SECONDS, RowResult
 from rerank_integrations._options import (
     NOT_GIVEN,
     NotGiven,
@@ -130,8 +131,11 @@ class RerankBatch:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None:
         settings = {name: value for name, value in given(locals()).items() if name not in _OWN}
+        if "cache" in settings:  # a relative path is one of this process
+            settings["cache"] = cache_of(settings["cache"])
         if type(max_concurrency) is not int or max_concurrency < 1:
             raise ConfigurationError(
                 f"max_concurrency must be an int of at least 1, not {max_concurrency!r}"
@@ -232,12 +236,12 @@ class RerankBatch:
     def _ranked(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         future = self._ask(rows)
         try:
-            return [self._new(result) for result in future.result()]
+            return [self._new(result) for result in _waited(future)]
         finally:
             future.cancel()
 
     def _finished(self, row: Any, future: Future[list[RowResult]]) -> dict[str, Any]:
-        return {**(row if isinstance(row, Mapping) else {}), **self._new(future.result()[0])}
+        return {**(row if isinstance(row, Mapping) else {}), **self._new(_waited(future)[0])}
 
     def _ask(self, rows: Sequence[Any], first: int = 1) -> Future[list[RowResult]]:
         return _worker_of(self).ask([self._row(n, row) for n, row in enumerate(rows, first)])
@@ -277,6 +281,14 @@ class RerankBatch:
             return self._client
         assert self._model is not None  # noqa: S101  # checked in __init__
         return RerankClient(self._model, **self._settings)
+
+
+def _waited(future: Future[list[RowResult]]) -> list[RowResult]:
+    """The results, once they are there."""
+    while not future.done():
+        with suppress(TimeoutError):  # raised by the wait alone, not what the run has raised
+            future.exception(WAKE_SECONDS)
+    return future.result()
 
 
 def _described(error: RerankError | None) -> str:

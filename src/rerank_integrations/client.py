@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self, overload
 
 from pydantic import SecretStr
 
+from rerank_integrations._cache import CacheSetting
 from rerank_integrations._checkpoint import open_store
 from rerank_integrations._engine import MakeCall, run_async, run_sync, timed
 from rerank_integrations._many import (
@@ -140,6 +141,8 @@ class RerankClient:
             all threads and tasks together; the rest wait. None for no limit.
         documents_per_minute: the same for documents.
         keep_raw: keep the parsed body of each response in `response.raw`, False by default.
+        cache: where scores are kept and looked up, so that nothing is paid for twice: `"memory"`,
+            `"sqlite:///path"` or a `RerankCache`. None (the default) for nowhere.
 
     Raises:
         ConfigurationError: the message says what to set.
@@ -184,6 +187,7 @@ class RerankClient:
         requests_per_minute: int | None = None,
         documents_per_minute: int | None = None,
         keep_raw: bool = False,
+        cache: CacheSetting | None = None,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name in _SETTINGS}
         self._set_up(model, provider, api_key, base_url, settings)
@@ -268,6 +272,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]: ...
     @overload  # for lists of several types, which type checkers may not name
     def rerank(  # type: ignore[overload-cannot-match]
@@ -301,6 +306,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]: ...
     @checked_arguments
     def rerank(
@@ -334,6 +340,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]:
         """Rank documents by their relevance to the query, best first.
 
@@ -390,6 +397,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]: ...
     @overload  # for lists of several types, which type checkers may not name
     async def arerank(  # type: ignore[overload-cannot-match]
@@ -423,6 +431,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]: ...
     @checked_arguments
     async def arerank(
@@ -456,6 +465,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]:
         """The same as `rerank`, without blocking the event loop."""
         running_loop()
@@ -536,6 +546,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> ManyResults:
         """Rank the documents of many rows, many at once; results come as they are ready.
 
@@ -630,6 +641,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> AsyncManyResults:
         """The same as `rerank_many`, as an async iterator; `rows` may be an async iterable too."""
         given_now = given(locals())
@@ -676,6 +688,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, headers and body keys added to those in force.
 

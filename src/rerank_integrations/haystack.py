@@ -12,6 +12,7 @@ from rerank_integrations._adapter import (
     LEFT_TO_CLIENT,
     NOT_GIVEN,
     Adapter,
+    CacheSetting,
     ImageUrls,
     NotGiven,
     OnError,
@@ -19,6 +20,7 @@ from rerank_integrations._adapter import (
     OnInvalidDocument,
     OnPartial,
     Provider,
+    RerankCache,
     Retry,
     ScoreTransform,
     Timeout,
@@ -207,6 +209,7 @@ class RerankRanker:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None:
         self._given = {  # in the user's words
             name: value
@@ -393,6 +396,13 @@ def _as_yaml(name: str, value: Any) -> Any:
             f"RerankRanker: {name}= holds an object or a secret, which cannot be written; use "
             "model='provider:model', base_url= and the environment"
         )
+    if isinstance(value, RerankCache):
+        if value.address is None:
+            raise SerializationError(
+                "RerankRanker: cache= holds a RerankCache with settings, which cannot be written; "
+                "pass 'memory' or 'sqlite:///path'"
+            )
+        return value.address
     if name == "api_key":
         if not isinstance(shown(value), Secret):
             raise SerializationError(

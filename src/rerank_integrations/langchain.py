@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeAlias, TypeVar, overload
 
 from pydantic import Field, SecretStr
 from pydantic.json_schema import SkipJsonSchema
@@ -15,6 +15,7 @@ from rerank_integrations import errors
 from rerank_integrations._adapter import (
     NOT_GIVEN,
     Adapter,
+    CacheSetting,
     ImageUrls,
     NotGiven,
     OnError,
@@ -34,19 +35,26 @@ from rerank_integrations._adapter import (
     naming,
 )
 from rerank_integrations.client import RerankClient
-from rerank_integrations.errors import InvalidRequestError, RerankError
+from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
 from rerank_integrations.models import (
     DocumentInput,
     RerankDocument,
     RerankResponse,
     RerankResult,
+    Usage,
     as_list,
     without_image_data,
 )
 
 try:
     from langchain_core import exceptions
-    from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
+    from langchain_core.callbacks import (
+        AsyncCallbackManager,
+        AsyncCallbackManagerForRetrieverRun,
+        CallbackManager,
+        CallbackManagerForRetrieverRun,
+        Callbacks,
+    )
     from langchain_core.documents import BaseDocumentCompressor, Document
     from langchain_core.documents.base import Blob
     from langchain_core.load.serializable import (
@@ -54,14 +62,14 @@ try:
         SerializedConstructor,
         SerializedNotImplemented,
     )
+    from langchain_core.retrievers import BaseRetriever
     from langchain_core.runnables import (
         Runnable,
         RunnableConfig,
-        RunnableParallel,
-        RunnablePassthrough,
         RunnableSerializable,
         ensure_config,
     )
+    from langchain_core.runnables.base import coerce_to_runnable
 except ImportError as cause:
     raise ImportError(
         "rerank_integrations.langchain needs the extra 'langchain': "
@@ -112,6 +120,8 @@ def _as_our_own(error: RerankError) -> tuple[Any, ...]:
     return type(error).__bases__[0], error.args, error.__dict__
 
 
+Retriever: TypeAlias = Runnable[str, Any] | Callable[[str], Any]
+"""What gives documents for a query: a retriever, any other Runnable, or a function."""
 DocumentT = TypeVar("DocumentT", bound=Document | DocumentInput)
 """The type of the documents of one call of `rerank`, and so of those in its response."""
 
@@ -206,6 +216,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None: ...
 
     @checked_arguments
@@ -247,6 +258,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
         return self._copy_with(given(locals()))
@@ -263,13 +275,14 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         if not found:
             return []
         manager = CallbackManager.configure(_around(callbacks), local_tags=_TAGS)
+        facts = _Facts()
         if manager.handlers:
-            manager.add_metadata(self._start_metadata(len(found)), inherit=False)
+            facts.announce(manager, self._start_metadata(len(found)))
         run = manager.on_retriever_start(None, query, name=type(self).__name__)
         try:
             response = self.rerank(found, query)
         except RerankError as error:
-            run.metadata.update(error_metadata(error))
+            facts.add(error_metadata(error))
             run.on_retriever_error(error)
             if not self._passes(error):
                 raise
@@ -280,7 +293,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             raise
         kept = self._with_scores(response)
         if run.handlers:
-            run.metadata.update(end_metadata(response))
+            facts.add(end_metadata(response), response.usage)
             run.on_retriever_end(list(map(_redact, kept)))
         return kept
 
@@ -292,13 +305,14 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         if not found:
             return []
         manager = AsyncCallbackManager.configure(_around(callbacks), local_tags=_TAGS)
+        facts = _Facts()
         if manager.handlers:
-            manager.add_metadata(self._start_metadata(len(found)), inherit=False)
+            facts.announce(manager, self._start_metadata(len(found)))
         run = await manager.on_retriever_start(None, query, name=type(self).__name__)
         try:
             response = await self.arerank(found, query)
         except RerankError as error:
-            run.metadata.update(error_metadata(error))
+            facts.add(error_metadata(error))
             await run.on_retriever_error(error)
             if not self._passes(error):
                 raise
@@ -309,7 +323,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             raise
         kept = self._with_scores(response)
         if run.handlers:
-            run.metadata.update(end_metadata(response))
+            facts.add(end_metadata(response), response.usage)
             await run.on_retriever_end(list(map(_redact, kept)))
         return kept
 
@@ -345,6 +359,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
         """The whole response: scores, usage, request id; documents come first here.
 
@@ -394,6 +409,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
         """The same as `rerank`, without blocking the event loop."""
         own = self._call_options(given(locals()))
@@ -406,22 +422,43 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     @overload
     def as_runnable(self, retriever: None = None) -> RerankRunnable: ...
     @overload
-    def as_runnable(self, retriever: Runnable[str, Any]) -> Runnable[str, list[Document]]: ...
-    def as_runnable(self, retriever: Runnable[str, Any] | None = None) -> Runnable[Any, Any]:
+    def as_runnable(self, retriever: Retriever) -> RerankRetriever: ...
+    def as_runnable(self, retriever: Retriever | None = None) -> RerankRunnable | RerankRetriever:
         """The compressor as a step of a chain.
 
         Args:
-            retriever: what to take documents from. With it the step takes a query; without it,
-                a mapping `{"query": ..., "documents": ...}`.
+            retriever: what to take documents from. With it the step takes a query, as
+                `as_retriever` says; without it, a mapping `{"query": ..., "documents": ...}`.
 
         Returns:
-            A Runnable. Without a retriever its `model`, `top_n` and `rank_fields` can be made
-            configurable: `as_runnable().configurable_fields(top_n=ConfigurableField("top_n"))`.
+            A Runnable whose `model`, `top_n` and `rank_fields` can be made configurable:
+            `as_runnable().configurable_fields(top_n=ConfigurableField("top_n"))`.
         """
-        step = RerankRunnable(compressor=self, top_n=self._top_n())
-        if retriever is None:
-            return step
-        return RunnableParallel(query=RunnablePassthrough(), documents=retriever) | step
+        if retriever is not None:
+            return self.as_retriever(retriever)
+        return RerankRunnable(compressor=self, top_n=self._top_n())
+
+    def as_retriever(self, retriever: Retriever) -> RerankRetriever:
+        """A retriever of its own: another one, and the compressor behind it.
+
+        Args:
+            retriever: a retriever, or any Runnable or function that gives documents for a query.
+
+        Returns:
+            A `BaseRetriever` for whatever takes one, such as `create_retriever_tool`. Its `model`,
+            `top_n` and `rank_fields` can be made configurable.
+
+        Raises:
+            ConfigurationError: it is none of these.
+        """
+        try:
+            base: Runnable[str, Any] = coerce_to_runnable(retriever)
+        except TypeError as cause:
+            raise ConfigurationError(
+                "retriever must be a LangChain retriever, or another Runnable or a function that "
+                f"takes a query and gives documents, not {type(retriever).__name__}"
+            ) from cause
+        return RerankRetriever(retriever=base, compressor=self, top_n=self._top_n())
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
@@ -444,7 +481,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             return self.to_json_not_implemented()
         written = super().to_json()
         if written["type"] == "constructor":  # what was not set is left to the client
-            plain = {**written["kwargs"], **self.model_dump(include={"timeout", "retry"})}
+            plain = {**written["kwargs"], **self.model_dump(include={"timeout", "retry", "cache"})}
             excluded = {"client", "provider", "extra_headers", "document_to_input"}
             given = self.model_fields_set - excluded
             written["kwargs"] = {name: plain.get(name) for name in sorted(given)}
@@ -532,7 +569,7 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
         def step(given: Mapping[str, Any], run_manager: Any) -> list[Document]:
             documents, query = _of_input(given)
             child = run_manager.get_child()
-            return list(self._compressor().compress_documents(documents, query, callbacks=child))
+            return list(_configured(self).compress_documents(documents, query, callbacks=child))
 
         return self._call_with_config(step, input, config)
 
@@ -547,7 +584,7 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
         async def step(given: Mapping[str, Any], run_manager: Any) -> list[Document]:
             documents, query = _of_input(given)
             child = run_manager.get_child()
-            kept = await self._compressor().acompress_documents(documents, query, callbacks=child)
+            kept = await _configured(self).acompress_documents(documents, query, callbacks=child)
             return list(kept)
 
         return await self._acall_with_config(step, input, config)
@@ -557,16 +594,99 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
         """LangChain's `dumps` can write it, with its compressor."""
         return True
 
-    def _compressor(self) -> RerankCompressor:
-        update: dict[str, Any] = {"top_n": self.top_n}
-        if self.model is not None and self.compressor.client is not None:
-            update["client"] = self.compressor.client.with_options(model=self.model)
-        elif self.model is not None:
-            update["model"] = self.model
-            self.compressor._keep_key(update)  # noqa: SLF001  # of the same module's compressor
-        if self.rank_fields is not None:
-            update["rank_fields"] = self.rank_fields
-        return self.compressor.model_copy(update=update)
+
+class RerankRetriever(BaseRetriever):
+    """A retriever and a compressor behind it: a query in, the best documents out.
+
+    `model`, `top_n` and `rank_fields` are there to be made configurable, as in `RerankRunnable`.
+    In a trace the runs of the retriever and of the compressor nest below its own.
+    """
+
+    retriever: Runnable[str, Any]
+    compressor: RerankCompressor
+    model: str | None = None
+    top_n: int | None = None
+    rank_fields: Sequence[str] | None = None
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **further: Any
+    ) -> list[Document]:
+        found = self.retriever.invoke(query, {"callbacks": run_manager.get_child()}, **further)
+        child = run_manager.get_child()
+        return list(_configured(self).compress_documents(found, query, callbacks=child))
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **further: Any
+    ) -> list[Document]:
+        config: RunnableConfig = {"callbacks": run_manager.get_child()}
+        found = await self.retriever.ainvoke(query, config, **further)
+        child = run_manager.get_child()
+        return list(await _configured(self).acompress_documents(found, query, callbacks=child))
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """LangChain's `dumps` can write it, with its compressor."""
+        return True
+
+
+def _configured(step: RerankRunnable | RerankRetriever) -> RerankCompressor:
+    """The compressor of a step, with what the step says in place of its own settings."""
+    update: dict[str, Any] = {"top_n": step.top_n}
+    if step.model is not None and step.compressor.client is not None:
+        update["client"] = step.compressor.client.with_options(model=step.model)
+    elif step.model is not None:
+        update["model"] = step.model
+        step.compressor._keep_key(update)  # noqa: SLF001  # of the same module's compressor
+    if step.rank_fields is not None:
+        update["rank_fields"] = step.rank_fields
+    return step.compressor.model_copy(update=update)
+
+
+class _Facts:
+    """What a run's metadata says of a call once it has ended.
+
+    It is in two dicts that are in the metadata from the start. A tracer that has metadata of its
+    own copies the run's at the start, so what is put into the run's own metadata later is not in
+    the trace; the copy is shallow, so what is put into these dicts is.
+    """
+
+    def __init__(self) -> None:
+        self._call: dict[str, Any] = {}
+        self._usage: dict[str, Any] = {}
+
+    def announce(
+        self, manager: CallbackManager | AsyncCallbackManager, start: Mapping[str, Any]
+    ) -> None:
+        """Put the dicts into the metadata of the run that is to begin, and what is known then."""
+        known = {
+            "ls_retriever_name": "rerank",
+            "ls_provider": start["rerank_provider"],
+            "ls_model_name": start["rerank_model"],
+            "rerank": self._call,
+            "usage_metadata": self._usage,  # LangSmith counts what is here
+        }
+        manager.add_metadata({**start, **known}, inherit=False)
+
+    def add(self, facts: Mapping[str, Any], usage: Usage | None = None) -> None:
+        """Fill the dicts; before the end of the run is told to the handlers."""
+        self._call |= {name.removeprefix("rerank_"): value for name, value in facts.items()}
+        self._usage |= _usage_metadata(usage) if usage else {}
+
+
+def _usage_metadata(usage: Usage) -> dict[str, Any]:
+    """Tokens and cost by LangChain's names, as far as the provider says them."""
+    given = usage.total_tokens if usage.prompt_tokens is None else usage.prompt_tokens
+    if given is None:
+        tokens = {}
+    else:
+        produced = int(usage.completion_tokens or 0)
+        total = given + produced if usage.total_tokens is None else usage.total_tokens
+        tokens = {
+            "input_tokens": int(given),
+            "output_tokens": produced,
+            "total_tokens": int(total),
+        }
+    return tokens if usage.cost is None else {**tokens, "total_cost": usage.cost}
 
 
 def _around(callbacks: Callbacks | None) -> Callbacks | None:

@@ -22,6 +22,7 @@ from rerank_integrations._adapter import (
     LEFT_TO_CLIENT,
     NOT_GIVEN,
     Adapter,
+    CacheSetting,
     ImageUrls,
     NotGiven,
     OnError,
@@ -171,6 +172,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None: ...
 
     @checked_arguments
@@ -213,6 +215,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
         return self._copy_with(given(locals()))

@@ -369,6 +369,7 @@ class RerankResponse(_JSON, Generic[T_co]):
             and keys. For a call that was split, a list with the mapping of each request.
         raw: the parsed body of the response, without keys, with `keep_raw=True`; else None. For a
             call that was split, a list with the body of each request, None for one that failed.
+        cache_hits: how many documents have a score from the `cache`; these were not sent.
     """
 
     results: tuple[RerankResult[T_co], ...]
@@ -386,6 +387,7 @@ class RerankResponse(_JSON, Generic[T_co]):
     # of one request or of several: a union would have to be narrowed at each use
     headers: Any = field(default_factory=dict, compare=False)
     raw: Any = field(default=None, compare=False)
+    cache_hits: int = 0
 
     def __post_init__(self) -> None:
         for name in ("results", "skipped", "warnings", "attempts", "missing"):
@@ -450,9 +452,9 @@ class RerankResponse(_JSON, Generic[T_co]):
         return _TABLE.format(caption=escape(" · ".join(facts)), rows="".join(rows))
 
     def _remarks(self) -> dict[str, int]:
-        """How many documents, warnings and retries there are to know of, without zeros."""
+        """How many documents, warnings and the like there are to know of, without zeros."""
         found = {name: len(getattr(self, name)) for name in ("skipped", "missing", "warnings")}
-        found["retries"] = self.retries
+        found |= {"retries": self.retries, "cache_hits": self.cache_hits}
         return {name: count for name, count in found.items() if count}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 os.environ["DO_NOT_TRACK"] = "true"  # read at the import
@@ -10,7 +11,7 @@ os.environ["DO_NOT_TRACK"] = "true"  # read at the import
 import daft
 import pytest
 
-from engine_support import COUNT, ROWS, Gateway, by_id, run_documented
+from engine_support import COUNT, IN_FLIGHT, ROWS, Gateway, by_id, kill, processes, run_documented
 from rerank_integrations import RerankBatch
 
 RANKED = daft.DataType.struct(
@@ -31,6 +32,21 @@ class Rank:
         columns = zip(query.to_pylist(), documents.to_pylist(), strict=True)
         rows = [{"query": one, "documents": its} for one, its in columns]
         return [row async for row in self.batch.arows(rows)]
+
+
+@daft.cls(use_process=True)
+class RankAside:
+    """The same in a process of its own."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.batch = RerankBatch(**settings)
+
+    @daft.method.batch(return_dtype=RANKED)  # type: ignore[untyped-decorator]
+    def rank(self, number: daft.Series, query: daft.Series, documents: daft.Series) -> list[Any]:
+        """Rank the rows of a batch, each known by its id."""
+        every = zip(number.to_pylist(), query.to_pylist(), documents.to_pylist(), strict=True)
+        rows = [{"id": one, "query": its, "documents": texts} for one, its, texts in every]
+        return list(self.batch.rows(rows))
 
 
 def ranked(gateway: Gateway, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -57,6 +73,25 @@ def test_a_row_that_fails(gateway: Gateway) -> None:
 
     assert [row["id"] for row in found if row["error"]] == [COUNT]
     assert gateway.requests == COUNT
+
+
+def test_a_killed_worker(gateway: Gateway, tmp_path: Path) -> None:
+    """Daft keeps nothing of a query whose worker is killed; with a checkpoint the next one does."""
+    plain = gateway.plainly()
+    gateway.kill = lambda: kill(processes("daft.execution.udf_worker")[-1])
+
+    def query() -> list[dict[str, Any]]:
+        rank = RankAside(gateway.settings(checkpoint=str(tmp_path / "run.sqlite")))
+        columns = [daft.col(name) for name in ("id", "query", "documents")]
+        frame = daft.from_pylist(ROWS).with_column("ranked", rank.rank(*columns))
+        return [{**row, **row["ranked"]} for row in frame.to_pylist()]
+
+    with pytest.raises(Exception, match=r"(?i)udf|connection|eof|terminated"):
+        query()
+    assert gateway.requests < COUNT
+    assert by_id(query()) == plain
+    print("asked again:", gateway.requests - COUNT)
+    assert 0 < gateway.requests - COUNT <= IN_FLIGHT
 
 
 def test_the_documented_way(capsys: pytest.CaptureFixture[str]) -> None:

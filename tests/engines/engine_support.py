@@ -130,7 +130,7 @@ def run_documented(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def processes(words: str) -> list[int]:
-    """The processes whose command line has these words, youngest last."""
+    """The processes whose command line has these words."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -139,6 +139,15 @@ def processes(words: str) -> list[int]:
         except OSError:  # it has ended
             continue
     return sorted(found)
+
+
+def parent_of(process: int) -> int:
+    """The process that has started it; 0 where it has ended."""
+    try:
+        about = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    return int(about.rpartition(")")[2].split()[1])
 
 
 def kill(process: int) -> None:

@@ -60,7 +60,7 @@ class Run:
         kind: what the scores are.
         seconds: of each call that was made.
         requests: how many were sent for these.
-        costs: of each response, None where it is unknown.
+        costs: of each response without scores from a cache, None where it is unknown.
         tokens: the same.
         search_units: the same.
         failures: by query, the error.
@@ -88,6 +88,8 @@ class Run:
         # what the response leaves out follows as it was
         self.rankings[query] = list(dict.fromkeys([*self.scores[query], *found]))
         self.kind = response.score_kind
+        if response.cache_hits:
+            return  # what the call would have cost is not known
         usage = response.usage
         cost = usage.cost if usage.cost is not None or price is None else price.of(usage)
         self.costs.append(cost)
@@ -154,7 +156,7 @@ def run_model(
                     for one in result.response.attempts
                 )
                 run.stored += result.is_stored
-                if result.seconds is not None and sent:  # not from a cache
+                if result.seconds is not None and sent and not result.response.cache_hits:
                     run.seconds.append(result.seconds)
                     run.requests += sent
     finally:

@@ -305,6 +305,11 @@ class Provider(metaclass=_CheckedArguments):
         """Whether scores of several requests can be compared: a listwise model's cannot."""
         return not any(name in model for name in _LISTWISE)
 
+    def cache_scope(self, model: str) -> str | None:
+        """What decides a score besides what is sent; None where no score can be cached."""
+        del model
+        return "" if self.handler is None else None
+
     def with_image(self, text: str, image: str) -> Mapping[str, Any] | Sequence[Any]:
         """A document with an image, and a text unless that is empty."""
         return {"text": text, "image": image} if text else {"image": image}

@@ -1,0 +1,351 @@
+"""Scores of earlier calls, in memory or in a SQLite file; and SQLite files that processes share."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import struct
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+from weakref import WeakSet
+
+from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.providers._validation import finite
+
+_SCHEME = "sqlite:///"
+_MEMORY = "memory"
+_IN_MEMORY, _IN_FILE = 100_000, 1_000_000  # entries; 23 MB in memory, 70 MB in a file
+_AT_ONCE = 500  # keys of one query; SQLite before 3.32 takes 999
+_BUSY = 0.05  # seconds that a call waits for another process; then it goes on without the cache
+# `place` grows with each entry, so the oldest are those with the smallest ones
+_TABLE = """
+    CREATE TABLE IF NOT EXISTS rerank_scores (
+        place INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE,
+        score REAL NOT NULL, stored REAL NOT NULL
+    )
+"""
+_FIND = "SELECT key, score FROM rerank_scores WHERE stored >= ? AND key IN ({})"
+_KEEP = "INSERT OR REPLACE INTO rerank_scores (key, score, stored) VALUES (?, ?, ?)"
+_DROP = "DELETE FROM rerank_scores WHERE place <= (SELECT max(place) FROM rerank_scores) - ?"
+
+_PACKED = struct.Struct("<d")  # a score of a list, in which one follows another
+
+Score: TypeAlias = float | bytes
+"""The score of a document, or those of a whole list, packed."""
+
+
+def sqlite_path(name: str, given: str, *, other: str = "") -> Path:
+    """The path in `"sqlite:///path"`.
+
+    Raises:
+        ConfigurationError: there is none; `name` is what was set to it, `other` what else may be.
+    """
+    path = given.removeprefix(_SCHEME)
+    if path in (given, ""):
+        raise ConfigurationError(
+            f"{name} must be {other}'{_SCHEME}path' ('{_SCHEME}/path' for one from the root), "
+            f"not {given!r:.100}"
+        )
+    return Path(path)
+
+
+def sqlite_address(path: Path) -> str:
+    """The whole path of a file as an address, for a process with another current directory."""
+    return f"{_SCHEME}{path.absolute()}"
+
+
+class SqliteFile:
+    """A SQLite file that threads, processes and forks share: each process has its own connection.
+
+    Args:
+        path: the file; it and its folders are made where they are not there.
+        what: what an error calls it.
+        table: the statement that makes its table.
+        busy: seconds to wait while another process writes.
+
+    Raises:
+        ConfigurationError: it cannot be read and written.
+    """
+
+    def __init__(self, path: Path, what: str, table: str, busy: float = 0.0) -> None:
+        self.path = path
+        self._what, self._table, self._busy = what, table, busy
+        self._lock = threading.Lock()
+        self._db: sqlite3.Connection | None = None
+        _OF_PROCESS.add(self)
+        with self.use():
+            pass
+
+    @contextmanager
+    def use(self) -> Iterator[sqlite3.Connection]:
+        """The connection of this process, for one thread at a time.
+
+        Raises:
+            ConfigurationError: the file can no longer be opened.
+        """
+        with self._lock:
+            if self._db is None:
+                self._db = self._connect()
+            yield self._db
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The same for one that writes: all that is done is kept, or nothing.
+
+        Raises:
+            sqlite3.OperationalError: another process writes, for longer than `busy`.
+        """
+        with self.use() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close the connection of this process; the next use makes another."""
+        with self._lock:
+            db, self._db = self._db, None
+            if db is not None:
+                db.close()
+
+    def leave_to_parent(self) -> None:
+        """Start anew in a forked child, which must neither use nor close the connection."""
+        _OF_PARENT.append(self._db)
+        self._db, self._lock = None, threading.Lock()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            try:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA synchronous=NORMAL")
+                db.execute("BEGIN IMMEDIATE")  # fails now where the file cannot be written
+                db.execute(self._table)
+                db.execute("COMMIT")
+                db.execute(f"PRAGMA busy_timeout={int(1000 * self._busy)}")
+            except BaseException:
+                db.close()
+                raise
+        except (OSError, ValueError, sqlite3.Error) as cause:  # ValueError: a NUL in the path
+            raise ConfigurationError(
+                f"cannot use the {self._what} {str(self.path)!r}: {cause}"
+            ) from cause
+        return db
+
+    def __del__(self) -> None:
+        if getattr(self, "_db", None) is not None:
+            self.close()
+
+
+class RerankCache:
+    """Keeps the scores of calls, so that the same query and document is not paid for twice.
+
+    A key is a hash of all that decides a score: the address, model and key of the provider, the
+    body without the documents, and the document as it is sent. No text is stored. One object serves
+    threads and event loops; a file is also shared by processes, and by forks. A pickle of a cache
+    with a file opens the file, one of a cache in memory is empty.
+
+    Args:
+        path: a SQLite file, made where there is none; None keeps the scores in this process.
+        max_age: seconds after which a score is no longer used; None (the default) for no limit.
+        max_entries: how many scores are kept, 100,000 in memory and a million in a file by default.
+            The oldest ones are dropped, in memory those that were not used for the longest time.
+
+    Attributes:
+        path: the whole path of the file; None in memory.
+        hits: how many scores were found since this object was made.
+        misses: how many were not.
+
+    Raises:
+        ConfigurationError: a value out of range, or a file that cannot be read and written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        max_age: float | None = None,
+        max_entries: int | None = None,
+    ) -> None:
+        if not isinstance(path, str | os.PathLike | None):
+            raise ConfigurationError(f"path must be that of a file, not {type(path).__name__}")
+        if path in (_MEMORY, ":memory:"):
+            raise ConfigurationError(f"{path!r} is no path; for a cache in memory leave it out")
+        if isinstance(path, str) and path.startswith(_SCHEME):
+            path = sqlite_path("path", path)
+        if max_age is not None and (finite(max_age) or 0.0) <= 0:
+            raise ConfigurationError("max_age must be a number of seconds above 0, or None")
+        if max_entries is not None and (type(max_entries) is not int or max_entries < 1):
+            raise ConfigurationError("max_entries must be an int of at least 1, or None")
+        self.path = None if path is None else Path(path).absolute()
+        self.max_age = max_age
+        self.max_entries = max_entries
+        self.hits = self.misses = 0
+        self._most = max_entries or (_IN_MEMORY if path is None else _IN_FILE)
+        self._lock = threading.Lock()
+        self._scores: OrderedDict[bytes, tuple[Score, float]] = OrderedDict()
+        self._file: SqliteFile | None = None
+        if self.path is not None:
+            self._file = SqliteFile(self.path, "cache", _TABLE, _BUSY)
+        _OF_PROCESS.add(self)
+
+    @property
+    def address(self) -> str | None:
+        """What `cache=` takes for one like this; None where no text says it."""
+        if self.max_age is not None or self.max_entries is not None:
+            return None
+        return _MEMORY if self.path is None else sqlite_address(self.path)
+
+    def find(self, keys: Sequence[bytes], count: int) -> tuple[list[float | None], str | None]:
+        """The scores of so many documents, and what went wrong: a call then goes on without them.
+
+        Args:
+            keys: one for each document, or one for the list of all.
+            count: the number of documents.
+        """
+        since = 0.0 if self.max_age is None else time.time() - self.max_age
+        try:
+            found = self._found(keys, since)
+        except (sqlite3.Error, ConfigurationError) as error:
+            return [None] * count, f"the cache was not read: {error}"
+        scores: list[float | None] = [one if isinstance(one, float) else None for one in found]
+        if len(keys) < count:
+            scores = [None] * count
+            if isinstance(found[0], bytes) and len(found[0]) == _PACKED.size * count:
+                scores = [score for (score,) in _PACKED.iter_unpack(found[0])]
+        missed = scores.count(None)
+        with self._lock:
+            self.hits += count - missed
+            self.misses += missed
+        return scores, None
+
+    def keep(self, keys: Sequence[bytes], scores: Sequence[float]) -> str | None:
+        """Keep the scores of documents, with keys as for `find`; returns what went wrong."""
+        entries: Sequence[Score] = scores
+        if len(keys) < len(scores):
+            entries = [b"".join(map(_PACKED.pack, scores))]
+        now = time.time()
+        if self._file is None:
+            with self._lock:
+                for key, score in zip(keys, entries, strict=True):
+                    self._scores[key] = (score, now)
+                    self._scores.move_to_end(key)
+                while len(self._scores) > self._most:
+                    self._scores.popitem(last=False)
+            return None
+        try:
+            with self._file.transaction() as db:
+                rows = [(*pair, now) for pair in zip(keys, entries, strict=True)]
+                db.executemany(_KEEP, rows)
+                db.execute(_DROP, (self._most,))
+        except (sqlite3.Error, ConfigurationError) as error:
+            return f"the cache was not written: {error}"
+        return None
+
+    def clear(self) -> None:
+        """Forget all scores; those of a file for all processes.
+
+        Raises:
+            ConfigurationError: the file cannot be written.
+        """
+        with self._lock:
+            self._scores.clear()
+        if self._file is not None:
+            try:
+                with self._file.transaction() as db:
+                    db.execute("DELETE FROM rerank_scores")
+            except sqlite3.Error as cause:
+                raise ConfigurationError(
+                    f"cannot clear the cache {str(self.path)!r}: {cause}"
+                ) from cause
+
+    def close(self) -> None:
+        """Close the file; a later call opens it again."""
+        if self._file is not None:
+            self._file.close()
+
+    def leave_to_parent(self) -> None:
+        """Start with a lock that nobody holds, in a forked child."""
+        self._lock = threading.Lock()
+
+    def _found(self, keys: Sequence[bytes], since: float) -> list[Score | None]:
+        if self._file is not None:
+            found: dict[bytes, Score] = {}
+            with self._file.use() as db:
+                for first in range(0, len(keys), _AT_ONCE):
+                    some = keys[first : first + _AT_ONCE]
+                    places = ",".join("?" * len(some))
+                    found.update(db.execute(_FIND.format(places), (since, *some)))
+            return [found.get(key) for key in keys]
+        scores: list[Score | None] = []
+        with self._lock:
+            for key in keys:
+                entry = self._scores.get(key)
+                if entry is None or entry[1] < since:
+                    scores.append(None)
+                    continue
+                self._scores.move_to_end(key)
+                scores.append(entry[0])
+        return scores
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # copies of what it is set on share it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kind: Any = type(self)
+        return partial(kind, self.path, max_age=self.max_age, max_entries=self.max_entries), ()
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "_file"):  # shown in a traceback out of __init__
+            return "RerankCache(...)"
+        path = "" if self.path is None else f"{str(self.path)!r}, "
+        return f"RerankCache({path}hits={self.hits}, misses={self.misses})"
+
+
+CacheSetting: TypeAlias = RerankCache | str
+"""A `RerankCache`, `"memory"`, or `"sqlite:///path"`."""
+
+
+def cache_of(given: Any) -> RerankCache | None:
+    """The cache that `cache=` means.
+
+    Raises:
+        ConfigurationError: it is none, or its file cannot be read and written.
+    """
+    if given is None or isinstance(given, RerankCache):
+        return given
+    if not isinstance(given, str):
+        raise ConfigurationError(
+            f"cache must be '{_MEMORY}', '{_SCHEME}path', a RerankCache(...) or None, "
+            f"not {type(given).__name__}"
+        )
+    if given == _MEMORY:
+        return RerankCache()
+    return RerankCache(sqlite_path("cache", given, other=f"'{_MEMORY}' or "))
+
+
+_OF_PROCESS: WeakSet[SqliteFile | RerankCache] = WeakSet()
+_OF_PARENT: list[Any] = []  # kept, so that nothing of the parent is closed or collected
+
+
+def _after_fork() -> None:
+    for one in list(_OF_PROCESS):
+        one.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)
