@@ -318,7 +318,7 @@ def answering(usage: dict[str, Any] | None = None) -> Callable[..., Reply]:
     return lambda received: Reply(ranks_all(received).body | {"usage": usage or {}})
 
 
-def test_what_a_run_takes(server: Server, tmp_path: Path) -> None:
+def test_what_a_run_takes(server: Server) -> None:
     """Cost, tokens and requests of a thousand queries; a missing price is unknown and not 0."""
     with client_of(server, retry=AT_ONCE) as client:
         server.plays(answering({"cost": 0.002, "total_tokens": 30, "search_units": 1}))
@@ -330,7 +330,7 @@ def test_what_a_run_takes(server: Server, tmp_path: Path) -> None:
         retried = evaluate(dataset(4), {"m": client}, max_concurrency=1).models["m"]
 
     server.plays(answering({"cost": 0.002}))
-    with client_of(server, cache=str(tmp_path / "cache.sqlite")) as client:
+    with client_of(server, cache="memory") as client:
         whole = evaluate(dataset(4), {"m": client}, max_queries=2).models["m"]
         part = evaluate(dataset(4), {"m": client}).models["m"]
         again = evaluate(dataset(4), {"m": client}).models["m"]
