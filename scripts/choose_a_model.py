@@ -172,15 +172,15 @@ They improve a lexical first stage; after a dense retriever they can make the or
 
 ## Models of vendors
 
-As their own pages say, unless another one is named. The link is the source, and its text the date of
-that page, or the day on which a stored copy of it was read. Prices and models change: look before
+As their own pages say, unless another one is named. The link is the source, and its text the date
+of that page, or the day on which a stored copy of it was read. Prices and models change: look before
 you decide. Figures in different rows do not compare.
 
 {heading}
 {published}
 
-BEIR is the mean nDCG@10 over its collections, in percent, with the vendor's own first stage. Cohere's
-page named no price for a single search ({cohere}).
+BEIR is the mean nDCG@10 over its collections, in percent, with the vendor's own first stage.
+Cohere's page named no price for a single search ({cohere}).
 
 [Providers](gateways/index.md) lists all that this package can call.
 
