@@ -173,8 +173,8 @@ They improve a lexical first stage; after a dense retriever they can make the or
 ## Models of vendors
 
 As their own pages say, unless another one is named. The link is the source, and its text the date
-of that page, or the day on which a stored copy of it was read. Prices and models change: look before
-you decide. Figures in different rows do not compare.
+of that page, or the day on which a stored copy of it was read. Prices and models change: look
+before you decide. Figures in different rows do not compare.
 
 {heading}
 {published}
