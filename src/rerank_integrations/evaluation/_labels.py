@@ -14,7 +14,8 @@ from rerank_integrations.errors import ConfigurationError
 COLUMNS = ("query_id", "query", "document_id", "document", "grade")
 _FORMULA = tuple("=+-@\t\r\n'")  # a spreadsheet would run it, or hide the apostrophe
 # what a spreadsheet leaves as it is: no number with zeros before it, no exponent, no "mar1"
-_SAFE_ID = re.compile(r"(?![A-Za-z]{3,9}[./]?\d{1,4}$)[A-Za-z_][\w.:/]*|0|[1-9]\d{0,14}")
+_PLAIN = re.compile(r"[A-Za-z_][\w.:/]*|0|[1-9]\d{0,14}")
+_DATE = re.compile(r"[A-Za-z]{3,9}[./]?\d{1,4}")
 
 
 def write_labels(path: str | PathLike[str], rows: Iterable[Sequence[str]]) -> None:
@@ -86,7 +87,8 @@ def _cell(text: str) -> str:
 
 
 def _id_cell(name: str) -> str:
-    return name if _SAFE_ID.fullmatch(name) else f"'{name}"
+    is_left_alone = _PLAIN.fullmatch(name) and not _DATE.fullmatch(name)
+    return name if is_left_alone else f"'{name}"
 
 
 def _without_guard(cell: str) -> str:
