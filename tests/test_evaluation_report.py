@@ -10,12 +10,14 @@ import json
 import re
 from functools import cache
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from evaluation_support import dataset, model, right, wrong
+from cases import cases
+from evaluation_support import dataset, folder, model, right, wrong
 from rerank_integrations import Local, RerankClient, RerankDocument
 from rerank_integrations.evaluation import Dataset, Evaluation, Problem, evaluate
 
@@ -72,6 +74,21 @@ def report() -> tuple[Evaluation, str]:
     """An evaluation of it, by models with such names, and its page."""
     found = evaluate(hostile(), {f"A {BAD}": model(right), "B|": model(wrong)})
     return found, found.to_html()
+
+
+@cases("half", ["\ud83d", "\udc00"])
+def test_half_a_surrogate_pair_ends_nothing(half: str, tmp_path: Path) -> None:
+    """What UTF-8 cannot hold is replaced when it is read or written, after the calls are paid."""
+    data = dataset(2, name=half)
+    data = dataclasses.replace(data, queries=dict.fromkeys(data.queries, half))
+    found = evaluate(data, {"m": model(right)}, curve=False)
+    for write, name in ((found.to_html, "h"), (found.to_markdown, "m"), (found.to_json, "j")):
+        write(tmp_path / name)
+        assert half not in (tmp_path / name).read_text(encoding="utf-8")
+    assert Evaluation.from_json(tmp_path / "j") == found
+    row = json.dumps({"_id": half, "text": half})
+    files = {"corpus.jsonl": row, "queries.jsonl": row, "qrels/test.tsv": "\ufffd\t\ufffd\t1\n"}
+    assert Dataset.read(folder(tmp_path, **files)).judgments == {"\ufffd": {"\ufffd": 1}}
 
 
 def test_a_page_asks_no_network_and_runs_nothing_of_its_texts() -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from rerank_integrations.errors import ConfigurationError, UnsupportedDocumentError
 from rerank_integrations.evaluation._first_stage import bm25_candidates
 from rerank_integrations.evaluation._labels import grade_of, read_csv_labels
-from rerank_integrations.models import DocumentInput, RerankDocument
+from rerank_integrations.models import DocumentInput, RerankDocument, replace_surrogates
 
 Judgments: TypeAlias = Mapping[str, Mapping[str, int]]
 """By query and document, how relevant it is; 0 is judged not relevant."""
@@ -118,7 +118,7 @@ class Dataset:
             for name, row, where in _objects(folder / "corpus.jsonl", "documents", problems)
         }
         queries = {
-            name: str(row.get("text") or "")
+            name: replace_surrogates(str(row.get("text") or ""))
             for name, row, _ in _objects(folder / "queries.jsonl", "queries", problems)
         }
         if not documents or not queries:
@@ -299,7 +299,7 @@ def _document(
     row: Mapping[str, Any], folder: Path, where: str, problems: Problems
 ) -> RerankDocument:
     """A document of a corpus: its title and its text as one text, and its image."""
-    title, text = (str(row.get(key) or "") for key in ("title", "text"))
+    title, text = (replace_surrogates(str(row.get(key) or "")) for key in ("title", "text"))
     whole = f"{title}\n{text}" if title else text
     image = row.get("image")
     if isinstance(image, str) and not image.startswith(("http://", "https://", "data:")):
@@ -329,11 +329,13 @@ def _objects(
             name = None
         if not isinstance(name, str | int) or isinstance(name, bool):
             problems.note('lines have no JSON object with an "_id"; left out', where)
-        elif str(name) in seen:
-            problems.note(f"{things} have an id that was there before; left out", name)
+            continue
+        own = replace_surrogates(str(name))
+        if own in seen:
+            problems.note(f"{things} have an id that was there before; left out", own)
         else:
-            seen.add(str(name))
-            yield str(name), row, where
+            seen.add(own)
+            yield own, row, where
 
 
 def _qrels_file(folder: Path, split: str | None) -> Path | None:
@@ -380,7 +382,9 @@ def _candidates(
     for where, line in _lines(path):
         try:
             row = json.loads(line)
-            query, found = str(row["query_id"]), [str(one) for one in row["doc_ids"]]
+            query, *found = (
+                replace_surrogates(str(one)) for one in (row["query_id"], *row["doc_ids"])
+            )
             if row.get("scores"):
                 given = [float(score) for score in row["scores"]]
                 scores[query] = dict(zip(found, given, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
@@ -147,7 +148,7 @@ class Evaluation:
 
         text = markdown_of(self)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            Path(path).write_text(text, encoding="utf-8", errors="replace")
         return text
 
     def to_html(self, path: str | PathLike[str] | None = None) -> str:
@@ -159,14 +160,15 @@ class Evaluation:
 
         text = html_of(self)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            Path(path).write_text(text, encoding="utf-8", errors="replace")
         return text
 
     def to_json(self, path: str | PathLike[str] | None = None) -> str:
         """All figures, those of each query included, but no texts; written if a path is given."""
-        text = _adapter().dump_json(self, indent=1, exclude={"detail"}).decode() + "\n"
+        figures = _adapter().dump_python(self, mode="json", exclude={"detail"})
+        text = f"{json.dumps(figures, indent=1)}\n"
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            Path(path).write_text(text, encoding="utf-8", errors="replace")
         return text
 
     @classmethod
@@ -177,13 +179,13 @@ class Evaluation:
             ConfigurationError: it cannot be read.
         """
         try:
-            found: Evaluation = _adapter().validate_json(Path(source).read_bytes())
+            found: Evaluation = _adapter().validate_python(json.loads(Path(source).read_bytes()))
         except OSError as cause:
             raise ConfigurationError(f"cannot read {fspath(source)!r}: {cause.strerror}") from cause
-        except ValidationError as cause:
+        except ValueError as cause:  # pydantic's own, too
+            said = cause.errors()[0]["msg"] if isinstance(cause, ValidationError) else cause
             raise ConfigurationError(
-                f"{fspath(source)!r} was not written by to_json of this version "
-                f"({cause.error_count()} errors; the first: {cause.errors()[0]['msg']})"
+                f"{fspath(source)!r} was not written by to_json of this version ({said})"
             ) from cause
         return found
 
