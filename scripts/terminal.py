@@ -26,7 +26,9 @@ from loopback import Received, Reply, ranks_all, running
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "img"
 # Ctrl-C ends the command, and not the shell; certificates are those that most readers have
-_SETUP = "trap : INT; unset SSL_CERT_FILE SSL_CERT_DIR\n"
+_SETUP = """trap : INT
+unset COLUMNS LINES SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
+"""
 _COMMAND = f'rerank() {{ {shlex.quote(sys.executable)} -m rerank_integrations "$@"; }}\n'
 _POLL = 0.02  # seconds
 _LONGEST = 60.0  # seconds until a screen that never comes is an error
@@ -133,17 +135,18 @@ def main() -> None:
         ]
         text = "".join(f"{json.dumps(row)}\n" for row in rows)
         (folder / "queries.jsonl").write_text(text, encoding="utf-8")
-        told = {"CO_API_KEY": "a-key", "RERANK_MODEL": ""}
+        told = {"CO_API_KEY": "'a-key'", "RERANK_MODEL": ""}
         run = 'rerank run "a red bicycle"'
+        odd = "HTTPS_PROXY=http://me:secret@proxy.example:3128"
         for name, width, commands in (
             ("demo", 80, ["rerank demo"]),
             ("run", 80, [f"{run} notes.txt", f"{run} notes.txt -q | head -2"]),
             ("run-wide", 120, ['rerank run "money back" faq.csv --top-n 2']),
-            ("doctor", 90, ["rerank doctor --no-network"]),
+            ("doctor", 90, [f"{odd} rerank doctor --no-network"]),
         ):
             with terminal(typed(*commands), width=width, folder=folder, environment=told) as one:
                 drawn(one.until(_is_at_prompt), width, name)
-        told["CO_API_URL"] = server.url
+        told |= {"CO_API_KEY": "a-key", "CO_API_URL": server.url}
         command = "rerank batch queries.jsonl ranked.jsonl --model cohere:rerank-v3.5"
         with terminal(typed(command), width=90, folder=folder, environment=told) as one:
             one.until(lambda _: len(server.received) > _ATTEMPTS / 2)

@@ -251,6 +251,27 @@ def without_evaluation() -> None:
     evaluate(small_dataset(), ["local:bm25"])
 
 
+def tracing() -> None:
+    """A call begins a span."""
+    from opentelemetry import trace
+
+    begun = []
+
+    class Tracer(trace.NoOpTracer):
+        def start_span(self, name: str, *given: Any, **named: Any) -> trace.Span:
+            begun.append(name)
+            return super().start_span(name, *given, **named)
+
+    class Provider(trace.NoOpTracerProvider):
+        def get_tracer(self, *_: Any, **__: Any) -> trace.Tracer:
+            return Tracer()
+
+    trace.set_tracer_provider(Provider())
+    with endpoint() as (provider, _), RerankClient("m", provider=provider) as client:
+        client.rerank(QUERY, TEXTS)
+    assert begun == ["rerank m"], begun
+
+
 def cli() -> None:
     """The command `rerank` ranks over HTTP."""
     script = shutil.which("rerank", path=str(Path(sys.executable).parent))
@@ -331,6 +352,7 @@ EXTRAS = {
     "images": Extra("PIL", images, [without_images]),
     "aiohttp": Extra("httpx_aiohttp", aiohttp, []),  # imported by the user
     "evaluation": Extra("ir_measures", evaluation, [without_evaluation]),
+    "tracing": Extra("opentelemetry", tracing, []),  # the same
     "cli": Extra("rich", cli, [without_cli]),
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import Context
 from click.testing import CliRunner, Result
 
 from cases import cases
+from docs_support import DOCS
 from loopback import TIME, Received, Reply, Server, ranks_all
 from pages import encoded
 from rerank_integrations import __version__, cli
 from rerank_integrations.cli._app import COMMANDS, app
+from terminal import terminal
 from test_many import Held
 
 KEY = "sk-or-v1-of-the-command-line"
@@ -88,6 +93,17 @@ def test_help_has_examples(name: str) -> None:
     assert done.exit_code == 0
     assert f"  rerank {name or 'demo'}" in done.output.partition("Examples:")[2]
     assert max(map(len, done.output.splitlines())) <= 80
+
+
+def test_each_option_is_on_the_page() -> None:
+    """The page of the command line names every option, and none that is not there."""
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    known = {"--help", "--oneline"}  # of git
+    for name in COMMANDS:
+        command = app.get_command(Context(app), name)
+        assert command is not None
+        known |= {word for one in command.params for word in one.opts if word.startswith("--")}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page)) == known
 
 
 def test_help_and_completion_load_nothing_heavy() -> None:
@@ -257,6 +273,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["batch", "in.jsonl", "./in.jsonl", "--force"], 2, "would overwrite its input"),
     (["batch", "in.errors.jsonl", "in.jsonl", "--resume"], 2, "would overwrite its input"),
     (["batch", "in.jsonl", "out.jsonl", "--resume", "--force"], 2, "choose one"),
+    (["batch", "in.jsonl", "in.rejected.jsonl", "--on-error", "reject"], 2, "name another OUT"),
     (["nothing"], 2, "No such command 'nothing'"),
 ]
 
@@ -441,10 +458,14 @@ def test_a_refused_key_ends_a_batch(server: Server) -> None:
     """Where the key is refused no other row would succeed: the run ends with exit code 4."""
     server.plays(refuses)
     rows("in.jsonl", *map(row, range(99)))
-    options = ["--max-concurrency", 1, *ADDRESS, server.url]
+    options = ["--max-concurrency", 1, *ADDRESS, f"{server.url}?code=in-the-address"]
     done = rerank("batch", "in.jsonl", "out.jsonl", *options)
 
     assert done.exit_code == 4
+    assert f"to go on: rerank batch in.jsonl out.jsonl --max-concurrency 1 {ADDRESS[0]}" in (
+        done.stderr
+    )
+    assert "in-the-address" not in done.stderr
     assert len(server.received) <= 3
     assert "401" in done.stderr
 
@@ -541,7 +562,7 @@ def test_doctor_hides_secrets(server: Server, monkeypatch: pytest.MonkeyPatch) -
     assert done.exit_code == 0, done.output
     assert f"ok   rerank-integrations: {__version__}" in done.stdout
     assert "ok   OPENROUTER_API_KEY: is set, for openrouter" in done.stdout
-    assert "warn CO_API_KEY: is set, for cohere, and looks odd" in done.stdout
+    assert "warn CO_API_KEY: is set, for cohere, but is odd" in done.stdout
     assert "ok   https proxy: http://***@proxy.example:3128" in done.stdout
     assert "ok   openrouter:m: ranks" in done.stdout
     assert "secret" not in done.output
@@ -576,3 +597,32 @@ def test_doctor_finds_what_is_wrong(
     assert "fail certificates: SSL_CERT_FILE names '/no/such/file'" in certificates.stdout
     assert "warn keys: none is set" in certificates.stdout
     assert "ok   local:hybrid: ranks" in certificates.stdout
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_in_a_real_terminal(server: Server, tmp_path: Path) -> None:
+    """On a terminal there are tables and a bar, in colour unless NO_COLOR is set, at any width."""
+    held = Held("q0", "q1")
+    server.plays(held)
+    rows("in.jsonl", *map(row, range(9)))
+    documents = [" ".join(["red", *map(str, range(40))]), "blue"]
+    written("long.txt", "\n".join(documents))
+    batch = f"rerank batch in.jsonl out.jsonl --max-concurrency 3 {' '.join(ADDRESS)} {server.url}"
+    here: dict[str, Any] = {"folder": tmp_path, "environment": {"OPENROUTER_API_KEY": KEY}}
+    with terminal(
+        f"rerank demo; NO_COLOR=1 rerank demo; {batch}; echo code $?", width=80, **here
+    ) as one:
+        shown = one.until(lambda shown: "2/9 rows" in shown)
+        one.press("C-c")
+        ended = one.until(lambda shown: "code " in shown)
+    held.gate.set()
+    with terminal("rerank run red long.txt", width=200, **here) as one:
+        wide = one.until(lambda shown: "2 of 2 documents" in shown)
+
+    coloured, plain = shown.split("how to oil a bicycle chain")[1:]
+    assert "\x1b[32m▲ 4" in coloured
+    assert "▲ 4" in plain
+    assert "\x1b[32m" not in plain.partition("ranked with")[0]
+    assert "code 130" in ended
+    assert "to go on: rerank batch in.jsonl" in ended
+    assert f"{documents[0]} " in wide

@@ -35,12 +35,14 @@ class Row(NamedTuple):
 
     Attributes:
         digest: a hash of the query and the documents, where finished rows are kept.
+        trace_context: what the span of its call nests in; None for that of the run.
     """
 
     id: str | int
     query: Any
     documents: Sequence[Any]
     digest: str = ""
+    trace_context: Any = None
 
 
 def read_rows(rows: Any) -> Generator[Numbered, None, None]:
@@ -134,9 +136,12 @@ def checked_row(numbered: Numbered) -> Row:
     if own is not None and not is_id(own):
         raise InvalidRequestError(f"{where}: id is a str or an int, not {own!r:.80}")
     try:
-        return Row(number if own is None else own, given["query"], as_list(given["documents"]))
+        documents = as_list(given["documents"])
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{where}: {error}") from None
+    row = Row(number if own is None else own, given["query"], documents)
+    context = getattr(given, "trace_context", None)  # a row of a RerankBatch, whose run is shared
+    return row if context is None else row._replace(trace_context=context)
 
 
 def id_of(numbered: Numbered) -> str | int:

@@ -16,23 +16,8 @@ PIPE_CLOSED = 141
 WIDTH = 100  # of help, in a wide terminal
 _DEBUG = "rerank_integrations.debug"
 ARGUMENTS = "rerank_integrations.arguments"
-# settings and what their option is called; the library's messages name settings
-_OPTIONS = {
-    "api_key": "the key",
-    "base_url": "--base-url",
-    "instruction": "--instruction",
-    "max_concurrency": "--max-concurrency",
-    "max_cost": "--max-cost",
-    "max_requests": "--max-requests",
-    "rank_fields": "--fields",
-    "requests_per_minute": "--requests-per-minute",
-    "score_threshold": "--threshold",
-    "top_n": "--top-n",
-}
+# in messages of the library about its settings: what they are called here
 _SPOKEN: list[tuple[str, str]] = [
-    (r"or pass the model alone with provider=", ""),
-    (r", or pass provider=$", ""),
-    (r", or the model alone with provider=$", ""),
     (r"; pass price=Price\(.*", "; pass --price-per-1000-searches or --price-per-million-tokens"),
     (r", or set on_image=.*$", ""),
     ("pass checkpoint=", "pass --resume"),
@@ -42,8 +27,12 @@ _SPOKEN: list[tuple[str, str]] = [
     ("or the settings of that run", "the settings of that run, or --force"),
     (r"provider=\w+\(base_url=\.\.\., allow_http=True\)", "--allow-http"),
     (r"pass base_url='[^']*'", "pass --base-url"),
-    *((rf"\b{name}\b(=(?=[\s,;.]|$))?", option) for name, option in _OPTIONS.items()),
+    (r"\brank_fields\b", "--fields"),
+    (r"\bscore_threshold\b", "--threshold"),
 ]
+_SETTINGS = (
+    r"\b(base_url|instruction|max_cost|max_requests|requests_per_minute|top_n)\b(=(?=[\s,;.]))?"
+)
 
 
 class Command(click.Command):
@@ -100,16 +89,24 @@ def report(ctx: click.Context, error: Exception) -> int:
 
 def spoken(error: Exception) -> str:
     """What an error says, with options for settings."""
-    from rerank_integrations.errors import RerankError
+    from rerank_integrations.errors import BudgetExceededError, RerankError
 
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'output'}: {error.strerror}"
     if not isinstance(error, RerankError):
         return f"{type(error).__name__}: {error} (this is a defect; --debug shows where)"
-    text = str(error)
-    for pattern, option in _SPOKEN:
-        text = re.sub(pattern, option, text)
-    return " ".join([text, *(f"({note})" for note in getattr(error, "__notes__", ()))])
+    text = str(error).replace("check api_key= or the", "check the")
+    if isinstance(error, ValueError | BudgetExceededError):  # not what a server said
+        for pattern, option in _SPOKEN:
+            text = re.sub(pattern, option, text)
+        text = re.sub(_SETTINGS, lambda name: "--" + name[1].replace("_", "-"), text)
+    notes = (f"({note})" for note in getattr(error, "__notes__", ()))
+    return printable(" ".join([text, *notes]))
+
+
+def printable(text: str) -> str:
+    """Text on one line, without what would steer the terminal."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.split()))
 
 
 def plural(number: int, what: str) -> str:
@@ -118,8 +115,14 @@ def plural(number: int, what: str) -> str:
 
 
 def again(ctx: click.Context) -> str:
-    """The command line of this run, with `--resume`."""
-    given = [one for one in ctx.meta[ARGUMENTS] if one != "--force"]
+    """The command line of this run, with `--resume`; what is secret in an address is hidden."""
+    from rerank_integrations.providers._validation import shown_address
+
+    given = [
+        shown_address(one) if "://" in one else one
+        for one in ctx.meta[ARGUMENTS]
+        if one != "--force"
+    ]
     return shlex.join(["rerank", *given, *([] if "--resume" in given else ["--resume"])])
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rerank_integrations.cli._command import options
+from rerank_integrations.cli._command import options, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,6 +95,4 @@ def cell(text: object, style: str = "") -> Text:
     """Text on one line, without what would steer the terminal."""
     from rich.text import Text
 
-    words = " ".join(str(text).split())
-    plain = "".join(one if one.isprintable() else "\ufffd" for one in words)
-    return Text(plain, style)
+    return Text(printable(str(text)), style)

@@ -161,6 +161,8 @@ def _check_paths(
         raise click.UsageError(f"OUT must end in {' or '.join(_ENDINGS)}, not {target.name!r}")
     if source.resolve() in (target.resolve(), errors.resolve()):
         raise click.UsageError(f"the run would overwrite its input {source}; name another OUT")
+    if rejected is not None and rejected.resolve() == target.resolve():
+        raise click.UsageError(f"{rejected} is for rejected rows; name another OUT")
     for one in (target, rejected) if not may_overwrite else ():
         if one is not None and one.exists() and one.stat().st_size:
             raise click.UsageError(

@@ -78,23 +78,23 @@ def command(
 
 
 def _show(finding: Finding) -> None:
-    status = finding.status.ljust(4)
+    said, fix = f"{finding.subject}: {finding.said}", f"fix: {finding.fix}"
     if sys.stdout.isatty():
         from rich.console import Console
+        from rich.table import Table
         from rich.text import Text
 
         from rerank_integrations.cli._output import cell
 
-        line = Text(status, _STYLES[finding.status])
-        rest = cell(f"{finding.subject}: {finding.said}")
-        console = Console(highlight=False, file=sys.stdout)
-        console.print(line, rest, soft_wrap=True)
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(Text(finding.status.ljust(4), _STYLES[finding.status]), cell(said))
         if finding.fix:
-            console.print("    ", cell(f"fix: {finding.fix}"), soft_wrap=True)
+            grid.add_row("", cell(fix))
+        Console(highlight=False, file=sys.stdout).print(grid)
         return
-    click.echo(f"{status} {finding.subject}: {finding.said}")
+    click.echo(f"{finding.status:4} {said}")
     if finding.fix:
-        click.echo(f"     fix: {finding.fix}")
+        click.echo(f"     {fix}")
 
 
 def _findings(
@@ -158,10 +158,10 @@ def _keys() -> Iterator[Finding]:
     found = [name for name in variables if os.environ.get(name, "").strip()]
     for name in found:
         value = os.environ[name]
-        odd = value.strip() != value or value[0] in "'\"" or not value.isascii() or " " in value
+        odd = value[0] in "'\"" or not value.isascii() or any(map(str.isspace, value))
         if odd:
             fix = f"write {name}=... without quotes, spaces and characters outside ASCII"
-            yield Finding("warn", name, f"is set, for {variables[name]}, and looks odd", fix)
+            yield Finding("warn", name, f"is set, for {variables[name]}, but is odd", fix)
         else:
             yield Finding("ok", name, f"is set, for {variables[name]}")
     for kind in _kinds():

@@ -14,7 +14,7 @@ from rerank_integrations.cli._client import (
     quiet_option,
     ranking_options,
 )
-from rerank_integrations.cli._command import Command
+from rerank_integrations.cli._command import Command, printable
 from rerank_integrations.cli._documents import KINDS, Item, read_documents
 from rerank_integrations.cli._output import (
     cell,
@@ -91,12 +91,13 @@ def command(
         files or ["-"], kind=kind, whole_files=whole_files, image_field=image_field
     )
     if not items:
-        raise click.ClickException(f"there is no document in {', '.join(files) or 'the input'}")
+        where = ", ".join(name for name in files if name != "-") or "standard input"
+        raise click.ClickException(f"there is no document in {where}")
     model = chosen_model(model, base_url, quiet=quiet)
     with open_client(model, base_url=base_url, **settings) as client:
         response = _ranked(client, query, items)
     for warning in () if quiet else response.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {printable(warning)}", err=True)
     _write(response, items, format_for(form))
 
 
