@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from rerank_integrations.cli._command import FAILED, Command
 if TYPE_CHECKING:
     from rerank_integrations._many import Price, Progress
 
+_CLEAR = "\r\x1b[K"  # the line of a terminal
 _WRITTEN = click.Path(dir_okay=False, path_type=Path)
 _EXAMPLES = """\b
 Examples:
@@ -171,7 +172,10 @@ def command(
     data = Dataset.read(folder, split=split, labels=labels, depth=max(100, top_k))
     for problem in () if quiet else data.problems:
         click.echo(f"{folder}: {problem}", err=True)
+    is_shown = not quiet and sys.stderr.isatty()
     with ExitStack() as opened:
+        if is_shown:
+            opened.callback(click.echo, _CLEAR, nl=False, err=True)
         found = evaluate(
             data,
             {
@@ -183,7 +187,7 @@ def command(
             price=prices,
             checkpoint_dir=checkpoint,
             curve=not no_curve,
-            progress=False if quiet or not sys.stderr.isatty() else _line(len(data.queries)),
+            progress=_show if is_shown else False,
             **settings,
         )
     for path, write in (
@@ -200,17 +204,12 @@ def command(
         ctx.exit(FAILED if comparison.exit_code else 0)
 
 
-def _line(total: int) -> Callable[[str, Progress], None]:
-    """Shows in one line of a terminal how far a model is; the line goes away at its end."""
-
-    def show(name: str, now: Progress) -> None:
-        finished = now.done + now.failed
-        cost = "" if now.cost is None else f", ${now.cost:.4f}"
-        failed = f", {now.failed:,} failed" if now.failed else ""
-        text = f"{name}: {finished:,} of {total:,} queries{failed}{cost}"
-        click.echo(f"\r\x1b[K{text if finished < total else ''}", nl=False, err=True)
-
-    return show
+def _show(name: str, now: Progress) -> None:
+    """Show in one line of a terminal how far a model is."""
+    cost = "" if now.cost is None else f", ${now.cost:.4f}"
+    failed = f", {now.failed:,} failed" if now.failed else ""
+    text = f"{name}: {now.done + now.failed:,} queries{failed}{cost}"
+    click.echo(f"{_CLEAR}{text}", nl=False, err=True)
 
 
 def _prices(
