@@ -38,7 +38,7 @@ class SharedArguments(griffe.Extension):
                 _complete(documented, function, known | own)
 
 
-def _documented(module: griffe.Object) -> Iterator[tuple[griffe.Object, griffe.Function]]:
+def _documented(module: Any) -> Iterator[tuple[griffe.Object, griffe.Function]]:
     """What has a docstring that refers to others, with the function whose arguments it is about."""
     for one in module.members.values():
         if one.is_alias or one.name.startswith("_"):
