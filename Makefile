@@ -7,7 +7,7 @@ export QUESTION TAG
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks docs providers faults terminal bench bench-many scale soak kills record test test-servers test-migrate test-engines test-phoenix coverage lint types format bare dist smoke tag workflows lowest clean
+.PHONY: help demo notebooks docs models providers faults terminal bench bench-many scale soak kills record test test-servers test-migrate test-engines test-phoenix coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'pydantic==2.11.*'
@@ -74,6 +74,9 @@ $(DOCS_READY): pyproject.toml
 # Material says at each start that it is in maintenance; that is known
 docs: $(DOCS_READY) ## build the site of docs/ into site/, without a network
 	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
+
+models: $(READY) ## measure the local engines, and write docs/choose-a-model.md
+	@$(BIN)/python scripts/choose_a_model.py
 
 providers: $(READY) ## write the pages of docs/gateways/ and README's table from scripts/gateways/table.py
 	@PYTHONPATH=scripts $(BIN)/python -m gateways.run

@@ -92,6 +92,17 @@ async def run_async(
     return answer
 
 
+def timed(make_call: MakeCall[ResultT], told: Callable[[float], Any]) -> MakeCall[ResultT]:
+    """The same call; at its end it is told the seconds that it took, without waits for slots."""
+
+    def make(clock: Clock) -> Generator[Send | Gather, Any, ResultT]:
+        result = yield from make_call(clock)
+        told(clock())
+        return result
+
+    return make
+
+
 class _CallClock:
     """Seconds since a call began, without those spent waiting for slots of the rate limit.
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from rerank_integrations._cache import MEMORY, CacheSetting, cache_of
 from rerank_integrations._checkpoint import open_store
-from rerank_integrations._engine import MakeCall, run_async, run_sync
+from rerank_integrations._engine import MakeCall, run_async, run_sync, timed
 from rerank_integrations._many import (
     AsyncManyResults,
     Ledger,
@@ -607,10 +607,12 @@ class RerankClient:
         source = read_rows(rows)
         plan = self._plan_of(given_now, changes)
 
-        def call(row: Row) -> RerankResponse:
+        def call(row: Row) -> tuple[RerankResponse, float]:
             make_call, subject = self._prepare(row.query, row.documents, changes)
             self._transport.check_open()
-            return run_sync(make_call, subject, patient=True, shared=shared)
+            took: list[float] = []
+            timed_call = timed(make_call, took.append)
+            return run_sync(timed_call, subject, patient=True, shared=shared), took[0]
 
         return ManyResults(plan, ThreadRun(plan, source, call).results())
 
@@ -665,12 +667,14 @@ class RerankClient:
 
         context = current_context()
 
-        async def call(row: Row) -> RerankResponse:
+        async def call(row: Row) -> tuple[RerankResponse, float]:
             make_call, subject = self._prepare(row.query, row.documents, changes)
             around = context if row.trace_context is None else row.trace_context
             subject = subject._replace(context=around)
             self._transport.check_open()
-            return await run_async(make_call, subject, patient=True, shared=shared)
+            took: list[float] = []
+            timed_call = timed(make_call, took.append)
+            return await run_async(timed_call, subject, patient=True, shared=shared), took[0]
 
         return AsyncManyResults(plan, TaskRun(plan, source, call).results())
 
