@@ -48,7 +48,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python $(PIP_QUIET) --upgrade 'pip>=25.1'
-	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev --group agents
+	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev --group agents --group deploy
 	@touch $@
 
 # its matrices are small: more threads would wait for each other
@@ -73,6 +73,7 @@ $(DOCS_READY): pyproject.toml
 # Material says at each start that it is in maintenance; that is known
 docs: $(DOCS_READY) ## build the site of docs/ into site/, without a network
 	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
+	@.venv/docs/bin/python scripts/search_index.py
 
 providers: $(READY) ## write the pages of docs/gateways/ and README's table from scripts/gateways/table.py
 	@PYTHONPATH=scripts $(BIN)/python -m gateways.run
