@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,16 +38,22 @@ def missing(index: Mapping[str, Any]) -> list[str]:
     """What is not found on its page: the terms that neither its titles nor its text have.
 
     Args:
-        index: what MkDocs writes for its search.
+        index: what MkDocs writes for its search. Text is split into words as there, and what is
+            typed finds the words that begin with it.
     """
-    text: dict[str, str] = {}
+    separator = index["config"]["separator"]
+
+    def words(text: str) -> str:
+        return " " + " ".join(filter(None, re.split(separator, text.lower())))
+
+    found: dict[str, str] = {}
     for entry in index["docs"]:
         page = entry["location"].partition("#")[0].removesuffix(".html")
-        text[page] = f"{text.get(page, '')} {entry['title']} {entry['text']}".lower()
+        found[page] = found.get(page, "") + words(f"{entry['title']} {entry['text']}")
     return [
         f"{term!r} is not on {page}.html"
         for term, page in EXPECTED.items()
-        if term not in text.get(page, "")
+        if words(term) not in found.get(page, "")
     ]
 
 
