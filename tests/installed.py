@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import subprocess
 import sys
 import threading
 from base64 import b64decode
@@ -218,6 +220,55 @@ def aiohttp() -> None:
             assert [result.index for result in response] == BEST_FIRST, response
 
 
+def tracing() -> None:
+    """A call begins a span."""
+    from opentelemetry import trace
+
+    begun = []
+
+    class Tracer(trace.NoOpTracer):
+        def start_span(self, name: str, *given: Any, **named: Any) -> trace.Span:
+            begun.append(name)
+            return super().start_span(name, *given, **named)
+
+    class Provider(trace.NoOpTracerProvider):
+        def get_tracer(self, *_: Any, **__: Any) -> trace.Tracer:
+            return Tracer()
+
+    trace.set_tracer_provider(Provider())
+    with endpoint() as (provider, _), RerankClient("m", provider=provider) as client:
+        client.rerank(QUERY, TEXTS)
+    assert begun == ["rerank m"], begun
+
+
+def cli() -> None:
+    """The command `rerank` ranks over HTTP."""
+    script = shutil.which("rerank", path=str(Path(sys.executable).parent))
+    assert script is not None, "there is no command"
+    with endpoint() as (provider, _):
+        address = ["--model", "openrouter:m", "--base-url", str(provider.base_url)]
+        ran = subprocess.run(
+            [script, "run", QUERY, "-", *address],
+            input="\n".join(TEXTS),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "OPENROUTER_API_KEY": "a"},
+        )
+    assert ran.returncode == 0, ran.stderr
+    assert [json.loads(line)["index"] for line in ran.stdout.splitlines()] == BEST_FIRST
+
+
+def without_cli() -> None:
+    """The command, which ends the process with what is missing."""
+    from rerank_integrations.cli import main
+
+    try:
+        main()
+    except SystemExit as ended:
+        raise ImportError(ended.code) from ended
+
+
 def without_local() -> None:
     """What needs the extra `local`."""
     RerankClient("local:bm25").rerank(QUERY, TEXTS)
@@ -269,6 +320,8 @@ EXTRAS = {
     "cross-encoder": Extra("fastembed", cross_encoder, [without_cross_encoder]),
     "images": Extra("PIL", images, [without_images]),
     "aiohttp": Extra("httpx_aiohttp", aiohttp, []),  # imported by the user
+    "tracing": Extra("opentelemetry", tracing, []),  # the same
+    "cli": Extra("rich", cli, [without_cli]),
 }
 
 

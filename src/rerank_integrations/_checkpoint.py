@@ -65,6 +65,27 @@ def open_store(path: str | os.PathLike[str], options: Options) -> Store:
         raise ConfigurationError(f"cannot use the checkpoint {str(file)!r}: {cause}") from cause
 
 
+def remove_results(file: Path) -> None:
+    """Remove a JSONL file of results, and the files beside it.
+
+    Raises:
+        ConfigurationError: another run writes to it.
+    """
+    with suppress(FileNotFoundError), file.open("r+b", buffering=0) as out:
+        _refuse_second_run(out, file)
+    for one in (file, _about_run(file), errors_file(file)):
+        one.unlink(missing_ok=True)
+
+
+def errors_file(file: Path) -> Path:
+    """The file that lists the rows that failed, beside a JSONL file of results."""
+    return file.with_name(f"{file.stem}.errors.jsonl")
+
+
+def _about_run(file: Path) -> Path:
+    return file.with_name(f"{file.name}.run.json")
+
+
 def fingerprint(options: Options) -> dict[str, Any]:
     """What decides the results of a run, as JSON can hold it; no key is in it."""
     found = {name: getattr(options, name) for name in _DECISIVE}
@@ -129,10 +150,9 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else _stable_repr(value)
 
 
-def _saved(row: Row, response: RerankResponse) -> dict[str, Any]:
-    """A row as it is kept, without what says nothing."""
+def _saved(row: Row, response: RerankResponse, cost: float | None) -> dict[str, Any]:
+    """A row as it is kept; what not every response has is left out where it says nothing."""
     said = {
-        "usage": response.usage.counts(),
         "response_id": response.id,
         "request_id": response.request_id,
         "skipped": response.skipped,
@@ -147,6 +167,8 @@ def _saved(row: Row, response: RerankResponse) -> dict[str, Any]:
         "model": response.model,
         "provider": response.provider,
         "score_kind": response.score_kind,
+        "usage": response.usage.counts(),
+        "cost": cost,
         **{name: value for name, value in said.items() if value},
         "digest": row.digest,
     }
@@ -225,13 +247,13 @@ class SqliteStore:
         with self._lock:
             return self._find(row) if self._is_open else None
 
-    def keep(self, row: Row, response: RerankResponse) -> None:
+    def keep(self, row: Row, response: RerankResponse, cost: float | None) -> None:
         """Keep a response: a commit that a killed process has made is not lost.
 
         Raises:
             InvalidRequestError: the id has another query or other documents.
         """
-        values = (json.dumps(row.id), _line(_saved(row, response)).decode())
+        values = (json.dumps(row.id), _line(_saved(row, response, cost)).decode())
         with self._lock:
             if self._is_open:
                 added = self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?)", values)
@@ -263,12 +285,12 @@ class JsonlStore:
     def __init__(self, file: Path, made: Mapping[str, Any]) -> None:
         self._file = file
         self._lock = threading.RLock()  # a run may be collected inside of it
-        self._failed = file.with_name(f"{file.stem}.errors.jsonl")
+        self._failed = errors_file(file)
         self._out = file.open("ab", buffering=0)
         try:
             _refuse_second_run(self._out, file)
             self._places, self._end = _index_of(file)
-            self._check_run(file.with_name(f"{file.name}.run.json"), made)
+            self._check_run(_about_run(file), made)
             self._out.truncate(self._end)  # a line that a killed process has not finished
             self._reads = file.open("rb")
             self._failed.unlink(missing_ok=True)
@@ -288,13 +310,13 @@ class JsonlStore:
         with self._lock:
             return None if self._out.closed else self._find(row)
 
-    def keep(self, row: Row, response: RerankResponse) -> None:
+    def keep(self, row: Row, response: RerankResponse, cost: float | None) -> None:
         """Add a line.
 
         Raises:
             InvalidRequestError: the id has another query or other documents.
         """
-        line, written = _line(_saved(row, response)), 0
+        line, written = _line(_saved(row, response, cost)), 0
         with self._lock:
             if self._out.closed or self._find(row) is not None:
                 return

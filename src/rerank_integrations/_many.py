@@ -85,7 +85,7 @@ class RowResult(NamedTuple):
         id: the row's own, else its number, from 1; for a file the number of its line.
         response: None where the row failed.
         error: None where it succeeded.
-        row: the row as it was given.
+        row: the row as it was given; the text of a line that is no JSON.
         is_stored: whether the response comes from the checkpoint, so that nothing was sent.
     """
 
@@ -109,8 +109,8 @@ class Store(Protocol):
             InvalidRequestError: the id has another query or other documents.
         """
 
-    def keep(self, row: Row, response: RerankResponse) -> None:
-        """Keep a response; nothing after `close`, when another run may have the file.
+    def keep(self, row: Row, response: RerankResponse, cost: float | None) -> None:
+        """Keep a response and its cost; nothing after `close`, when another run may have the file.
 
         Raises:
             InvalidRequestError: the id has another query or other documents.
@@ -213,9 +213,7 @@ class Ledger:
             return
         for name, number in result.usage.counts().items():
             self.counts[name] = self.counts.get(name, 0) + number
-        cost = result.usage.cost
-        if cost is None and self.price is not None:
-            cost = self.price.of(result.usage)
+        cost = self.cost_of(result)
         if cost is not None:
             self.cost = (self.cost or 0.0) + cost
             self._largest_cost = max(self._largest_cost or 0.0, cost)
@@ -229,6 +227,11 @@ class Ledger:
                 "it; pass price=Price(per_1000_search_units=...) or Price(per_million_tokens=...)"
                 + ("" if self.price is None else " for the counts that they do have")
             )
+
+    def cost_of(self, response: RerankResponse) -> float | None:
+        """The cost of a call: as the response says, else by the price."""
+        said = response.usage.cost
+        return self.price.of(response.usage) if said is None and self.price is not None else said
 
     def progress(self) -> Progress:
         """How far the run is."""
@@ -338,8 +341,7 @@ class _Taken(NamedTuple):
     @property
     def given(self) -> Any:
         """The row as it was given."""
-        given = self.numbered.given
-        return None if isinstance(given, InvalidRequestError) else given
+        return self.numbered.given
 
 
 class _Feed:
@@ -390,7 +392,8 @@ class _Feed:
         failure = came if isinstance(came, RerankError) else None
         if isinstance(came, RerankResponse) and self._plan.store is not None:
             try:
-                self._plan.store.keep(row, came)  # before the budget is looked at: it is paid
+                # before the budget is looked at: it is paid
+                self._plan.store.keep(row, came, self._plan.ledger.cost_of(came))
             except InvalidRequestError as error:
                 failure = error
             except Exception as error:  # noqa: BLE001  # the response is still given out

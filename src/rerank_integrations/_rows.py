@@ -15,17 +15,19 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Numbered(NamedTuple):
-    """A row as it was given; a line that is no JSON comes as an error.
+    """A row as it was given.
 
     Attributes:
         number: from 1; that of its line in a file.
         where: what an error calls it.
-        given: the row.
+        given: the row; the text of a line that is no JSON.
+        problem: why the line is no JSON.
     """
 
     number: int
     where: str
     given: Any
+    problem: InvalidRequestError | None = None
 
 
 class Row(NamedTuple):
@@ -33,12 +35,14 @@ class Row(NamedTuple):
 
     Attributes:
         digest: a hash of the query and the documents, where finished rows are kept.
+        trace_context: what the span of its call nests in; None for that of the run.
     """
 
     id: str | int
     query: Any
     documents: Sequence[Any]
     digest: str = ""
+    trace_context: Any = None
 
 
 def read_rows(rows: Any) -> Generator[Numbered, None, None]:
@@ -104,10 +108,11 @@ def _lines(path: str | os.PathLike[str]) -> Generator[Numbered, None, None]:
                 continue
             where = f"{name}, line {number}"
             try:
-                given = from_json(text)
+                row = Numbered(number, where, from_json(text))
             except ValueError as cause:
-                given = InvalidRequestError(f"{where}: it is no JSON: {cause}")
-            yield Numbered(number, where, given)
+                problem = InvalidRequestError(f"{where}: it is no JSON: {cause}")
+                row = Numbered(number, where, text.decode("utf-8", "replace"), problem)
+            yield row
 
 
 def checked_row(numbered: Numbered) -> Row:
@@ -116,9 +121,9 @@ def checked_row(numbered: Numbered) -> Row:
     Raises:
         InvalidRequestError: what is wrong, and where.
     """
-    number, where, given = numbered
-    if isinstance(given, InvalidRequestError):
-        raise given
+    number, where, given, problem = numbered
+    if problem is not None:
+        raise problem
     if not isinstance(given, Mapping):
         raise InvalidRequestError(
             f"{where}: a row is {{'query': ..., 'documents': [...]}}, not {type(given).__name__}"
@@ -131,9 +136,12 @@ def checked_row(numbered: Numbered) -> Row:
     if own is not None and not is_id(own):
         raise InvalidRequestError(f"{where}: id is a str or an int, not {own!r:.80}")
     try:
-        return Row(number if own is None else own, given["query"], as_list(given["documents"]))
+        documents = as_list(given["documents"])
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{where}: {error}") from None
+    row = Row(number if own is None else own, given["query"], documents)
+    context = getattr(given, "trace_context", None)  # a row of a RerankBatch, whose run is shared
+    return row if context is None else row._replace(trace_context=context)
 
 
 def id_of(numbered: Numbered) -> str | int:

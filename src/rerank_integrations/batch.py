@@ -43,6 +43,7 @@ from rerank_integrations._options import (
 )
 from rerank_integrations._rows import Numbered, Row, checked_row
 from rerank_integrations._shared_limit import RateLimitStore, absolute
+from rerank_integrations._tracing import current_context
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
 from rerank_integrations.images import ImageUrls
@@ -131,6 +132,7 @@ class RerankBatch:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None:
         settings = {name: value for name, value in given(locals()).items() if name not in _OWN}
@@ -495,6 +497,7 @@ class _Asked(dict[str, Any]):
     def __init__(self, row: Mapping[str, Any], place: int, group: _Group) -> None:
         super().__init__(row)
         self.place, self.group = place, group
+        self.trace_context = group.trace_context
 
 
 class _Group:
@@ -502,6 +505,7 @@ class _Group:
 
     def __init__(self, count: int, future: Future[list[RowResult]]) -> None:
         self.future = future
+        self.trace_context = current_context()  # made where they are asked for, not in the loop
         self._results: list[Any] = [None] * count
         self._left = count
 

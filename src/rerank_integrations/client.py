@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from os import PathLike
+from time import time_ns
 from types import TracebackType
 from typing import Any, NamedTuple, Self, overload
 
@@ -54,6 +55,7 @@ from rerank_integrations._retry import (
 from rerank_integrations._rows import Row, aread_rows, read_rows
 from rerank_integrations._secrets import Secret
 from rerank_integrations._shared_limit import RateLimitStore, shared_reserve
+from rerank_integrations._tracing import Subject, current_context
 from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
@@ -141,6 +143,8 @@ class RerankClient:
             all threads and tasks together; the rest wait. None for no limit.
         documents_per_minute: the same for documents.
         keep_raw: keep the parsed body of each response in `response.raw`, False by default.
+        trace_content: whether OpenTelemetry spans show the query and the documents, True by
+            default. Images are never shown.
         cache: where scores are kept and looked up, so that nothing is paid for twice: `"memory"`,
             `"sqlite:///path"` or a `RerankCache`. None (the default) for nowhere.
 
@@ -187,6 +191,7 @@ class RerankClient:
         requests_per_minute: int | None = None,
         documents_per_minute: int | None = None,
         keep_raw: bool = False,
+        trace_content: bool = True,
         cache: CacheSetting | None = None,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name in _SETTINGS}
@@ -272,6 +277,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]: ...
     @overload  # for lists of several types, which type checkers may not name
@@ -306,6 +312,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]: ...
     @checked_arguments
@@ -340,6 +347,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]:
         """Rank documents by their relevance to the query, best first.
@@ -359,11 +367,11 @@ class RerankClient:
             ResponseError: a 2xx response that cannot be trusted.
             StatusError: the server returned an error status.
         """
-        make_call = self._prepare(query, documents, given(locals()))
+        call = self._prepare(query, documents, given(locals()))
         self._transport.check_open()
         if self.provider.handler is None:
             self._transport.sender()  # making it does not count against the deadline
-        return run_sync(make_call)
+        return run_sync(*call)
 
     @overload
     async def arerank(
@@ -397,6 +405,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]: ...
     @overload  # for lists of several types, which type checkers may not name
@@ -431,6 +440,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]: ...
     @checked_arguments
@@ -465,15 +475,16 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]:
         """The same as `rerank`, without blocking the event loop."""
         running_loop()
-        make_call = self._prepare(query, documents, given(locals()))
+        call = self._prepare(query, documents, given(locals()))
         self._transport.check_open()
         if self.provider.handler is None:
             await self._transport.async_sender()
-        return await run_async(make_call)
+        return await run_async(*call)
 
     @checked_arguments
     def models(self, *, refresh: bool = False) -> list[ModelInfo]:
@@ -546,6 +557,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> ManyResults:
         """Rank the documents of many rows, many at once; results come as they are ready.
@@ -596,9 +608,9 @@ class RerankClient:
         plan = self._plan_of(given_now, changes)
 
         def call(row: Row) -> RerankResponse:
-            make_call = self._prepare(row.query, row.documents, changes)
+            make_call, subject = self._prepare(row.query, row.documents, changes)
             self._transport.check_open()
-            return run_sync(make_call, patient=True, shared=shared)
+            return run_sync(make_call, subject, patient=True, shared=shared)
 
         return ManyResults(plan, ThreadRun(plan, source, call).results())
 
@@ -641,6 +653,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> AsyncManyResults:
         """The same as `rerank_many`, as an async iterator; `rows` may be an async iterable too."""
@@ -650,10 +663,14 @@ class RerankClient:
         source = aread_rows(rows)
         plan = self._plan_of(given_now, changes)
 
+        context = current_context()
+
         async def call(row: Row) -> RerankResponse:
-            make_call = self._prepare(row.query, row.documents, changes)
+            make_call, subject = self._prepare(row.query, row.documents, changes)
+            around = context if row.trace_context is None else row.trace_context
+            subject = subject._replace(context=around)
             self._transport.check_open()
-            return await run_async(make_call, patient=True, shared=shared)
+            return await run_async(make_call, subject, patient=True, shared=shared)
 
         return AsyncManyResults(plan, TaskRun(plan, source, call).results())
 
@@ -688,6 +705,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, headers and body keys added to those in force.
@@ -771,12 +789,15 @@ class RerankClient:
     def _list_call(self) -> MakeCall[Sequence[ModelInfo]]:
         return lambda _: models_call(self._options, self._transport)
 
-    def _prepare(self, query: str, documents: Any, changes: Any) -> MakeCall[RerankResponse]:
+    def _prepare(
+        self, query: str, documents: Any, changes: Any
+    ) -> tuple[MakeCall[RerankResponse], Subject]:
         """Check and encode a call; what is wrong with it is raised now."""
+        started = time_ns()
         options = self._options.replace(changes)
         if not self._fallbacks:
             plan = plan_request(options, query, documents)
-            return lambda _: rerank_call(plan, self._transport)
+            return lambda _: rerank_call(plan, self._transport), Subject(plan, started)
         given = as_list(documents)
         own = plan_request(options, query, given)
         shared: Any = {name: changes[name] for name in changes if name not in _OF_ONE_PROVIDER}
@@ -792,7 +813,7 @@ class RerankClient:
             Candidate(options, self._transport, lambda: own),
             *map(candidate, self._fallbacks),
         ]
-        return lambda clock: fallback_call(candidates, clock)
+        return lambda clock: fallback_call(candidates, clock), Subject(own, started)
 
     def _plan_of(self, arguments: dict[str, Any], changes: dict[str, Any]) -> Plan:
         """How a run of many calls is done.
