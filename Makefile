@@ -49,7 +49,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python $(PIP_QUIET) --upgrade 'pip>=25.1'
-	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev --group agents
+	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev --group agents --group deploy
 	@touch $@
 
 # its matrices are small: more threads would wait for each other
@@ -74,6 +74,7 @@ $(DOCS_READY): pyproject.toml
 # Material says at each start that it is in maintenance; that is known
 docs: $(DOCS_READY) ## build the site of docs/ into site/, without a network
 	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
+	@.venv/docs/bin/python scripts/search_index.py
 
 models: $(READY) ## measure the local engines, and write docs/choose-a-model.md
 	@$(BIN)/python scripts/choose_a_model.py

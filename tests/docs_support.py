@@ -45,6 +45,14 @@ SHORT_PAGES = [
     for page in PAGES
     if page.name == "compatible.md" or page.read_text(encoding="utf-8").endswith(f"{WRITTEN}\n")
 ]
+# guides: one task each, all of them in one test
+GUIDES = [
+    DOCS / f"{name}.md"
+    for name in (
+        *("cost", "tuning", "hybrid-search", "long-documents", "multilingual", "cross-encoders"),
+        *("deploy", "langgraph", "pandas", "proxies"),
+    )
+]
 CLASSES = [kind for kind in map(provider_class, known_names()) if issubclass(kind, RemoteProvider)]
 KEYS = {
     name: f"the-{name.partition('_')[0].lower()}-key"
@@ -154,12 +162,12 @@ def blocks_of(page: Path) -> Sequence[Block]:
 
 
 def programs() -> list[Any]:
-    """What runs by itself: each block of README, each page of docs/ but the short ones."""
+    """What runs by itself: each block of README, each page that no other list of here has."""
     alone = [[block] for block in blocks_of(README) if block.code]
     pages = [
         list(blocks_of(page))
         for page in PAGES
-        if page not in SHORT_PAGES and page.parent != MIGRATE
+        if page not in {*SHORT_PAGES, *GUIDES} and page.parent != MIGRATE
     ]
     return [
         pytest.param(blocks, id=f"{blocks[0].page.relative_to(ROOT)}:{blocks[0].line}")
