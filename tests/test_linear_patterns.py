@@ -52,8 +52,8 @@ class Counter:
                 yield from self._ends(rest, place + 1)
         elif name == "AT":  # a boundary: as if it always held
             yield from self._ends(rest, place)
-        elif name in ("ASSERT", "ASSERT_NOT"):  # so is a look behind, which has a fixed width
-            assert given[0] == -1, name
+        elif name in ("ASSERT", "ASSERT_NOT"):  # so is a look around of a fixed width
+            assert len(set(given[1].getwidth())) == 1, name
             yield from self._ends(rest, place)
         elif name == "SUBPATTERN":
             for end in self._ends(list(given[-1]), place):

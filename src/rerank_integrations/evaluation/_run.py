@@ -16,6 +16,7 @@ from rerank_integrations.errors import BudgetExceededError, ConfigurationError, 
 from rerank_integrations.evaluation._dataset import Dataset
 from rerank_integrations.models import RerankResponse
 
+_UNREADABLE = re.compile("[^A-Za-z0-9.]+")
 _HOPELESS = 5  # calls that fail before one succeeds, after which the run ends
 
 
@@ -185,7 +186,7 @@ class _Rows:
 
 def _file(folder: Path, label: str, depth: int) -> Path:
     """The checkpoint of a model; another number of candidates is another run."""
-    readable = re.sub(r"[^A-Za-z0-9.]+", "-", label).strip("-")[:60]
+    readable = _UNREADABLE.sub("-", label).strip("-")[:60]
     digest = hashlib.sha256(f"{label} {depth}".encode()).hexdigest()[:8]
     return folder / f"{readable}-{depth}-{digest}.sqlite"
 
