@@ -27,7 +27,7 @@ from pydantic import SecretStr
 
 from rerank_integrations._cache import CacheSetting, cache_of
 from rerank_integrations._checkpoint import digest_of
-from rerank_integrations._many import WAKE_SECONDS, RowResult
+from rerank_integrations._many import FORKED, WAKE_SECONDS, RowResult
 from rerank_integrations._options import (
     NOT_GIVEN,
     NotGiven,
@@ -191,7 +191,7 @@ class RerankBatch:
         Raises:
             RerankError: a row failed, with `on_error="raise"`.
         """
-        pending: deque[tuple[Any, Future[list[RowResult]]]] = deque()
+        pending: deque[tuple[Any, _Answer]] = deque()
         try:
             for number, row in enumerate(rows, 1):
                 pending.append((row, self._ask([row], number)))
@@ -207,7 +207,7 @@ class RerankBatch:
         self, rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
     ) -> AsyncGenerator[dict[str, Any], None]:
         """The same, without blocking the event loop; the rows may come asynchronously too."""
-        pending: deque[tuple[Any, Future[list[RowResult]]]] = deque()
+        pending: deque[tuple[Any, _Answer]] = deque()
         try:
             number = 0
             async for row in _asynchronous(rows):
@@ -240,10 +240,10 @@ class RerankBatch:
         finally:
             future.cancel()
 
-    def _finished(self, row: Any, future: Future[list[RowResult]]) -> dict[str, Any]:
+    def _finished(self, row: Any, future: _Answer) -> dict[str, Any]:
         return {**(row if isinstance(row, Mapping) else {}), **self._new(_waited(future)[0])}
 
-    def _ask(self, rows: Sequence[Any], first: int = 1) -> Future[list[RowResult]]:
+    def _ask(self, rows: Sequence[Any], first: int = 1) -> _Answer:
         return _worker_of(self).ask([self._row(n, row) for n, row in enumerate(rows, first)])
 
     def _row(self, number: int, row: Any) -> dict[str, Any] | InvalidRequestError:
@@ -283,8 +283,22 @@ class RerankBatch:
         return RerankClient(self._model, **self._settings)
 
 
-def _waited(future: Future[list[RowResult]]) -> list[RowResult]:
-    """The results, once they are there."""
+class _Answer(Future[list[RowResult]]):
+    """What a thread of this process waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.process = os.getpid()
+
+
+def _waited(future: _Answer) -> list[RowResult]:
+    """The results, once they are there.
+
+    Raises:
+        ConfigurationError: another process, of which this one is a fork, has asked for them.
+    """
+    if future.process != os.getpid():
+        raise ConfigurationError(FORKED)
     while not future.done():
         with suppress(TimeoutError):  # raised by the wait alone, not what the run has raised
             future.exception(WAKE_SECONDS)
@@ -500,7 +514,7 @@ class _Asked(dict[str, Any]):
 class _Group:
     """The rows that were asked for together."""
 
-    def __init__(self, count: int, future: Future[list[RowResult]]) -> None:
+    def __init__(self, count: int, future: _Answer) -> None:
         self.future = future
         self._results: list[Any] = [None] * count
         self._left = count
@@ -532,9 +546,9 @@ class _Worker:
         self._open: set[_Group] = set()
         self._run: asyncio.Task[None] | None = None
 
-    def ask(self, rows: Sequence[Any]) -> Future[list[RowResult]]:
+    def ask(self, rows: Sequence[Any]) -> _Answer:
         """Ask for rows, from any thread."""
-        future: Future[list[RowResult]] = Future()
+        future = _Answer()
         group = _Group(len(rows), future)
         self._loop.call_soon_threadsafe(self._add, rows, group)
         return future
@@ -580,6 +594,8 @@ class _Worker:
                     if asked.group.future.done():
                         self._open.discard(asked.group)
         except BaseException as error:
+            if self._waiting is waiting:
+                self._run = None  # who asks from now on needs another one
             groups, self._open = self._open, set()
             for group in groups:
                 group.fail(error if isinstance(error, Exception) else CancelledError())
