@@ -35,7 +35,7 @@ from rerank_integrations.images import is_picture, picture_to_data_uri
 from rerank_integrations.models import RerankResponse, RerankResult, Usage
 from rerank_integrations.providers._validation import shown_address
 
-_SQLITE = (".sqlite", ".sqlite3", ".db")
+SQLITE = (".sqlite", ".sqlite3", ".db")
 _JSONL = (".jsonl", ".ndjson")
 _SYNC_EVERY = 1.0  # seconds; what a loss of power can cost
 _IN_MEMORY = re.compile(r" at 0x[0-9a-f]+", re.IGNORECASE)
@@ -56,16 +56,37 @@ def open_store(path: str | os.PathLike[str], options: Options) -> Store:
     if not isinstance(path, str | os.PathLike):
         raise ConfigurationError(f"checkpoint is the path of a file, not {type(path).__name__}")
     file = Path(path)
-    if file.suffix not in (*_SQLITE, *_JSONL):
+    if file.suffix not in (*SQLITE, *_JSONL):
         raise ConfigurationError(
-            f"checkpoint must end in {', '.join((*_SQLITE, *_JSONL))}, not {file.name!r}"
+            f"checkpoint must end in {', '.join((*SQLITE, *_JSONL))}, not {file.name!r}"
         )
     made = fingerprint(options)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return SqliteStore(file, made) if file.suffix in _SQLITE else JsonlStore(file, made)
+        return SqliteStore(file, made) if file.suffix in SQLITE else JsonlStore(file, made)
     except (OSError, sqlite3.Error) as cause:
         raise ConfigurationError(f"cannot use the checkpoint {str(file)!r}: {cause}") from cause
+
+
+def remove_results(file: Path) -> None:
+    """Remove a JSONL file of results, and the files beside it.
+
+    Raises:
+        ConfigurationError: another run writes to it.
+    """
+    with suppress(FileNotFoundError), file.open("r+b", buffering=0) as out:
+        _refuse_second_run(out, file)
+    for one in (file, _about_run(file), errors_file(file)):
+        one.unlink(missing_ok=True)
+
+
+def errors_file(file: Path) -> Path:
+    """The file that lists the rows that failed, beside a JSONL file of results."""
+    return file.with_name(f"{file.stem}.errors.jsonl")
+
+
+def _about_run(file: Path) -> Path:
+    return file.with_name(f"{file.name}.run.json")
 
 
 def fingerprint(options: Options) -> dict[str, Any]:
@@ -130,10 +151,9 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else _stable_repr(value)
 
 
-def _saved(row: Row, response: RerankResponse) -> dict[str, Any]:
-    """A row as it is kept, without what says nothing."""
+def _saved(row: Row, response: RerankResponse, cost: float | None) -> dict[str, Any]:
+    """A row as it is kept; what not every response has is left out where it says nothing."""
     said = {
-        "usage": response.usage.counts(),
         "response_id": response.id,
         "request_id": response.request_id,
         "skipped": response.skipped,
@@ -148,6 +168,8 @@ def _saved(row: Row, response: RerankResponse) -> dict[str, Any]:
         "model": response.model,
         "provider": response.provider,
         "score_kind": response.score_kind,
+        "usage": response.usage.counts(),
+        "cost": cost,
         **{name: value for name, value in said.items() if value},
         "digest": row.digest,
     }
@@ -231,13 +253,13 @@ class SqliteStore:
         with self.lock:
             return self._find(row) if self._is_open else None
 
-    def keep(self, row: Row, response: RerankResponse) -> None:
+    def keep(self, row: Row, response: RerankResponse, cost: float | None) -> None:
         """Keep a response: a commit that a killed process has made is not lost.
 
         Raises:
             InvalidRequestError: the id has another query or other documents.
         """
-        values = (json.dumps(row.id), _line(_saved(row, response)).decode())
+        values = (json.dumps(row.id), _line(_saved(row, response, cost)).decode())
         with self.lock:
             if self._is_open:
                 added = self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?)", values)
@@ -275,12 +297,12 @@ class JsonlStore:
     def __init__(self, file: Path, made: Mapping[str, Any]) -> None:
         self._file = file
         self._lock = threading.RLock()  # a run may be collected inside of it
-        self._failed = file.with_name(f"{file.stem}.errors.jsonl")
+        self._failed = errors_file(file)
         self._out = file.open("ab", buffering=0)
         try:
             _refuse_second_run(self._out, file)
             self._places, self._end = _index_of(file)
-            self._check_run(file.with_name(f"{file.name}.run.json"), made)
+            self._check_run(_about_run(file), made)
             self._out.truncate(self._end)  # a line that a killed process has not finished
             self._reads = file.open("rb")
             self._failed.unlink(missing_ok=True)
@@ -301,13 +323,13 @@ class JsonlStore:
         with self._lock:
             return None if self._out.closed else self._find(row)
 
-    def keep(self, row: Row, response: RerankResponse) -> None:
+    def keep(self, row: Row, response: RerankResponse, cost: float | None) -> None:
         """Add a line.
 
         Raises:
             InvalidRequestError: the id has another query or other documents.
         """
-        line, written = _line(_saved(row, response)), 0
+        line, written = _line(_saved(row, response, cost)), 0
         with self._lock:
             if self._out.closed or self._find(row) is not None:
                 return

@@ -89,8 +89,10 @@ class RowResult(NamedTuple):
         id: the row's own, else its number, from 1; for a file the number of its line.
         response: None where the row failed.
         error: None where it succeeded.
-        row: the row as it was given.
+        row: the row as it was given; the text of a line that is no JSON.
         is_stored: whether the response comes from the checkpoint, so that nothing was sent.
+        seconds: how long the call took, retries included and waits for slots of the rate limit
+            not; None where there was none, or where it failed.
     """
 
     id: str | int
@@ -98,6 +100,7 @@ class RowResult(NamedTuple):
     error: RerankError | None
     row: Any
     is_stored: bool = False
+    seconds: float | None = None
 
 
 class Store(Protocol):
@@ -113,8 +116,8 @@ class Store(Protocol):
             InvalidRequestError: the id has another query or other documents.
         """
 
-    def keep(self, row: Row, response: RerankResponse) -> None:
-        """Keep a response; nothing after `close`, when another run may have the file.
+    def keep(self, row: Row, response: RerankResponse, cost: float | None) -> None:
+        """Keep a response and its cost; nothing after `close`, when another run may have the file.
 
         Raises:
             InvalidRequestError: the id has another query or other documents.
@@ -217,9 +220,7 @@ class Ledger:
             return
         for name, number in result.usage.counts().items():
             self.counts[name] = self.counts.get(name, 0) + number
-        cost = result.usage.cost
-        if cost is None and self.price is not None:
-            cost = self.price.of(result.usage)
+        cost = self.cost_of(result)
         if cost is not None:
             self.cost = (self.cost or 0.0) + cost
             self._largest_cost = max(self._largest_cost or 0.0, cost)
@@ -233,6 +234,11 @@ class Ledger:
                 "it; pass price=Price(per_1000_search_units=...) or Price(per_million_tokens=...)"
                 + ("" if self.price is None else " for the counts that they do have")
             )
+
+    def cost_of(self, response: RerankResponse) -> float | None:
+        """The cost of a call: as the response says, else by the price."""
+        said = response.usage.cost
+        return self.price.of(response.usage) if said is None and self.price is not None else said
 
     def progress(self) -> Progress:
         """How far the run is."""
@@ -342,8 +348,7 @@ class _Taken(NamedTuple):
     @property
     def given(self) -> Any:
         """The row as it was given."""
-        given = self.numbered.given
-        return None if isinstance(given, InvalidRequestError) else given
+        return self.numbered.given
 
 
 class _Feed:
@@ -413,7 +418,9 @@ class _Feed:
         self._plan.ledger.done += 1
         return taken._replace(known=RowResult(row.id, found, None, taken.given, is_stored=True))
 
-    def finished(self, taken: _Taken, came: RerankResponse | RerankError) -> RowResult:
+    def finished(
+        self, taken: _Taken, came: RerankResponse | RerankError, seconds: float | None
+    ) -> RowResult:
         """What came of a row that was asked for, stored."""
         row, where = taken.row, taken.numbered.where
         assert row is not None  # noqa: S101  # only such are asked for
@@ -421,13 +428,16 @@ class _Feed:
         if isinstance(came, RerankResponse) and self._plan.store is not None:
             try:
                 with self._using_store():
-                    self._plan.store.keep(row, came)  # before the budget is looked at: it is paid
+                    # before the budget is looked at: it is paid
+                    self._plan.store.keep(row, came, self._plan.ledger.cost_of(came))
             except InvalidRequestError as error:
                 failure = error
         self._plan.ledger.end(came)
         if failure is None:
             self._plan.ledger.done += 1
-            return RowResult(row.id, cast("RerankResponse", came), None, taken.given)
+            return RowResult(
+                row.id, cast("RerankResponse", came), None, taken.given, seconds=seconds
+            )
         if isinstance(failure, InvalidRequestError):  # it is about the row
             failure.args = (f"{where}: {failure}",)
         else:
@@ -489,7 +499,7 @@ class ThreadRun:
         self,
         plan: Plan,
         rows: Generator[Numbered, None, None],
-        call: Callable[[Row], RerankResponse],
+        call: Callable[[Row], tuple[RerankResponse, float]],
     ) -> None:
         self._plan, self._source, self._call = plan, rows, call
         self._feed = _Feed(plan)
@@ -585,12 +595,14 @@ class ThreadRun:
                     break
                 result = taken.known
                 if taken.row is not None:
+                    came: RerankResponse | RerankError
+                    seconds: float | None = None
                     try:
-                        came: RerankResponse | RerankError = self._call(taken.row)
+                        came, seconds = self._call(taken.row)
                     except RerankError as error:
                         came = error
                     with self._changed:
-                        result = self._feed.finished(taken, came)
+                        result = self._feed.finished(taken, came, seconds)
                         self._changed.notify_all()
                 self._results.put((taken.place, result))
         except BaseException as error:  # noqa: BLE001  # raised where results are taken
@@ -606,7 +618,7 @@ class TaskRun:
         self,
         plan: Plan,
         rows: AsyncGenerator[Numbered, None],
-        call: Callable[[Row], Awaitable[RerankResponse]],
+        call: Callable[[Row], Awaitable[tuple[RerankResponse, float]]],
     ) -> None:
         self._plan, self._source, self._call = plan, rows, call
         self._feed = _Feed(plan)
@@ -678,11 +690,13 @@ class TaskRun:
                     break
                 result = taken.known
                 if taken.row is not None:
+                    came: RerankResponse | RerankError
+                    seconds: float | None = None
                     try:
-                        came: RerankResponse | RerankError = await self._call(taken.row)
+                        came, seconds = await self._call(taken.row)
                     except RerankError as error:
                         came = error
-                    result = self._feed.finished(taken, came)
+                    result = self._feed.finished(taken, came, seconds)
                     self._changed.set()
                 self._results.put_nowait((taken.place, result))
         except BaseException as error:  # raised where results are taken

@@ -16,17 +16,19 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Numbered(NamedTuple):
-    """A row as it was given; a line that is no JSON comes as an error.
+    """A row as it was given.
 
     Attributes:
         number: from 1; that of its line in a file.
         where: what an error calls it.
-        given: the row.
+        given: the row; the text of a line that is no JSON.
+        problem: why the line is no JSON.
     """
 
     number: int
     where: str
     given: Any
+    problem: InvalidRequestError | None = None
 
 
 class Row(NamedTuple):
@@ -34,12 +36,14 @@ class Row(NamedTuple):
 
     Attributes:
         digest: a hash of the query and the documents, where finished rows are kept.
+        trace_context: what the span of its call nests in; None for that of the run.
     """
 
     id: str | int
     query: Any
     documents: Sequence[Any]
     digest: str = ""
+    trace_context: Any = None
 
 
 def read_rows(rows: Any) -> Generator[Numbered, None, None]:
@@ -81,7 +85,12 @@ async def _anumbered(rows: AsyncIterable[Any]) -> AsyncGenerator[Numbered, None]
     number = 0
     async for row in rows:
         number += 1
-        yield Numbered(number, f"row {number}", row)
+        numbered = getattr(row, "numbered", None)  # of a RerankBatch, whose run is shared
+        yield (
+            Numbered(number, f"row {number}", row)
+            if numbered is None
+            else numbered._replace(given=row)
+        )
 
 
 async def _awaited(rows: Generator[Numbered, None, None]) -> AsyncGenerator[Numbered, None]:
@@ -105,10 +114,11 @@ def _lines(path: str | os.PathLike[str]) -> Generator[Numbered, None, None]:
                 continue
             where = f"{name}, line {number}"
             try:
-                given = from_json(text)
+                row = Numbered(number, where, from_json(text))
             except ValueError as cause:
-                given = InvalidRequestError(f"{where}: it is no JSON: {cause}")
-            yield Numbered(number, where, given)
+                problem = InvalidRequestError(f"{where}: it is no JSON: {cause}")
+                row = Numbered(number, where, text.decode("utf-8", "replace"), problem)
+            yield row
 
 
 def checked_row(numbered: Numbered) -> Row:
@@ -117,9 +127,9 @@ def checked_row(numbered: Numbered) -> Row:
     Raises:
         InvalidRequestError: what is wrong, and where.
     """
-    number, where, given = numbered
-    if isinstance(given, InvalidRequestError):
-        raise given
+    number, where, given, problem = numbered
+    if problem is not None:
+        raise problem
     if not isinstance(given, Mapping):
         raise InvalidRequestError(
             f"{where}: a row is {{'query': ..., 'documents': [...]}}, not {type(given).__name__}"
@@ -129,14 +139,19 @@ def checked_row(numbered: Numbered) -> Row:
             has = ", ".join(map(repr, given)) or "nothing"
             raise InvalidRequestError(f"{where}: there is no {name!r}; the row has {has:.300}")
     own = given.get("id")
+    if own is not None and hasattr(own, "item"):
+        own = own.item()  # a number of numpy
     if own is not None and not is_id(own):
         too_long = isinstance(own, int) and not isinstance(own, bool)
         what = "one of more than 4,000 digits" if too_long else f"{own!r:.80}"
         raise InvalidRequestError(f"{where}: id is a str or an int, not {what}")
     try:
-        return Row(number if own is None else own, given["query"], as_list(given["documents"]))
+        documents = as_list(given["documents"])
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{where}: {error}") from None
+    row = Row(number if own is None else own, given["query"], documents)
+    context = getattr(given, "trace_context", None)  # a row of a RerankBatch, whose run is shared
+    return row if context is None else row._replace(trace_context=context)
 
 
 def id_of(numbered: Numbered) -> str | int:

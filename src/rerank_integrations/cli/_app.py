@@ -1,0 +1,75 @@
+"""The group of all commands: each is loaded when it is needed, and its errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from rerank_integrations import __version__
+from rerank_integrations.cli._command import ARGUMENTS, INTERRUPTED, PIPE_CLOSED, WIDTH, report
+
+# for each name a module here with a `command`; its top imports click at most, so that help is fast
+COMMANDS = ("run", "batch", "evaluate", "sample", "models", "demo", "doctor")
+
+_EPILOG = """\b
+Examples:
+  rerank demo
+  rerank run "a red bicycle" notes.txt
+  rerank run "refund policy" faq.csv --model cohere:rerank-v3.5
+  rerank batch queries.jsonl ranked.jsonl --max-cost 5
+
+\b
+Exit codes: 0 done, 1 failed (some rows, or the call), 2 wrong usage,
+            3 the budget is used up, 4 credentials, 130 Ctrl-C.
+"""
+
+
+class App(click.Group):
+    """The commands by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in the order of the help."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command, loaded now."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"rerank_integrations.cli.{cmd_name}").command
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the arguments, for what is said at the end of a run that can go on."""
+        ctx.meta[ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for; what it raises becomes a message and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BrokenPipeError:  # the reader of our output has gone, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(PIPE_CLOSED)
+        except KeyboardInterrupt:
+            click.echo("\nstopped", err=True)
+            ctx.exit(INTERRUPTED)
+        except Exception as error:  # noqa: BLE001  # shown in full with --debug
+            ctx.exit(report(ctx, error))
+
+
+@click.group(
+    cls=App,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
+    epilog=_EPILOG,
+)
+@click.version_option(__version__, "-V", "--version", prog_name="rerank")
+def app() -> None:
+    """Rank documents by their relevance to a query."""

@@ -1,0 +1,152 @@
+"""The options that choose a model and how it ranks, and the client that they make."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rerank_integrations.cli._command import CredentialsError, options
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from rerank_integrations.client import RerankClient
+    from rerank_integrations.providers.base import Provider
+
+
+def complete_provider(ending: str = "") -> Callable[..., list[CompletionItem]]:
+    """Completes the name of a provider of this package, for which none of them is loaded."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+        del ctx, param
+        from pathlib import Path
+        from pkgutil import iter_modules
+
+        from click.shell_completion import CompletionItem
+
+        folder = Path(__file__).parents[1] / "providers"
+        found = [module.name for module in iter_modules([str(folder)])]
+        names = sorted(name for name in found if not name.startswith("_") and name != "base")
+        return [CompletionItem(f"{n}{ending}") for n in names if n.startswith(incomplete)]
+
+    return complete
+
+
+def _names(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> Sequence[str]:
+    del ctx, param
+    return [name.strip() for part in given for name in part.split(",") if name.strip()]
+
+
+model_options = options(
+    click.option(
+        "-m",
+        "--model",
+        envvar="RERANK_MODEL",
+        show_envvar=True,
+        metavar="PROVIDER:MODEL",
+        shell_complete=complete_provider(":"),
+        help="Such as cohere:rerank-v3.5; without it local:hybrid, which sends nothing anywhere.",
+    ),
+    click.option("--base-url", metavar="URL", help="Another address of the provider."),
+    click.option("--allow-http", is_flag=True, help="Let http:// leave this machine."),
+)
+ranking_options = options(
+    model_options,
+    click.option("-n", "--top-n", type=click.IntRange(1), help="How many results.  [default: all]"),
+    click.option(
+        "-f",
+        "--fields",
+        "rank_fields",
+        multiple=True,
+        callback=_names,
+        metavar="NAME,...",
+        help="Fields to rank by, in order.  [default: all]",
+    ),
+    click.option("--instruction", metavar="TEXT", help="What the model is to look for."),
+    click.option(
+        "--threshold", "score_threshold", type=float, metavar="SCORE", help="The least score."
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        metavar="SECONDS",
+        help="How long a call may take, retries included.  [default: 60]",
+    ),
+)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+
+
+def chosen_model(model: str | None, base_url: str | None, *, quiet: bool) -> str:
+    """The model; where none is given a local one, which is said on stderr.
+
+    Raises:
+        UsageError: an address without a model.
+    """
+    if model:
+        return model
+    if base_url:
+        raise click.UsageError("--base-url needs --model, such as --model vllm:MODEL")
+    model = "local:hybrid" if find_spec("numpy") else "local:bm25"
+    if not quiet:
+        click.echo(f"ranking with {model}; --model or RERANK_MODEL chooses another", err=True)
+    return model
+
+
+def open_client(
+    model: str, *, base_url: str | None = None, allow_http: bool = False, **settings: Any
+) -> RerankClient:
+    """The client of a model, with the settings that are given.
+
+    Raises:
+        CredentialsError: there is no key.
+        RerankError: another wrong setting.
+    """
+    from rerank_integrations._options import named
+    from rerank_integrations.client import RerankClient
+
+    own, kind = named(model, None)
+    timeout = settings.pop("timeout", None)
+    if timeout is not None:
+        settings |= {"timeout": timeout, "deadline": timeout}
+    wanted = {name: value for name, value in settings.items() if value not in (None, [])}
+    return RerankClient(
+        own, provider=make_provider(kind, base_url, allow_http=allow_http), **wanted
+    )
+
+
+def make_provider(kind: Any, base_url: str | None, *, allow_http: bool) -> Provider:
+    """A provider of a class, with its key from the environment.
+
+    Raises:
+        CredentialsError: there is no key.
+        ConfigurationError: the address is wrong.
+    """
+    from rerank_integrations.errors import ConfigurationError
+
+    given: dict[str, Any] = {"base_url": base_url} if base_url else {}
+    if allow_http:
+        given["allow_http"] = True
+    try:
+        provider: Provider = kind(**given)
+    except ConfigurationError as error:
+        if "has no key" not in str(error):
+            raise
+        raise CredentialsError(
+            f"{kind.name} needs a key: export {kind.api_key_env}=... (`rerank models` lists all)"
+        ) from error
+    return provider
+
+
+def key_variables(kind: Any) -> list[str]:
+    """The environment variables that may hold the key of a provider's class."""
+    names = (kind.api_key_env, *getattr(kind, "other_key_envs", ()))
+    return [name for name in names if name]
+
+
+def has_key(kind: Any) -> bool:
+    """Whether the environment has the key of a provider's class."""
+    return any(os.environ.get(name, "").strip() for name in key_variables(kind))

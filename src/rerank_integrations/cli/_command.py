@@ -1,0 +1,141 @@
+"""What all commands share: `--debug`, exit codes, and errors in the words of the options."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+FAILED, USAGE, BUDGET, CREDENTIALS = 1, 2, 3, 4
+INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
+PIPE_CLOSED = 141
+WIDTH = 100  # of help, in a wide terminal
+_DEBUG = "rerank_integrations.debug"
+ARGUMENTS = "rerank_integrations.arguments"
+# in messages of the library about its settings: what they are called here
+_SPOKEN: list[tuple[str, str]] = [
+    (r"; pass price=Price\(.*", "; pass --price-per-1000-searches or --price-per-million-tokens"),
+    (r", or set on_image=.*$", ""),
+    ("pass checkpoint=", "pass --resume"),
+    ("pass checkpoint_dir=", "pass --checkpoint"),
+    ("pass split=", "pass --split"),
+    ("`sample` draws", "`rerank sample` draws"),
+    ("or the settings of that run", "the settings of that run, or --force"),
+    (r"provider=\w+\(base_url=\.\.\., allow_http=True\)", "--allow-http"),
+    (r"pass base_url='[^']*'", "pass --base-url"),
+    (r"\brank_fields\b", "--fields"),
+    (r"\bscore_threshold\b", "--threshold"),
+]
+_SETTINGS = (
+    r"\b(base_url|instruction|max_cost|max_requests|requests_per_minute|top_n)\b(=(?=[\s,;.]))?"
+)
+
+
+class Command(click.Command):
+    """A command with `--debug`."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params.append(
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                expose_value=False,
+                callback=_debug,
+                help="Log every request, and show the traceback of an error.",
+            )
+        )
+
+
+class CredentialsError(click.ClickException):
+    """There is no key, or it is refused."""
+
+    exit_code = CREDENTIALS
+
+
+def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    ctx.meta[_DEBUG] = value
+    if value:
+        import logging
+
+        log, handler = logging.getLogger("rerank_integrations"), logging.StreamHandler()
+        log.addHandler(handler)
+        log.setLevel(logging.DEBUG)
+        ctx.call_on_close(lambda: log.removeHandler(handler))
+
+
+def options(*all_of_them: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator, in the order of the help."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(all_of_them):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def report(ctx: click.Context, error: Exception) -> int:
+    """Say what went wrong, and with `--debug` where; returns the exit code."""
+    if ctx.meta.get(_DEBUG):
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    click.echo(f"Error: {spoken(error)}", err=True)
+    return exit_code(error)
+
+
+def spoken(error: Exception) -> str:
+    """What an error says, with options for settings."""
+    from rerank_integrations.errors import BudgetExceededError, RerankError
+
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'output'}: {error.strerror}"
+    if not isinstance(error, RerankError):
+        return f"{type(error).__name__}: {error} (this is a defect; --debug shows where)"
+    text = str(error).replace("check api_key= or the", "check the")
+    if isinstance(error, ValueError | BudgetExceededError):  # not what a server said
+        for pattern, option in _SPOKEN:
+            text = re.sub(pattern, option, text)
+        text = re.sub(_SETTINGS, lambda name: "--" + name[1].replace("_", "-"), text)
+    notes = (f"({note})" for note in getattr(error, "__notes__", ()))
+    return printable(" ".join([text, *notes]))
+
+
+def printable(text: str) -> str:
+    """Text on one line, without what would steer the terminal."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.split()))
+
+
+def plural(number: int, what: str) -> str:
+    """A number of things."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def again(ctx: click.Context) -> str:
+    """The command line of this run, with `--resume`; what is secret in an address is hidden."""
+    from rerank_integrations.providers._validation import shown_address
+
+    given = [
+        shown_address(one) if "://" in one else one
+        for one in ctx.meta[ARGUMENTS]
+        if one != "--force"
+    ]
+    return shlex.join(["rerank", *given, *([] if "--resume" in given else ["--resume"])])
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code for an error."""
+    from rerank_integrations import errors
+
+    match error:
+        case errors.BudgetExceededError() | errors.PaymentRequiredError():
+            return BUDGET
+        case errors.AuthenticationError() | errors.PermissionDeniedError():
+            return CREDENTIALS
+        case errors.ConfigurationError() | errors.CheckpointMismatchError():
+            return USAGE
+        case _:
+            return FAILED

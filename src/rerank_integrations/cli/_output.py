@@ -1,0 +1,98 @@
+"""Writes results: as a table on a terminal, as JSON lines in a pipe."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rerank_integrations.cli._command import options, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+format_options = options(
+    click.option("--table", "form", flag_value="table", help="A table, as on a terminal."),
+    click.option("--json", "form", flag_value="json", help="One JSON document."),
+    click.option(
+        "--nl", "--jsonl", "form", flag_value="jsonl", help="A JSON line each, as in a pipe."
+    ),
+)
+
+
+def format_for(form: str | None) -> str:
+    """The format: the one that was asked for, else a table on a terminal and lines in a pipe."""
+    return form or ("table" if sys.stdout.isatty() else "jsonl")
+
+
+def write_lines(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write each row as a line of JSON."""
+    sys.stdout.writelines(f"{_json(row)}\n" for row in rows)  # `echo` would flush each
+    sys.stdout.flush()
+
+
+def write_json(value: Any) -> None:
+    """Write a JSON document."""
+    click.echo(_json(value, indent=2))
+
+
+def _json(value: Any, **more: Any) -> str:
+    """JSON, with escapes where the output's encoding lacks a character."""
+    text = json.dumps(value, ensure_ascii=False, default=str, **more)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, default=str, **more)
+    return text
+
+
+def new_table(*columns: str, right: Sequence[str] = (), wide: str = "", title: str = "") -> Table:
+    """A table with these columns.
+
+    Args:
+        columns: the headings.
+        right: those of numbers.
+        wide: the one that takes what is left of the width, cut at its end.
+        title: what stands above.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        box=SIMPLE_HEAD,
+        expand=bool(wide),
+        pad_edge=False,
+        title=cell(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+    )
+    for name in columns:
+        table.add_column(
+            name,
+            justify="right" if name in right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if name == wide else None,
+        )
+    return table
+
+
+def write_table(table: Table, *below: str) -> None:
+    """Write a table, and lines below it."""
+    from rich.console import Console
+
+    console = Console(highlight=False, file=sys.stdout)
+    console.print(table)
+    for line in below:
+        console.print(cell(line), style="dim")
+
+
+def cell(text: object, style: str = "") -> Text:
+    """Text on one line, without what would steer the terminal."""
+    from rich.text import Text
+
+    return Text(printable(str(text)), style)

@@ -1,0 +1,319 @@
+"""`rerank batch`: ranks the documents of many rows, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Self
+
+import click
+
+from rerank_integrations.cli._client import (
+    chosen_model,
+    open_client,
+    quiet_option,
+    ranking_options,
+)
+from rerank_integrations.cli._command import (
+    FAILED,
+    INTERRUPTED,
+    Command,
+    again,
+    plural,
+    report,
+    spoken,
+)
+
+if TYPE_CHECKING:
+    from rerank_integrations._many import ManyResults, RowResult
+
+_ENDINGS = (".jsonl", ".ndjson")
+_EVERY = 5  # seconds between two lines of progress where there is no terminal
+_MOST_ERRORS = 5  # that are shown
+_MINUTE, _HOUR = 60, 3600
+
+
+_EXAMPLES = """\b
+Examples:
+  rerank batch queries.jsonl ranked.jsonl --model cohere:rerank-v3.5
+  rerank batch queries.jsonl ranked.jsonl --resume
+  rerank batch queries.jsonl ranked.jsonl --top-n 10 --max-cost 5
+  rerank batch queries.jsonl ranked.jsonl --on-error reject --quiet
+"""
+
+
+@click.command(
+    "batch", cls=Command, short_help="Rank the documents of many queries.", epilog=_EXAMPLES
+)
+@click.argument(
+    "source", metavar="IN.jsonl", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.argument("target", metavar="OUT.jsonl", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--resume", is_flag=True, help="Go on: ask only for rows that OUT does not have.")
+@click.option("--force", is_flag=True, help="Write OUT anew.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["keep", "reject", "stop"]),
+    default="keep",
+    show_default=True,
+    help="For a row that fails: list it in OUT.errors.jsonl and go on; write it to "
+    "IN.rejected.jsonl too; or stop the run.",
+)
+@click.option(
+    "--max-cost", type=click.FloatRange(0, min_open=True), metavar="USD", help="Spend no more."
+)
+@click.option("--max-requests", type=click.IntRange(1), metavar="N", help="Send no more.")
+@click.option(
+    "--price-per-1000-searches",
+    "per_1000_search_units",
+    type=click.FloatRange(0),
+    metavar="USD",
+    help="Where responses do not say the cost.",
+)
+@click.option(
+    "--price-per-million-tokens",
+    "per_million_tokens",
+    type=click.FloatRange(0),
+    metavar="USD",
+    help="The same for models that count tokens.",
+)
+@click.option(
+    "--max-concurrency",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="Calls in flight at once.",
+)
+@click.option("--requests-per-minute", type=click.IntRange(1), metavar="N", help="A rate limit.")
+@ranking_options
+@quiet_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    source: Path,
+    target: Path,
+    *,
+    resume: bool,
+    force: bool,
+    on_error: str,
+    max_cost: float | None,
+    max_requests: int | None,
+    per_1000_search_units: float | None,
+    per_million_tokens: float | None,
+    max_concurrency: int,
+    quiet: bool,
+    model: str | None,
+    base_url: str | None,
+    **settings: Any,
+) -> None:
+    """Rank the documents of each row of IN.jsonl, and write the results to OUT.jsonl.
+
+    A row of IN is {"id": ..., "query": ..., "documents": [...]}; one without an id gets the number
+    of its line. A row of OUT is {"id", "results": [{"index", "relevance_score"}], "model",
+    "provider", "usage", "cost", ...}; rows are in the order in which they are ready.
+
+    A run that was stopped goes on with --resume: what OUT has is not asked for, and not paid,
+    again. An OUT that exists is never overwritten without --force.
+    """
+    from rerank_integrations._checkpoint import errors_file, remove_results
+    from rerank_integrations._many import Price
+
+    rejected = source.with_name(f"{source.stem}.rejected.jsonl") if on_error == "reject" else None
+    errors = errors_file(target)
+    _check_paths(source, target, errors, rejected, may_overwrite=resume or force)
+    if resume and force:
+        raise click.UsageError("--resume goes on with OUT, and --force writes it anew; choose one")
+    price = None
+    if per_1000_search_units is not None or per_million_tokens is not None:
+        price = Price(
+            per_1000_search_units=per_1000_search_units, per_million_tokens=per_million_tokens
+        )
+    model = chosen_model(model, base_url, quiet=quiet)
+    with open_client(model, base_url=base_url, **settings) as client:
+        if force:
+            remove_results(target)
+        run = client.rerank_many(
+            source,
+            max_concurrency=max_concurrency,
+            on_error="raise" if on_error == "stop" else "keep",
+            max_cost=max_cost,
+            max_requests=max_requests,
+            price=price,
+            checkpoint=target,
+        )
+        with _Report(run, source, rejected, quiet=quiet) as shown:
+            code = _finish(ctx, run, shown)
+        shown.summary(target, errors, failed=code != 0)
+    if code:
+        click.echo(f"to go on: {again(ctx)}", err=True)
+    ctx.exit(code)
+
+
+def _check_paths(
+    source: Path, target: Path, errors: Path, rejected: Path | None, *, may_overwrite: bool
+) -> None:
+    """Refuse what would overwrite a file."""
+    if target.suffix not in _ENDINGS:
+        raise click.UsageError(f"OUT must end in {' or '.join(_ENDINGS)}, not {target.name!r}")
+    if source.resolve() in (target.resolve(), errors.resolve()):
+        raise click.UsageError(f"the run would overwrite its input {source}; name another OUT")
+    if rejected is not None and rejected.resolve() == target.resolve():
+        raise click.UsageError(f"{rejected} is for rejected rows; name another OUT")
+    for one in (target, rejected) if not may_overwrite else ():
+        if one is not None and one.exists() and one.stat().st_size:
+            raise click.UsageError(
+                f"{one} exists: --resume goes on with that run, --force writes it anew"
+            )
+
+
+def _finish(ctx: click.Context, run: ManyResults, shown: _Report) -> int:
+    """Run to the end; returns the exit code."""
+    from rerank_integrations.errors import AuthenticationError, PaymentRequiredError
+
+    try:
+        for result in run:
+            if isinstance(result.error, AuthenticationError | PaymentRequiredError):
+                raise result.error  # noqa: TRY301  # no other row would succeed
+            shown.add(result)
+    except KeyboardInterrupt:
+        shown.say("\nstopped")
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001  # shown in full with --debug
+        shown.close()
+        return report(ctx, error)
+    return FAILED if run.progress.failed else 0
+
+
+class _Report:
+    """What is said of a run on stderr: a bar on a terminal, else a line now and then."""
+
+    def __init__(
+        self, run: ManyResults, source: Path, rejected: Path | None, *, quiet: bool
+    ) -> None:
+        self._run, self._source, self._rejected = run, source, rejected
+        self._quiet = quiet
+        self._total: int | None = None
+        self._stored = self._told = self._rejects = 0
+        self._next_line = float(_EVERY)
+        self._bar: Any = None
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        if self._rejected is not None:
+            self._file = self._rejected.open("w", encoding="utf-8")
+        if not self._quiet:
+            if self._source.is_file():  # a pipe can be read once
+                with self._source.open("rb") as lines:
+                    self._total = sum(not line.isspace() for line in lines)
+            if sys.stderr.isatty():
+                self._bar = _bar(self._total)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+        self._run.close()
+
+    def close(self) -> None:
+        """Remove the bar, and write what is not written yet."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        if self._file is not None:
+            self._file.close()
+
+    def say(self, text: str) -> None:
+        """Say something, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False)
+        else:
+            click.echo(text, err=True)
+
+    def add(self, result: RowResult) -> None:
+        """Count a result, and show how far the run is."""
+        self._stored += result.is_stored
+        if result.error is not None:
+            self._failed(result)
+        if self._bar is not None:
+            now = self._run.progress
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=now.done + now.failed, description=self._status())
+        elif not self._quiet and self._run.progress.seconds >= self._next_line:
+            self._next_line = self._run.progress.seconds + _EVERY
+            click.echo(self._status(), err=True)
+
+    def _failed(self, result: RowResult) -> None:
+        from rerank_integrations.errors import InvalidRequestError
+
+        assert result.error is not None  # noqa: S101  # for type checkers
+        self._told += 1
+        if self._told <= _MOST_ERRORS:
+            self.say(f"failed: {spoken(result.error)}")
+        elif self._told == _MOST_ERRORS + 1:
+            self.say("failed: more rows, which are not shown here")
+        if self._file is not None and isinstance(result.error, InvalidRequestError):
+            row = result.row
+            line = json.dumps({"id": result.id, **row}) if isinstance(row, dict) else row
+            self._file.write(f"{line if isinstance(line, str) else json.dumps(line)}\n")
+            self._rejects += 1
+
+    def _status(self) -> str:
+        now = self._run.progress
+        finished = now.done + now.failed
+        rate = (finished - self._stored) / max(now.seconds, 0.001)
+        of_all = "" if self._total is None else f"/{self._total:,}"
+        parts = [f"{finished:,}{of_all} rows", f"{rate:,.1f}/s"]
+        if now.failed:
+            parts.append(f"{now.failed:,} failed")
+        if now.cost is not None:
+            parts.append(f"${now.cost:.4f}")
+        if self._total is not None and rate:
+            parts.append(f"{_duration((self._total - finished) / rate)} left")
+        return "  ".join(parts)
+
+    def summary(self, target: Path, errors: Path, *, failed: bool) -> None:
+        """Say what came of the run."""
+        if self._quiet and not failed:
+            return
+        now = self._run.progress
+        before = f" ({self._stored:,} from before)" if self._stored else ""
+        click.echo(f"{target}: {plural(now.done, 'row')}{before}", err=True)
+        if now.failed:
+            click.echo(f"{errors}: {plural(now.failed, 'failed row')}", err=True)
+        if self._rejects:
+            click.echo(f"{self._rejected}: {plural(self._rejects, 'row')} to correct", err=True)
+        cost = "" if now.cost is None else f", ${now.cost:.4f}"
+        seconds = _duration(now.seconds)
+        click.echo(f"{plural(now.requests, 'request')}{cost}, {seconds}", err=True)
+
+
+def _bar(total: int | None) -> Any:
+    """A bar that moves by itself, with room for a text behind it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
+    text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+    console = Console(stderr=True, highlight=False)
+    bar = Progress(BarColumn(None), text, console=console, expand=True, transient=True)
+    bar.add_task("", total=total)
+    bar.start()
+    return bar
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    if seconds < _HOUR:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // _MINUTE} h {minutes % _MINUTE:02} min"

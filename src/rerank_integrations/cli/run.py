@@ -1,0 +1,153 @@
+"""`rerank run`: ranks the documents of files, or of standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rerank_integrations.cli._client import (
+    chosen_model,
+    open_client,
+    quiet_option,
+    ranking_options,
+)
+from rerank_integrations.cli._command import Command, printable
+from rerank_integrations.cli._documents import KINDS, Item, read_documents
+from rerank_integrations.cli._output import (
+    cell,
+    format_for,
+    format_options,
+    new_table,
+    write_json,
+    write_lines,
+    write_table,
+)
+
+if TYPE_CHECKING:
+    from rerank_integrations.client import RerankClient
+    from rerank_integrations.models import RerankResponse
+
+_WIDEST = 30  # characters of a file's name and a line, of which the end says most
+
+
+_EXAMPLES = """\b
+Examples:
+  rerank run "a red bicycle" notes.txt
+  rerank run "refund" faq.csv --fields question,answer --top-n 3
+  git log --oneline | rerank run "fixes a memory leak" --top-n 5
+  rerank run "how to install" docs/*.md --whole-files
+  rerank run "a cat" pets.jsonl --image-field photo --model nvidia:MODEL
+  rerank run "a red bicycle" notes.txt --jsonl | jq -r .document
+"""
+
+
+@click.command(
+    "run", cls=Command, short_help="Rank the documents of files, or of a pipe.", epilog=_EXAMPLES
+)
+@click.argument("query")
+@click.argument(
+    "files",
+    nargs=-1,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    metavar="FILES...",
+)
+@click.option(
+    "--from", "kind", type=click.Choice(KINDS), help="What FILES are.  [default: by their ending]"
+)
+@click.option("--whole-files", is_flag=True, help="A file is one document, not each of its lines.")
+@click.option(
+    "--image-field", metavar="NAME", help="The field with the path or URL of a document's image."
+)
+@ranking_options
+@format_options
+@quiet_option
+def command(
+    query: str,
+    files: Sequence[str],
+    *,
+    kind: str | None,
+    whole_files: bool,
+    image_field: str | None,
+    form: str | None,
+    quiet: bool,
+    model: str | None,
+    base_url: str | None,
+    **settings: Any,
+) -> None:
+    """Rank the documents in FILES by their relevance to QUERY, best first.
+
+    A text file has a document in each line, a CSV or TSV file in each row below the header, a JSONL
+    file in each line, a JSON file in each element of its array. An image is one document. Without
+    FILES, or with -, standard input is read, as text unless --from says otherwise.
+
+    A table is shown on a terminal; in a pipe, a line of JSON for each result.
+    """
+    if not files and sys.stdin.isatty():
+        raise click.UsageError("name FILES, or pipe documents in: rerank run QUERY notes.txt")
+    items = read_documents(
+        files or ["-"], kind=kind, whole_files=whole_files, image_field=image_field
+    )
+    if not items:
+        where = ", ".join(name for name in files if name != "-") or "standard input"
+        raise click.ClickException(f"there is no document in {where}")
+    model = chosen_model(model, base_url, quiet=quiet)
+    with open_client(model, base_url=base_url, **settings) as client:
+        response = _ranked(client, query, items)
+    for warning in () if quiet else response.warnings:
+        click.echo(f"warning: {printable(warning)}", err=True)
+    _write(response, items, format_for(form))
+
+
+def _ranked(client: RerankClient, query: str, items: Sequence[Item]) -> RerankResponse:
+    """The response; an error about a document says where that is."""
+    from rerank_integrations.errors import UnsupportedDocumentError
+
+    try:
+        return client.rerank(query, [item.document for item in items])
+    except UnsupportedDocumentError as error:
+        if error.index is not None:
+            error.add_note(items[error.index].source)
+        raise
+
+
+def _write(response: RerankResponse, items: Sequence[Item], form: str) -> None:
+    ranked = [(one, items[one.index]) for one in response]
+    rows = [
+        {
+            "index": one.index,
+            "relevance_score": one.relevance_score,
+            "document": item.given,
+            "source": item.source,
+        }
+        for one, item in ranked
+    ]
+    if form == "jsonl":
+        write_lines(rows)
+    elif form == "json":
+        said = {
+            "model": response.model,
+            "provider": response.provider,
+            "score_kind": response.score_kind,
+            "usage": response.usage.counts(),
+            "warnings": response.warnings,
+        }
+        write_json({"results": rows, **said})
+    else:
+        table = new_table("#", "score", "document", "source", right=("#", "score"), wide="document")
+        for place, (one, item) in enumerate(ranked, 1):
+            score = f"{one.relevance_score:.4f}"
+            table.add_row(str(place), score, cell(_shown(item.given)), cell(item.source[-_WIDEST:]))
+        used = ", ".join(f"{name} {value:g}" for name, value in response.usage.counts().items())
+        by = f"by {response.model} ({response.provider}), {response.score_kind} scores"
+        below = f"{len(ranked)} of {len(items)} documents, {by}"
+        write_table(table, f"{below}, {used}" if used else below)
+
+
+def _shown(given: Any) -> str:
+    """A document as text: the fields of an object by name."""
+    if isinstance(given, str):
+        return given
+    return ", ".join(f"{name}: {value}" for name, value in given.items())

@@ -1,0 +1,628 @@
+"""The command line `rerank`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click import Context
+from click.testing import CliRunner, Result
+
+from cases import cases
+from docs_support import DOCS
+from loopback import TIME, Received, Reply, Server, ranks_all
+from pages import encoded
+from rerank_integrations import __version__, cli
+from rerank_integrations.cli._app import COMMANDS, app
+from terminal import terminal
+from test_many import Held
+
+KEY = "sk-or-v1-of-the-command-line"
+ADDRESS = ["--model", "openrouter:m", "--base-url"]
+PROGRAM = [sys.executable, "-m", "rerank_integrations"]
+MODELS = {"data": [{"id": "m", "context_length": 4096, "pricing": {"request": "0.001"}}]}
+
+
+@pytest.fixture(name="key", autouse=True)
+def key_fixture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """There is one key, no proxy, and a directory of its own."""
+    monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
+    for name in ("RERANK_MODEL", "http_proxy", "https_proxy", "all_proxy", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def rerank(*words: object, stdin: str | bytes = "") -> Result:
+    """Run a command in this process; no key is ever in what it says."""
+    done = CliRunner().invoke(app, [str(word) for word in words], input=stdin, prog_name="rerank")
+    assert KEY not in done.output
+    return done
+
+
+def lines(text: str) -> list[Any]:
+    """The JSON of each line."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def written(name: str, content: str | bytes) -> str:
+    """A file in this directory."""
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return name
+
+
+def rows(name: str, *given: dict[str, Any] | str) -> str:
+    """A file of rows; a str is a line as it is."""
+    texts = [row if isinstance(row, str) else json.dumps(row) for row in given]
+    return written(name, "".join(f"{text}\n" for text in texts))
+
+
+def row(number: int) -> dict[str, Any]:
+    """A row whose id is its query."""
+    return {"id": f"q{number}", "query": f"q{number}", "documents": ["a", f"q{number}"]}
+
+
+def costs(received: Received) -> Reply:
+    """Ranks every document for a tenth of a cent; a query that says so fails, or is refused."""
+    if received.query.startswith("bad"):
+        return Reply({"error": {"message": "no"}}, 400)
+    return Reply(ranks_all(received).body | {"usage": {"cost": 0.001, "search_units": 1}})
+
+
+def refuses(received: Received) -> Reply:
+    """Refuses the key, and repeats it."""
+    return Reply({"error": {"message": f"no key {received.headers['authorization']}"}}, 401)
+
+
+@cases("name", ["", *COMMANDS])
+def test_help_has_examples(name: str) -> None:
+    """The help of each command has examples that name it, and fits a terminal of 80 columns."""
+    done = rerank(*filter(None, [name]), "--help")
+
+    assert done.exit_code == 0
+    assert f"  rerank {name or 'demo'}" in done.output.partition("Examples:")[2]
+    assert max(map(len, done.output.splitlines())) <= 80
+
+
+def test_each_option_is_on_the_page() -> None:
+    """The page of the command line names every option, and none that is not there."""
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    known = {"--help", "--oneline"}  # of git
+    for name in COMMANDS:
+        command = app.get_command(Context(app), name)
+        assert command is not None
+        known |= {word for one in command.params for word in one.opts if word.startswith("--")}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page)) == known
+
+
+def test_help_and_completion_load_nothing_heavy() -> None:
+    """Help, version and completion load neither the client nor what is slow to import."""
+    code = f"""
+import os, sys
+from rerank_integrations.cli._app import app
+for words in (["--help"], ["--version"], *([name, "--help"] for name in {COMMANDS!r})):
+    app.main(words, standalone_mode=False)
+for words, count in (("rerank ", 1), ("rerank run --model ", 3)):
+    os.environ |= {{"_RERANK_COMPLETE": "bash_complete", "COMP_WORDS": words}}
+    os.environ["COMP_CWORD"] = str(count)
+    try:
+        app.main([], prog_name="rerank")
+    except SystemExit:
+        pass
+heavy = ["pydantic", "httpx", "rich", "rerank_integrations.client", "importlib.metadata", "asyncio"]
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    *shown, heavy = done.stdout.splitlines()
+    assert f"rerank, version {__version__}" in shown
+    assert {f"plain,{name}" for name in COMMANDS} <= set(shown)
+    assert "plain,openrouter:" in shown
+    assert heavy == "[]"
+
+
+@cases("name", ["click", "rich"])
+def test_the_extra_is_missed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a package of the extra, one line says how to install it, and the exit code is 1."""
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert "pip install 'rerank-integrations[cli]'" in str(ended.value.code)
+    assert "\n" not in str(ended.value.code)
+
+
+OBJECTS = [{"title": "car", "text": "blue, dark"}, {"title": "bicycle", "text": "red"}]
+TABLE = 'title,text\ncar,"blue, dark"\n\nbicycle,red\n'
+KINDS: list[tuple[str, str, list[str], list[Any], list[str]]] = [
+    ("a.txt", "\ufeffapple\r\n\n  \nred\n", [], ["apple", "red"], ["a.txt:1", "a.txt:4"]),
+    ("a.txt", "apple\nred\n", ["--whole-files"], ["apple\nred\n"], ["a.txt"]),
+    ("a.md", "apple", [], ["apple"], ["a.md:1"]),
+    ("a.jsonl", '{"a": 1}\n\n"red"\n', [], [{"a": 1}, "red"], ["a.jsonl:1", "a.jsonl:3"]),
+    ("a.json", '[{"a": 1}, "red"]', [], [{"a": 1}, "red"], ["a.json:[0]", "a.json:[1]"]),
+    ("a.csv", TABLE, [], OBJECTS, ["a.csv:2", "a.csv:4"]),
+    ("a.tsv", "title\na, b\n", [], [{"title": "a, b"}], ["a.tsv:2"]),
+    ("-", "apple\nred\n", [], ["apple", "red"], ["-:1", "-:2"]),
+    ("-", TABLE, ["--from", "csv"], OBJECTS, ["-:2", "-:4"]),
+]
+
+
+@cases("kind", KINDS)
+def test_documents_of_every_kind(
+    kind: tuple[str, str, list[str], list[Any], list[str]],
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each kind of file gives its documents, as they are, with the file and line of each.
+
+    In a pipe a result is a line of JSON, best first.
+    """
+    name, content, options, documents, sources = kind
+    monkeypatch.chdir(tmp_path)
+    files = ["-"] if name == "-" else [written(name, content)]
+    done = rerank(
+        "run", "red", *files, *options, *ADDRESS, server.url, stdin=content if name == "-" else ""
+    )
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    found = sorted(lines(done.stdout), key=lambda one: one["index"])
+    assert [one["document"] for one in found] == documents
+    assert [one["source"] for one in found] == sources
+    scores = [one["relevance_score"] for one in lines(done.stdout)]
+    assert scores == sorted(scores, reverse=True)
+    assert len(server.received[0].body["documents"]) == len(documents)
+
+
+def test_images_are_read_from_paths_and_passed_on_as_urls(server: Server) -> None:
+    """An image is a file, or named by a field: a path beside the file that names it, or a URL."""
+    url = "https://example.org/page.png"
+    written("pictures/page.png", encoded("sales"))
+    named = [{"text": "one", "photo": "page.png"}, {"photo": url}, {"text": "no picture"}]
+    table = rows("pictures/pages.jsonl", *named)
+    options = ["--image-field", "photo", "--model", "openrouter:nvidia/llama-nemotron-rerank-vl-1b"]
+    done = rerank("run", "red", table, "pictures/page.png", *options, "--base-url", server.url)
+
+    assert done.exit_code == 0, done.output
+    data = "data:image/png;base64," + base64.b64encode(encoded("sales")).decode()
+    assert server.received[0].body["documents"] == [
+        {"text": "one", "image": data},
+        {"image": url},
+        "no picture",
+        {"image": data},
+    ]
+    shown = sorted(lines(done.stdout), key=lambda one: one["index"])
+    assert [one["document"] for one in shown] == [*named, "pictures/page.png"]
+
+
+def test_each_option_arrives(server: Server) -> None:
+    """Options become settings of the call, and the environment names a model."""
+    written("a.csv", "title,text,more\ncar,blue,1\nbicycle,red,2\n")
+    options = ["--fields", "title,text", "-n", 1, "--threshold", 0.5, "--timeout", 5]
+    options += ["--instruction", "find red", "--model", "fireworks:m", "--base-url", server.url]
+    done = CliRunner().invoke(
+        app,
+        ["run", "red", "a.csv", "--json", *map(str, options)],
+        env={"FIREWORKS_API_KEY": KEY, "RERANK_MODEL": "openrouter:other"},
+    )
+
+    assert done.exit_code == 0, done.output
+    sent = server.received[0].body
+    assert (sent["model"], sent["top_n"]) == ("m", 1)
+    assert "find red" in json.dumps(sent)
+    assert [document.count("2") for document in sent["documents"]] == [0, 0]
+    found = json.loads(done.stdout)
+    assert [one["index"] for one in found["results"]] == [0]
+    assert (found["model"], found["provider"]) == ("m", "fireworks")
+
+
+def test_a_local_model_without_a_name() -> None:
+    """Without a model a local one ranks, which stderr says unless it is to be quiet."""
+    written("a.txt", "a blue car\na red bicycle\n")
+    said = rerank("run", "red bicycle", "a.txt", "--table")
+    quiet = rerank("run", "red bicycle", "a.txt", "-q")
+
+    assert "ranking with local:hybrid" in said.stderr
+    assert said.stdout.index("a red bicycle") < said.stdout.index("a blue car")
+    assert (quiet.stderr, lines(quiet.stdout)[0]["index"]) == ("", 1)
+
+
+WRONG: list[tuple[list[str], int, str]] = [
+    (["run", "red", "bad.jsonl"], 1, "bad.jsonl, line 2: it is no JSON"),
+    (
+        ["run", "red", "number.jsonl"],
+        1,
+        "number.jsonl, line 1: a document is a string or an object",
+    ),
+    (["run", "red", "bad.csv"], 1, "bad.csv, line 3: 3 cells, and the header has 2"),
+    (["run", "red", "bad.json"], 1, "the JSON must be an array of documents"),
+    (["run", "red", "latin.txt"], 1, "latin.txt, line 2: it is no UTF-8 text"),
+    (["run", "red", "empty.txt"], 1, "there is no document in empty.txt"),
+    (["run", "", "a.txt"], 1, "query is empty"),
+    (
+        ["run", "red", "page.png", "-q"],
+        1,
+        "takes text only (model hybrid); use a vision model (page",
+    ),
+    (["run", "red", "none.txt"], 2, "'none.txt' does not exist"),
+    (
+        ["run", "red", "a.csv", "--fields", "no"],
+        1,
+        "of --fields=['no']; the fields of the documents",
+    ),
+    (["run", "red", "a.txt", "--model", "nobody:m"], 2, "unknown provider 'nobody'"),
+    (["run", "red", "a.txt", "--base-url", "https://a"], 2, "--base-url needs --model"),
+    (["run", "red", "a.txt", "--instruction", "x"], 2, "takes no --instruction"),
+    (["run", "red", "a.txt", "-m", "vllm:m", "--base-url", "http://a"], 2, "want it: --allow-http"),
+    (["run", "red", "a.txt", "-m", "azureai:m"], 2, "pass --base-url or set AZURE_AI_API_BASE"),
+    (["run", "red", "a.txt", "-m", "cohere:m"], 4, "cohere needs a key: export CO_API_KEY=..."),
+    (["models", "nobody"], 2, "unknown provider 'nobody'"),
+    (["models", "cohere"], 4, "cohere needs a key"),
+    (["batch", "a.txt", "out.csv"], 2, "OUT must end in .jsonl or .ndjson"),
+    (["batch", "in.jsonl", "./in.jsonl", "--force"], 2, "would overwrite its input"),
+    (["batch", "in.errors.jsonl", "in.jsonl", "--resume"], 2, "would overwrite its input"),
+    (["batch", "in.jsonl", "out.jsonl", "--resume", "--force"], 2, "choose one"),
+    (["batch", "in.jsonl", "in.rejected.jsonl", "--on-error", "reject"], 2, "name another OUT"),
+    (["nothing"], 2, "No such command 'nothing'"),
+]
+
+
+def test_a_mistake_is_a_line_and_an_exit_code() -> None:
+    """A mistake is told in the words of the options, without a traceback, and has an exit code."""
+    written("a.txt", "red\n")
+    written("a.csv", "title,text\na,b\n")
+    written("bad.jsonl", '"red"\n{bad\n')
+    written("number.jsonl", "1\n")
+    written("bad.csv", "a,b\n1,2\n1,2,3\n")
+    written("bad.json", '{"a": "red"}')
+    written("latin.txt", b"red\nbl\xe9\n")
+    written("empty.txt", "\n \n")
+    written("page.png", encoded("sales"))
+    for name in ("in.jsonl", "in.errors.jsonl"):
+        rows(name, row(0))
+    for words, code, said in WRONG:
+        done = rerank(*words)
+        assert (done.exit_code, done.stdout) == (code, ""), (words, done.output)
+        assert said in done.stderr, (words, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert lines(Path("in.jsonl").read_text()) == [row(0)]
+
+
+@cases(
+    ("status", "code"),
+    [(401, 4), (403, 4), (402, 3), (404, 1), (400, 1)],
+)
+def test_the_exit_code_of_a_status(status: int, code: int, server: Server) -> None:
+    """Credentials are 4, money is 3, and what else a server refuses is 1."""
+    server.plays(Reply({"error": {"message": "no"}}, status))
+    done = rerank("run", "red", "-", *ADDRESS, server.url, stdin="red\n")
+
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert str(status) in done.stderr
+
+
+def test_debug_shows_the_requests_and_where_it_failed_and_no_key(server: Server) -> None:
+    """`--debug` logs each request and shows the traceback, in which there is no key."""
+    server.plays(refuses)
+    done = rerank("run", "red", "-", "--debug", *ADDRESS, server.url, stdin="red\n")
+
+    assert done.exit_code == 4
+    assert "Traceback" in done.stderr
+    assert done.stderr.count("AuthenticationError") >= 1
+    assert "openrouter m: 1 documents, 401" in done.stderr
+
+
+def test_a_batch_writes_a_row_for_each_row(server: Server) -> None:
+    """A row of OUT has id, results, model, usage and cost; without an id, that of its line."""
+    server.plays(costs)
+    rows("in.jsonl", row(0), "", {"query": "x", "documents": ["x", "y"]})
+    done = rerank("batch", "in.jsonl", "out.jsonl", "-n", 1, *ADDRESS, server.url)
+
+    assert (done.exit_code, done.stdout) == (0, "")
+    found = {one["id"]: one for one in lines(Path("out.jsonl").read_text())}
+    assert set(found) == {"q0", 3}
+    assert found["q0"]["results"] == [{"index": 1, "relevance_score": 1.0}]
+    assert (found[3]["model"], found[3]["cost"]) == ("m", 0.001)
+    assert found[3]["usage"] == {"cost": 0.001, "search_units": 1}
+    assert "out.jsonl: 2 rows" in done.stderr
+    assert "2 requests, $0.0020" in done.stderr
+
+
+def test_a_batch_overwrites_nothing_and_goes_on(server: Server) -> None:
+    """An OUT that is there needs `--resume`, which pays for what is missing, or `--force`."""
+    server.plays(costs)
+    address = [*ADDRESS, server.url]
+    rows("in.jsonl", row(0))
+    fresh = rerank("batch", "in.jsonl", "out.jsonl", "--resume", *address)
+    rows("in.jsonl", row(0), row(1))
+    refused = rerank("batch", "in.jsonl", "out.jsonl", *address)
+    resumed = rerank("batch", "in.jsonl", "out.jsonl", "--resume", *address)
+    other = rerank("batch", "in.jsonl", "out.jsonl", "--resume", "--top-n", 1, *address)
+    assert (fresh.exit_code, refused.exit_code) == (0, 2)
+    assert "--resume goes on with that run, --force writes it anew" in refused.stderr
+    assert resumed.exit_code == 0
+    assert "out.jsonl: 2 rows (1 from before)\n1 request, $0.0010" in resumed.stderr
+    assert [one.query for one in server.received] == ["q0", "q1"]
+    assert other.exit_code == 2
+    assert "--top-n was None, and is 1. Use another file, the settings of that run, or --force" in (
+        other.stderr
+    )
+
+    forced = rerank("batch", "in.jsonl", "out.jsonl", "--force", "--top-n", 1, "-q", *address)
+    assert (forced.exit_code, forced.stderr) == (0, "")
+    assert [len(one["results"]) for one in lines(Path("out.jsonl").read_text())] == [1, 1]
+
+
+@cases("on_error", ["keep", "reject", "stop"])
+def test_a_row_that_fails(
+    on_error: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that fails is told with its line; by choice it is listed, set aside, or the end."""
+    monkeypatch.chdir(tmp_path)
+    server.plays(costs)
+    bad = {"id": "bad", "query": "bad", "documents": ["a"]}
+    rows("in.jsonl", "{broken", {"query": "no documents"}, bad, row(0))
+    options = ["--on-error", on_error, "--max-concurrency", 1, *ADDRESS, server.url]
+    done = rerank("batch", "in.jsonl", "out.jsonl", *options)
+
+    assert done.exit_code == 1
+    assert "in.jsonl, line 1: it is no JSON" in done.stderr
+    again = "to go on: rerank batch in.jsonl out.jsonl --on-error"
+    assert done.stderr.splitlines()[-1].startswith(again)
+    assert done.stderr.endswith(" --resume\n")
+    stored = [one["id"] for one in lines(Path("out.jsonl").read_text())]
+    rejected = Path("in.rejected.jsonl")
+    assert rejected.exists() == (on_error == "reject")
+    if on_error == "stop":
+        assert stored == []
+        return
+    assert stored == ["q0"]
+    assert "in.jsonl, line 2: there is no 'documents'" in done.stderr
+    assert "openrouter answered 400: no (in.jsonl, line 3, id 'bad')" in done.stderr
+    failed = lines(Path("out.errors.jsonl").read_text())
+    assert [one["id"] for one in failed] == [1, 2, "bad"]
+    if on_error == "reject":
+        assert rejected.read_text() == '{broken\n{"id": 2, "query": "no documents"}\n'
+        assert "in.rejected.jsonl: 2 rows to correct" in done.stderr
+        Path("out.jsonl").unlink()
+        assert rerank("batch", "in.jsonl", "out.jsonl", *options).exit_code == 2
+
+
+def test_many_failures_are_told_once(server: Server) -> None:
+    """After five failed rows no more are shown, and the file of errors has them all."""
+    rows("in.jsonl", *["{broken"] * 9)
+    done = rerank("batch", "in.jsonl", "out.jsonl", *ADDRESS, server.url)
+
+    assert done.stderr.count("it is no JSON") == 5
+    assert done.stderr.count("failed: more rows") == 1
+    assert len(lines(Path("out.errors.jsonl").read_text())) == 9
+
+
+PRICED = ["--price-per-1000-searches", "2"]
+BUDGETS: list[tuple[list[str], bool, int, int, str]] = [
+    (["--max-cost", "0.003"], True, 3, 3, "$0.003 of --max-cost=0.003"),
+    (["--max-requests", "2"], True, 3, 2, "2 of --max-requests=2"),
+    (["--max-cost", "0.004", *PRICED], False, 3, 2, "the budget is used up"),
+    (["--max-cost", "0.1", "--price-per-million-tokens", "1"], False, 2, 1, "--max-cost needs to"),
+    (
+        ["--max-cost", "0.1"],
+        False,
+        2,
+        1,
+        "say it; pass --price-per-1000-searches or --price-per-mil",
+    ),
+]
+
+
+@cases("budget", BUDGETS)
+def test_a_budget(
+    budget: tuple[list[str], bool, int, int, str],
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run stops before it exceeds its budget, with exit code 3 and a file that can go on."""
+    options, says_cost, code, stored, said = budget
+    monkeypatch.chdir(tmp_path)
+
+    def answers(received: Received) -> Reply:
+        usage = {"cost": 0.001} if says_cost else {"search_units": 1}
+        return Reply(ranks_all(received).body | {"usage": usage})
+
+    server.plays(answers)
+    rows("in.jsonl", *map(row, range(9)))
+    done = rerank("batch", "in.jsonl", "out.jsonl", *options, *ADDRESS, server.url)
+
+    assert done.exit_code == code
+    assert said in done.stderr
+    assert "pass checkpoint" not in done.stderr
+    found = lines(Path("out.jsonl").read_text())
+    assert len(found) == stored
+    if code == 3:
+        assert {one["cost"] for one in found} == {0.001 if says_cost else 0.002}
+
+
+def test_a_refused_key_ends_a_batch(server: Server) -> None:
+    """Where the key is refused no other row would succeed: the run ends with exit code 4."""
+    server.plays(refuses)
+    rows("in.jsonl", *map(row, range(99)))
+    options = ["--max-concurrency", 1, *ADDRESS, f"{server.url}?code=in-the-address"]
+    done = rerank("batch", "in.jsonl", "out.jsonl", *options)
+
+    assert done.exit_code == 4
+    assert f"to go on: rerank batch in.jsonl out.jsonl --max-concurrency 1 {ADDRESS[0]}" in (
+        done.stderr
+    )
+    assert "in-the-address" not in done.stderr
+    assert len(server.received) <= 3
+    assert "401" in done.stderr
+
+
+def test_ctrl_c_ends_a_batch_at_once(server: Server) -> None:
+    """Ctrl-C ends a batch although calls are in flight; it says how to go on, and that works."""
+    held = Held("q0", "q1")
+    server.plays(held)
+    rows("in.jsonl", *map(row, range(99)))
+    words = ["batch", "in.jsonl", "out.jsonl", "--max-concurrency", "4", *ADDRESS, server.url]
+    with subprocess.Popen([*PROGRAM, *words], stderr=subprocess.PIPE, text=True) as run:
+        until(lambda: len(server.received) >= 6)
+        run.send_signal(signal.SIGINT)
+        said = run.communicate(timeout=TIME)[1]
+    assert not held.gate.is_set()  # it ended although the server has not answered
+    held.gate.set()
+
+    assert run.returncode == 130
+    assert sorted(one["id"] for one in lines(Path("out.jsonl").read_text())) == ["q0", "q1"]
+    assert "Traceback" not in said
+    assert f"to go on: rerank {' '.join(words)} --resume" in said
+    server.plays(ranks_all)
+    resumed = rerank(*words, "--resume")
+    assert "out.jsonl: 99 rows (2 from before)" in resumed.stderr
+
+
+def until(holds: Any) -> None:
+    """Wait until something holds."""
+    ends = time.monotonic() + TIME
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
+def test_a_closed_pipe_is_silent() -> None:
+    """Where the reader of the output goes away, as `head -1` does, nothing is said."""
+    written("a.txt", "".join(f"red {number}\n" for number in range(3_000)))
+    words = ["run", "red 7", "a.txt", "-q", "--model", "local:bm25"]
+    with subprocess.Popen(
+        [*PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        assert json.loads(run.stdout.readline())["document"].startswith("red")
+        run.stdout.close()
+        said = run.stderr.read()
+
+    assert (run.returncode, said) == (141, b"")
+
+
+def test_models(server: Server) -> None:
+    """Without a provider all are listed, and whether their key is set; with one its models."""
+    server.plays(Reply(MODELS))
+    listed = {one["provider"]: one for one in lines(rerank("models").stdout)}
+    table = rerank("models", "--table").stdout
+    of_one = rerank("models", "openrouter", "--base-url", server.url)
+    shown = rerank("models", "openrouter", "--base-url", server.url, "--table")
+
+    assert (listed["openrouter"]["key_set"], listed["cohere"]["key_set"]) == (True, False)
+    assert listed["cohere"]["key_variables"] == ["CO_API_KEY", "COHERE_API_KEY"]
+    assert [listed[name]["key_needed"] for name in ("cohere", "vllm", "local")] == [
+        True,
+        False,
+        False,
+    ]
+    assert "OPENROUTER_API_KEY" in table
+    assert json.loads(of_one.stdout)["id"] == "m"
+    assert "openrouter:m" in shown.stdout
+    assert [one["id"] for one in lines(rerank("models", "local").stdout)] == ["hybrid", "bm25"]
+    assert [one["id"] for one in json.loads(rerank("models", "local", "--json").stdout)] == [
+        "hybrid",
+        "bm25",
+    ]
+
+
+def test_demo() -> None:
+    """The demo ranks its documents without a key and a network, and shows how they moved."""
+    done = rerank("demo")
+
+    assert done.exit_code == 0
+    first = next(line for line in done.stdout.splitlines() if line.split()[:1] == ["1"])
+    assert first.split()[:4] == ["1", "5", "▲", "4"]
+    assert "rerank run QUERY" in done.stdout
+
+
+def test_doctor_hides_secrets(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor says which keys and proxies there are, and shows none of their secrets."""
+    monkeypatch.setenv("CO_API_KEY", "'quoted-secret'")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:password@proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server.plays(ranks_all)
+    done = rerank("doctor", *ADDRESS, server.url)
+
+    assert done.exit_code == 0, done.output
+    assert f"ok   rerank-integrations: {__version__}" in done.stdout
+    assert "ok   OPENROUTER_API_KEY: is set, for openrouter" in done.stdout
+    assert "warn CO_API_KEY: is set, for cohere, but is odd" in done.stdout
+    assert "ok   https proxy: http://***@proxy.example:3128" in done.stdout
+    assert "ok   openrouter:m: ranks" in done.stdout
+    assert "secret" not in done.output
+    assert "password" not in done.output
+
+
+def test_doctor_finds_what_is_wrong(
+    server: Server, nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each failure has a fix, and the exit code is that of credentials where it is about them."""
+    monkeypatch.delenv("OPENROUTER_API_KEY")
+    monkeypatch.setenv("LITELLM_PROXY_API_KEY", KEY)
+    monkeypatch.setenv("LITELLM_PROXY_API_BASE", server.url)
+    server.plays(Reply(MODELS))
+    reached = rerank("doctor")
+    server.plays(refuses)
+    refused = rerank("doctor")
+    alone = rerank("doctor", "--no-network")
+    unreachable = rerank("doctor", "-m", "litellm:m", "--base-url", nobody)
+    no_key = rerank("doctor", "-m", "voyage:m")
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    monkeypatch.delenv("LITELLM_PROXY_API_KEY")
+    certificates = rerank("doctor", "--no-network")
+
+    assert (reached.exit_code, refused.exit_code, alone.exit_code) == (0, 4, 0)
+    assert "ok   litellm: can be reached, 1 model" in reached.stdout
+    assert f"ok   LITELLM_PROXY_API_BASE: {server.url}" in reached.stdout
+    assert "fix: check the key" in refused.stdout
+    assert (unreachable.exit_code, no_key.exit_code, certificates.exit_code) == (1, 4, 1)
+    assert "fix: check the address, the proxy and the certificates" in unreachable.stdout
+    assert "fail voyage:m: voyage needs a key: export VOYAGE_API_KEY=..." in no_key.stdout
+    assert "fail certificates: SSL_CERT_FILE names '/no/such/file'" in certificates.stdout
+    assert "warn keys: none is set" in certificates.stdout
+    assert "ok   local:hybrid: ranks" in certificates.stdout
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_in_a_real_terminal(server: Server, tmp_path: Path) -> None:
+    """On a terminal there are tables and a bar, in colour unless NO_COLOR is set, at any width."""
+    held = Held("q0", "q1")
+    server.plays(held)
+    rows("in.jsonl", *map(row, range(9)))
+    documents = [" ".join(["red", *map(str, range(40))]), "blue"]
+    written("long.txt", "\n".join(documents))
+    batch = f"rerank batch in.jsonl out.jsonl --max-concurrency 3 {' '.join(ADDRESS)} {server.url}"
+    here: dict[str, Any] = {"folder": tmp_path, "environment": {"OPENROUTER_API_KEY": KEY}}
+    with terminal(
+        f"rerank demo; NO_COLOR=1 rerank demo; {batch}; echo code $?", width=80, **here
+    ) as one:
+        shown = one.until(lambda shown: "2/9 rows" in shown)
+        one.press("C-c")
+        ended = one.until(lambda shown: "code " in shown)
+    held.gate.set()
+    with terminal("rerank run red long.txt", width=200, **here) as one:
+        wide = one.until(lambda shown: "2 of 2 documents" in shown)
+
+    coloured, plain = shown.split("how to oil a bicycle chain")[1:]
+    assert "\x1b[32m▲ 4" in coloured
+    assert "▲ 4" in plain
+    assert "\x1b[32m" not in plain.partition("ranked with")[0]
+    assert "code 130" in ended
+    assert "to go on: rerank batch in.jsonl" in ended
+    assert f"{documents[0]} " in wide
