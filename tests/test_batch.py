@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
 import subprocess
@@ -150,6 +151,8 @@ def test_what_engines_hand_over_is_understood(server: Server) -> None:
         ({"model": "openrouter:m", "on_error": "keep"}, "'column' or 'raise'"),
         ({"model": "openrouter:m", "max_concurrency": 0}, "max_concurrency"),
         ({"model": "openrouter:m", "checkpoint": "run.jsonl"}, "SQLite"),
+        ({"model": "openrouter:m", "checkpoint": "run.ndjson"}, "SQLite"),
+        ({"model": "openrouter:m", "checkpoint": "run.txt"}, "SQLite"),
         ({"model": "openrouter:m", "rate_limit": "redis://x"}, "sqlite:///path"),
         ({"model": "openrouter:m", "rate_limit": object()}, "reserve"),
         ({"model": "openrouter:m", "deadline": -1}, "deadline"),
@@ -159,6 +162,31 @@ def test_a_wrong_argument_is_refused_where_it_is_given(settings: Any, says: str)
     """What is wrong is said before an engine starts, and needs no key."""
     with pytest.raises(ConfigurationError, match=says):
         RerankBatch(**settings)
+
+
+@cases("way", ["rows", "arows"])
+def test_rows_come_from_a_file_too_and_are_counted_in_each(
+    server: Server, tmp_path: Path, way: str
+) -> None:
+    """A path is that of a JSONL file; an error names the row in its batch or file; no frame."""
+    file = tmp_path / "in.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in ROWS) + "\nno JSON\n")
+    batch = batch_of(server, top_n=1)
+
+    def ask(rows: Any) -> list[dict[str, Any]]:
+        if way == "rows":
+            return list(batch.rows(rows))
+        return asyncio.run(collected(batch, rows, as_stream=False))
+
+    found = ask(file)
+    columns: dict[str, Any] = {"query": ["q", ""], "documents": [["a"], ["b"]]}
+
+    assert [one["indices"] for one in found[: len(ROWS)]] == [one["indices"] for one in ask(ROWS)]
+    assert f"{file}, line {len(ROWS) + 1}: it is no JSON" in found[-1]["error"]
+    for _ in range(2):
+        assert "row 2: query is empty" in batch(columns)["error"][1]
+    with pytest.raises(InvalidRequestError, match="not a DataFrame"):
+        ask(pd.DataFrame(ROWS))
 
 
 FORKS = """

@@ -531,6 +531,19 @@ def test_many_rows_and_batches(server: Server, tmp_path: Path, clock: Clock) -> 
     assert len(server.received) == 1
 
 
+def test_a_text_makes_one_cache_for_a_run(server: Server, call: Calls) -> None:
+    """A text given to `rerank_many` makes a cache for all rows; one of a single call has no use."""
+    server.plays(by_pair)
+    rows = [{"query": QUERY, "documents": TEXTS}] * 3
+    with client_of(server) as client:
+        found = list(client.rerank_many(rows, cache="memory", max_concurrency=1))
+        with pytest.raises(ConfigurationError, match="set it on the client"):
+            call(client, cache="memory")
+
+    assert [one.response.cache_hits for one in found if one.response] == [0, 3, 3]
+    assert len(server.received) == 1
+
+
 @cases("cache", ["memory", "file", "settings"])
 def test_adapters(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Any

@@ -38,6 +38,7 @@ COUNT = 60
 
 def stored(came: Came) -> list[bool]:
     """Whether each result came from the checkpoint."""
+    assert all(result.seconds is None for result in came.results if result.is_stored)
     return [result.is_stored for result in came.results]
 
 

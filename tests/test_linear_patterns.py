@@ -51,6 +51,9 @@ class Counter:
                 yield from self._ends(rest, place + 1)
         elif name == "AT":  # a boundary: as if it always held
             yield from self._ends(rest, place)
+        elif name in ("ASSERT", "ASSERT_NOT"):  # so is a look behind, which has a fixed width
+            assert given[0] == -1, name
+            yield from self._ends(rest, place)
         elif name == "SUBPATTERN":
             for end in self._ends(list(given[-1]), place):
                 yield from self._ends(rest, end)

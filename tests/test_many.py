@@ -106,6 +106,8 @@ def test_rows_of_every_kind(way: str, kind: str, server: Server, tmp_path: Path)
     for result in came.results:
         assert result.response is not None
         assert (result.error, result.is_stored) == (None, False)
+        assert result.seconds is not None
+        assert result.seconds > 0
         assert result.response[0].document == result.row["query"]
     assert came.run is not None
     assert (came.run.cost, came.run.usage.cost, came.run.requests) == (1.5, 1.5, 3)

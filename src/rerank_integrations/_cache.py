@@ -19,7 +19,7 @@ from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import finite
 
 _SCHEME = "sqlite:///"
-_MEMORY = "memory"
+MEMORY = "memory"
 _IN_MEMORY, _IN_FILE = 100_000, 1_000_000  # entries; 23 MB in memory, 70 MB in a file
 _AT_ONCE = 500  # keys of one query; SQLite before 3.32 takes 999
 _BUSY = 0.05  # seconds that a call waits for another process; then it goes on without the cache
@@ -180,7 +180,7 @@ class RerankCache:
     ) -> None:
         if not isinstance(path, str | os.PathLike | None):
             raise ConfigurationError(f"path must be that of a file, not {type(path).__name__}")
-        if path in (_MEMORY, ":memory:"):
+        if path in (MEMORY, ":memory:"):
             raise ConfigurationError(f"{path!r} is no path; for a cache in memory leave it out")
         if isinstance(path, str) and path.startswith(_SCHEME):
             path = sqlite_path("path", path)
@@ -205,7 +205,7 @@ class RerankCache:
         """What `cache=` takes for one like this; None where no text says it."""
         if self.max_age is not None or self.max_entries is not None:
             return None
-        return _MEMORY if self.path is None else sqlite_address(self.path)
+        return MEMORY if self.path is None else sqlite_address(self.path)
 
     def find(self, keys: Sequence[bytes], count: int) -> tuple[list[float | None], str | None]:
         """The scores of so many documents, and what went wrong: a call then goes on without them.
@@ -330,12 +330,12 @@ def cache_of(given: Any) -> RerankCache | None:
         return given
     if not isinstance(given, str):
         raise ConfigurationError(
-            f"cache must be '{_MEMORY}', '{_SCHEME}path', a RerankCache(...) or None, "
+            f"cache must be '{MEMORY}', '{_SCHEME}path', a RerankCache(...) or None, "
             f"not {type(given).__name__}"
         )
-    if given == _MEMORY:
+    if given == MEMORY:
         return RerankCache()
-    return RerankCache(sqlite_path("cache", given, other=f"'{_MEMORY}' or "))
+    return RerankCache(sqlite_path("cache", given, other=f"'{MEMORY}' or "))
 
 
 _OF_PROCESS: WeakSet[SqliteFile | RerankCache] = WeakSet()

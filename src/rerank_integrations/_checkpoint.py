@@ -32,7 +32,7 @@ from rerank_integrations.images import is_picture, picture_to_data_uri
 from rerank_integrations.models import RerankResponse, RerankResult, Usage
 from rerank_integrations.providers._validation import shown_address
 
-_SQLITE = (".sqlite", ".sqlite3", ".db")
+SQLITE = (".sqlite", ".sqlite3", ".db")
 _JSONL = (".jsonl", ".ndjson")
 _SYNC_EVERY = 1.0  # seconds; what a loss of power can cost
 _IN_MEMORY = re.compile(r" at 0x[0-9a-f]+", re.IGNORECASE)
@@ -53,14 +53,14 @@ def open_store(path: str | os.PathLike[str], options: Options) -> Store:
     if not isinstance(path, str | os.PathLike):
         raise ConfigurationError(f"checkpoint is the path of a file, not {type(path).__name__}")
     file = Path(path)
-    if file.suffix not in (*_SQLITE, *_JSONL):
+    if file.suffix not in (*SQLITE, *_JSONL):
         raise ConfigurationError(
-            f"checkpoint must end in {', '.join((*_SQLITE, *_JSONL))}, not {file.name!r}"
+            f"checkpoint must end in {', '.join((*SQLITE, *_JSONL))}, not {file.name!r}"
         )
     made = fingerprint(options)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return SqliteStore(file, made) if file.suffix in _SQLITE else JsonlStore(file, made)
+        return SqliteStore(file, made) if file.suffix in SQLITE else JsonlStore(file, made)
     except (OSError, sqlite3.Error) as cause:
         raise ConfigurationError(f"cannot use the checkpoint {str(file)!r}: {cause}") from cause
 

@@ -87,6 +87,8 @@ class RowResult(NamedTuple):
         error: None where it succeeded.
         row: the row as it was given; the text of a line that is no JSON.
         is_stored: whether the response comes from the checkpoint, so that nothing was sent.
+        seconds: how long the call took, retries included and waits for slots of the rate limit
+            not; None where there was none, or where it failed.
     """
 
     id: str | int
@@ -94,6 +96,7 @@ class RowResult(NamedTuple):
     error: RerankError | None
     row: Any
     is_stored: bool = False
+    seconds: float | None = None
 
 
 class Store(Protocol):
@@ -385,7 +388,9 @@ class _Feed:
         self._plan.ledger.done += 1
         return taken._replace(known=RowResult(row.id, found, None, taken.given, is_stored=True))
 
-    def finished(self, taken: _Taken, came: RerankResponse | RerankError) -> RowResult:
+    def finished(
+        self, taken: _Taken, came: RerankResponse | RerankError, seconds: float | None
+    ) -> RowResult:
         """What came of a row that was asked for, stored."""
         row, where = taken.row, taken.numbered.where
         assert row is not None  # noqa: S101  # only such are asked for
@@ -401,7 +406,9 @@ class _Feed:
         self._plan.ledger.end(came)
         if failure is None:
             self._plan.ledger.done += 1
-            return RowResult(row.id, cast("RerankResponse", came), None, taken.given)
+            return RowResult(
+                row.id, cast("RerankResponse", came), None, taken.given, seconds=seconds
+            )
         if isinstance(failure, InvalidRequestError):  # it is about the row
             failure.args = (f"{where}: {failure}",)
         else:
@@ -462,7 +469,7 @@ class ThreadRun:
         self,
         plan: Plan,
         rows: Generator[Numbered, None, None],
-        call: Callable[[Row], RerankResponse],
+        call: Callable[[Row], tuple[RerankResponse, float]],
     ) -> None:
         self._plan, self._source, self._call = plan, rows, call
         self._feed = _Feed(plan)
@@ -556,12 +563,14 @@ class ThreadRun:
                     break
                 result = taken.known
                 if taken.row is not None:
+                    came: RerankResponse | RerankError
+                    seconds: float | None = None
                     try:
-                        came: RerankResponse | RerankError = self._call(taken.row)
+                        came, seconds = self._call(taken.row)
                     except RerankError as error:
                         came = error
                     with self._changed:
-                        result = self._feed.finished(taken, came)
+                        result = self._feed.finished(taken, came, seconds)
                         self._changed.notify_all()
                 self._results.put((taken.place, result))
         except BaseException as error:  # noqa: BLE001  # raised where results are taken
@@ -577,7 +586,7 @@ class TaskRun:
         self,
         plan: Plan,
         rows: AsyncGenerator[Numbered, None],
-        call: Callable[[Row], Awaitable[RerankResponse]],
+        call: Callable[[Row], Awaitable[tuple[RerankResponse, float]]],
     ) -> None:
         self._plan, self._source, self._call = plan, rows, call
         self._feed = _Feed(plan)
@@ -649,11 +658,13 @@ class TaskRun:
                     break
                 result = taken.known
                 if taken.row is not None:
+                    came: RerankResponse | RerankError
+                    seconds: float | None = None
                     try:
-                        came: RerankResponse | RerankError = await self._call(taken.row)
+                        came, seconds = await self._call(taken.row)
                     except RerankError as error:
                         came = error
-                    result = self._feed.finished(taken, came)
+                    result = self._feed.finished(taken, came, seconds)
                     self._changed.set()
                 self._results.put_nowait((taken.place, result))
         except Exception as error:  # noqa: BLE001  # raised where results are taken

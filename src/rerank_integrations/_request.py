@@ -151,6 +151,8 @@ class RequestPlan:
         skipped: the indexes of blank documents.
         warnings: what the caller should know of what is sent.
         hits: the documents whose score is in the cache, with the provider's number.
+        query: as the caller passed it.
+        documents: all of the call, the caller's own objects.
     """
 
     options: Options
@@ -158,6 +160,8 @@ class RequestPlan:
     skipped: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
     hits: tuple[RerankResult, ...] = ()
+    query: str = ""
+    documents: Sequence[Any] = ()
 
 
 def plan_request(options: Options, query: object, documents: object) -> RequestPlan:
@@ -195,7 +199,7 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
         for body in bodies
     )
     hits = tuple([RerankResult(index, score, given[index]) for index, score in ready.hits])
-    return RequestPlan(options, tuple(chunks), skipped, ready.warnings, hits)
+    return RequestPlan(options, tuple(chunks), skipped, ready.warnings, hits, asked, given)
 
 
 def _with_retrieval_scores(ready: EncodedDocuments, documents: Sequence[Any]) -> EncodedDocuments:

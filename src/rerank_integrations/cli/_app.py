@@ -13,7 +13,7 @@ from rerank_integrations import __version__
 from rerank_integrations.cli._command import ARGUMENTS, INTERRUPTED, PIPE_CLOSED, WIDTH, report
 
 # for each name a module here with a `command`; its top imports click at most, so that help is fast
-COMMANDS = ("run", "batch", "models", "demo", "doctor")
+COMMANDS = ("run", "batch", "evaluate", "sample", "models", "demo", "doctor")
 
 _EPILOG = """\b
 Examples:

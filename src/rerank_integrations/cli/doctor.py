@@ -22,6 +22,7 @@ _OPTIONAL = {  # by the extra that brings it
     "cross-encoder": "fastembed",
     "images": "pillow",
     "aiohttp": "httpx-aiohttp",
+    "evaluation": "ir-measures",
 }
 _NOT_READ = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # by other programs
 _AT_ONCE: dict[str, Any] = {"deadline": 15.0, "max_retries": 0}
