@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 format_options = options(
-    click.option("--table", "form", flag_value="table", help="A table, as on a terminal."),
-    click.option("--json", "form", flag_value="json", help="One JSON document."),
+    click.option("--table", "form", flag_value="table", help="Write a table, as on a terminal."),
+    click.option("--json", "form", flag_value="json", help="Write one JSON document."),
     click.option(
-        "--nl", "--jsonl", "form", flag_value="jsonl", help="A JSON line each, as in a pipe."
+        "--nl", "--jsonl", "form", flag_value="jsonl", help="Write lines of JSON, as in a pipe."
     ),
 )
 
