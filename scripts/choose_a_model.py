@@ -151,38 +151,40 @@ HEADINGS = ("model", "price", "context, in tokens", "languages", "images", "qual
 _TEXT = """\
 # Choose a model
 
-No table can say which model is best on your data: vendors measure on other collections, with other
-first stages, and some collections are in the training data of some models. Take two or three that
-fit your documents and your budget, and [measure them](evaluation.md):
+No table can say which rerank model is best on your data: vendors measure on other collections, with
+other retrievers, and some collections are in the training data of some models. Take two or three
+models that fit your documents and your budget, and [measure them](evaluation.md):
 
 ```sh
-rerank evaluate my-data --model local:hybrid --model cohere:rerank-v3.5 --max-cost 2
+rerank evaluate my-data --model local:hybrid --model cohere:rerank-v3.5 \\
+  --max-cost 2 --price-per-1000-searches 2
 ```
 
 ## Engines in your own process
 
 Measured on {queries} judged questions of Python's FAQ, {candidates} candidates of a plain BM25
-(nDCG@10 {first:.3f}). In brackets is the 95 % interval of the gain.
+(nDCG@10 {first:.3f}). The 95 % interval of the gain is in brackets.
 
 {heading}
 {engines}
 
-They improve a lexical first stage; after a dense retriever they can make the order worse
-([when](gateways/local.md#what-they-are-for)).
+They improve the order of a lexical retriever. After a dense retriever they can make it worse
+([details](gateways/local.md#what-they-are-for)).
 
 ## Models of vendors
 
-As their own pages say, unless another one is named. The link is the source, and its text the date
-of that page, or the day on which a stored copy of it was read. Prices and models change: look
-before you decide. Figures in different rows do not compare.
+The facts are from the vendors' own pages, unless another source is named. Each links to its
+source. The text of a link is the date of that page, or the day on which a stored copy of it was
+read. Prices and models change, so check them before you decide. Quality figures of different rows
+cannot be compared.
 
 {heading}
 {published}
 
-BEIR is the mean nDCG@10 over its collections, in percent, with the vendor's own first stage.
-Cohere's page named no price for a single search ({cohere}).
+BEIR is the mean nDCG@10 over the collections of that benchmark, in percent, with the vendor's own
+retriever. Cohere's page stated no price for a single search ({cohere}).
 
-[Providers](gateways/index.md) lists all that this package can call.
+[Providers](gateways/index.md) lists every provider that this package can call.
 
 <!-- written by `make models` from scripts/choose_a_model.py -->
 """
