@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -192,8 +193,8 @@ def test_a_split_call_is_one_span(server: Server, pauses: Sequence[float], way: 
     assert (said["rerank.documents"], said["rerank.attempts"]) == (8, 6)
 
 
-def test_a_call_from_the_cache_is_a_span(server: Server) -> None:
-    """What comes from the cache is shown as what was asked for."""
+def test_a_call_that_sends_nothing_is_a_span(server: Server) -> None:
+    """What comes from the cache is shown as what was asked for, and so is an empty list."""
     documents: list[DocumentInput] = [{"title": "A", "text": "b"}, "c"]
     with client_of(server, cache="memory") as client:
         client.rerank(QUERY, documents)
@@ -204,6 +205,10 @@ def test_a_call_from_the_cache_is_a_span(server: Server) -> None:
     assert (said["rerank.cache_hits"], said["rerank.attempts"]) == (2, 0)
     assert shown(said, INPUT) == ["title: A\ntext: b", "c"]
     assert sorted(shown(said, OUTPUT)) == ["c", "title: A\ntext: b"]
+    with telemetry() as told, client_of(server) as client:
+        client.rerank(QUERY, [])
+        _, said = told.only()
+    assert (said["reranker.query"], said["rerank.documents"]) == (QUERY, 0)
 
 
 def test_nothing_is_loaded_that_is_not_used() -> None:
@@ -400,7 +405,13 @@ def test_documents_of_all_kinds() -> None:
     documents: list[DocumentInput] = [
         "a" * 5000,
         f"before {DATA_URI} after",
-        {"id": 7, "title": "A", "text": "b", "page": {"number": 3}, "x": f"{DATA_URI}"},
+        {
+            "id": 7,
+            "title": "A",
+            "text": "b",
+            "page": {"y": math.nan, "z": b"a"},
+            "x": f"{DATA_URI}",
+        },
         RerankDocument("page", image=DATA_URI, retrieval_score=0.5),
         RerankDocument(image=PNG, fields={"title": "C"}),
         {"text": "c", "loop": loop, "x" * 3000: 1, "odd": Odd()},
@@ -424,7 +435,8 @@ def test_documents_of_all_kinds() -> None:
     assert contents[7] == ""
     at = "reranker.input_documents.{}.document.{}"
     assert said[at.format(2, "id")] == "7"
-    assert json.loads(said[at.format(2, "metadata")])["page"] == {"number": 3}
+    page = json.loads(said[at.format(2, "metadata")])["page"]
+    assert page == {"y": None, "z": "<1 bytes>"}
     assert said[at.format(3, "score")] == 0.5
     assert at.format(5, "metadata") not in said
     assert said["reranker.output_documents.2.document.id"] == "7"
@@ -479,19 +491,34 @@ def test_a_call_that_is_given_up_ends_its_span(
     assert span.status.status_code is StatusCode.ERROR
 
 
-def test_a_call_that_is_collected_ends_its_span() -> None:
+async def by_arerank(client: RerankClient) -> None:
+    """The client's own call."""
+    await client.arerank(QUERY, TEXTS)
+
+
+async def by_compressor(client: RerankClient) -> None:
+    """LangChain's adapter, which has handlers to tell."""
+    handlers: list[Any] = [BaseCallbackHandler()]
+    await RerankCompressor(client=client).acompress_documents([Document("a")], QUERY, handlers)
+
+
+@cases("called", [by_arerank, by_compressor], ids=lambda called: called.__name__)
+def test_a_call_that_is_collected_ends_its_span(
+    called: Callable[[RerankClient], Coroutine[Any, Any, None]],
+) -> None:
     """A task that is collected ends its span too, though it is in another context by then."""
 
     async def scorer(query: str, documents: Sequence[str]) -> list[float]:
+        began.set()
         await asyncio.Event().wait()
         return []
 
     async def main() -> None:
-        call = client.arerank(QUERY, TEXTS)
-        tasks.append(asyncio.create_task(call))
-        await asyncio.sleep(0)
+        tasks.append(asyncio.create_task(called(client)))
+        await began.wait()
 
     client, tasks = RerankClient("mine", provider=Local(scorer=scorer)), list[Any]()
+    began = asyncio.Event()
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda *_: None)  # it says that a task was pending
     with telemetry() as told:

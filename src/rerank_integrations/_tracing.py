@@ -6,7 +6,6 @@ needed to write them.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -423,7 +422,8 @@ def _fields(document: Any) -> Mapping[Any, Any]:
 def _metadata(document: Any) -> str | None:
     """The other fields of a document as JSON; None where there are none, or too many."""
     rest = {name: value for name, value in _fields(document).items() if name not in _APART}
-    told = json.dumps(without_image_data(rest), default=_outline, skipkeys=True)
+    # not by `json`, whose NaN no tool but Python's own reads
+    told = orjson.dumps(without_image_data(rest), _outline, orjson.OPT_NON_STR_KEYS).decode()
     return told if rest and len(told) <= _MOST_CHARACTERS else None
 
 

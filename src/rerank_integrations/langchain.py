@@ -323,6 +323,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
                 raise
             await manager.on_custom_event(_PASSTHROUGH, {"error": str(error)}, run_id=run.run_id)
             return self._unranked(found, error)
+        except GeneratorExit:
+            raise  # the task is collected: no event loop is left to tell the handlers on
         except BaseException as error:
             await run.on_retriever_error(error)
             raise
