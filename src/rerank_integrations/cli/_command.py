@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shlex
 import traceback
@@ -20,6 +21,9 @@ ARGUMENTS = "rerank_integrations.arguments"
 _SPOKEN: list[tuple[str, str]] = [
     (r"; pass price=Price\(.*", "; pass --price-per-1000-searches or --price-per-million-tokens"),
     (r", or set on_image=.*$", ""),
+    (r"; on_invalid_document='skip' leaves such documents out", ""),
+    (r", or pass provider=$", ""),
+    (r"keys go into api_key= or extra_headers=", "keys go into environment variables"),
     ("pass checkpoint=", "pass --resume"),
     ("or the settings of that run", "the settings of that run, or --force"),
     (r"provider=\w+\(base_url=\.\.\., allow_http=True\)", "--allow-http"),
@@ -59,7 +63,11 @@ def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa
     if value:
         import logging
 
-        log, handler = logging.getLogger("rerank_integrations"), logging.StreamHandler()
+        class Handler(logging.StreamHandler[Any]):
+            def format(self, record: logging.LogRecord) -> str:
+                return visible(super().format(record), keep="\n")
+
+        log, handler = logging.getLogger("rerank_integrations"), Handler()
         log.addHandler(handler)
         log.setLevel(logging.DEBUG)
         ctx.call_on_close(lambda: log.removeHandler(handler))
@@ -79,7 +87,8 @@ def options(*all_of_them: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def report(ctx: click.Context, error: Exception) -> int:
     """Say what went wrong, and with `--debug` where; returns the exit code."""
     if ctx.meta.get(_DEBUG):
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        trace = "".join(traceback.format_exception(error))
+        click.echo(visible(trace, keep="\n"), err=True, nl=False)
     click.echo(f"Error: {spoken(error)}", err=True)
     return exit_code(error)
 
@@ -89,7 +98,9 @@ def spoken(error: Exception) -> str:
     from rerank_integrations.errors import BudgetExceededError, RerankError
 
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'output'}: {error.strerror}"
+        return printable(f"{error.filename or 'output'}: {error.strerror}")
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
     if not isinstance(error, RerankError):
         return f"{type(error).__name__}: {error} (this is a defect; --debug shows where)"
     text = str(error).replace("check api_key= or the", "check the")
@@ -103,7 +114,12 @@ def spoken(error: Exception) -> str:
 
 def printable(text: str) -> str:
     """Text on one line, without what would steer the terminal."""
-    return "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.split()))
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    """Text without what would steer the terminal, but for the characters to keep."""
+    return "".join(one if one.isprintable() or one in keep else "\ufffd" for one in text)
 
 
 def plural(number: int, what: str) -> str:
@@ -120,7 +136,8 @@ def again(ctx: click.Context) -> str:
         for one in ctx.meta[ARGUMENTS]
         if one != "--force"
     ]
-    return shlex.join(["rerank", *given, *([] if "--resume" in given else ["--resume"])])
+    words = ["rerank", *given, *([] if "--resume" in given else ["--resume"])]
+    return visible(shlex.join(words), keep="\n\t")
 
 
 def exit_code(error: Exception) -> int:
@@ -132,6 +149,8 @@ def exit_code(error: Exception) -> int:
             return BUDGET
         case errors.AuthenticationError() | errors.PermissionDeniedError():
             return CREDENTIALS
+        case _ if getattr(error.__cause__, "errno", None) == errno.ENOSPC:
+            return FAILED
         case errors.ConfigurationError() | errors.CheckpointMismatchError():
             return USAGE
         case _:
