@@ -608,6 +608,8 @@ def test_nothing_steers_the_terminal(server: Server) -> None:
         assert "[31m" in done.output
     found = lines(rerank("run", "red", name, *local).stdout)
     assert found[0]["document"] == f"red {odd}"
+    joined = "\u0645\u06cc\u200c\u0631\u0648\u0645"  # a word with a joiner, which is no harm
+    assert joined in rerank("run", "red", "-", "--table", *local, stdin=joined).stdout
 
 
 def test_a_batch_on_a_full_disk(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ _SPOKEN: list[tuple[str, str]] = [
     (r"\brank_fields\b", "--fields"),
     (r"\bscore_threshold\b", "--threshold"),
 ]
+_JOINERS = "\u200c\u200d"  # inside of emoji, and of words in Persian and Indian scripts
 _SETTINGS = (
     r"\b(base_url|instruction|max_cost|max_requests|requests_per_minute|top_n)\b(=(?=[\s,;.]))?"
 )
@@ -119,6 +120,7 @@ def printable(text: str) -> str:
 
 def visible(text: str, *, keep: str = "") -> str:
     """Text without what would steer the terminal, but for the characters to keep."""
+    keep += _JOINERS
     return "".join(one if one.isprintable() or one in keep else "\ufffd" for one in text)
 
 
