@@ -19,6 +19,7 @@ from rerank_integrations.cli._client import (
 from rerank_integrations.cli._command import (
     FAILED,
     INTERRUPTED,
+    Amount,
     Command,
     again,
     plural,
@@ -62,21 +63,19 @@ Examples:
     help="For a row that fails: list it in OUT.errors.jsonl and go on; write it to "
     "IN.rejected.jsonl too; or stop the run.",
 )
-@click.option(
-    "--max-cost", type=click.FloatRange(0, min_open=True), metavar="USD", help="Spend no more."
-)
+@click.option("--max-cost", type=Amount(0, min_open=True), metavar="USD", help="Spend no more.")
 @click.option("--max-requests", type=click.IntRange(1), metavar="N", help="Send no more.")
 @click.option(
     "--price-per-1000-searches",
     "per_1000_search_units",
-    type=click.FloatRange(0),
+    type=Amount(0),
     metavar="USD",
     help="Where responses do not say the cost.",
 )
 @click.option(
     "--price-per-million-tokens",
     "per_million_tokens",
-    type=click.FloatRange(0),
+    type=Amount(0),
     metavar="USD",
     help="The same for models that count tokens.",
 )
