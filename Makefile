@@ -7,7 +7,7 @@ export QUESTION TAG
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks docs providers faults terminal bench bench-many scale soak kills record test test-servers test-migrate test-engines coverage lint types format bare dist smoke tag workflows lowest clean
+.PHONY: help demo notebooks docs models providers faults terminal bench bench-many scale soak kills record test test-servers test-migrate test-engines test-phoenix coverage lint types format bare dist smoke tag workflows lowest clean
 
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'pydantic==2.11.*'
@@ -16,6 +16,7 @@ NOTEBOOKS_READY := .venv/notebooks/.ready
 DOCS_READY := .venv/docs/.ready
 BENCH_READY := .venv/bench/.ready
 SERVERS_READY := .venv/servers/.ready
+PHOENIX_READY := .venv/phoenix/.ready
 SDKS := cohere isaacus mixedbread openrouter portkey-ai together voyageai zeroentropy
 RELEASE_READY := .venv/release/.ready
 PEERS := aiohttp cohere langchain-cohere litellm llama-index-postprocessor-cohere-rerank \
@@ -48,7 +49,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python $(PIP_QUIET) --upgrade 'pip>=25.1'
-	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev --group agents
+	@$(BIN)/python $(PIP_QUIET) --editable '.[all]' --group dev --group agents --group deploy
 	@touch $@
 
 # its matrices are small: more threads would wait for each other
@@ -73,6 +74,10 @@ $(DOCS_READY): pyproject.toml
 # Material says at each start that it is in maintenance; that is known
 docs: $(DOCS_READY) ## build the site of docs/ into site/, without a network
 	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
+	@.venv/docs/bin/python scripts/search_index.py
+
+models: $(READY) ## measure the local engines, and write docs/choose-a-model.md
+	@$(BIN)/python scripts/choose_a_model.py
 
 providers: $(READY) ## write the pages of docs/gateways/ and README's table from scripts/gateways/table.py
 	@PYTHONPATH=scripts $(BIN)/python -m gateways.run
@@ -148,6 +153,25 @@ $(SERVERS_READY): Makefile tests/servers/gateway/package.json
 
 test-servers: $(READY) $(SERVERS_READY) ## test against real servers and the vendors' own SDKs, on loopback
 	$(BIN)/python -m pytest tests/servers
+
+# what cannot be installed is tried again the next time
+$(PHOENIX_READY): pyproject.toml Makefile
+	@$(PYTHON) -m venv .venv/phoenix
+	@.venv/phoenix/bin/python $(PIP_QUIET) --upgrade 'pip>=25.1'
+	@.venv/phoenix/bin/python $(PIP_QUIET) --editable '.[tracing]' pytest arize-phoenix && \
+		touch $@ || echo "Phoenix could not be installed"
+
+# its gRPC port listens on all interfaces, whatever PHOENIX_HOST says: where Linux allows it, the
+# test runs in a network of its own that has the loopback interface alone
+test-phoenix: $(PHOENIX_READY) ## test spans in a real Arize Phoenix (600 MB, a minute or more to start)
+	@test -e $(PHOENIX_READY)
+	@run="$(CURDIR)/.venv/phoenix/bin/python -m pytest -c tests/phoenix/pytest.ini tests/phoenix"; \
+	export PYTHONPATH=$(CURDIR)/tests; \
+	if unshare --map-root-user --net ip link set lo up 2>/dev/null; then \
+		unshare --map-root-user --net sh -c "ip link set lo up && exec $$run"; \
+	else \
+		echo "warning: port 16107 of Phoenix can be reached from outside while the test runs"; $$run; \
+	fi
 
 # not part of `test`: on Python 3.11 two threads that start at once can fail to install the tracer
 coverage: $(READY) ## run every test and show which branches none of them takes

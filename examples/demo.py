@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from corpus import Entry, entries
 from langchain_classic.retrievers import ContextualCompressionRetriever
@@ -16,15 +17,16 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from llama_index.core import VectorStoreIndex
 from llama_index.core.llms import MockLLM
 from llama_index.core.schema import TextNode
-from quality import gain_of
 from retrieval import WordCounts, WordCountsForLlamaIndex
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from rerank_integrations.evaluation import evaluate
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
 
+JUDGED = Path(__file__).resolve().parents[1] / "notebooks" / "data" / "python-faq"
 MODEL = "local:hybrid"
 QUESTION = "walk through all files of a directory tree"
 CANDIDATES = 50
@@ -118,11 +120,11 @@ def main() -> None:
     console.print()
     console.print(table("LlamaIndex: query engine", *with_llama_index(corpus, question)))
     console.print()
-    gain = gain_of(MODEL)
+    found = evaluate(JUDGED, [MODEL], top_k=CANDIDATES, curve=False)
+    first, last = found.first_stage.means["nDCG@10"], found.models[MODEL].decides.mean
     console.print(
-        f"[bold]Quality on {gain.questions} judged questions of Python's FAQ, reranked by {MODEL}"
-        f"[/bold]\nnDCG@10 {gain.before:.3f} before, {gain.after:.3f} after: "
-        f"{gain.after - gain.before:+.3f} (95 % interval {gain.low:+.3f} to {gain.high:+.3f})",
+        f"[bold]On {found.queries} judged questions of Python's FAQ[/bold]\n"
+        f"nDCG@10 {first:.3f} before, {last:.3f} after. {found.verdict}",
         highlight=False,
     )
 

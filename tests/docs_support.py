@@ -3,17 +3,19 @@
 A block of Python, and the new side of a `diff`, is code; a block with a title is a file in the
 directory where the code runs. A block of README stands alone; in docs/ the blocks of a page are
 one program, each going on where the one before ended. A block that imports a package of `PEERS` is
-left out: `make test-migrate` or `make test-engines` runs it.
+left out: `make test-migrate` or `make test-engines` runs it, or nobody, as exporters to a server.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +36,7 @@ MIGRATE = DOCS / "migrate"
 PEERS = (  # not in the group `dev`
     *("flashrank", "llama_index.llms", "sentence_transformers"),
     *("daft", "dask", "pyspark", "ray"),
+    *("langfuse", "opentelemetry.exporter"),
 )
 GATEWAYS = DOCS / "gateways"
 # pages that `make providers` writes, and one of the same kind: none needs a directory of its own
@@ -41,6 +44,14 @@ SHORT_PAGES = [
     page
     for page in PAGES
     if page.name == "compatible.md" or page.read_text(encoding="utf-8").endswith(f"{WRITTEN}\n")
+]
+# guides: one task each, all of them in one test
+GUIDES = [
+    DOCS / f"{name}.md"
+    for name in (
+        *("cost", "tuning", "hybrid-search", "long-documents", "multilingual", "cross-encoders"),
+        *("deploy", "langgraph", "pandas", "proxies"),
+    )
 ]
 CLASSES = [kind for kind in map(provider_class, known_names()) if issubclass(kind, RemoteProvider)]
 KEYS = {
@@ -60,6 +71,7 @@ _BLOCK = re.compile(
     r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$',
     re.MULTILINE | re.DOTALL,
 )
+_LOGGERS = ("rerank_integrations", "httpx")  # whose levels a page may set
 _LOOPBACK = ("127.0.0.1", "localhost")
 _DOCUMENTS = ("documents", "texts", "passages", "input")  # the keys that the dialects have for them
 # of servers on the reader's own machine: those of the providers, and of the page of Compatible
@@ -150,12 +162,12 @@ def blocks_of(page: Path) -> Sequence[Block]:
 
 
 def programs() -> list[Any]:
-    """What runs by itself: each block of README, each page of docs/ but the short ones."""
+    """What runs by itself: each block of README, each page that no other list of here has."""
     alone = [[block] for block in blocks_of(README) if block.code]
     pages = [
         list(blocks_of(page))
         for page in PAGES
-        if page not in SHORT_PAGES and page.parent != MIGRATE
+        if page not in {*SHORT_PAGES, *GUIDES} and page.parent != MIGRATE
     ]
     return [
         pytest.param(blocks, id=f"{blocks[0].page.relative_to(ROOT)}:{blocks[0].line}")
@@ -250,6 +262,11 @@ def world_fixture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[W
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
+    if find_spec("opentelemetry") is not None:  # a page may set its providers
+        from telemetry import without_providers
+
+        without_providers(monkeypatch)
+    levels = [(logger, logger.level) for logger in map(logging.getLogger, _LOGGERS)]
     with running() as server:
         server.plays(shares_words)
         port = server.server_address[1]
@@ -263,6 +280,8 @@ def world_fixture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[W
 
         _redirect_requests(monkeypatch, redirect)
         yield World(server, asked)
+    for logger, level in levels:
+        logger.setLevel(level)
 
 
 def _redirect_requests(

@@ -38,7 +38,7 @@ QUERY = "a red bicycle"
 TEXTS = ["a blue car", "a red bicycle", "a red wine"]
 BEST_FIRST = [1, 2, 0]  # by the number of words that they share with the query
 
-NOT_IN_ALL = "cross-encoder"  # it is large
+NOT_IN_ALL = {"cross-encoder", "evaluation"}  # large; without a wheel for Linux on arm64
 # an ONNX model whose logit is the mean of the ids of the words
 MEAN_OF_IDS = (
     "CAkSADqVAQofCglpbnB1dF9pZHMSAWYiBENhc3QqCQoCdG8YAaABAgo1CgFmEgZsb2dpdHMiClJlZHVjZU1lYW4q"
@@ -220,6 +220,58 @@ def aiohttp() -> None:
             assert [result.index for result in response] == BEST_FIRST, response
 
 
+def evaluation() -> None:
+    """Models are measured, and the report is written."""
+    from rerank_integrations.evaluation import evaluate
+
+    local = Local(scorer=lambda query, texts: [float(len(text)) for text in texts])
+    found = evaluate(small_dataset(), [RerankClient("longest", provider=local)])
+    assert found.verdict.outcome == "too few", found
+    assert found.verdict.text in found.to_html()
+
+
+def small_dataset() -> Any:
+    """Two queries with their candidates."""
+    from rerank_integrations.evaluation import Dataset
+
+    queries = {"1": QUERY, "2": TEXTS[2]}
+    documents = dict(zip("abc", TEXTS, strict=True))
+    return Dataset(
+        documents=documents,
+        queries=queries,
+        judgments={"1": {"b": 1}, "2": {"c": 1}},
+        candidates={query: list(documents) for query in queries},
+    )
+
+
+def without_evaluation() -> None:
+    """What needs the extra `evaluation`."""
+    from rerank_integrations.evaluation import evaluate
+
+    evaluate(small_dataset(), ["local:bm25"])
+
+
+def tracing() -> None:
+    """A call begins a span."""
+    from opentelemetry import trace
+
+    begun = []
+
+    class Tracer(trace.NoOpTracer):
+        def start_span(self, name: str, *given: Any, **named: Any) -> trace.Span:
+            begun.append(name)
+            return super().start_span(name, *given, **named)
+
+    class Provider(trace.NoOpTracerProvider):
+        def get_tracer(self, *_: Any, **__: Any) -> trace.Tracer:
+            return Tracer()
+
+    trace.set_tracer_provider(Provider())
+    with endpoint() as (provider, _), RerankClient("m", provider=provider) as client:
+        client.rerank(QUERY, TEXTS)
+    assert begun == ["rerank m"], begun
+
+
 def cli() -> None:
     """The command `rerank` ranks over HTTP."""
     script = shutil.which("rerank", path=str(Path(sys.executable).parent))
@@ -299,13 +351,15 @@ EXTRAS = {
     "cross-encoder": Extra("fastembed", cross_encoder, [without_cross_encoder]),
     "images": Extra("PIL", images, [without_images]),
     "aiohttp": Extra("httpx_aiohttp", aiohttp, []),  # imported by the user
+    "evaluation": Extra("ir_measures", evaluation, [without_evaluation]),
+    "tracing": Extra("opentelemetry", tracing, []),  # the same
     "cli": Extra("rich", cli, [without_cli]),
 }
 
 
 def main(asked: list[str]) -> None:
     """Check the core, each extra that was asked for, and the refusals of what is not there."""
-    wanted = set(EXTRAS) - {NOT_IN_ALL} if asked == ["all"] else set(asked)
+    wanted = set(EXTRAS) - NOT_IN_ALL if asked == ["all"] else set(asked)
     there = {name for name, extra in EXTRAS.items() if find_spec(extra.module)}
     assert wanted <= there, f"not installed: {wanted - there}"
     assert wanted or not there, f"this environment is not bare: {there}"

@@ -188,6 +188,7 @@ OTHER: dict[str, Any] = {
     "address": {"path": "/another"},
     "host": {"headers": {"X-Portkey-Provider": "@another"}},
     "config": {"headers": {"X-Portkey-Config": "pc-1"}},
+    "target": {"headers": {"Helicone-Target-Url": "https://example.org"}},
     "version": {"headers": {"X-Api-Version": "2"}},
     "preferences": {"own": {"provider_preferences": {"zdr": True}}},
     "model": {"model": "another"},
@@ -253,11 +254,12 @@ def test_what_decides_a_score_is_part_of_the_key(server: Server, changed: str, h
     ["jina-reranker-v3", "bm25", "hybrid"],
 )
 def test_a_list_that_is_ranked_as_a_whole_has_one_key(
-    server: Server, make: Any, texts: int
+    server: Server, monkeypatch: pytest.MonkeyPatch, make: Any, texts: int
 ) -> None:
     """For a listwise model a hit needs the same list in the same order, and gives all scores.
 
-    The scores of a first stage belong to it, where they count.
+    The scores of a first stage belong to it, where they count. Engines have the scores of their
+    version alone, and a cross-encoder in a folder those of that folder.
     """
     server.plays(by_pair)
     model, provider = make(server.url)
@@ -274,7 +276,14 @@ def test_a_list_that_is_ranked_as_a_whole_has_one_key(
         assert client.rerank(QUERY, documents[:2]).cache_hits == 0
         counts = provider.takes_retrieval_scores
         assert client.rerank(QUERY, other).cache_hits == (0 if counts else len(TEXTS))
+        monkeypatch.setattr("rerank_integrations.providers.local.__version__", "another")
+        assert client.rerank(QUERY, documents).cache_hits == (0 if texts == 0 else len(TEXTS))
     assert len(server.received) == 4 * texts
+    scopes = set()
+    for folder in ("/", "/tmp"):  # noqa: S108  # nothing is written
+        monkeypatch.chdir(folder)
+        scopes.add(Local().cache_scope("cross-encoder/./model"))
+    assert len(scopes) == 2
 
     calls: list[Sequence[str]] = []
 
@@ -528,6 +537,19 @@ def test_many_rows_and_batches(server: Server, tmp_path: Path, clock: Clock) -> 
     columns = {"query": [QUERY], "documents": [list(TEXTS)]}
     batch = pickle.loads(pickle.dumps(batch))  # noqa: S301
     assert batch(columns)["usage"][0]["total_tokens"] is None
+    assert len(server.received) == 1
+
+
+def test_a_text_makes_one_cache_for_a_run(server: Server, call: Calls) -> None:
+    """A text given to `rerank_many` makes a cache for all rows; one of a single call has no use."""
+    server.plays(by_pair)
+    rows = [{"query": QUERY, "documents": TEXTS}] * 3
+    with client_of(server) as client:
+        found = list(client.rerank_many(rows, cache="memory", max_concurrency=1))
+        with pytest.raises(ConfigurationError, match="set it on the client"):
+            call(client, cache="memory")
+
+    assert [one.response.cache_hits for one in found if one.response] == [0, 3, 3]
     assert len(server.received) == 1
 
 

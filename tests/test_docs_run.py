@@ -9,6 +9,7 @@ import pytest
 
 from cases import cases
 from docs_support import (
+    GUIDES,
     MIGRATE,
     PAGES,
     README,
@@ -58,6 +59,14 @@ def test_each_short_page_runs_and_shows_what_it_says(
     page: Path, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same for the pages that `make providers` writes."""
+    assert missing(blocks_of(page), capsys) == []
+
+
+@cases("page", GUIDES, ids=lambda page: page.stem)
+def test_each_guide_runs_and_shows_what_it_says(
+    page: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same for the guides."""
     assert missing(blocks_of(page), capsys) == []
 
 

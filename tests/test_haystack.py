@@ -448,6 +448,7 @@ SETTINGS: dict[str, Any] = {
     "requests_per_minute": 10,
     "documents_per_minute": 100,
     "keep_raw": True,
+    "trace_content": False,
     "cache": "memory",
 }
 OBJECTS: dict[str, Any] = {

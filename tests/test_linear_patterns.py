@@ -6,6 +6,7 @@ import ast
 import importlib
 import pkgutil
 import re
+import string
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -51,6 +52,9 @@ class Counter:
                 yield from self._ends(rest, place + 1)
         elif name == "AT":  # a boundary: as if it always held
             yield from self._ends(rest, place)
+        elif name in ("ASSERT", "ASSERT_NOT"):  # so is a look around of a fixed width
+            assert len(set(given[1].getwidth())) == 1, name
+            yield from self._ends(rest, place)
         elif name == "SUBPATTERN":
             for end in self._ends(list(given[-1]), place):
                 yield from self._ends(rest, end)
@@ -92,7 +96,10 @@ def fits(name: str, given: Any, char: str) -> bool:
 
 
 # a character of each kind that a pattern may ask for, and of each script
-TRIED = "x1 ,-_.;\u0e01\ud800\u3042\u4e2d\uac00\u0430\u0627\u03b1\u0905\u0b85\u0531"
+TRIED = (
+    "x1 ,-_.;\x7f\u0e01\ud800\u3042\u4e2d\uac00\u0430\u0627\u03b1\u0905\u0b85\u0531"
+    + string.ascii_lowercase
+)
 
 
 def fragments(nodes: Sequence[Any]) -> Iterator[str]:

@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 import rerank_integrations
 from cases import cases
+from rerank_integrations import evaluation
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 CASSETTES = FOLDER / "cassettes"
 GATEWAY = re.compile("(openrouter|together|portkey|jina|vllm):.")
 PACKAGE = "rerank_integrations"
+EVALUATION = f"{PACKAGE}.evaluation"
 ADAPTERS = {
     f"{PACKAGE}.haystack": "RerankRanker",
     f"{PACKAGE}.langchain": "RerankCompressor",
@@ -101,7 +103,8 @@ def test_only_public_names_are_used(path: Path) -> None:
     assert private == []
     taken = imported_by(path)
     ours = {module: names for module, names in taken.items() if module.startswith("rerank_")}
-    assert ours.keys() <= {PACKAGE, *ADAPTERS}
+    assert ours.keys() <= {PACKAGE, EVALUATION, *ADAPTERS}
+    assert ours.get(EVALUATION, set()) <= set(evaluation.__all__)
     assert ours.get(PACKAGE, set()) <= set(rerank_integrations.__all__)
     for adapter, name in ADAPTERS.items():
         assert ours.get(adapter, set()) <= {name}

@@ -7,7 +7,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
@@ -44,6 +44,7 @@ from rerank_integrations._options import (
     merged_settings,
     refuse_unknown_argument,
 )
+from rerank_integrations._tracing import as_current, inside_reranker
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import (
     AuthenticationError,
@@ -83,6 +84,8 @@ __all__ = [
     "end_metadata",
     "error_metadata",
     "given",
+    "in_span_of",
+    "inside_reranker",
     "log_warnings",
     "naming",
     "shown",
@@ -99,6 +102,7 @@ _FOR_A_PERSON = (AuthenticationError, PaymentRequiredError, PermissionDeniedErro
 _MAY_BE_NONE = frozenset(LEFT_TO_CLIENT) - {
     *("max_retries", "retry_on_timeout", "extra_headers", "extra_body", "on_image"),
     *("on_invalid_document", "image_urls", "max_concurrency", "on_partial", "keep_raw"),
+    "trace_content",
 }
 log = logging.getLogger("rerank_integrations")
 
@@ -204,6 +208,7 @@ class Adapter(BaseModel):
     requests_per_minute: int | None = Field(default=None, strict=True)
     documents_per_minute: int | None = Field(default=None, strict=True)
     keep_raw: bool | None = Field(default=None, strict=True)
+    trace_content: bool | None = Field(default=None, strict=True)
     cache: Annotated[
         SkipJsonSchema[RerankCache | None], BeforeValidator(cache_of), PlainSerializer(_address)
     ] = None
@@ -401,6 +406,15 @@ def naming(id_of: Callable[[int], str]) -> Iterator[None]:
             place = f"document {error.index}"
             error.args = (str(error).replace(place, f"{place} ({name})", 1),)
         raise
+
+
+def in_span_of(run: Any) -> AbstractContextManager[None]:
+    """Let the client's span nest in the one that an instrumentation of LangChain made for a run.
+
+    It does not make its spans current, so the client's would be the root of another trace.
+    """
+    spans = (one.get_span(run.run_id) for one in run.handlers if hasattr(one, "get_span"))
+    return as_current(next((span for span in spans if span is not None), None))
 
 
 def end_metadata(response: RerankResponse) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from rerank_integrations._http_result import Limits, of_signal, rerank_error
 from rerank_integrations._rate_limit import ROUNDING, RateLimit, RateLimiter, Reservation
 from rerank_integrations._retry import Clock, Gather, Outcome, Send, log
 from rerank_integrations._shared_limit import Reserve
+from rerank_integrations._tracing import Subject, add_wait, begin
 from rerank_integrations.errors import RerankError, RerankTimeoutError, ScorerError
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers._validation import shown_address
@@ -36,33 +37,70 @@ class StoppedError(Exception):
 
 
 def run_sync(
-    make_call: MakeCall[ResultT], *, patient: bool = False, shared: Reserve | None = None
+    make_call: MakeCall[ResultT],
+    subject: Subject | None = None,
+    *,
+    patient: bool = False,
+    shared: Reserve | None = None,
 ) -> ResultT:
     """Run a call in this thread; the requests of a split call in several.
 
     A patient call waits for slots of its rate limit without bound; with a limit that is shared
-    between processes, its slots are those.
+    between processes, its slots are those. With a subject, which a rerank call has, it is traced.
 
     Raises:
         RerankError: what the call raises.
     """
     clock = _CallClock(patient=patient, shared=shared)
-    return _run_sync(make_call(clock), clock)
+    record = None if subject is None else begin(subject)
+    if record is None:
+        return _run_sync(make_call(clock), clock)
+    try:
+        answer = _run_sync(make_call(clock), clock)
+    except BaseException as error:
+        record.fail(error)
+        raise
+    record.end(answer)
+    return answer
 
 
 async def run_async(
-    make_call: MakeCall[ResultT], *, patient: bool = False, shared: Reserve | None = None
+    make_call: MakeCall[ResultT],
+    subject: Subject | None = None,
+    *,
+    patient: bool = False,
+    shared: Reserve | None = None,
 ) -> ResultT:
     """Run a call on the running event loop; the requests of a split call in several tasks.
 
     A patient call waits for slots of its rate limit without bound; with a limit that is shared
-    between processes, its slots are those.
+    between processes, its slots are those. With a subject, which a rerank call has, it is traced.
 
     Raises:
         RerankError: what the call raises.
     """
     clock = _CallClock(patient=patient, shared=shared)
-    return await _run_async(make_call(clock), clock)
+    record = None if subject is None else begin(subject)
+    if record is None:
+        return await _run_async(make_call(clock), clock)
+    try:
+        answer = await _run_async(make_call(clock), clock)
+    except BaseException as error:
+        record.fail(error)
+        raise
+    record.end(answer)
+    return answer
+
+
+def timed(make_call: MakeCall[ResultT], told: Callable[[float], Any]) -> MakeCall[ResultT]:
+    """The same call; at its end it is told the seconds that it took, without waits for slots."""
+
+    def make(clock: Clock) -> Generator[Send | Gather, Any, ResultT]:
+        result = yield from make_call(clock)
+        told(clock())
+        return result
+
+    return make
 
 
 class _CallClock:
@@ -136,7 +174,7 @@ async def _run_async(call: Generator[Send | Gather, Any, ResultT], clock: _CallC
 def _send_sync(send: Send, clock: _CallClock, stop: _Stop | None) -> Outcome:
     with closing(_waits(send, clock)) as waits:
         for seconds in waits:
-            _log_wait(send, seconds)
+            _tell_wait(send, seconds)
             _sleep(seconds, stop)
             if stop is not None:
                 stop.check()
@@ -163,7 +201,7 @@ def _send_sync(send: Send, clock: _CallClock, stop: _Stop | None) -> Outcome:
 async def _send_async(send: Send, clock: _CallClock) -> Outcome:
     with closing(_waits(send, clock)) as waits:
         for seconds in waits:
-            _log_wait(send, seconds)
+            _tell_wait(send, seconds)
             await asyncio.sleep(seconds)
     send.sent.begin()
     began = clock()
@@ -259,9 +297,10 @@ class _Stop:
             send.sent.begin()
 
 
-def _log_wait(send: Send, seconds: float) -> None:
+def _tell_wait(send: Send, seconds: float) -> None:
     address = shown_address(send.request.url)
     log.debug("waiting %.2f s before a request to %s", seconds, address)
+    add_wait(seconds)
 
 
 def _sleep(seconds: float, stop: _Stop | None) -> None:

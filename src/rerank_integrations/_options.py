@@ -238,6 +238,7 @@ class Options:
     requests_per_minute: int | None = None
     documents_per_minute: int | None = None
     keep_raw: bool = False
+    trace_content: bool = True
     cache: RerankCache | None = None
 
     def __post_init__(self) -> None:
@@ -909,6 +910,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "retry_on_timeout": _checked_flag,
     "retry": _checked_retry,
     "keep_raw": _checked_flag,
+    "trace_content": _checked_flag,
     "cache": _checked_cache,
     "extra_headers": _checked_headers,
     "extra_body": _checked_body,

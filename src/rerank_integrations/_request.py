@@ -59,7 +59,8 @@ _INDEXES = 10  # of documents, that a message lists
 # headers that say who asks, or which of a gateway's upstreams is asked; x-portkey-trace-id does not
 _IDENTIFYING = re.compile(
     "auth|(?<!port)(?<!idempotency-)key|token|secret|cookie|credential|password|provider|config|host"
-    "|model|version|region|deployment|project|organi[sz]ation"
+    "|model|version|region|deployment|project|organi[sz]ation|tenant|target|upstream|backend"
+    "|rout(?!er)|base-?url"  # x-openrouter-title says nothing of that
 )
 _FORM_OF_KEYS = 1  # of the cache; another one where the same score would get another key
 _KEY_SIZE = 16  # bytes
@@ -151,6 +152,8 @@ class RequestPlan:
         skipped: the indexes of blank documents.
         warnings: what the caller should know of what is sent.
         hits: the documents whose score is in the cache, with the provider's number.
+        query: as the caller passed it.
+        documents: all of the call, the caller's own objects.
     """
 
     options: Options
@@ -158,6 +161,8 @@ class RequestPlan:
     skipped: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
     hits: tuple[RerankResult, ...] = ()
+    query: str = ""
+    documents: Sequence[Any] = ()
 
 
 def plan_request(options: Options, query: object, documents: object) -> RequestPlan:
@@ -195,7 +200,7 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
         for body in bodies
     )
     hits = tuple([RerankResult(index, score, given[index]) for index, score in ready.hits])
-    return RequestPlan(options, tuple(chunks), skipped, ready.warnings, hits)
+    return RequestPlan(options, tuple(chunks), skipped, ready.warnings, hits, asked, given)
 
 
 def _with_retrieval_scores(ready: EncodedDocuments, documents: Sequence[Any]) -> EncodedDocuments:

@@ -31,6 +31,7 @@ from rerank_integrations._response import (
     secrets_of,
 )
 from rerank_integrations._secrets import Secret
+from rerank_integrations._tracing import add_event
 from rerank_integrations._transport import Transport
 from rerank_integrations.errors import (
     Attempt,
@@ -321,6 +322,7 @@ def _request_call(
                     delay,
                     type(error).__name__,
                 )
+                add_event("rerank.retry", {**_told(options, error), "rerank.seconds": delay})
                 send = send._replace(delay=delay)
             else:
                 sent.attempts = (*attempts, _attempt(options))
@@ -369,6 +371,17 @@ def _parsed(
     except RerankError as error:
         # the frames that parsed it hold the text of the response, which may repeat a key
         raise error.with_traceback(None) from error.__cause__
+
+
+def _told(options: Options, error: RerankError) -> dict[str, Any]:
+    """What a trace says of a request or a provider that failed: nothing that a server wrote."""
+    return {
+        "gen_ai.provider.name": options.provider.name,
+        "gen_ai.request.model": options.model,
+        "error.type": type(error).__name__,
+        "http.response.status_code": getattr(error, "status_code", None) or None,
+        "rerank.request_id": getattr(error, "request_id", None),
+    }
 
 
 def _attempt(options: Options, error: str | None = None) -> Attempt:
@@ -530,6 +543,7 @@ def _try(
             error.attempts, error.retries = progress.attempts, progress.retries
             raise
         log.debug("%s failed with %s", one.options.provider.name, type(error).__name__)
+        add_event("rerank.fallback", _told(one.options, error))
         return None
     if response.attempts:
         one.record(failed=False)

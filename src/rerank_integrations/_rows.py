@@ -11,6 +11,7 @@ from pydantic_core import from_json
 from rerank_integrations.errors import InvalidRequestError
 from rerank_integrations.models import as_list
 
+_MOST_ID = 10**4000  # an int of more than 4,300 digits is neither written nor read as text
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -35,12 +36,14 @@ class Row(NamedTuple):
 
     Attributes:
         digest: a hash of the query and the documents, where finished rows are kept.
+        trace_context: what the span of its call nests in; None for that of the run.
     """
 
     id: str | int
     query: Any
     documents: Sequence[Any]
     digest: str = ""
+    trace_context: Any = None
 
 
 def read_rows(rows: Any) -> Generator[Numbered, None, None]:
@@ -82,7 +85,12 @@ async def _anumbered(rows: AsyncIterable[Any]) -> AsyncGenerator[Numbered, None]
     number = 0
     async for row in rows:
         number += 1
-        yield Numbered(number, f"row {number}", row)
+        numbered = getattr(row, "numbered", None)  # of a RerankBatch, whose run is shared
+        yield (
+            Numbered(number, f"row {number}", row)
+            if numbered is None
+            else numbered._replace(given=row)
+        )
 
 
 async def _awaited(rows: Generator[Numbered, None, None]) -> AsyncGenerator[Numbered, None]:
@@ -131,12 +139,19 @@ def checked_row(numbered: Numbered) -> Row:
             has = ", ".join(map(repr, given)) or "nothing"
             raise InvalidRequestError(f"{where}: there is no {name!r}; the row has {has:.300}")
     own = given.get("id")
+    if own is not None and hasattr(own, "item"):
+        own = own.item()  # a number of numpy
     if own is not None and not is_id(own):
-        raise InvalidRequestError(f"{where}: id is a str or an int, not {own!r:.80}")
+        too_long = isinstance(own, int) and not isinstance(own, bool)
+        what = "one of more than 4,000 digits" if too_long else f"{own!r:.80}"
+        raise InvalidRequestError(f"{where}: id is a str or an int, not {what}")
     try:
-        return Row(number if own is None else own, given["query"], as_list(given["documents"]))
+        documents = as_list(given["documents"])
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{where}: {error}") from None
+    row = Row(number if own is None else own, given["query"], documents)
+    context = getattr(given, "trace_context", None)  # a row of a RerankBatch, whose run is shared
+    return row if context is None else row._replace(trace_context=context)
 
 
 def id_of(numbered: Numbered) -> str | int:
@@ -149,4 +164,4 @@ def is_id(value: Any) -> TypeGuard[str | int]:
     """Whether a value can be the id of a row: one that a file can hold."""
     if isinstance(value, str):
         return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST_ID

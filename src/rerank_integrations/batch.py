@@ -26,8 +26,8 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from rerank_integrations._cache import CacheSetting, cache_of
-from rerank_integrations._checkpoint import digest_of
-from rerank_integrations._many import WAKE_SECONDS, RowResult
+from rerank_integrations._checkpoint import SQLITE, digest_of
+from rerank_integrations._many import FORKED, WAKE_SECONDS, RowResult
 from rerank_integrations._options import (
     NOT_GIVEN,
     NotGiven,
@@ -41,8 +41,9 @@ from rerank_integrations._options import (
     checked_arguments,
     given,
 )
-from rerank_integrations._rows import Numbered, Row, checked_row
+from rerank_integrations._rows import Numbered, Row, aread_rows, checked_row, read_rows
 from rerank_integrations._shared_limit import RateLimitStore, absolute
+from rerank_integrations._tracing import current_context
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
 from rerank_integrations.images import ImageUrls
@@ -131,6 +132,7 @@ class RerankBatch:
         on_partial: OnPartial | NotGiven = NOT_GIVEN,
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None:
         settings = {name: value for name, value in given(locals()).items() if name not in _OWN}
@@ -177,24 +179,33 @@ class RerankBatch:
         kind = _kind_of(batch)
         columns = kind.columns(batch, self._wanted())
         rows = [
-            dict(zip(columns, values, strict=True))
-            for values in zip(*columns.values(), strict=True)
+            Numbered(number, f"row {number}", dict(zip(columns, values, strict=True)))
+            for number, values in enumerate(zip(*columns.values(), strict=True), 1)
         ]
         found = self._ranked(rows) if rows else []
         new = {name: [one[name] for one in found] for name in _NEW}
         joined: FrameT = kind.joined(batch, new)
         return joined
 
-    def rows(self, rows: Iterable[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:
+    def rows(
+        self, rows: Iterable[Mapping[str, Any]] | str | os.PathLike[str]
+    ) -> Generator[dict[str, Any], None, None]:
         """The rows, in their order, with the new keys; they are read as they are needed.
 
+        Args:
+            rows: mappings with `query` and `documents`, or the path of a JSONL file of them.
+
         Raises:
+            InvalidRequestError: what is given has no rows.
             RerankError: a row failed, with `on_error="raise"`.
         """
-        pending: deque[tuple[Any, Future[list[RowResult]]]] = deque()
+        return self._rows(read_rows(rows))
+
+    def _rows(self, rows: Generator[Numbered, None, None]) -> Generator[dict[str, Any], None, None]:
+        pending: deque[tuple[Any, _Answer]] = deque()
         try:
-            for number, row in enumerate(rows, 1):
-                pending.append((row, self._ask([row], number)))
+            for numbered in rows:
+                pending.append((numbered.given, self._ask([numbered])))
                 if len(pending) >= _AHEAD * self._max_concurrency:
                     yield self._finished(*pending.popleft())
             while pending:
@@ -203,16 +214,23 @@ class RerankBatch:
             for _, future in pending:
                 future.cancel()
 
-    async def arows(
-        self, rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+    def arows(
+        self,
+        rows: AsyncIterable[Mapping[str, Any]]
+        | Iterable[Mapping[str, Any]]
+        | str
+        | os.PathLike[str],
     ) -> AsyncGenerator[dict[str, Any], None]:
         """The same, without blocking the event loop; the rows may come asynchronously too."""
-        pending: deque[tuple[Any, Future[list[RowResult]]]] = deque()
+        return self._arows(aread_rows(rows))
+
+    async def _arows(
+        self, rows: AsyncGenerator[Numbered, None]
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        pending: deque[tuple[Any, _Answer]] = deque()
         try:
-            number = 0
-            async for row in _asynchronous(rows):
-                number += 1
-                pending.append((row, self._ask([row], number)))
+            async for numbered in rows:
+                pending.append((numbered.given, self._ask([numbered])))
                 if len(pending) >= _AHEAD * self._max_concurrency:
                     await asyncio.wrap_future(pending[0][1])
                     yield self._finished(*pending.popleft())
@@ -233,34 +251,35 @@ class RerankBatch:
         """The columns that are read; without a checkpoint an id has no use."""
         return _NEEDED if self._checkpoint is None else (*_NEEDED, "id")
 
-    def _ranked(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _ranked(self, rows: Sequence[Numbered]) -> list[dict[str, Any]]:
         future = self._ask(rows)
         try:
             return [self._new(result) for result in _waited(future)]
         finally:
             future.cancel()
 
-    def _finished(self, row: Any, future: Future[list[RowResult]]) -> dict[str, Any]:
+    def _finished(self, row: Any, future: _Answer) -> dict[str, Any]:
         return {**(row if isinstance(row, Mapping) else {}), **self._new(_waited(future)[0])}
 
-    def _ask(self, rows: Sequence[Any], first: int = 1) -> Future[list[RowResult]]:
-        return _worker_of(self).ask([self._row(n, row) for n, row in enumerate(rows, first)])
+    def _ask(self, rows: Sequence[Numbered]) -> _Answer:
+        return _worker_of(self).ask([self._row(numbered) for numbered in rows])
 
-    def _row(self, number: int, row: Any) -> dict[str, Any] | InvalidRequestError:
+    def _row(self, numbered: Numbered) -> Numbered | InvalidRequestError:
         """A row as `arerank_many` takes it, or what is wrong with it."""
-        found = row
+        row = numbered.given
         try:
             if isinstance(row, Mapping) and "documents" in row:
-                found = {**row, "id": None, "documents": _documents(row["documents"])}
-            checked = checked_row(Numbered(number, f"row {number}", found))
+                whole = {**row, "id": None, "documents": _documents(row["documents"])}
+                numbered = numbered._replace(given=whole)
+            checked = checked_row(numbered)
         except InvalidRequestError as error:
             text = str(error)
-            where = "" if text.startswith("row ") else f"row {number}: "
+            where = "" if text.startswith(numbered.where) else f"{numbered.where}: "
             return InvalidRequestError(f"{where}{text}")
         found = {"query": checked.query, "documents": checked.documents}
         if self._checkpoint is not None:
             found["id"] = _id_of(row.get("id"), found)
-        return found
+        return numbered._replace(given=found)
 
     def _new(self, result: RowResult) -> dict[str, Any]:
         """The new values of a row."""
@@ -283,8 +302,22 @@ class RerankBatch:
         return RerankClient(self._model, **self._settings)
 
 
-def _waited(future: Future[list[RowResult]]) -> list[RowResult]:
-    """The results, once they are there."""
+class _Answer(Future[list[RowResult]]):
+    """What a thread of this process waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.process = os.getpid()
+
+
+def _waited(future: _Answer) -> list[RowResult]:
+    """The results, once they are there.
+
+    Raises:
+        ConfigurationError: another process, of which this one is a fork, has asked for them.
+    """
+    if future.process != os.getpid():
+        raise ConfigurationError(FORKED)
     while not future.done():
         with suppress(TimeoutError):  # raised by the wait alone, not what the run has raised
             future.exception(WAKE_SECONDS)
@@ -298,7 +331,7 @@ def _described(error: RerankError | None) -> str:
 def _checked_checkpoint(given: Any) -> str | None:
     if given is None:
         return None
-    if not isinstance(given, str | os.PathLike) or Path(given).suffix == ".jsonl":
+    if not isinstance(given, str | os.PathLike) or Path(given).suffix not in SQLITE:
         raise ConfigurationError(
             "checkpoint must be the path of a SQLite file, such as 'run.sqlite', which several "
             f"workers can share, not {given!r}"
@@ -344,15 +377,6 @@ def _is_missing(value: Any) -> bool:
     """Whether there is no value: None, NaN, or the NA of pandas."""
     is_nan = isinstance(value, float) and math.isnan(value)
     return value is None or is_nan or type(value).__name__ == "NAType"
-
-
-async def _asynchronous(rows: Any) -> AsyncGenerator[Any, None]:
-    if isinstance(rows, AsyncIterable):
-        async for row in rows:
-            yield row
-    else:
-        for row in rows:
-            yield row
 
 
 # --- kinds of batches; no engine and no library of frames is imported
@@ -492,16 +516,18 @@ def _checked_columns(
 class _Asked(dict[str, Any]):
     """A row that somebody waits for."""
 
-    def __init__(self, row: Mapping[str, Any], place: int, group: _Group) -> None:
-        super().__init__(row)
-        self.place, self.group = place, group
+    def __init__(self, numbered: Numbered, place: int, group: _Group) -> None:
+        super().__init__(numbered.given)
+        self.numbered, self.place, self.group = numbered, place, group
+        self.trace_context = group.trace_context
 
 
 class _Group:
     """The rows that were asked for together."""
 
-    def __init__(self, count: int, future: Future[list[RowResult]]) -> None:
+    def __init__(self, count: int, future: _Answer) -> None:
         self.future = future
+        self.trace_context = current_context()  # made where they are asked for, not in the loop
         self._results: list[Any] = [None] * count
         self._left = count
 
@@ -532,9 +558,9 @@ class _Worker:
         self._open: set[_Group] = set()
         self._run: asyncio.Task[None] | None = None
 
-    def ask(self, rows: Sequence[Any]) -> Future[list[RowResult]]:
+    def ask(self, rows: Sequence[Numbered | InvalidRequestError]) -> _Answer:
         """Ask for rows, from any thread."""
-        future: Future[list[RowResult]] = Future()
+        future = _Answer()
         group = _Group(len(rows), future)
         self._loop.call_soon_threadsafe(self._add, rows, group)
         return future
@@ -547,7 +573,7 @@ class _Worker:
         self._run = None
         self._waiting.put_nowait(None)
 
-    def _add(self, rows: Sequence[Any], group: _Group) -> None:
+    def _add(self, rows: Sequence[Numbered | InvalidRequestError], group: _Group) -> None:
         if self._run is None or self._run.done():
             self._waiting = asyncio.Queue()
             self._run = self._loop.create_task(self._go_on(self._waiting))
@@ -555,7 +581,7 @@ class _Worker:
             self._run.add_done_callback(_RUNS.discard)
         self._open.add(group)
         for place, row in enumerate(rows):
-            if isinstance(row, RerankError):
+            if isinstance(row, InvalidRequestError):
                 group.answer(place, RowResult(place, None, row, None))
             else:
                 self._waiting.put_nowait(_Asked(row, place, group))
@@ -580,6 +606,8 @@ class _Worker:
                     if asked.group.future.done():
                         self._open.discard(asked.group)
         except BaseException as error:
+            if self._waiting is waiting:
+                self._run = None  # who asks from now on needs another one
             groups, self._open = self._open, set()
             for group in groups:
                 group.fail(error if isinstance(error, Exception) else CancelledError())

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from os import PathLike
+from time import time_ns
 from types import TracebackType
 from typing import Any, NamedTuple, Self, overload
 
 from pydantic import SecretStr
 
-from rerank_integrations._cache import CacheSetting
+from rerank_integrations._cache import MEMORY, CacheSetting, cache_of
 from rerank_integrations._checkpoint import open_store
-from rerank_integrations._engine import MakeCall, run_async, run_sync
+from rerank_integrations._engine import MakeCall, run_async, run_sync, timed
 from rerank_integrations._many import (
     AsyncManyResults,
     Ledger,
@@ -54,6 +55,7 @@ from rerank_integrations._retry import (
 from rerank_integrations._rows import Row, aread_rows, read_rows
 from rerank_integrations._secrets import Secret
 from rerank_integrations._shared_limit import RateLimitStore, shared_reserve
+from rerank_integrations._tracing import Subject, current_context
 from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
@@ -141,6 +143,8 @@ class RerankClient:
             all threads and tasks together; the rest wait. None for no limit.
         documents_per_minute: the same for documents.
         keep_raw: keep the parsed body of each response in `response.raw`, False by default.
+        trace_content: whether OpenTelemetry spans show the query and the documents, True by
+            default. Images are never shown.
         cache: where scores are kept and looked up, so that nothing is paid for twice: `"memory"`,
             `"sqlite:///path"` or a `RerankCache`. None (the default) for nowhere.
 
@@ -187,6 +191,7 @@ class RerankClient:
         requests_per_minute: int | None = None,
         documents_per_minute: int | None = None,
         keep_raw: bool = False,
+        trace_content: bool = True,
         cache: CacheSetting | None = None,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name in _SETTINGS}
@@ -272,6 +277,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]: ...
     @overload  # for lists of several types, which type checkers may not name
@@ -306,6 +312,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]: ...
     @checked_arguments
@@ -340,6 +347,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]:
         """Rank documents by their relevance to the query, best first.
@@ -359,11 +367,11 @@ class RerankClient:
             ResponseError: a 2xx response that cannot be trusted.
             StatusError: the server returned an error status.
         """
-        make_call = self._prepare(query, documents, given(locals()))
+        call = self._prepare(query, documents, given(locals()))
         self._transport.check_open()
         if self.provider.handler is None:
             self._transport.sender()  # making it does not count against the deadline
-        return run_sync(make_call)
+        return run_sync(*call)
 
     @overload
     async def arerank(
@@ -397,6 +405,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]: ...
     @overload  # for lists of several types, which type checkers may not name
@@ -431,6 +440,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]: ...
     @checked_arguments
@@ -465,15 +475,16 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]:
         """The same as `rerank`, without blocking the event loop."""
         running_loop()
-        make_call = self._prepare(query, documents, given(locals()))
+        call = self._prepare(query, documents, given(locals()))
         self._transport.check_open()
         if self.provider.handler is None:
             await self._transport.async_sender()
-        return await run_async(make_call)
+        return await run_async(*call)
 
     @checked_arguments
     def models(self, *, refresh: bool = False) -> list[ModelInfo]:
@@ -546,6 +557,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> ManyResults:
         """Rank the documents of many rows, many at once; results come as they are ready.
@@ -590,15 +602,17 @@ class RerankClient:
             InvalidRequestError: a row that is malformed, with its number.
         """
         given_now = given(locals())
-        changes = {name: given_now[name] for name in given_now if name in _CALL_SETTINGS}
+        changes = _settings_of_all(given_now)
         shared = shared_reserve(rate_limit, self._options.replace(changes).rate_limit())
         source = read_rows(rows)
         plan = self._plan_of(given_now, changes)
 
-        def call(row: Row) -> RerankResponse:
-            make_call = self._prepare(row.query, row.documents, changes)
+        def call(row: Row) -> tuple[RerankResponse, float]:
+            make_call, subject = self._prepare(row.query, row.documents, changes)
             self._transport.check_open()
-            return run_sync(make_call, patient=True, shared=shared)
+            took: list[float] = []
+            timed_call = timed(make_call, took.append)
+            return run_sync(timed_call, subject, patient=True, shared=shared), took[0]
 
         return ManyResults(plan, ThreadRun(plan, source, call).results())
 
@@ -641,19 +655,26 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> AsyncManyResults:
         """The same as `rerank_many`, as an async iterator; `rows` may be an async iterable too."""
         given_now = given(locals())
-        changes = {name: given_now[name] for name in given_now if name in _CALL_SETTINGS}
+        changes = _settings_of_all(given_now)
         shared = shared_reserve(rate_limit, self._options.replace(changes).rate_limit())
         source = aread_rows(rows)
         plan = self._plan_of(given_now, changes)
 
-        async def call(row: Row) -> RerankResponse:
-            make_call = self._prepare(row.query, row.documents, changes)
+        context = current_context()
+
+        async def call(row: Row) -> tuple[RerankResponse, float]:
+            make_call, subject = self._prepare(row.query, row.documents, changes)
+            around = context if row.trace_context is None else row.trace_context
+            subject = subject._replace(context=around)
             self._transport.check_open()
-            return await run_async(make_call, patient=True, shared=shared)
+            took: list[float] = []
+            timed_call = timed(make_call, took.append)
+            return await run_async(timed_call, subject, patient=True, shared=shared), took[0]
 
         return AsyncManyResults(plan, TaskRun(plan, source, call).results())
 
@@ -688,6 +709,7 @@ class RerankClient:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, headers and body keys added to those in force.
@@ -771,12 +793,20 @@ class RerankClient:
     def _list_call(self) -> MakeCall[Sequence[ModelInfo]]:
         return lambda _: models_call(self._options, self._transport)
 
-    def _prepare(self, query: str, documents: Any, changes: Any) -> MakeCall[RerankResponse]:
+    def _prepare(
+        self, query: str, documents: Any, changes: Any
+    ) -> tuple[MakeCall[RerankResponse], Subject]:
         """Check and encode a call; what is wrong with it is raised now."""
+        started = time_ns()
+        if isinstance(changes.get("cache"), str) and changes["cache"] == MEMORY:
+            raise ConfigurationError(
+                "a cache in memory that one call makes is of no use to the next; set it on the "
+                "client, or pass a RerankCache() that you keep"
+            )
         options = self._options.replace(changes)
         if not self._fallbacks:
             plan = plan_request(options, query, documents)
-            return lambda _: rerank_call(plan, self._transport)
+            return lambda _: rerank_call(plan, self._transport), Subject(plan, started)
         given = as_list(documents)
         own = plan_request(options, query, given)
         shared: Any = {name: changes[name] for name in changes if name not in _OF_ONE_PROVIDER}
@@ -792,7 +822,7 @@ class RerankClient:
             Candidate(options, self._transport, lambda: own),
             *map(candidate, self._fallbacks),
         ]
-        return lambda clock: fallback_call(candidates, clock)
+        return lambda clock: fallback_call(candidates, clock), Subject(own, started)
 
     def _plan_of(self, arguments: dict[str, Any], changes: dict[str, Any]) -> Plan:
         """How a run of many calls is done.
@@ -804,13 +834,14 @@ class RerankClient:
         check_many(arguments)
         options = self._options.replace(changes)  # checks them before the first row
         path = arguments["checkpoint"]
+        report = reporter(arguments["progress"], arguments["rows"])
         return Plan(
             Ledger(arguments["max_cost"], arguments["max_requests"], arguments["price"]),
             arguments["max_concurrency"],
             arguments["preserve_order"],
             arguments["on_error"],
             None if path is None else open_store(path, options),
-            reporter(arguments["progress"], arguments["rows"]),
+            report,
         )
 
     def _takes_retrieval_scores(self) -> bool:
@@ -844,6 +875,14 @@ class RerankClient:
         other._transport = transport
         other._fallbacks = self._fallbacks
         return other
+
+
+def _settings_of_all(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a run of many calls was given; what can be made of them once, is."""
+    changes = {name: arguments[name] for name in arguments if name in _CALL_SETTINGS}
+    if "cache" in changes:
+        changes["cache"] = cache_of(changes["cache"])
+    return changes
 
 
 class _Fallback(NamedTuple):

@@ -30,6 +30,7 @@ from rerank_integrations._adapter import (
     end_metadata,
     error_metadata,
     given,
+    inside_reranker,
     log_warnings,
     naming,
     shown,
@@ -209,6 +210,7 @@ class RerankRanker:
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None:
         self._given = {  # in the user's words
@@ -304,7 +306,10 @@ class RerankRanker:
         if not found:
             return {"documents": [], "meta": {}}
         try:
-            with naming(lambda index: f"id {found[index].id!r}"):
+            with (
+                inside_reranker("haystack"),
+                naming(lambda index: f"id {found[index].id!r}"),
+            ):
                 response = client.rerank(query, ranking.inputs(found, options), **options)
         except RerankError as error:
             return ranking.passed(found, error, options)
@@ -326,7 +331,10 @@ class RerankRanker:
         if not found:
             return {"documents": [], "meta": {}}
         try:
-            with naming(lambda index: f"id {found[index].id!r}"):
+            with (
+                inside_reranker("haystack"),
+                naming(lambda index: f"id {found[index].id!r}"),
+            ):
                 response = await client.arerank(query, ranking.inputs(found, options), **options)
         except RerankError as error:
             return ranking.passed(found, error, options)

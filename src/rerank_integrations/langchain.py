@@ -31,6 +31,7 @@ from rerank_integrations._adapter import (
     end_metadata,
     error_metadata,
     given,
+    in_span_of,
     log_warnings,
     naming,
 )
@@ -216,6 +217,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None: ...
 
@@ -258,6 +260,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
@@ -280,7 +283,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             facts.announce(manager, self._start_metadata(len(found)))
         run = manager.on_retriever_start(None, query, name=type(self).__name__)
         try:
-            response = self.rerank(found, query)
+            with in_span_of(run):
+                response = self.rerank(found, query)
         except RerankError as error:
             facts.add(error_metadata(error))
             run.on_retriever_error(error)
@@ -310,7 +314,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             facts.announce(manager, self._start_metadata(len(found)))
         run = await manager.on_retriever_start(None, query, name=type(self).__name__)
         try:
-            response = await self.arerank(found, query)
+            with in_span_of(run):
+                response = await self.arerank(found, query)
         except RerankError as error:
             facts.add(error_metadata(error))
             await run.on_retriever_error(error)
@@ -359,6 +364,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
         """The whole response: scores, usage, request id; documents come first here.
@@ -409,6 +415,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
         """The same as `rerank`, without blocking the event loop."""

@@ -39,6 +39,7 @@ from rerank_integrations._adapter import (
     end_metadata,
     error_metadata,
     given,
+    inside_reranker,
     log_warnings,
     naming,
     with_retrieval_scores,
@@ -117,6 +118,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             the first `top_n` nodes come back as they are, with a log line. Other wrong arguments,
             such as an empty query, are raised.
         on_image: "raise" or "text", where the provider takes text only; as the client says.
+        callback_manager: LlamaIndex's, for its older callbacks; the global one where not given.
 
     The other arguments are the settings of `RerankClient`, for the calls of this adapter; what is
     not given is as the client says.
@@ -172,6 +174,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None: ...
 
@@ -215,6 +218,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         requests_per_minute: int | NotGiven | None = NOT_GIVEN,
         documents_per_minute: int | NotGiven | None = NOT_GIVEN,
         keep_raw: bool | NotGiven = NOT_GIVEN,
+        trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
         """A copy with other settings, checked; it shares the connections where they still fit."""
@@ -301,7 +305,8 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             EventPayload.QUERY_STR: query,
             EventPayload.TOP_K: top_n,
         }
-        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+        event_of_call = self.callback_manager.event(CBEventType.RERANKING, payload=payload)
+        with inside_reranker("llama_index"), event_of_call as event:
 
             def end(kept: list[NodeWithScore], tags: dict[str, Any]) -> list[NodeWithScore]:
                 event.on_end(payload={EventPayload.NODES: _copies(kept)})

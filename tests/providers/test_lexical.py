@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from judged import read
-
 from cases import cases
 from rerank_integrations import Local, RerankClient
+from rerank_integrations.evaluation import Dataset
+from rerank_integrations.evaluation._dataset import text_of
 from rerank_integrations.providers.local import bm25, hybrid
 
 FAQ = Path(__file__).parents[2] / "notebooks" / "data" / "python-faq"
@@ -117,7 +117,7 @@ def test_ties(engine: str, query: str, texts: list[str]) -> None:
 
 def test_same_in_threads() -> None:
     """The same call gives the same scores, in other threads too, whatever was ranked before."""
-    corpus = [row["text"] for row in read(FAQ).corpus.values()][:30]
+    corpus = [text_of(row) for row in Dataset.read(FAQ, judged=False).documents.values()][:30]
     queries = ["How do I sort a list?", "pourquoi le chat est dans la maison", "猫と犬"]
     once = [hybrid(query, corpus) for query in queries]
     with ThreadPoolExecutor(4) as pool:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import functools
 import html
-import json
 import math
 import os
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from ir_measures import nDCG
-from judged import Collection, read, values
 
 from cases import cases
+from rerank_integrations.evaluation import Dataset
+from rerank_integrations.evaluation._dataset import text_of
+from rerank_integrations.evaluation._measures import mean, ndcg
 from rerank_integrations.providers import _lexical
 
 Lists: TypeAlias = dict[str, list[str]]
@@ -30,34 +29,6 @@ DEPTHS = (None, 2, 5, 10)
 TITLE = re.compile(r'<h2 class="title">(.*?)</h2>', re.DOTALL)
 
 
-def first_stage(collection: Collection, texts: Mapping[str, str]) -> Lists:
-    """Plain BM25 without stop words and stems: by query the 50 best documents."""
-    words = {name: re.findall(r"\w+", text.lower()) for name, text in texts.items()}
-    mean = sum(map(len, words.values())) / len(words)
-    weights: dict[str, dict[str, float]] = {}
-    for name, found in words.items():
-        norm = 1.2 * (0.25 + 0.75 * len(found) / mean)
-        for word, times in Counter(found).items():
-            weights.setdefault(word, {})[name] = times / (times + norm)
-    lists = {}
-    for name, query in collection.queries.items():
-        scores = dict.fromkeys(texts, 0.0)
-        for word in re.findall(r"\w+", query.lower()):
-            holders = weights.get(word, {})
-            idf = math.log(1 + (len(words) - len(holders) + 0.5) / (len(holders) + 0.5))
-            for document, weight in holders.items():
-                scores[document] += idf * weight
-        lists[name] = sorted(scores, key=lambda document: -scores[document])[:50]
-    return lists
-
-
-def candidates(folder: Path) -> Lists:
-    """What is stored beside a collection, of every second query."""
-    lines = (folder / "candidates.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines[::2]]
-    return {row["query_id"]: row["doc_ids"] for row in rows}
-
-
 def reranked(
     found: Sequence[str], words: _lexical.Words, engine: str, depth: int | None
 ) -> list[str]:
@@ -67,11 +38,9 @@ def reranked(
     return [found[at] for at in order] + list(found[len(order) :])
 
 
-def quality(collection: Collection, lists: Lists) -> float:
+def quality(collection: Dataset, lists: Lists) -> float:
     """The mean nDCG@10."""
-    judged = {query: collection.judgments[query] for query in lists}
-    measured = values(judged, lists, [nDCG @ 10])[nDCG @ 10]
-    return sum(measured.values()) / len(measured)
+    return mean(ndcg({query: collection.judgments[query] for query in lists}, lists, 10))
 
 
 @cases(
@@ -83,11 +52,12 @@ def test_quality(folder: Path, goals: dict[str, float], monkeypatch: pytest.Monk
     """nDCG@10 reaches its goal, and on the first 2, 5 and 10 is not below the first stage."""
     if not folder.is_dir():
         pytest.skip(f"{folder.name} is not there; set RERANK_SHARED to the folder that has data/")
-    collection = read(folder)
-    texts = {name: f"{one['title']}\n{one['text']}" for name, one in collection.corpus.items()}
-    before = candidates(folder) if folder == CRANFIELD else first_stage(collection, texts)
+    collection = Dataset.read(folder, depth=50)
+    texts = {name: text_of(one) for name, one in collection.documents.items()}
+    step = 2 if folder == CRANFIELD else 1  # which takes long
+    before = {query: list(collection.candidates[query]) for query in [*collection.queries][::step]}
     # a document stands in many lists; each is taken apart once
-    monkeypatch.setattr(_lexical, "_split", functools.cache(_lexical._split))
+    monkeypatch.setattr(_lexical, "split_words", functools.cache(_lexical.split_words))
     after: dict[tuple[str, int | None], Lists] = {
         (engine, depth): {} for engine in goals for depth in DEPTHS
     }
@@ -118,7 +88,7 @@ def test_quality_in_other_languages(
     pages = sorted((DEBIAN / folder).glob(f"*.{language}.html"))
     if not pages:
         pytest.skip(f"Debian's package debian-faq-{language} is not installed")
-    monkeypatch.setattr(_lexical, "_split", functools.cache(_lexical._split))
+    monkeypatch.setattr(_lexical, "split_words", functools.cache(_lexical.split_words))
     titles, texts = [], []
     for page in pages:
         _, *parts = TITLE.split(page.read_text(encoding="utf-8"))

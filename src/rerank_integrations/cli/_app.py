@@ -20,18 +20,18 @@ from rerank_integrations.cli._command import (
 )
 
 # for each name a module here with a `command`; its top imports click at most, so that help is fast
-COMMANDS = ("run", "batch", "models", "demo", "doctor")
+COMMANDS = ("run", "batch", "evaluate", "sample", "models", "demo", "doctor")
 
 _EPILOG = """\b
 Examples:
   rerank demo
   rerank run "a red bicycle" notes.txt
   rerank run "refund policy" faq.csv --model cohere:rerank-v3.5
-  rerank batch queries.jsonl ranked.jsonl --max-cost 5
+  rerank batch queries.jsonl ranked.jsonl --top-n 10
 
 \b
-Exit codes: 0 done, 1 failed (some rows, or the call), 2 wrong usage,
-            3 the budget is used up, 4 credentials, 130 Ctrl-C.
+Exit codes: 0 done, 1 failed (some rows, the call or a file), 2 wrong usage,
+            3 the budget is used up, 4 no key or a refused one, 130 Ctrl-C.
 """
 
 

@@ -19,21 +19,27 @@ WIDTH = 100  # of help, in a wide terminal
 _DEBUG = "rerank_integrations.debug"
 ARGUMENTS = "rerank_integrations.arguments"
 # in messages of the library about its settings: what they are called here
-_SPOKEN: list[tuple[str, str]] = [
-    (r"; pass price=Price\(.*", "; pass --price-per-1000-searches or --price-per-million-tokens"),
-    (r", or set on_image=.*$", ""),
-    (r"; on_invalid_document='skip' leaves such documents out", ""),
-    (r", or pass provider=$", ""),
-    (r"keys go into api_key= or extra_headers=", "keys go into environment variables"),
-    ("pass checkpoint=", "pass --resume"),
-    ("or the settings of that run", "the settings of that run, or --force"),
-    (r"provider=\w+\(base_url=\.\.\., allow_http=True\)", "--allow-http"),
-    (r"pass base_url='[^']*'", "pass --base-url"),
-    (r"\brank_fields\b", "--fields"),
-    (r"\bscore_threshold\b", "--threshold"),
+_SPOKEN = [
+    (
+        re.compile(r"; pass price=Price\(.*"),
+        "; pass --price-per-1000-searches or --price-per-million-tokens",
+    ),
+    (re.compile(r", or set on_image=.*$"), ""),
+    (re.compile("; on_invalid_document='skip' leaves such documents out"), ""),
+    (re.compile(r", or pass provider=$"), ""),
+    (re.compile("keys go into api_key= or extra_headers="), "keys go into environment variables"),
+    (re.compile("pass checkpoint="), "pass --resume"),
+    (re.compile("pass checkpoint_dir="), "pass --checkpoint"),
+    (re.compile("pass split="), "pass --split"),
+    (re.compile("`sample` draws"), "`rerank sample` draws"),
+    (re.compile("or the settings of that run"), "the settings of that run, or --force"),
+    (re.compile(r"provider=\w+\(base_url=\.\.\., allow_http=True\)"), "--allow-http"),
+    (re.compile(r"pass base_url='[^']*'"), "pass --base-url"),
+    (re.compile(r"\brank_fields\b"), "--fields"),
+    (re.compile(r"\bscore_threshold\b"), "--threshold"),
 ]
 _JOINERS = "\u200c\u200d"  # inside of emoji, and of words in Persian and Indian scripts
-_SETTINGS = (
+_SETTINGS = re.compile(
     r"\b(base_url|instruction|max_cost|max_requests|requests_per_minute|top_n)\b(=(?=[\s,;.]))?"
 )
 
@@ -119,8 +125,8 @@ def spoken(error: Exception) -> str:
     text = str(error).replace("check api_key= or the", "check the")
     if isinstance(error, ValueError | BudgetExceededError):  # not what a server said
         for pattern, option in _SPOKEN:
-            text = re.sub(pattern, option, text)
-        text = re.sub(_SETTINGS, lambda name: "--" + name[1].replace("_", "-"), text)
+            text = pattern.sub(option, text)
+        text = _SETTINGS.sub(lambda name: "--" + name[1].replace("_", "-"), text)
     notes = (f"({note})" for note in getattr(error, "__notes__", ()))
     return printable(" ".join([text, *notes]))
 

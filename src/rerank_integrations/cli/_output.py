@@ -22,10 +22,10 @@ _STEERS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _LEAST = 12  # columns of a table's wide column, however narrow the terminal is
 
 format_options = options(
-    click.option("--table", "form", flag_value="table", help="A table, as on a terminal."),
-    click.option("--json", "form", flag_value="json", help="One JSON document."),
+    click.option("--table", "form", flag_value="table", help="Write a table, as on a terminal."),
+    click.option("--json", "form", flag_value="json", help="Write one JSON document."),
     click.option(
-        "--nl", "--jsonl", "form", flag_value="jsonl", help="A JSON line each, as in a pipe."
+        "--nl", "--jsonl", "form", flag_value="jsonl", help="Write lines of JSON, as in a pipe."
     ),
 )
 

@@ -22,6 +22,7 @@ _OPTIONAL = {  # by the extra that brings it
     "cross-encoder": "fastembed",
     "images": "pillow",
     "aiohttp": "httpx-aiohttp",
+    "evaluation": "ir-measures",
 }
 _NOT_READ = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # by other programs
 _PROXIED = ("http", "https", "all")  # those of other schemes are not used
@@ -66,8 +67,9 @@ def command(
 ) -> None:
     """Check versions, keys, proxies and certificates, and whether the provider can be reached.
 
-    With --model one document is ranked, which may be billed. Without it, each provider whose key is
-    set is asked for its list of models. No key is ever shown.
+    With --model two short documents are ranked, which may be billed. Without it, each provider
+    whose key is set is asked for its list of models, if it has one. Some providers give that list
+    to everybody: to be sure that a key is right, use --model. No key is ever shown.
     """
     failures = []
     for finding in _findings(model, base_url, allow_http=allow_http, no_network=no_network):

@@ -105,10 +105,10 @@ class Words(NamedTuple):
 
 def words_of(query: str, texts: Sequence[str], language: str | None = None) -> Words:
     """Take query and texts apart; the language is detected where it is None."""
-    asked = _split(query)
+    asked = split_words(query)
     # a character that is asked for alone is a word of the texts too, besides its pairs
     alone = frozenset(word for word in asked if len(word) == 1 and _UNSPACED_RUN.match(word))
-    found = [Counter(_split(text, alone)) for text in texts]
+    found = [Counter(split_words(text, alone)) for text in texts]
     language = language or _detected(query, texts, asked, found)
     stop_words = _stop_words(language)
     kept = [word for word in asked if word not in stop_words]
@@ -242,7 +242,7 @@ class _Separated(dict[int, str]):
 _SEPARATED = _Separated()
 
 
-def _split(text: str, alone: frozenset[str] = frozenset()) -> list[str]:
+def split_words(text: str, alone: frozenset[str] = frozenset()) -> list[str]:
     """The words of a text; of scripts without spaces the pairs of neighbours, and those `alone`."""
     if not text.isascii():
         text = "".join(unicodedata.normalize("NFKC", one) for one in _PIECE.findall(text))
@@ -300,7 +300,7 @@ def _stems(words: Sequence[str], language: str) -> dict[str, str]:
 @cache
 def _stop_words(language: str) -> frozenset[str]:
     name = LANGUAGES[language].stop_words
-    return frozenset(word for one in _stop_lists().get(name or "", ()) for word in _split(one))
+    return frozenset(word for one in _stop_lists().get(name or "", ()) for word in split_words(one))
 
 
 @cache

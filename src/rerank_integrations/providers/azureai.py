@@ -18,7 +18,9 @@ class AzureAI(Cohere):
         api_key: the key; from `AZURE_AI_API_KEY` when None.
         base_url: the resource, such as `https://NAME.services.ai.azure.com`; from
             `AZURE_AI_API_BASE` when None. A resource with its own endpoint for the model has `/v1`.
-        max_tokens_per_doc, priority, relevant_spans: as in `Cohere`.
+        max_tokens_per_doc: as in `Cohere`.
+        priority: as in `Cohere`.
+        relevant_spans: as in `Cohere`.
     """
 
     name: ClassVar[str] = "azureai"

@@ -58,7 +58,10 @@ class Portkey(RemoteProvider):
         config: a saved config's id, or a config as a mapping; it may hold keys.
         custom_host: the base address of a host of your own behind Portkey, which speaks the dialect
             of the provider that is named in any of these ways.
-        trace_id, span_id, parent_span_id, span_name: how the call appears in Portkey's logs.
+        trace_id: groups calls in Portkey's logs.
+        span_id: this call there.
+        parent_span_id: the span above it.
+        span_name: what the span is called.
         metadata: values of at most 128 characters; `_user` and the like have a meaning there.
             Numbers and booleans are sent as strings, as Portkey asks for: `"3"`, `"true"`.
         return_documents: ask for an echo (Voyage, Jina, Pinecone); results hold yours without it.

@@ -19,7 +19,9 @@ class VercelGateway(Cohere):
     Args:
         api_key: the key; from `AI_GATEWAY_API_KEY` when None.
         base_url: another address; `https://ai-gateway.vercel.sh/v2` when None.
-        max_tokens_per_doc, priority, relevant_spans: as in `Cohere`.
+        max_tokens_per_doc: as in `Cohere`.
+        priority: as in `Cohere`.
+        relevant_spans: as in `Cohere`.
     """
 
     name: ClassVar[str] = "vercelgateway"

@@ -1,0 +1,433 @@
+"""What is measured on: documents, queries, judgments, and the candidates of a first stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rerank_integrations.errors import ConfigurationError, UnsupportedDocumentError
+from rerank_integrations.evaluation._first_stage import bm25_candidates
+from rerank_integrations.evaluation._labels import grade_of, read_csv_labels
+from rerank_integrations.models import DocumentInput, RerankDocument, replace_surrogates
+
+Judgments: TypeAlias = Mapping[str, Mapping[str, int]]
+"""By query and document, how relevant it is; 0 is judged not relevant."""
+
+LAYOUT = "corpus.jsonl, queries.jsonl and qrels/test.tsv"
+DEPTH = 100  # candidates of a query
+_EXAMPLES = 5  # of a problem that are named
+_SHOWN = 60  # characters of a line
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the input that was left out or corrected.
+
+    Attributes:
+        what: what is wrong, and what was done about it.
+        count: how often.
+        examples: a few of them: ids, or lines of files.
+    """
+
+    what: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.examples) else ""
+        shown = f" ({', '.join(self.examples)}{more})" if self.examples else ""
+        return f"{self.count:,} {self.what}{shown}"
+
+
+class Problems:
+    """Problems as they are found."""
+
+    def __init__(self, known: Sequence[Problem] = ()) -> None:
+        self._found = {one.what: one for one in known}
+
+    def note(self, what: str, example: object) -> None:
+        """One more of a kind."""
+        known = self._found.get(what, Problem(what, 0))
+        examples = (*known.examples, str(example)[:_SHOWN])[:_EXAMPLES]
+        self._found[what] = Problem(what, known.count + 1, examples)
+
+    def listed(self) -> tuple[Problem, ...]:
+        """All of them."""
+        return tuple(self._found.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Documents, queries, judgments and candidates.
+
+    Attributes:
+        documents: by id.
+        queries: the text of each by id.
+        judgments: by query and document, how relevant it is: a whole number, 0 for not at all.
+        candidates: for each query the ids that the first stage found, best first.
+        retrieval_scores: the score of each candidate, where the first stage gave them.
+        name: what a report calls it.
+        first_stage: what made the candidates.
+        is_complete: whether `documents` are all that there are, so that a judgment of another one
+            is a mistake.
+        problems: what was left out or corrected while reading.
+    """
+
+    documents: Mapping[str, DocumentInput]
+    queries: Mapping[str, str]
+    judgments: Judgments
+    candidates: Mapping[str, Sequence[str]]
+    retrieval_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    name: str = "dataset"
+    first_stage: str = "candidates"
+    is_complete: bool = True
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def read(
+        cls,
+        folder: str | PathLike[str],
+        *,
+        split: str | None = None,
+        labels: str | PathLike[str] | None = None,
+        depth: int = DEPTH,
+        judged: bool = True,
+    ) -> Dataset:
+        """Read a folder in the layout of BEIR.
+
+        Args:
+            folder: it has `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`. A
+                `candidates.jsonl` holds `query_id`, `doc_ids` and perhaps `scores` in each line;
+                without it, a built-in BM25 finds the candidates.
+            split: which judgments to read; None takes "test", or the only file in `qrels`.
+            labels: a file that `sample` wrote and a person filled in, in place of `qrels`.
+            depth: how many candidates the built-in BM25 finds for a query.
+            judged: False reads no judgments, for a folder whose queries are still to be labelled.
+
+        Raises:
+            ConfigurationError: a file is missing, or nothing in it can be read.
+        """
+        folder = Path(folder)
+        problems = Problems()
+        documents = {
+            name: _document(row, folder, where, problems)
+            for name, row, where in _objects(folder / "corpus.jsonl", "documents", problems)
+        }
+        queries = {
+            name: replace_surrogates(str(row.get("text") or ""))
+            for name, row, _ in _objects(folder / "queries.jsonl", "queries", problems)
+        }
+        if not documents or not queries:
+            empty = "corpus.jsonl" if not documents else "queries.jsonl"
+            raise ConfigurationError(
+                f'{folder / empty}: no line has a JSON object with an "_id" and a "text"; '
+                "each line must have one"
+            )
+        judgments: Mapping[str, Mapping[str, int]] = {}
+        if labels is not None:
+            judgments = read_csv_labels(labels, problems.note)
+        elif judged:
+            judgments = _qrels(_qrels_file(folder, split), problems)
+        stored = folder / "candidates.jsonl"
+        scores: dict[str, dict[str, float]] = {}
+        if stored.is_file():
+            candidates, scores = _candidates(stored, problems)
+            first_stage = "candidates.jsonl"
+        else:
+            asked = judgments or queries
+            wanted = {name: text for name, text in queries.items() if name in asked}
+            texts = {name: text_of(document) for name, document in documents.items()}
+            scores = bm25_candidates(wanted, texts, depth)
+            candidates = {name: list(found) for name, found in scores.items()}
+            first_stage = "BM25"
+        return cls(
+            name=folder.resolve().name,
+            documents=documents,
+            queries=queries,
+            judgments=judgments,
+            candidates=candidates,
+            retrieval_scores=scores,
+            first_stage=first_stage,
+            problems=problems.listed(),
+        ).checked()
+
+    @classmethod
+    def from_retriever(
+        cls,
+        retriever: Any,
+        queries: Mapping[str, str],
+        judgments: Judgments,
+        *,
+        id_of: Callable[[Any], object] | str | None = None,
+        document_to_input: Callable[[Any], DocumentInput] | None = None,
+        name: str = "retriever",
+    ) -> Dataset:
+        """Ask a retriever for the candidates of each query.
+
+        Args:
+            retriever: a retriever of LangChain (`invoke`) or LlamaIndex (`retrieve`), or a function
+                of the query that returns what they return.
+            queries: the text of each by id.
+            judgments: by query and document, how relevant it is.
+            id_of: the key of the metadata that holds a document's id, or a function of the
+                document; None takes the document's or node's own id.
+            document_to_input: what is ranked of a document; None takes its text.
+            name: what a report calls it.
+
+        Raises:
+            ConfigurationError: a document has no id.
+        """
+        ask = getattr(retriever, "retrieve", None) or getattr(retriever, "invoke", retriever)
+        documents: dict[str, DocumentInput] = {}
+        candidates: dict[str, list[str]] = {}
+        scores: dict[str, dict[str, float]] = {}
+        for query, text in queries.items():
+            if (judgments and query not in judgments) or not text.strip():
+                continue  # it could not be measured, and `checked` says so
+            for found in ask(text):
+                held = getattr(found, "node", found)
+                one = _id_of(found, held, id_of)
+                if one not in documents:
+                    documents[one] = (
+                        RerankDocument(text=_content(held))
+                        if document_to_input is None
+                        else document_to_input(found)
+                    )
+                candidates.setdefault(query, []).append(one)
+                score = getattr(found, "score", None)
+                if score is not None:
+                    scores.setdefault(query, {})[one] = float(score)
+        return cls(
+            name=name,
+            documents=documents,
+            queries=dict(queries),
+            judgments=judgments,
+            candidates=candidates,
+            retrieval_scores=scores,
+            first_stage=type(retriever).__name__,
+            is_complete=False,  # it does not tell which other documents there are
+        ).checked()
+
+    def checked(self) -> Dataset:
+        """Without what cannot be used, which is noted in `problems`."""
+        problems = Problems(self.problems)
+        queries = {}
+        for query, text in self.queries.items():
+            if not text.strip():
+                problems.note("queries are empty; left out", query)
+                continue
+            if self.judgments and query not in self.judgments:
+                problems.note("queries have no judgments; left out", query)
+                continue
+            queries[query] = text
+        judged = self._checked_judgments(problems)
+        return replace(
+            self,
+            queries=queries,
+            judgments={query: row for query, row in judged.items() if query in queries},
+            candidates={query: self._checked_candidates(query, problems) for query in queries},
+            problems=problems.listed(),
+        )
+
+    def _checked_judgments(self, problems: Problems) -> dict[str, dict[str, int]]:
+        judged: dict[str, dict[str, int]] = {}
+        for query, row in self.judgments.items():
+            if query not in self.queries:
+                problems.note("judged queries are not among the queries; left out", query)
+                continue
+            judged[query] = {}
+            for document, grade in row.items():
+                if self.is_complete and document not in self.documents:
+                    what = "judgments are of documents that are not in the corpus; left out"
+                    problems.note(what, f"{query} {document}")
+                    continue
+                if grade < 0:
+                    problems.note("grades are below 0; taken as 0", f"{query} {document}")
+                judged[query][document] = max(int(grade), 0)
+        return judged
+
+    def _checked_candidates(self, query: str, problems: Problems) -> list[str]:
+        if query not in self.candidates:
+            problems.note("queries have no list of candidates", query)
+        kept: dict[str, None] = {}
+        for document in self.candidates.get(query, ()):
+            if document not in self.documents:
+                problems.note("candidates are not in the corpus; left out", f"{query} {document}")
+            elif document in kept:
+                what = "candidates are twice in the list of a query; the first one is kept"
+                problems.note(what, f"{query} {document}")
+            kept[document] = None
+        return [document for document in kept if document in self.documents]
+
+    def inputs(self, query: str, depth: int) -> list[DocumentInput]:
+        """What a reranker gets for a query: the first candidates, with the retriever's scores."""
+        found: list[DocumentInput] = []
+        scores = self.retrieval_scores.get(query, {})
+        for one in self.candidates[query][:depth]:
+            document = self.documents[one]
+            if one in scores and isinstance(document, RerankDocument):
+                document = replace(document, retrieval_score=scores[one])
+            found.append(document)
+        return found
+
+
+def text_of(document: DocumentInput) -> str:
+    """The text of a document, its fields included."""
+    match document:
+        case str():
+            return document
+        case RerankDocument():
+            own = [] if document.text is None else [document.text]
+            return "\n".join([*own, *(text_of(document.fields) for _ in (1,) if document.fields)])
+        case _:
+            named = {key: value for key, value in document.items() if key != "image"}
+            return "\n".join(str(value) for value in named.values() if value is not None)
+
+
+def image_of(document: DocumentInput) -> Any:
+    """The image of a document; None where it has none."""
+    if isinstance(document, str):
+        return None
+    return document.image if isinstance(document, RerankDocument) else document.get("image")
+
+
+def _document(
+    row: Mapping[str, Any], folder: Path, where: str, problems: Problems
+) -> RerankDocument:
+    """A document of a corpus: its title and its text as one text, and its image."""
+    title, text = (replace_surrogates(str(row.get(key) or "")) for key in ("title", "text"))
+    whole = f"{title}\n{text}" if title else text
+    image = row.get("image")
+    if isinstance(image, str) and not image.startswith(("http://", "https://", "data:")):
+        inside = (folder / image).resolve()
+        if not inside.is_relative_to(folder.resolve()):
+            problems.note("images are outside of the folder; left out", where)
+            image = None
+        else:
+            try:
+                return RerankDocument.from_file(inside, text=whole or None)
+            except UnsupportedDocumentError:
+                problems.note("images cannot be read; left out", where)
+                image = None
+    return RerankDocument(text=whole if whole or image is None else None, image=image)
+
+
+def _objects(
+    path: Path, things: str, problems: Problems
+) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """The objects of a file, a line each: the id, the object, and where it stands."""
+    seen: set[str] = set()
+    for where, line in _lines(path):
+        try:
+            row = json.loads(line)
+            name = row["_id"]
+        except (ValueError, TypeError, KeyError):
+            name = None
+        if not isinstance(name, str | int) or isinstance(name, bool):
+            problems.note('lines have no JSON object with an "_id"; left out', where)
+            continue
+        own = replace_surrogates(str(name))
+        if own in seen:
+            problems.note(f"{things} have an id that was there before; left out", own)
+        else:
+            seen.add(own)
+            yield own, row, where
+
+
+def _qrels_file(folder: Path, split: str | None) -> Path | None:
+    """The file of the judgments; None where there is none at all, as before anything is judged.
+
+    Raises:
+        ConfigurationError: it is not clear which one, or the one that was named is not there.
+    """
+    files = {path.stem: path for path in sorted((folder / "qrels").glob("*.tsv"))}
+    if split is None:
+        if not files or "test" in files or len(files) == 1:
+            return files.get("test") or next(iter(files.values()), None)
+        raise ConfigurationError(f"{folder / 'qrels'}: pass split= one of {', '.join(files)}")
+    if split not in files:
+        cure = f"pass split= one of {', '.join(files)}" if files else "there are no judgments"
+        raise ConfigurationError(f"{folder / 'qrels' / split}.tsv is not there; {cure}")
+    return files[split]
+
+
+def _qrels(path: Path | None, problems: Problems) -> dict[str, dict[str, int]]:
+    """The judgments of a table with three columns."""
+    found: dict[str, dict[str, int]] = {}
+    for number, (where, line) in enumerate([] if path is None else _lines(path)):
+        cells = line.split("\t")
+        grade = grade_of(cells[2]) if len(cells) == 3 else None
+        if grade is None:
+            if number:  # the first line is a heading
+                what = "lines of qrels are not query-id, corpus-id and a whole number; left out"
+                problems.note(what, where)
+            continue
+        query, document = cells[:2]
+        if document in found.setdefault(query, {}):
+            problems.note("judgments are there twice; the last one counts", f"{query} {document}")
+        found[query][document] = grade
+    return found
+
+
+def _candidates(
+    path: Path, problems: Problems
+) -> tuple[dict[str, list[str]], dict[str, dict[str, float]]]:
+    """The stored candidates of each query, and their scores."""
+    lists: dict[str, list[str]] = {}
+    scores: dict[str, dict[str, float]] = {}
+    for where, line in _lines(path):
+        try:
+            row = json.loads(line)
+            query, *found = (
+                replace_surrogates(str(one)) for one in (row["query_id"], *row["doc_ids"])
+            )
+            if row.get("scores"):
+                given = [float(score) for score in row["scores"]]
+                scores[query] = dict(zip(found, given, strict=True))
+        except (ValueError, TypeError, KeyError):
+            what = "lines of candidates.jsonl are not query_id, doc_ids and scores; left out"
+            problems.note(what, where)
+            continue
+        if query in lists:
+            problems.note("queries have two lines in candidates.jsonl; the last one counts", query)
+        lists[query] = found
+    return lists, scores
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines of a file that are not blank, and where each stands."""
+    if not path.is_file():
+        raise ConfigurationError(f"{fspath(path)} is not there; choose a folder with {LAYOUT}")
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield f"{path.name}, line {number}", line.rstrip("\r\n")
+
+
+def _id_of(found: Any, held: Any, id_of: Callable[[Any], object] | str | None) -> str:
+    """The id of what a retriever found."""
+    own: object
+    if callable(id_of):
+        own = id_of(found)
+    elif id_of is not None:
+        own = held.metadata.get(id_of)
+    else:
+        own = getattr(held, "node_id", None) or getattr(held, "id", None)
+    if own is None:
+        raise ConfigurationError(
+            f"a {type(held).__name__} of the retriever has no id; pass id_of= the key of its "
+            "metadata that the judgments name, or a function of the document"
+        )
+    return str(own)
+
+
+def _content(held: Any) -> str:
+    text = getattr(held, "page_content", None)
+    if isinstance(text, str):
+        return text
+    found: str = held if isinstance(held, str) else held.get_content()
+    return found

@@ -1,0 +1,95 @@
+"""A table of documents to label, for a spreadsheet: written so that it is read back unchanged."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+
+from rerank_integrations.errors import ConfigurationError
+
+COLUMNS = ("query_id", "query", "document_id", "document", "grade")
+_FORMULA = tuple("=+-@\t\r\n'")  # a spreadsheet would run it, or hide the apostrophe
+# what a spreadsheet leaves as it is: no number with zeros before it, no exponent, no "mar1"
+_PLAIN = re.compile(r"[A-Za-z_][\w.:/]*|0|[1-9]\d{0,14}")
+_DATE = re.compile(r"[A-Za-z]{3,9}[./]?\d{1,4}")
+
+
+def write_labels(path: str | PathLike[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write rows of query id, query, document id and document, each with an empty grade."""
+    # Excel takes it for UTF-8 by the mark at its beginning
+    with Path(path).open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for query, text, document, content in rows:
+            cells = [_id_cell(query), _cell(text), _id_cell(document), _cell(content), ""]
+            writer.writerow(cells)
+
+
+def read_csv_labels(
+    path: str | PathLike[str], note: Callable[[str, object], None]
+) -> dict[str, dict[str, int]]:
+    """The grades that were filled in, by query and document; rows without one are not judged.
+
+    Args:
+        path: the file.
+        note: is told what is wrong, and where.
+
+    Raises:
+        ConfigurationError: it is not such a table.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as cause:
+        raise ConfigurationError(f"cannot read {fspath(path)!r}: {cause.strerror}") from cause
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:  # as older spreadsheets save it
+        text = content.decode("cp1252", "replace")
+    heading = text.partition("\n")[0]
+    delimiter = max(",;\t", key=heading.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    missing = {"query_id", "document_id", "grade"} - set(reader.fieldnames or ())
+    if missing:
+        raise ConfigurationError(
+            f"{fspath(path)!r} has no column {', '.join(sorted(missing))}; take a file that "
+            "`sample` wrote"
+        )
+    found: dict[str, dict[str, int]] = {}
+    for row in reader:
+        given = (row["grade"] or "").strip()
+        if not given:
+            continue
+        grade = grade_of(given)
+        query, document = (_without_guard(row[key] or "") for key in ("query_id", "document_id"))
+        if grade is None:
+            note("grades are not whole numbers; left out", f"line {reader.line_num}: {given}")
+        else:
+            found.setdefault(query, {})[document] = grade
+    return found
+
+
+def grade_of(text: str) -> int | None:
+    """A grade; None where it is not a whole number."""
+    try:
+        number = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
+
+
+def _cell(text: str) -> str:
+    text = " ".join(text.split())
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _id_cell(name: str) -> str:
+    is_left_alone = _PLAIN.fullmatch(name) and not _DATE.fullmatch(name)
+    return name if is_left_alone else f"'{name}"
+
+
+def _without_guard(cell: str) -> str:
+    return cell.removeprefix("'")

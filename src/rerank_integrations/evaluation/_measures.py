@@ -1,0 +1,102 @@
+"""What an order of documents is worth to a query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from rerank_integrations.evaluation._libraries import library
+
+Rankings: TypeAlias = Mapping[str, Sequence[str]]
+"""By query, the documents, best first."""
+PerQuery: TypeAlias = Mapping[str, float]
+"""By query, the value of a measure."""
+
+
+def names(k: int) -> tuple[str, ...]:
+    """The measures, the one that decides first."""
+    return (f"nDCG@{k}", f"MRR@{k}", f"recall@{k}", "MAP", "success@1", f"judged@{k}")
+
+
+def per_query(
+    judgments: Mapping[str, Mapping[str, int]], rankings: Rankings, k: int
+) -> dict[str, dict[str, float]]:
+    """By measure and query the value; 0 for a query without a ranking.
+
+    Args:
+        judgments: of the queries to measure.
+        rankings: what each got.
+        k: how many places count.
+    """
+    measures = library("ir_measures")
+    wanted = (
+        measures.nDCG @ k,
+        measures.RR @ k,
+        measures.R @ k,
+        measures.AP,
+        measures.Success @ 1,
+        measures.Judged @ k,
+    )
+    shown = dict(zip(wanted, names(k), strict=True))
+    found = {name: dict.fromkeys(judgments, 0.0) for name in names(k)}
+    for value in _calculated(judgments, rankings, wanted):
+        found[shown[value.measure]][value.query_id] = value.value
+    return found
+
+
+def ndcg(
+    judgments: Mapping[str, Mapping[str, int]], rankings: Rankings, k: int
+) -> dict[str, float]:
+    """The measure that decides alone, by query."""
+    measure = library("ir_measures").nDCG @ k
+    values = _calculated(judgments, rankings, [measure])
+    return dict.fromkeys(judgments, 0.0) | {one.query_id: one.value for one in values}
+
+
+def _calculated(
+    judgments: Mapping[str, Mapping[str, int]], rankings: Rankings, measures: Iterable[object]
+) -> list[Any]:
+    # trec_eval sorts by score, and equal scores by id: so each place has a score of its own
+    run = {
+        query: {document: -float(place) for place, document in enumerate(rankings[query])}
+        for query in judgments
+        if rankings.get(query)
+    }
+    if not run:
+        return []
+    grades = {query: dict(row) for query, row in judgments.items()}
+    return list(library("ir_measures").iter_calc(list(measures), grades, run))
+
+
+def best_possible(judgments: Mapping[str, Mapping[str, int]], rankings: Rankings) -> Rankings:
+    """The candidates in the best order that there is: what no reranker can exceed."""
+    return {
+        query: sorted(rankings.get(query, ()), key=lambda one: -row.get(one, 0))
+        for query, row in judgments.items()
+    }
+
+
+def to_depth(before: Rankings, after: Rankings, depth: int) -> Rankings:
+    """What reranking only the first so many candidates gives; the rest stays as it was.
+
+    True of a model that scores each document by itself.
+    """
+    lists = {}
+    for query, found in before.items():
+        first = set(found[:depth])
+        lists[query] = [one for one in after[query] if one in first] + list(found[depth:])
+    return lists
+
+
+def mean(values: PerQuery) -> float:
+    """The mean over queries."""
+    return sum(values.values()) / len(values)
+
+
+def recall(judgments: Mapping[str, Mapping[str, int]], rankings: Rankings, kept: int) -> float:
+    """The mean share of a query's relevant documents that are among the first so many."""
+    shares = []
+    for query, row in judgments.items():
+        relevant = {one for one, grade in row.items() if grade > 0}
+        shares.append(len(relevant.intersection(rankings.get(query, ())[:kept])) / len(relevant))
+    return sum(shares) / len(shares)
