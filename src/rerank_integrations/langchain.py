@@ -160,7 +160,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         image_key: the metadata key of a document's image: an http(s) URL, a `data:` URI, bytes,
             a PIL image, a `Blob` that holds its data, or a list of which the first counts. None
             sends no images.
-        document_to_input: makes what is ranked out of a document, instead of all of the above.
+        document_to_input: converts a document to rerank input. `image_key` is then not used, and
+            `rank_fields` names fields of its result.
 
     The other arguments are the settings of `RerankClient`, for the calls of this adapter; what is
     not given is as the client says.
