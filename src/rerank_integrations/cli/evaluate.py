@@ -16,7 +16,7 @@ from rerank_integrations.cli._client import (
     open_client,
     quiet_option,
 )
-from rerank_integrations.cli._command import FAILED, Command
+from rerank_integrations.cli._command import FAILED, Command, printable
 
 if TYPE_CHECKING:
     from rerank_integrations._many import Price, Progress
@@ -171,7 +171,7 @@ def command(
     top_k: int = settings["top_k"]
     data = Dataset.read(folder, split=split, labels=labels, depth=max(100, top_k))
     for problem in () if quiet else data.problems:
-        click.echo(f"{folder}: {problem}", err=True)
+        click.echo(printable(f"{folder}: {problem}"), err=True)
     is_shown = not quiet and sys.stderr.isatty()
     with ExitStack() as opened:
         if is_shown:
