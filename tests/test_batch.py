@@ -6,20 +6,24 @@ import asyncio
 import json
 import os
 import pickle
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import pytest
 
 from cases import cases
-from loopback import Received, Reply, Server, ranking, ranks_all
+from loopback import TIME, Received, Reply, Server, ranking, ranks_all
 from rerank_integrations import (
     ConfigurationError,
     InvalidRequestError,
@@ -191,23 +195,52 @@ def test_rows_come_from_a_file_too_and_are_counted_in_each(
 
 FORKS = """
 import os, sys
-from rerank_integrations import RerankBatch
+from rerank_integrations import ConfigurationError, RerankBatch, RerankClient
+
+def refused(made):
+    try:
+        next(made)
+    except ConfigurationError as error:
+        made.close()
+        return "of which this one is a fork" in str(error)
 
 batch = RerankBatch("local:bm25", top_n=1)
 rows = [{"query": "red", "documents": ["a blue car", "a red car"]}]
 print(next(batch.rows(rows))["indices"], flush=True)
+client, others = RerankClient("local:bm25"), 200 * rows
+begun = [batch.rows(others), client.rerank_many(others)]
+begun += [client.rerank_many(others, checkpoint=sys.argv[1] + end) for end in (".jsonl", ".sqlite")]
+for one in begun:
+    next(one)
+unbegun = client.rerank_many(others)
+end, go = os.pipe()
 child = os.fork()
 print(next(batch.rows(rows))["indices"], flush=True)
 if child:
+    for one in begun:
+        assert len(list(one)) == 199
+    with client.rerank_many(rows, checkpoint=sys.argv[1] + ".jsonl") as again:
+        assert next(again).is_stored  # the child holds no lock
+    os.write(go, b"1")
     assert os.waitpid(child, 0)[1] == 0
+else:
+    os.read(end, 1)
+    assert all(map(refused, [*begun, unbegun]))
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_forked_child_starts_anew() -> None:
-    """A batch that was used before a fork works in parent and child, and all end in order."""
+def test_a_forked_child_starts_anew(tmp_path: Path) -> None:
+    """A batch that was used before a fork works in parent and child, and all end in order.
+
+    Runs that were made before it go on in the parent alone; the child refuses them.
+    """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", FORKS], capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error", "-c", FORKS, str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIME,
     )
 
     assert (done.stdout.split("\n"), done.stderr) == (["[1]"] * 3 + [""], "")
@@ -270,6 +303,53 @@ def test_a_checkpoint_is_asked_first(server: Server, tmp_path: Path) -> None:
     with_bytes = {"query": "q", "documents": [{"text": "a", "raw": b"\xff"}]}
     [row] = batch_of(server, **settings).rows([with_bytes])
     assert "UnsupportedDocumentError" in row["error"]
+
+
+def test_a_batch_works_again_after_its_run_has_failed(server: Server, tmp_path: Path) -> None:
+    """Who asks while the client of a run that failed is being closed has an answer, too."""
+
+    class Slow(httpx.AsyncClient):
+        async def aclose(self) -> None:
+            for _ in range(1000):
+                if any(one.query == "y" for one in server.received):
+                    break
+                await asyncio.sleep(0.002)
+            await super().aclose()
+
+    file = tmp_path / "run.sqlite"
+    batch = batch_of(server, checkpoint=file, async_http_client=Slow)
+    with closing(sqlite3.connect(file)) as db:
+        assert by_columns(batch, ROWS[:1])[0]["error"] is None
+        db.execute("DROP TABLE rows")
+    with pytest.raises(ConfigurationError, match="the checkpoint cannot be used"):
+        by_columns(batch, [{"query": "z", "documents": ["z"]}])
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(by_columns, batch, ROWS[1:]).result(TIME)
+    assert found[0]["indices"] == FOUND[1]
+
+
+def test_a_file_of_a_limit_holds_no_key(server: Server, tmp_path: Path) -> None:
+    """Neither does one whose key is in the query; and a file that fails is an error of ours."""
+    file = tmp_path / "limit.db"
+    url = f"{server.url}?api-key=the-secret"
+    client = RerankClient("m", provider=OpenRouter(api_key="the-key", base_url=url))
+    run = client.rerank_many(
+        ROWS * 2,
+        rate_limit=f"sqlite:///{file}",
+        requests_per_minute=1_000_000,
+        max_concurrency=1,
+        on_error="keep",
+        preserve_order=True,
+    )
+    assert next(run).error is None
+    written = b"".join(one.read_bytes() for one in tmp_path.iterdir())
+    assert server.url.encode() in written
+    assert b"the-secret" not in written
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("DROP TABLE slots")
+    *_, last = run
+    assert isinstance(last.error, ConfigurationError)
+    assert "cannot use the rate limit" in str(last.error)
 
 
 def test_a_limit_of_the_users_own_is_asked_for_each_request(server: Server) -> None:

@@ -188,6 +188,7 @@ OTHER: dict[str, Any] = {
     "address": {"path": "/another"},
     "host": {"headers": {"X-Portkey-Provider": "@another"}},
     "config": {"headers": {"X-Portkey-Config": "pc-1"}},
+    "target": {"headers": {"Helicone-Target-Url": "https://example.org"}},
     "version": {"headers": {"X-Api-Version": "2"}},
     "preferences": {"own": {"provider_preferences": {"zdr": True}}},
     "model": {"model": "another"},
@@ -253,11 +254,12 @@ def test_what_decides_a_score_is_part_of_the_key(server: Server, changed: str, h
     ["jina-reranker-v3", "bm25", "hybrid"],
 )
 def test_a_list_that_is_ranked_as_a_whole_has_one_key(
-    server: Server, make: Any, texts: int
+    server: Server, monkeypatch: pytest.MonkeyPatch, make: Any, texts: int
 ) -> None:
     """For a listwise model a hit needs the same list in the same order, and gives all scores.
 
-    The scores of a first stage belong to it, where they count.
+    The scores of a first stage belong to it, where they count. Engines have the scores of their
+    version alone, and a cross-encoder in a folder those of that folder.
     """
     server.plays(by_pair)
     model, provider = make(server.url)
@@ -274,7 +276,14 @@ def test_a_list_that_is_ranked_as_a_whole_has_one_key(
         assert client.rerank(QUERY, documents[:2]).cache_hits == 0
         counts = provider.takes_retrieval_scores
         assert client.rerank(QUERY, other).cache_hits == (0 if counts else len(TEXTS))
+        monkeypatch.setattr("rerank_integrations.providers.local.__version__", "another")
+        assert client.rerank(QUERY, documents).cache_hits == (0 if texts == 0 else len(TEXTS))
     assert len(server.received) == 4 * texts
+    scopes = set()
+    for folder in ("/", "/tmp"):  # noqa: S108  # nothing is written
+        monkeypatch.chdir(folder)
+        scopes.add(Local().cache_scope("cross-encoder/./model"))
+    assert len(scopes) == 2
 
     calls: list[Sequence[str]] = []
 

@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,12 @@ def without_run(path: Path) -> None:
     Path(f"{path}.run.json").unlink()
 
 
+def of_somebody(path: Path) -> None:
+    """Put a file there that no run has written; its only line has no end."""
+    without_run(path)
+    path.write_text('{"id": 1, "query": "q"}')
+
+
 REFUSED: list[tuple[str, dict[str, Any], Any, type[Exception], str]] = [
     *(
         (store, changes, None, CheckpointMismatchError, message)
@@ -130,6 +136,13 @@ REFUSED: list[tuple[str, dict[str, Any], Any, type[Exception], str]] = [
         lambda path: Path(f"{path}.run.json").write_text("{"),
         ConfigurationError,
         "does not say of which run it is",
+    ),
+    (
+        "run.jsonl",
+        {},
+        of_somebody,
+        CheckpointMismatchError,
+        "is not there; use another file",
     ),
     (
         "run.jsonl",
@@ -172,11 +185,13 @@ def test_another_checkpoint_is_refused(
                 for one in tmp_path.iterdir():
                     one.unlink()
             spoil(path)
+        content = path.read_bytes() if path.is_file() else b""
         for method in (client.rerank_many, client.arerank_many):
             with pytest.raises(kind) as caught:
                 method(rows(3), checkpoint=path, **changes)
             assert message in str(caught.value)
         assert server.received == []
+        assert path.suffix == ".sqlite" or not content or path.read_bytes() == content
 
 
 def images(shade: int) -> list[Any]:
@@ -311,6 +326,12 @@ def _together(way: str, server: Server, client: RerankClient, given: Any, path: 
     return came
 
 
+def drop(file: Path) -> None:
+    """Make a SQLite file unusable for a run that has it."""
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("DROP TABLE rows")
+
+
 @cases("store", STORES)
 @cases("way", WAYS)
 def test_what_a_run_writes(
@@ -330,6 +351,7 @@ def test_what_a_run_writes(
         "on_error": "keep",
         "extra_body": {"note": "the-key"},
         "extra_headers": {"x-team": "the-team"},
+        "top_n": 10,  # which has a value of the query in it
     }
     bad = {"id": "bad", "query": "q", "documents": "text"}
 
@@ -338,7 +360,7 @@ def test_what_a_run_writes(
             Reply({"error": "no the-key"}, 401) if received.query == "q1" else ranks_all(received)
         )
 
-    with running(respond) as server, client_of(server) as client:
+    with running(respond) as server, client_of(f"{server.url}/v1?version=1") as client:
         came = many(way, client, [*rows(40), bad], **options)
         assert sum(result.error is not None for result in came.results) == 2
         if store == "run.jsonl":
@@ -363,8 +385,7 @@ def test_what_a_run_writes(
 
         def spoil(received: Received) -> Reply:
             if received.query == "q12":
-                with closing(sqlite3.connect(fresh)) as db:
-                    db.execute("DROP TABLE rows")
+                drop(fresh)
             return ranks_all(received)
 
         if store == "run.sqlite":
@@ -372,5 +393,31 @@ def test_what_a_run_writes(
             server.plays(spoil)
             came = many(way, client, rows(40), checkpoint=fresh, max_concurrency=1)
             assert isinstance(came.error, ConfigurationError)
-            assert "the checkpoint cannot be written: no such table" in str(came.error)
+            assert "the checkpoint cannot be used: no such table" in str(came.error)
             assert came.ids[-1] == server.received[-1].query == "q12"
+
+
+@cases("store", STORES)
+@cases("way", WAYS)
+def test_a_file_that_fails_ends_a_run(store: str, way: str, tmp_path: Path) -> None:
+    """A file that cannot be read, or to which no error can be added, is an error of ours.
+
+    It comes after the results that were paid for.
+    """
+    path = tmp_path / store
+    with running(ranks_all) as server, client_of(server) as client:
+
+        def given() -> Iterator[Any]:
+            yield rows(1)[0]
+            if store == "run.sqlite":
+                drop(path)
+            else:
+                server.plays(Reply(status=400))
+                (tmp_path / "run.errors.jsonl").mkdir()
+            yield from rows(9)[1:]
+
+        options: dict[str, Any] = {"checkpoint": path, "max_concurrency": 1, "on_error": "keep"}
+        came = many(way, client, given(), **options)
+    assert isinstance(came.error, ConfigurationError)
+    assert "the checkpoint cannot be used: " in str(came.error)
+    assert came.ids == (["q0"] if store == "run.sqlite" else ["q0", "q1"])

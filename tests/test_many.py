@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from rerank_integrations import (
     InvalidRequestError,
     Price,
     Progress,
+    RerankClient,
     ServiceUnavailableError,
 )
 
@@ -64,11 +66,13 @@ class Held:
 
     def __init__(self, *at_once: str) -> None:
         self.gate = threading.Event()
+        self.came = threading.Event()  # a query that is held
         self._at_once = at_once
 
     def __call__(self, received: Received) -> Reply:
         """Answer."""
         if received.query not in self._at_once:
+            self.came.set()
             assert self.gate.wait(TIME)
         return ranks_all(received)
 
@@ -122,6 +126,10 @@ BAD_ROWS: list[tuple[Any, str]] = [
     ({"query": "", "documents": TEXTS}, "row 2: query is empty"),
     ({"query": "q", "documents": ["a", None]}, "row 2: document 1"),
     ({"id": True, "query": "q", "documents": TEXTS}, "row 2: id is a str or an int, not True"),
+    (
+        {"id": 10**4000, "query": "q", "documents": TEXTS},
+        "row 2: id is a str or an int, not one of",
+    ),
     ({"id": 1.5, "query": "q", "documents": TEXTS}, "row 2: id is a str or an int"),
     ({"id": "\ud83d", "query": "q", "documents": TEXTS}, "row 2: id is a str or an int"),
     (b'{"query": ', "in.jsonl, line 2: it is no JSON"),
@@ -335,6 +343,38 @@ def test_a_run_that_is_left_early_sends_nothing_more(way: str, how: str, server:
         until_ended()
     assert len(server.received) == 1 + AT_ONCE
     assert threads() == []
+
+
+@cases("how", ["by the rows", "by a timeout"])
+def test_a_wait_that_is_cancelled_ends_a_run(how: str, server: Server) -> None:
+    """Rows that are cancelled end a run, too, and none ends as if there were no more rows."""
+    held = Held("q0")
+    server.plays(held)
+
+    async def cancelled() -> AsyncIterator[Any]:
+        yield rows(1)[0]
+        nothing = asyncio.get_running_loop().create_future()
+        nothing.cancel()
+        await nothing
+
+    async def rank(client: RerankClient) -> None:
+        given = cancelled() if how == "by the rows" else rows(3)
+        run = client.arerank_many(given, max_concurrency=1)
+        assert (await anext(run)).id == "q0"
+        following = asyncio.ensure_future(anext(run))
+        if how == "by a timeout":
+            assert await asyncio.to_thread(held.came.wait, TIME)
+            following.cancel()
+        done, _ = await asyncio.wait([following], timeout=TIME)
+        assert done
+        assert following.cancelled()
+        with pytest.raises(ConfigurationError, match="make another one"):
+            await anext(run)
+        assert len(asyncio.all_tasks()) == 1
+
+    with client_of(server) as client:
+        asyncio.run(rank(client))
+        held.gate.set()
 
 
 class Budget(NamedTuple):

@@ -284,19 +284,21 @@ def test_who_waits_for_a_turn_waits_on(call: Calls, clock: Clock, server: Server
     assert clock.now >= 1060.0 + 20.0
 
 
-@cases("other", ["provider", "key", "header", "model"])
+@cases("other", ["provider", "key", "key in the query", "header", "model"])
 def test_another_endpoint_key_or_model_is_not_held(
     call: Calls, clock: Clock, server: Server, second: Server, other: str
 ) -> None:
     """Who asks another endpoint, with another key, or for another model, need not wait."""
     server.plays(slow_down(30), GOOD)
+    url = f"{server.url}?api-key=tenant-"
     changes: dict[str, dict[str, Any]] = {
         "provider": {"provider": client_of(second, "together").provider},
-        "key": {"provider": OpenRouter(api_key="tenant-b", base_url=server.url)},
+        "key": {"provider": OpenRouter(api_key="tenant-b", base_url=f"{url}a")},
+        "key in the query": {"provider": OpenRouter(api_key="the-key", base_url=f"{url}b")},
         "header": {"extra_headers": {"Authorization": "Bearer tenant-b"}},
         "model": {"model": "another"},
     }
-    with client_of(server, max_retries=0) as client:
+    with client_of(f"{url}a", max_retries=0) as client:
         ended(call, client)
         call(client.with_options(**changes[other]))
         assert not clock.slept

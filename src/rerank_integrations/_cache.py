@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 from weakref import WeakSet
 
 from rerank_integrations.errors import ConfigurationError
@@ -23,6 +23,7 @@ MEMORY = "memory"
 _IN_MEMORY, _IN_FILE = 100_000, 1_000_000  # entries; 23 MB in memory, 70 MB in a file
 _AT_ONCE = 500  # keys of one query; SQLite before 3.32 takes 999
 _BUSY = 0.05  # seconds that a call waits for another process; then it goes on without the cache
+_LONGEST_USE = 1.0  # seconds that a fork waits for a thread that uses a file
 # `place` grows with each entry, so the oldest are those with the smallest ones
 _TABLE = """
     CREATE TABLE IF NOT EXISTS rerank_scores (
@@ -69,6 +70,9 @@ class SqliteFile:
         table: the statement that makes its table.
         busy: seconds to wait while another process writes.
 
+    Attributes:
+        lock: held by the thread that uses the connection.
+
     Raises:
         ConfigurationError: it cannot be read and written.
     """
@@ -76,9 +80,9 @@ class SqliteFile:
     def __init__(self, path: Path, what: str, table: str, busy: float = 0.0) -> None:
         self.path = path
         self._what, self._table, self._busy = what, table, busy
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
-        _OF_PROCESS.add(self)
+        told_of_forks(self)
         with self.use():
             pass
 
@@ -89,7 +93,7 @@ class SqliteFile:
         Raises:
             ConfigurationError: the file can no longer be opened.
         """
-        with self._lock:
+        with self.lock:
             if self._db is None:
                 self._db = self._connect()
             yield self._db
@@ -113,15 +117,15 @@ class SqliteFile:
 
     def close(self) -> None:
         """Close the connection of this process; the next use makes another."""
-        with self._lock:
+        with self.lock:
             db, self._db = self._db, None
             if db is not None:
                 db.close()
 
     def leave_to_parent(self) -> None:
         """Start anew in a forked child, which must neither use nor close the connection."""
-        _OF_PARENT.append(self._db)
-        self._db, self._lock = None, threading.Lock()
+        left_to_parent(self._db)
+        self._db, self.lock = None, threading.Lock()
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -198,7 +202,7 @@ class RerankCache:
         self._file: SqliteFile | None = None
         if self.path is not None:
             self._file = SqliteFile(self.path, "cache", _TABLE, _BUSY)
-        _OF_PROCESS.add(self)
+        told_of_forks(self)
 
     @property
     def address(self) -> str | None:
@@ -338,14 +342,61 @@ def cache_of(given: Any) -> RerankCache | None:
     return RerankCache(sqlite_path("cache", given, other=f"'{MEMORY}' or "))
 
 
-_OF_PROCESS: WeakSet[SqliteFile | RerankCache] = WeakSet()
-_OF_PARENT: list[Any] = []  # kept, so that nothing of the parent is closed or collected
+class OfProcess(Protocol):
+    """What a forked child must not go on with."""
+
+    def leave_to_parent(self) -> None:
+        """Start anew, or end, in a forked child: threads and files belong to the parent."""
+
+
+_OF_PROCESS: WeakSet[OfProcess] = WeakSet()
+_OF_PARENT: list[Any] = []
+
+
+def told_of_forks(one: OfProcess) -> None:
+    """Let `leave_to_parent` be called in each forked child.
+
+    Where it has a `lock`, no process is forked while another thread holds that.
+    """
+    _OF_PROCESS.add(one)
+
+
+def left_to_parent(one: Any) -> None:
+    """Keep what is the parent's in a forked child, so that it is not closed when collected."""
+    _OF_PARENT.append(one)
+
+
+_FORKING = threading.Lock()
+_HELD: list[Any] = []
+
+
+def _before_fork() -> None:
+    """Wait until no thread is inside of SQLite, whose own locks would be held in the child."""
+    if not _FORKING.acquire(timeout=_LONGEST_USE):
+        return
+    _HELD.append(_FORKING)
+    for one in list(_OF_PROCESS):
+        lock = getattr(one, "lock", None)
+        if lock is not None and lock.acquire(timeout=_LONGEST_USE):
+            _HELD.append(lock)
+
+
+def _after_fork_in_parent() -> None:
+    while _HELD:
+        _HELD.pop().release()
 
 
 def _after_fork() -> None:
+    global _FORKING  # noqa: PLW0603  # somebody may hold it
+    _FORKING = threading.Lock()
+    _HELD.clear()
     for one in list(_OF_PROCESS):
         one.leave_to_parent()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork,
+    )

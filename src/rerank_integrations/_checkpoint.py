@@ -19,9 +19,12 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from rerank_integrations._cache import left_to_parent, told_of_forks
 from rerank_integrations._many import Store
 from rerank_integrations._options import Options
+from rerank_integrations._response import without_secrets
 from rerank_integrations._rows import Row, is_id
+from rerank_integrations._secrets import Secret
 from rerank_integrations.errors import (
     CheckpointMismatchError,
     ConfigurationError,
@@ -94,11 +97,9 @@ def fingerprint(options: Options) -> dict[str, Any]:
     found |= {f"body.{name}": value for name, value in options.provider.body().items()}
     transform = options.score_transform
     found["score_transform"] = getattr(transform, "__qualname__", transform)
-    text = json.dumps(found, default=_stable_repr, sort_keys=True)
-    for secret in options.provider.secrets():
-        text = text.replace(json.dumps(secret)[1:-1], "***")
-    plain: dict[str, Any] = json.loads(text)
-    return plain
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=_stable_repr, sort_keys=True))
+    secrets = sorted(options.provider.secrets(), key=len, reverse=True)
+    return dict(without_secrets(plain, Secret(secrets)))
 
 
 def _stable_repr(value: object) -> str:
@@ -211,11 +212,15 @@ def _line(value: Mapping[str, Any]) -> bytes:
 
 
 class SqliteStore:
-    """A SQLite file: an index by id, safe for several processes at once."""
+    """A SQLite file: an index by id, safe for several processes at once.
+
+    Attributes:
+        lock: held by the thread that uses the connection.
+    """
 
     def __init__(self, file: Path, made: Mapping[str, Any]) -> None:
         self._file, self._is_open = file, True
-        self._lock = threading.RLock()  # a run may be collected inside of it
+        self.lock = threading.RLock()  # a run may be collected inside of it
         self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=30)
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -235,6 +240,7 @@ class SqliteStore:
         except BaseException:
             self._db.close()
             raise
+        told_of_forks(self)
 
     digest = staticmethod(digest_of)
 
@@ -244,7 +250,7 @@ class SqliteStore:
         Raises:
             InvalidRequestError: the id has another query or other documents.
         """
-        with self._lock:
+        with self.lock:
             return self._find(row) if self._is_open else None
 
     def keep(self, row: Row, response: RerankResponse, cost: float | None) -> None:
@@ -254,7 +260,7 @@ class SqliteStore:
             InvalidRequestError: the id has another query or other documents.
         """
         values = (json.dumps(row.id), _line(_saved(row, response, cost)).decode())
-        with self._lock:
+        with self.lock:
             if self._is_open:
                 added = self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?)", values)
                 if not added.rowcount:
@@ -265,9 +271,15 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._is_open = False
-            self._db.close()
+        with self.lock:
+            if self._is_open:
+                self._is_open = False
+                self._db.close()
+
+    def leave_to_parent(self) -> None:
+        """End in a forked child, which must neither use nor close the connection."""
+        left_to_parent(self._db)
+        self._is_open, self.lock = False, threading.RLock()
 
     def _find(self, row: Row) -> RerankResponse | None:
         key = (json.dumps(row.id),)
@@ -298,6 +310,7 @@ class JsonlStore:
             self._out.close()
             raise
         self._synced = time.monotonic()
+        told_of_forks(self)
 
     digest = staticmethod(digest_of)
 
@@ -348,6 +361,12 @@ class JsonlStore:
                 self._out.close()
                 self._reads.close()
 
+    def leave_to_parent(self) -> None:
+        """End in a forked child, which would else hold the parent's lock on the file."""
+        left_to_parent(self._reads)  # a thread of the parent may have been reading
+        self._out.close()
+        self._lock = threading.RLock()
+
     def _find(self, row: Row) -> RerankResponse | None:
         place = self._places.get(row.id)
         if place is None:
@@ -357,7 +376,7 @@ class JsonlStore:
 
     def _check_run(self, about: Path, made: Mapping[str, Any]) -> None:
         """Check that the results in the file are of this run, or note that it is."""
-        if not self._places:
+        if not self._places and (about.exists() or not self._file.stat().st_size):
             new = about.with_name(f"{about.name}.new")
             new.write_text(json.dumps(dict(made), indent=1) + "\n", encoding="utf-8")
             new.replace(about)  # never half of it
@@ -365,8 +384,8 @@ class JsonlStore:
             _check_fingerprint(self._file, about.read_bytes(), made)
         else:
             raise CheckpointMismatchError(
-                f"{str(self._file)!r} has rows, and {about.name!r}, which says of which run, is "
-                "not there; use another file"
+                f"{str(self._file)!r} is not empty, and {about.name!r}, which says of which run, "
+                "is not there; use another file"
             )
 
     def _sync(self) -> None:

@@ -16,12 +16,13 @@ from collections.abc import (
     Mapping,
     Sized,
 )
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, cast
 
+from rerank_integrations._cache import told_of_forks
 from rerank_integrations._rows import Numbered, Row, checked_row, id_of
 from rerank_integrations.errors import (
     BudgetExceededError,
@@ -38,6 +39,9 @@ OnRowError: TypeAlias = Literal["raise", "keep"]
 _ROUNDING = 1 + 1e-9  # a sum of equal costs may be a little more than their product
 _BACKLOG = 2  # finished results that wait to be taken, for each call at once
 _END: Any = object()
+FORKED = (
+    "this run was made by another process, of which this one is a fork; make one in this process"
+)
 WAKE_SECONDS = 0.5
 """How long the caller's thread waits at a time.
 
@@ -352,6 +356,7 @@ class _Feed:
 
     Attributes:
         ended: how many threads or tasks have put their end.
+        is_of_parent: whether the process was forked after the run was made.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -362,14 +367,36 @@ class _Feed:
         self._early: dict[int, RowResult] = {}  # results that wait for those before them
         self._next = 0
         self.ended = 0
+        self.is_of_parent = False
+        told_of_forks(self)
+
+    def leave_to_parent(self) -> None:
+        """Note that this is a forked child: no thread or loop of the run is here."""
+        self.is_of_parent = True
+
+    def check_process(self) -> None:
+        """Raise ConfigurationError in a child that was forked after the run was made."""
+        if self.is_of_parent:
+            raise ConfigurationError(FORKED)
 
     def check(self) -> None:
         """Raise ConfigurationError if finished rows cannot be kept any more."""
+        self.check_process()
         if self._broken is not None:
             raise ConfigurationError(
-                f"the checkpoint cannot be written: {self._broken}; the results so far were given "
+                f"the checkpoint cannot be used: {self._broken}; the results so far were given "
                 "out, and those that are in the file are not asked for again"
             ) from self._broken
+
+    @contextmanager
+    def _using_store(self) -> Iterator[None]:
+        """Note that the store fails; what was paid for is still given out."""
+        try:
+            yield
+        except InvalidRequestError:  # it is about the row
+            raise
+        except Exception as error:  # noqa: BLE001  # raised before the next row
+            self._broken = self._broken or error
 
     def taken(self, numbered: Numbered) -> _Taken:
         """The row; one that is wrong or in the store is not asked for."""
@@ -380,9 +407,12 @@ class _Feed:
             if store is None:
                 return taken._replace(row=row)
             row = row._replace(digest=store.digest(row))  # the caller may change the row later
-            found = store.find(row)
+            found = None
+            with self._using_store():
+                found = store.find(row)
         except InvalidRequestError as error:
             return taken._replace(known=self._failure(id_of(numbered), error, taken))
+        self.check()
         if found is None:
             return taken._replace(row=row)
         self._plan.ledger.done += 1
@@ -397,12 +427,11 @@ class _Feed:
         failure = came if isinstance(came, RerankError) else None
         if isinstance(came, RerankResponse) and self._plan.store is not None:
             try:
-                # before the budget is looked at: it is paid
-                self._plan.store.keep(row, came, self._plan.ledger.cost_of(came))
+                with self._using_store():
+                    # before the budget is looked at: it is paid
+                    self._plan.store.keep(row, came, self._plan.ledger.cost_of(came))
             except InvalidRequestError as error:
                 failure = error
-            except Exception as error:  # noqa: BLE001  # the response is still given out
-                self._broken = self._broken or error
         self._plan.ledger.end(came)
         if failure is None:
             self._plan.ledger.done += 1
@@ -418,7 +447,8 @@ class _Feed:
     def _failure(self, row_id: str | int, error: RerankError, taken: _Taken) -> RowResult:
         self._plan.ledger.failed += 1
         if self._plan.store is not None:
-            self._plan.store.fail(row_id, error)
+            with self._using_store():
+                self._plan.store.fail(row_id, error)
         return RowResult(row_id, None, error, taken.given)
 
     def ready(self, came: Any) -> Iterator[RowResult]:
@@ -499,14 +529,16 @@ class ThreadRun:
                     yield result
             feed.end()
         finally:
-            self._end()
-            with suppress(ValueError):  # a thread is in the middle of a row
-                self._source.close()
-            self._plan.close()
+            if not feed.is_of_parent:  # where a thread may have held a lock
+                self._end()
+                with suppress(ValueError):  # a thread is in the middle of a row
+                    self._source.close()
+                self._plan.close()
 
     def _next(self) -> Any:
         """What a thread has put, once there is something."""
         while True:
+            self._feed.check_process()
             with suppress(queue.Empty):
                 return self._results.get(timeout=WAKE_SECONDS)
 
@@ -528,7 +560,7 @@ class ThreadRun:
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
-        self._room.release(_BACKLOG * self._plan.max_concurrency)
+        self._room.release()  # a thread that ends wakes the next
 
     def _take(self) -> _Taken | None:
         """The next row, once it may begin; None at the end."""
@@ -577,6 +609,7 @@ class ThreadRun:
             self._end()
             self._results.put(error)
         self._results.put(_END)
+        self._room.release()
 
 
 class TaskRun:
@@ -623,8 +656,7 @@ class TaskRun:
         """Let no call begin any more, and wake the tasks that wait to begin one."""
         self._stops = True
         self._changed.set()
-        for _ in range(_BACKLOG * self._plan.max_concurrency):
-            self._room.release()
+        self._room.release()  # a task that ends wakes the next
 
     async def _take(self) -> _Taken | None:
         """The next row, once it may begin; None at the end."""
@@ -667,10 +699,13 @@ class TaskRun:
                     result = self._feed.finished(taken, came, seconds)
                     self._changed.set()
                 self._results.put_nowait((taken.place, result))
-        except Exception as error:  # noqa: BLE001  # raised where results are taken
+        except BaseException as error:  # raised where results are taken
             self._end()
             self._results.put_nowait(error)
+            if not isinstance(error, Exception):
+                raise
         self._results.put_nowait(_END)
+        self._room.release()
 
 
 class _Run:
@@ -729,9 +764,19 @@ class AsyncManyResults(_Run, AsyncIterator[RowResult]):
     def __init__(self, plan: Plan, results: AsyncGenerator[RowResult, None]) -> None:
         super().__init__(plan)
         self._results = results
+        self._is_cut = False
 
     async def __anext__(self) -> RowResult:
-        return await anext(self._results)
+        if self._is_cut:  # else it would look as if there were no more rows
+            raise ConfigurationError(
+                "the run ended when the wait for a result was cancelled, as a timeout does; make "
+                "another one, and pass checkpoint= to go on where this one stopped"
+            )
+        try:
+            return await anext(self._results)
+        except asyncio.CancelledError:
+            self._is_cut = True
+            raise
 
     async def aclose(self) -> None:
         """End the run; what is in flight is cancelled."""

@@ -272,7 +272,8 @@ class States(Generic[StateT]):
 def key_of(url: str, model: str, credentials: Secret[object]) -> bytes:
     """A key for `States` that shows nothing of the credentials; it differs in each process."""
     return blake2b(
-        repr((url, model, credentials.get_secret_value())).encode("utf-8", "surrogatepass"),
+        # of the plain text: the repr of an address hides a key in its query
+        repr((str(url), model, credentials.get_secret_value())).encode("utf-8", "surrogatepass"),
         key=_HASH_KEY,
         digest_size=16,
     ).digest()

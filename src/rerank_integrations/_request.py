@@ -59,7 +59,8 @@ _INDEXES = 10  # of documents, that a message lists
 # headers that say who asks, or which of a gateway's upstreams is asked; x-portkey-trace-id does not
 _IDENTIFYING = re.compile(
     "auth|(?<!port)(?<!idempotency-)key|token|secret|cookie|credential|password|provider|config|host"
-    "|model|version|region|deployment|project|organi[sz]ation"
+    "|model|version|region|deployment|project|organi[sz]ation|tenant|target|upstream|backend"
+    "|rout(?!er)|base-?url"  # x-openrouter-title says nothing of that
 )
 _FORM_OF_KEYS = 1  # of the cache; another one where the same score would get another key
 _KEY_SIZE = 16  # bytes
@@ -174,7 +175,7 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
         raise InvalidRequestError("the query comes first, then the documents")
     given = as_list(documents)
     if not given:
-        return RequestPlan(options)
+        return RequestPlan(options, query=query if isinstance(query, str) else "")
     asked = _checked_query(query)
     try:
         ready = encode_documents(options, given)

@@ -190,7 +190,7 @@ def parse_response(
         retries=max(0, len(attempts) - 1),
         score_kind=_score_kind(chunk.options),
         headers=_safe_headers(response.headers, secrets),
-        raw=_without_secrets(read_json(response.content), secrets)
+        raw=without_secrets(read_json(response.content), secrets)
         if chunk.options.keep_raw
         else None,
     )
@@ -249,7 +249,7 @@ def parse_list(
         error.body = _body(response, secrets)
         raise
     models = [
-        info._replace(id=_hidden(info.id, secrets), raw=_without_secrets(info.raw, secrets))
+        info._replace(id=_hidden(info.id, secrets), raw=without_secrets(info.raw, secrets))
         for info in found.models
     ]
     request_id = request_id_of(provider, response.headers, {})
@@ -469,7 +469,7 @@ def _details(
         if isinstance(one, Mapping) and type(one.get("start")) is type(one.get("end")) is int
     ]
     extra = {
-        _hidden(name, secrets): _without_secrets(value, secrets)
+        _hidden(name, secrets): without_secrets(value, secrets)
         for name, value in item.items()
         if name not in _OF_A_RESULT and value is not None
     }
@@ -555,7 +555,7 @@ def _usage(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> Usage:
         for value in (named.get(name), said.get(name))  # a number under our own name wins
         if finite(value) is not None
     }
-    return Usage(**counts, raw=_without_secrets(raw, secrets))
+    return Usage(**counts, raw=without_secrets(raw, secrets))
 
 
 def _meta_warnings(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> list[str]:
@@ -734,7 +734,7 @@ def _safe_headers(headers: Mapping[str, str], secrets: Secret[list[str]]) -> dic
     return {_hidden(name, secrets): _hidden(value, secrets) for name, value in kept.items()}
 
 
-def _without_secrets(value: Any, secrets: Secret[list[str]], depth: int = 0) -> Any:
+def without_secrets(value: Any, secrets: Secret[list[str]], depth: int = 0) -> Any:
     """A value of JSON without any of `secrets`."""
     match value:
         case str():
@@ -743,11 +743,11 @@ def _without_secrets(value: Any, secrets: Secret[list[str]], depth: int = 0) -> 
             return "…"
         case dict():
             return {
-                _hidden(key, secrets): _without_secrets(item, secrets, depth + 1)
+                _hidden(key, secrets): without_secrets(item, secrets, depth + 1)
                 for key, item in value.items()
             }
         case list():
-            return [_without_secrets(item, secrets, depth + 1) for item in value]
+            return [without_secrets(item, secrets, depth + 1) for item in value]
         case _:
             return value
 

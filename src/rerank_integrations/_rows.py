@@ -11,6 +11,7 @@ from pydantic_core import from_json
 from rerank_integrations.errors import InvalidRequestError
 from rerank_integrations.models import as_list
 
+_MOST_ID = 10**4000  # an int of more than 4,300 digits is neither written nor read as text
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -141,7 +142,9 @@ def checked_row(numbered: Numbered) -> Row:
     if own is not None and hasattr(own, "item"):
         own = own.item()  # a number of numpy
     if own is not None and not is_id(own):
-        raise InvalidRequestError(f"{where}: id is a str or an int, not {own!r:.80}")
+        too_long = isinstance(own, int) and not isinstance(own, bool)
+        what = "one of more than 4,000 digits" if too_long else f"{own!r:.80}"
+        raise InvalidRequestError(f"{where}: id is a str or an int, not {what}")
     try:
         documents = as_list(given["documents"])
     except InvalidRequestError as error:
@@ -161,4 +164,4 @@ def is_id(value: Any) -> TypeGuard[str | int]:
     """Whether a value can be the id of a row: one that a file can hold."""
     if isinstance(value, str):
         return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST_ID

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from rerank_integrations._cache import SqliteFile, sqlite_address, sqlite_path
 from rerank_integrations._rate_limit import RateLimit
 from rerank_integrations.errors import ConfigurationError
-from rerank_integrations.providers._validation import finite
+from rerank_integrations.providers._validation import finite, shown_address
 
 # a minute, and by how much a request may be late for its slot: a late one and those that follow in
 # time would else be more in a minute than the limit allows
@@ -113,7 +114,12 @@ class SqliteLimit:
         self._file = SqliteFile(file, "rate limit", _TABLE, busy=0.0)
 
     def reserve(self, address: str, limit: RateLimit, documents: int) -> float | None:
-        """Seconds until the slot that was taken; None where another process holds the file."""
+        """Seconds until the slot that was taken; None where another process holds the file.
+
+        Raises:
+            ConfigurationError: the file can no longer be used.
+        """
+        address = _hidden(address)
         try:
             with self._file.transaction() as db:
                 now = self._clock()
@@ -131,8 +137,18 @@ class SqliteLimit:
                     "INSERT OR REPLACE INTO slots VALUES (?, ?, ?, ?)",
                     (address, now, request, document),
                 )
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 return None
-            raise
+            raise ConfigurationError(
+                f"cannot use the rate limit {str(self._file.path)!r}: {error}"
+            ) from error
         return at - now
+
+
+def _hidden(address: str) -> str:
+    """The address as a file may hold it: of a query, which may have a key, a hash."""
+    shown = shown_address(address)
+    if shown == address:
+        return shown
+    return shown + blake2b(address.encode(), digest_size=16).hexdigest()

@@ -27,7 +27,7 @@ from pydantic import SecretStr
 
 from rerank_integrations._cache import CacheSetting, cache_of
 from rerank_integrations._checkpoint import SQLITE, digest_of
-from rerank_integrations._many import WAKE_SECONDS, RowResult
+from rerank_integrations._many import FORKED, WAKE_SECONDS, RowResult
 from rerank_integrations._options import (
     NOT_GIVEN,
     NotGiven,
@@ -202,7 +202,7 @@ class RerankBatch:
         return self._rows(read_rows(rows))
 
     def _rows(self, rows: Generator[Numbered, None, None]) -> Generator[dict[str, Any], None, None]:
-        pending: deque[tuple[Any, Future[list[RowResult]]]] = deque()
+        pending: deque[tuple[Any, _Answer]] = deque()
         try:
             for numbered in rows:
                 pending.append((numbered.given, self._ask([numbered])))
@@ -227,7 +227,7 @@ class RerankBatch:
     async def _arows(
         self, rows: AsyncGenerator[Numbered, None]
     ) -> AsyncGenerator[dict[str, Any], None]:
-        pending: deque[tuple[Any, Future[list[RowResult]]]] = deque()
+        pending: deque[tuple[Any, _Answer]] = deque()
         try:
             async for numbered in rows:
                 pending.append((numbered.given, self._ask([numbered])))
@@ -258,10 +258,10 @@ class RerankBatch:
         finally:
             future.cancel()
 
-    def _finished(self, row: Any, future: Future[list[RowResult]]) -> dict[str, Any]:
+    def _finished(self, row: Any, future: _Answer) -> dict[str, Any]:
         return {**(row if isinstance(row, Mapping) else {}), **self._new(_waited(future)[0])}
 
-    def _ask(self, rows: Sequence[Numbered]) -> Future[list[RowResult]]:
+    def _ask(self, rows: Sequence[Numbered]) -> _Answer:
         return _worker_of(self).ask([self._row(numbered) for numbered in rows])
 
     def _row(self, numbered: Numbered) -> Numbered | InvalidRequestError:
@@ -302,8 +302,22 @@ class RerankBatch:
         return RerankClient(self._model, **self._settings)
 
 
-def _waited(future: Future[list[RowResult]]) -> list[RowResult]:
-    """The results, once they are there."""
+class _Answer(Future[list[RowResult]]):
+    """What a thread of this process waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.process = os.getpid()
+
+
+def _waited(future: _Answer) -> list[RowResult]:
+    """The results, once they are there.
+
+    Raises:
+        ConfigurationError: another process, of which this one is a fork, has asked for them.
+    """
+    if future.process != os.getpid():
+        raise ConfigurationError(FORKED)
     while not future.done():
         with suppress(TimeoutError):  # raised by the wait alone, not what the run has raised
             future.exception(WAKE_SECONDS)
@@ -511,7 +525,7 @@ class _Asked(dict[str, Any]):
 class _Group:
     """The rows that were asked for together."""
 
-    def __init__(self, count: int, future: Future[list[RowResult]]) -> None:
+    def __init__(self, count: int, future: _Answer) -> None:
         self.future = future
         self.trace_context = current_context()  # made where they are asked for, not in the loop
         self._results: list[Any] = [None] * count
@@ -544,9 +558,9 @@ class _Worker:
         self._open: set[_Group] = set()
         self._run: asyncio.Task[None] | None = None
 
-    def ask(self, rows: Sequence[Numbered | InvalidRequestError]) -> Future[list[RowResult]]:
+    def ask(self, rows: Sequence[Numbered | InvalidRequestError]) -> _Answer:
         """Ask for rows, from any thread."""
-        future: Future[list[RowResult]] = Future()
+        future = _Answer()
         group = _Group(len(rows), future)
         self._loop.call_soon_threadsafe(self._add, rows, group)
         return future
@@ -592,6 +606,8 @@ class _Worker:
                     if asked.group.future.done():
                         self._open.discard(asked.group)
         except BaseException as error:
+            if self._waiting is waiting:
+                self._run = None  # who asks from now on needs another one
             groups, self._open = self._open, set()
             for group in groups:
                 group.fail(error if isinstance(error, Exception) else CancelledError())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rerank_integrations.cli._command import CredentialsError, options
+from rerank_integrations.cli._command import Amount, CredentialsError, options
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -41,6 +41,12 @@ def _names(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> 
     return [name.strip() for part in given for name in part.split(",") if name.strip()]
 
 
+base_url_option = click.option(
+    "--base-url", metavar="URL", help="The address of the server, where it is not the default one."
+)
+allow_http_option = click.option(
+    "--allow-http", is_flag=True, help="Allow http:// to another machine, unencrypted."
+)
 model_options = options(
     click.option(
         "-m",
@@ -49,14 +55,21 @@ model_options = options(
         show_envvar=True,
         metavar="PROVIDER:MODEL",
         shell_complete=complete_provider(":"),
-        help="Such as cohere:rerank-v3.5; without it local:hybrid, which sends nothing anywhere.",
+        help="Such as cohere:rerank-v3.5. The default, local:hybrid, compares words on this "
+        "machine and sends nothing.",
     ),
-    click.option("--base-url", metavar="URL", help="Another address of the provider."),
-    click.option("--allow-http", is_flag=True, help="Let http:// leave this machine."),
+    base_url_option,
+    allow_http_option,
 )
 ranking_options = options(
     model_options,
-    click.option("-n", "--top-n", type=click.IntRange(1), help="How many results.  [default: all]"),
+    click.option(
+        "-n",
+        "--top-n",
+        type=click.IntRange(1),
+        metavar="N",
+        help="How many results, the best ones.  [default: all]",
+    ),
     click.option(
         "-f",
         "--fields",
@@ -64,20 +77,30 @@ ranking_options = options(
         multiple=True,
         callback=_names,
         metavar="NAME,...",
-        help="Fields to rank by, in order.  [default: all]",
+        help="Fields of an object to rank by, in order; a.b is field b in field a.  [default: all]",
     ),
-    click.option("--instruction", metavar="TEXT", help="What the model is to look for."),
     click.option(
-        "--threshold", "score_threshold", type=float, metavar="SCORE", help="The least score."
+        "--instruction",
+        metavar="TEXT",
+        help="What the model is to look for; not all models take it.",
+    ),
+    click.option(
+        "--threshold",
+        "score_threshold",
+        type=float,
+        metavar="SCORE",
+        help="Leave out results with a lower score; not for local:hybrid.",
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=Amount(0, min_open=True),
         metavar="SECONDS",
         help="How long a call may take, retries included.  [default: 60]",
     ),
 )
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, help="Show nothing but results and errors."
+)
 
 
 def chosen_model(model: str | None, base_url: str | None, *, quiet: bool) -> str:

@@ -19,9 +19,11 @@ from rerank_integrations.cli._client import (
 from rerank_integrations.cli._command import (
     FAILED,
     INTERRUPTED,
+    Amount,
     Command,
     again,
     plural,
+    printable,
     report,
     spoken,
 )
@@ -38,8 +40,9 @@ _MINUTE, _HOUR = 60, 3600
 _EXAMPLES = """\b
 Examples:
   rerank batch queries.jsonl ranked.jsonl --model cohere:rerank-v3.5
-  rerank batch queries.jsonl ranked.jsonl --resume
-  rerank batch queries.jsonl ranked.jsonl --top-n 10 --max-cost 5
+  rerank batch queries.jsonl ranked.jsonl --model cohere:rerank-v3.5 --resume
+  rerank batch queries.jsonl ranked.jsonl --top-n 10 --max-cost 5 \\
+    --model openrouter:cohere/rerank-v3.5
   rerank batch queries.jsonl ranked.jsonl --on-error reject --quiet
 """
 
@@ -51,33 +54,41 @@ Examples:
     "source", metavar="IN.jsonl", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.argument("target", metavar="OUT.jsonl", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--resume", is_flag=True, help="Go on: ask only for rows that OUT does not have.")
-@click.option("--force", is_flag=True, help="Write OUT anew.")
+@click.option("--resume", is_flag=True, help="Go on with a run: rank the rows that are not in OUT.")
+@click.option("--force", is_flag=True, help="Overwrite OUT.")
 @click.option(
     "--on-error",
     type=click.Choice(["keep", "reject", "stop"]),
     default="keep",
     show_default=True,
-    help="For a row that fails: list it in OUT.errors.jsonl and go on; write it to "
-    "IN.rejected.jsonl too; or stop the run.",
+    help="A row that fails: keep lists it in OUT.errors.jsonl and goes on, reject also writes "
+    "rows that are wrong in IN to IN.rejected.jsonl, stop ends the run.",
 )
 @click.option(
-    "--max-cost", type=click.FloatRange(0, min_open=True), metavar="USD", help="Spend no more."
+    "--max-cost",
+    type=Amount(0, min_open=True),
+    metavar="USD",
+    help="Stop before this run costs more; most models need a price for it, see below.",
 )
-@click.option("--max-requests", type=click.IntRange(1), metavar="N", help="Send no more.")
+@click.option(
+    "--max-requests",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Stop before this run sends more, retries included.",
+)
 @click.option(
     "--price-per-1000-searches",
     "per_1000_search_units",
-    type=click.FloatRange(0),
+    type=Amount(0),
     metavar="USD",
-    help="Where responses do not say the cost.",
+    help="Price of 1,000 searches, where responses do not say the cost.",
 )
 @click.option(
     "--price-per-million-tokens",
     "per_million_tokens",
-    type=click.FloatRange(0),
+    type=Amount(0),
     metavar="USD",
-    help="The same for models that count tokens.",
+    help="Price of a million tokens, where responses do not say the cost.",
 )
 @click.option(
     "--max-concurrency",
@@ -87,7 +98,9 @@ Examples:
     metavar="N",
     help="Calls in flight at once.",
 )
-@click.option("--requests-per-minute", type=click.IntRange(1), metavar="N", help="A rate limit.")
+@click.option(
+    "--requests-per-minute", type=click.IntRange(1), metavar="N", help="Send no faster than this."
+)
 @ranking_options
 @quiet_option
 @click.pass_context
@@ -112,12 +125,15 @@ def command(
 ) -> None:
     """Rank the documents of each row of IN.jsonl, and write the results to OUT.jsonl.
 
-    A row of IN is {"id": ..., "query": ..., "documents": [...]}; one without an id gets the number
-    of its line. A row of OUT is {"id", "results": [{"index", "relevance_score"}], "model",
-    "provider", "usage", "cost", ...}; rows are in the order in which they are ready.
+    A row of IN is {"id": ..., "query": ..., "documents": [...]}. Documents are strings or objects.
+    A row without an id gets the number of its line.
 
-    A run that was stopped goes on with --resume: what OUT has is not asked for, and not paid,
-    again. An OUT that exists is never overwritten without --force.
+    A row of OUT is {"id", "results": [{"index", "relevance_score"}], "model", "provider", "usage",
+    "cost", ...}. It has the index of each document in its row of IN, and not the text. Rows are in
+    the order in which they are ready.
+
+    A run that was stopped goes on when the same command is given with --resume: what is in OUT is
+    not paid again. An OUT that exists is not overwritten without --force.
     """
     from rerank_integrations._checkpoint import errors_file, remove_results
     from rerank_integrations._many import Price
@@ -207,8 +223,7 @@ class _Report:
             self._file = self._rejected.open("w", encoding="utf-8")
         if not self._quiet:
             if self._source.is_file():  # a pipe can be read once
-                with self._source.open("rb") as lines:
-                    self._total = sum(not line.isspace() for line in lines)
+                self._total = _count(self._source)
             if sys.stderr.isatty():
                 self._bar = _bar(self._total)
         return self
@@ -285,14 +300,26 @@ class _Report:
             return
         now = self._run.progress
         before = f" ({self._stored:,} from before)" if self._stored else ""
-        click.echo(f"{target}: {plural(now.done, 'row')}{before}", err=True)
+        # a response that comes after Ctrl-C, or when the disk is full, is done and in no file
+        rows = _count(target) if failed else now.done
+        _say_of(target, f"{plural(rows, 'row')}{before}")
         if now.failed:
-            click.echo(f"{errors}: {plural(now.failed, 'failed row')}", err=True)
-        if self._rejects:
-            click.echo(f"{self._rejected}: {plural(self._rejects, 'row')} to correct", err=True)
+            _say_of(errors, plural(now.failed, "failed row"))
+        if self._rejected and self._rejects:
+            _say_of(self._rejected, f"{plural(self._rejects, 'row')} to correct")
         cost = "" if now.cost is None else f", ${now.cost:.4f}"
         seconds = _duration(now.seconds)
         click.echo(f"{plural(now.requests, 'request')}{cost}, {seconds}", err=True)
+
+
+def _count(file: Path) -> int:
+    """How many lines of a file are not blank."""
+    with file.open("rb") as lines:
+        return sum(not line.isspace() for line in lines)
+
+
+def _say_of(file: Path, what: str) -> None:
+    click.echo(f"{printable(str(file))}: {what}", err=True)
 
 
 def _bar(total: int | None) -> Any:

@@ -31,7 +31,7 @@ Examples:
 @click.command("demo", cls=Command, short_help="See it work: no key, no network.", epilog=_EXAMPLES)
 @click.argument("query", default=_QUERY)
 def command(query: str) -> None:
-    """Rank eight built-in documents, here and now: no key, no network.
+    """Rank eight built-in documents on this machine: no key, no network.
 
     QUERY may be a question of yours about bicycles, cars or oil.
     """

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rerank_integrations.cli._client import (
+    allow_http_option,
     chosen_model,
     complete_provider,
     open_client,
     quiet_option,
 )
-from rerank_integrations.cli._command import FAILED, Command, printable
+from rerank_integrations.cli._command import FAILED, Amount, Command, printable
 
 if TYPE_CHECKING:
     from rerank_integrations._many import Price, Progress
@@ -26,7 +27,8 @@ _WRITTEN = click.Path(dir_okay=False, path_type=Path)
 _EXAMPLES = """\b
 Examples:
   rerank evaluate my-data --model cohere:rerank-v3.5 --html report.html
-  rerank evaluate my-data -m local:hybrid -m cohere:rerank-v3.5 --max-cost 2
+  rerank evaluate my-data -m local:hybrid -m cohere:rerank-v3.5 --max-cost 2 \\
+    --price-per-1000-searches 2
   rerank evaluate my-data --labels labels.csv --max-queries 50
   rerank evaluate my-data --json new.json --compare old.json --max-drop 0.02
 """
@@ -54,9 +56,9 @@ Examples:
     "base_urls",
     multiple=True,
     metavar="[MODEL=]URL",
-    help="Another address of the provider.",
+    help="The address of the server, where it is not the default one.",
 )
-@click.option("--allow-http", is_flag=True, help="Let http:// leave this machine.")
+@allow_http_option
 @click.option(
     "-k", type=click.IntRange(1), default=10, show_default=True, help="Places that count."
 )
@@ -77,7 +79,7 @@ Examples:
 @click.option("--max-queries", type=click.IntRange(1), metavar="N", help="Measure the first only.")
 @click.option(
     "--max-cost",
-    type=click.FloatRange(0, min_open=True),
+    type=Amount(0, min_open=True),
     metavar="USD",
     help="Spend no more, on all models together.",
 )
@@ -86,14 +88,14 @@ Examples:
     "per_1000_search_units",
     multiple=True,
     metavar="[MODEL=]USD",
-    help="Where responses do not say the cost.",
+    help="Price of 1,000 searches, where responses do not say the cost.",
 )
 @click.option(
     "--price-per-million-tokens",
     "per_million_tokens",
     multiple=True,
     metavar="[MODEL=]USD",
-    help="The same for models that count tokens.",
+    help="Price of a million tokens, where responses do not say the cost.",
 )
 @click.option(
     "--checkpoint",
@@ -121,7 +123,7 @@ Examples:
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0),
+    type=Amount(0),
     metavar="X",
     help="For --compare: a greater drop counts too, significant or not.",
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rerank_integrations.cli._client import (
+    allow_http_option,
+    base_url_option,
     complete_provider,
     has_key,
     key_variables,
@@ -41,13 +43,17 @@ Examples:
     "models", cls=Command, short_help="List the providers, or the models of one.", epilog=_EXAMPLES
 )
 @click.argument("provider", required=False, shell_complete=complete_provider())
-@click.option("--base-url", metavar="URL", help="Another address of the provider.")
-@click.option("--allow-http", is_flag=True, help="Let http:// leave this machine.")
+@base_url_option
+@allow_http_option
 @format_options
 def command(
     provider: str | None, *, base_url: str | None, allow_http: bool, form: str | None
 ) -> None:
-    """List the providers and whether their key is set, or the rerank models of one PROVIDER."""
+    """List the providers and whether their key is set, or the rerank models of one PROVIDER.
+
+    A PROVIDER is asked for its list, with your key. Some have no list: the message names the page
+    of their models.
+    """
     if provider is None:
         rows = _providers()
     else:

@@ -52,12 +52,11 @@ Examples:
     "files",
     nargs=-1,
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    metavar="FILES...",
 )
 @click.option(
-    "--from", "kind", type=click.Choice(KINDS), help="What FILES are.  [default: by their ending]"
+    "--from", "kind", type=click.Choice(KINDS), help="Format of FILES.  [default: by their ending]"
 )
-@click.option("--whole-files", is_flag=True, help="A file is one document, not each of its lines.")
+@click.option("--whole-files", is_flag=True, help="Rank whole files, not their lines.")
 @click.option(
     "--image-field", metavar="NAME", help="The field with the path or URL of a document's image."
 )
@@ -79,11 +78,11 @@ def command(
 ) -> None:
     """Rank the documents in FILES by their relevance to QUERY, best first.
 
-    A text file has a document in each line, a CSV or TSV file in each row below the header, a JSONL
-    file in each line, a JSON file in each element of its array. An image is one document. Without
-    FILES, or with -, standard input is read, as text unless --from says otherwise.
+    A document is a line of a text file, a row of a CSV or TSV file below its header, a line of a
+    JSONL file, an element of the array in a JSON file, or an image file. Without FILES, or with -,
+    standard input is read, as text unless --from names another format.
 
-    A table is shown on a terminal; in a pipe, a line of JSON for each result.
+    Results are a table on a terminal, and lines of JSON in a pipe.
     """
     if not files and sys.stdin.isatty():
         raise click.UsageError("name FILES, or pipe documents in: rerank run QUERY notes.txt")
@@ -93,6 +92,9 @@ def command(
     if not items:
         where = ", ".join(name for name in files if name != "-") or "standard input"
         raise click.ClickException(f"there is no document in {where}")
+    objects = [item.given for item in items if isinstance(item.given, dict)]
+    if image_field and not any(image_field in given for given in objects):
+        raise click.UsageError(f"no document has the field {image_field!r} of --image-field")
     model = chosen_model(model, base_url, quiet=quiet)
     with open_client(model, base_url=base_url, **settings) as client:
         response = _ranked(client, query, items)

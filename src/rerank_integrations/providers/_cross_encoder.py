@@ -58,10 +58,15 @@ def score(name: str, settings: Settings, query: str, texts: Sequence[str]) -> li
     Raises:
         ConfigurationError: no such model, or a library that is not installed.
     """
-    folder = _folder(name)
     with _loading:  # one load for all threads; the model itself serves them together
-        logits_of = _loaded(name if folder is None else str(folder.resolve()), settings)
+        logits_of = _loaded(full_name(name), settings)
     return [sigmoid(logit) for logit in logits_of([(query, text) for text in texts])]
+
+
+def full_name(name: str) -> str:
+    """The name, or the whole path of a folder."""
+    folder = _folder(name)
+    return name if folder is None else str(folder.resolve())
 
 
 def check(name: str) -> None:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from pydantic_core import from_json, to_json
 
+from rerank_integrations import __version__
 from rerank_integrations.errors import ConfigurationError, ScorerError
 from rerank_integrations.providers import _cross_encoder, _lexical
 from rerank_integrations.providers._model_list import ModelInfo
@@ -218,9 +219,15 @@ class Local(Provider):
         return False
 
     def cache_scope(self, model: str) -> str | None:
-        """The arguments of an engine; nothing tells two scorers of the caller apart."""
-        del model
-        return None if self.scorer is not None else repr(self)
+        """The engine, which each version may change; no two scorers of the caller are told apart.
+
+        A cross-encoder in a folder has the whole path: another process has another current folder.
+        """
+        if self.scorer is not None:
+            return None
+        if model.startswith(_CROSS_ENCODER):
+            model = _cross_encoder.full_name(model.removeprefix(_CROSS_ENCODER))
+        return repr((__version__, model, self))
 
     def _answer(self, content: bytes) -> HTTPResponse | Awaitable[HTTPResponse]:
         request = from_json(content)
