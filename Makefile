@@ -71,8 +71,11 @@ $(DOCS_READY): pyproject.toml
 	@.venv/docs/bin/python $(PIP_QUIET) --group docs
 	@touch $@
 
+# The notebooks become pages of docs/notebooks/ first, as they are stored: nothing is executed.
 # Material says at each start that it is in maintenance; that is known
 docs: $(DOCS_READY) ## build the site of docs/ into site/, without a network
+	@rm -rf docs/notebooks
+	@.venv/docs/bin/jupyter nbconvert --log-level WARN --to markdown --output-dir docs/notebooks notebooks/*.ipynb
 	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
 	@.venv/docs/bin/python scripts/search_index.py
 
