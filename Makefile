@@ -226,4 +226,4 @@ lowest: $(LOWEST_READY) ## test the adapters with the oldest frameworks that the
 	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_haystack.py tests/test_multimodal.py tests/test_conformance*.py
 
 clean: ## remove the environment and the caches
-	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .coverage dist
+	rm -rf .venv site docs/notebooks .pytest_cache .mypy_cache .ruff_cache .coverage dist
