@@ -17,7 +17,7 @@ from rerank_integrations.cli._client import (
     open_client,
     quiet_option,
 )
-from rerank_integrations.cli._command import FAILED, Command
+from rerank_integrations.cli._command import FAILED, Amount, Command
 
 if TYPE_CHECKING:
     from rerank_integrations._many import Price, Progress
@@ -79,7 +79,7 @@ Examples:
 @click.option("--max-queries", type=click.IntRange(1), metavar="N", help="Measure the first only.")
 @click.option(
     "--max-cost",
-    type=click.FloatRange(0, min_open=True),
+    type=Amount(0, min_open=True),
     metavar="USD",
     help="Spend no more, on all models together.",
 )
@@ -123,7 +123,7 @@ Examples:
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0),
+    type=Amount(0),
     metavar="X",
     help="For --compare: a greater drop counts too, significant or not.",
 )
