@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import errno
+import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -22,6 +25,7 @@ from docs_support import DOCS
 from loopback import TIME, Received, Reply, Server, ranks_all
 from pages import encoded
 from rerank_integrations import __version__, cli
+from rerank_integrations._checkpoint import JsonlStore
 from rerank_integrations.cli._app import COMMANDS, app
 from terminal import terminal
 from test_many import Held
@@ -152,6 +156,8 @@ KINDS: list[tuple[str, str, list[str], list[Any], list[str]]] = [
     ("a.jsonl", '{"a": 1}\n\n"red"\n', [], [{"a": 1}, "red"], ["a.jsonl:1", "a.jsonl:3"]),
     ("a.json", '[{"a": 1}, "red"]', [], [{"a": 1}, "red"], ["a.json:[0]", "a.json:[1]"]),
     ("a.csv", TABLE, [], OBJECTS, ["a.csv:2", "a.csv:4"]),
+    ("a.csv", "\n\na\nx\u2028y\x0bz\n", [], [{"a": "x\u2028y\x0bz"}], ["a.csv:4"]),
+    ("a.jsonl", '{"a": 1, "b": NaN}\n', [], [{"a": 1, "b": None}], ["a.jsonl:1"]),
     ("a.tsv", "title\na, b\n", [], [{"title": "a, b"}], ["a.tsv:2"]),
     ("-", "apple\nred\n", [], ["apple", "red"], ["-:1", "-:2"]),
     ("-", TABLE, ["--from", "csv"], OBJECTS, ["-:2", "-:4"]),
@@ -232,7 +238,10 @@ def test_a_local_model_without_a_name() -> None:
     written("a.txt", "a blue car\na red bicycle\n")
     said = rerank("run", "red bicycle", "a.txt", "--table")
     quiet = rerank("run", "red bicycle", "a.txt", "-q")
+    words = ["run", "red bicycle", "a.txt", "--table"]
+    narrow = CliRunner().invoke(app, words, env={"COLUMNS": "20"})
 
+    assert "a red bic" in narrow.stdout
     assert "ranking with local:hybrid" in said.stderr
     assert said.stdout.index("a red bicycle") < said.stdout.index("a blue car")
     assert (quiet.stderr, lines(quiet.stdout)[0]["index"]) == ("", 1)
@@ -247,6 +256,11 @@ WRONG: list[tuple[list[str], int, str]] = [
     ),
     (["run", "red", "bad.csv"], 1, "bad.csv, line 3: 3 cells, and the header has 2"),
     (["run", "red", "bad.json"], 1, "the JSON must be an array of documents"),
+    (["run", "red", "open.csv"], 1, "open.csv, line 2: unexpected end of data"),
+    (["run", "red", "twice.csv"], 1, "twice.csv, line 1: the header has 'a' twice"),
+    (["run", "red", "utf16.txt"], 1, "utf16.txt, line 1: it is no UTF-8 text"),
+    (["run", "red", "a.csv", "--image-field", "photo"], 2, "no document has the field 'photo'"),
+    (["run", "red", "image.jsonl", "--image-field", "a"], 1, "'none.png' (image.jsonl:1)"),
     (["run", "red", "latin.txt"], 1, "latin.txt, line 2: it is no UTF-8 text"),
     (["run", "red", "empty.txt"], 1, "there is no document in empty.txt"),
     (["run", "", "a.txt"], 1, "query is empty"),
@@ -267,6 +281,12 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["run", "red", "a.txt", "-m", "vllm:m", "--base-url", "http://a"], 2, "want it: --allow-http"),
     (["run", "red", "a.txt", "-m", "azureai:m"], 2, "pass --base-url or set AZURE_AI_API_BASE"),
     (["run", "red", "a.txt", "-m", "cohere:m"], 4, "cohere needs a key: export CO_API_KEY=..."),
+    (["run", "red", "a.txt", "-m", "m"], 2, "xinference, zeroentropy\n"),
+    (
+        ["run", "red", "a.txt", "-m", "vllm:m", "--base-url", "http://a:b@c"],
+        2,
+        "keys go into environment variables",
+    ),
     (["models", "nobody"], 2, "unknown provider 'nobody'"),
     (["models", "cohere"], 4, "cohere needs a key"),
     (["batch", "a.txt", "out.csv"], 2, "OUT must end in .jsonl or .ndjson"),
@@ -286,6 +306,10 @@ def test_a_mistake_is_a_line_and_an_exit_code() -> None:
     written("number.jsonl", "1\n")
     written("bad.csv", "a,b\n1,2\n1,2,3\n")
     written("bad.json", '{"a": "red"}')
+    written("open.csv", 'a,b\n1,"2\n3,4\n5,6\n')
+    written("twice.csv", "a,b,a\n1,2,3\n")
+    written("utf16.txt", "red\n".encode("utf-16-le") * 2)
+    written("image.jsonl", '{"a": "none.png"}\n')
     written("latin.txt", b"red\nbl\xe9\n")
     written("empty.txt", "\n \n")
     written("page.png", encoded("sales"))
@@ -328,7 +352,8 @@ def test_a_batch_writes_a_row_for_each_row(server: Server) -> None:
     """A row of OUT has id, results, model, usage and cost; without an id, that of its line."""
     server.plays(costs)
     rows("in.jsonl", row(0), "", {"query": "x", "documents": ["x", "y"]})
-    done = rerank("batch", "in.jsonl", "out.jsonl", "-n", 1, *ADDRESS, server.url)
+    options = ["-n", 1, "--max-concurrency", 10**9, *ADDRESS, server.url]
+    done = rerank("batch", "in.jsonl", "out.jsonl", *options)
 
     assert (done.exit_code, done.stdout) == (0, "")
     found = {one["id"]: one for one in lines(Path("out.jsonl").read_text())}
@@ -516,6 +541,98 @@ def test_a_closed_pipe_is_silent() -> None:
     assert (run.returncode, said) == (141, b"")
 
 
+class Full(io.BytesIO):
+    """A disk without room."""
+
+    def write(self, _: Any) -> int:
+        """Fail."""
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_streams_that_are_closed_full_or_of_few_characters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that is closed, full, left by its reader or without a character is no defect."""
+    written("a.txt", "r\u00e9d\n")
+    words = ["rerank", "run", "red", "a.txt", "--model", "local:bm25"]
+
+    def run(*more: str, **streams: Any) -> Any:
+        monkeypatch.setattr(sys, "argv", [*words, *more])
+        with monkeypatch.context() as patch:
+            for name, stream in streams.items():
+                patch.setattr(sys, name, stream)
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+            for name, stream in streams.items():
+                if stream is None:
+                    getattr(sys, name).close()
+        return ended.value.code
+
+    ascii_only = io.TextIOWrapper(io.BytesIO(), "ascii")
+    assert run("--table", stdout=ascii_only) == 0
+    ascii_only.seek(0)
+    assert "| r?d " in ascii_only.read()
+    assert run(stdout=None, stderr=None) == 0
+    assert run("-", stdin=None) == 0
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, "w") as left:  # noqa: PTH123  # a table goes another way than JSON
+        assert run("--table", stdout=left) == 141
+    words = ["rerank", "--help"]
+    assert run(stdout=io.TextIOWrapper(Full(), "utf-8")) == (
+        "Error: output: No space left on device"
+    )
+    assert "defect" not in capsys.readouterr().err
+
+
+def test_nothing_steers_the_terminal(server: Server) -> None:
+    """Control characters of documents, files and servers are shown as what they are not."""
+    odd = "\x1b[31m \x9b2J \x7f \u202e"
+    server.plays(Reply({"error": {"message": odd}}, 400))
+    name, source = f"{odd}.txt", f"{odd}.jsonl"
+    written(name, f"red {odd}\n")
+    rows(source, {"id": odd, "query": "q", "documents": [odd]})
+    local = ["--model", "local:bm25"]
+    for words in (
+        ["run", "red", name, "--jsonl", *local],
+        ["run", "red", name, "--table", *local],
+        ["run", "red", name, "--from", "jsonl"],
+        ["run", "red", name, "--debug", *ADDRESS, server.url],
+        ["batch", source, f"{odd}out.jsonl", *ADDRESS, server.url],
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            # click takes escape sequences out where it sees no terminal
+            patch.setattr("click.utils.should_strip_ansi", lambda *_, **__: False)
+            done = rerank(*words)
+        assert not {"\x1b", "\x9b", "\x7f", "\u202e"} & set(done.output), words
+        assert "[31m" in done.output
+    found = lines(rerank("run", "red", name, *local).stdout)
+    assert found[0]["document"] == f"red {odd}"
+    joined = "\u0645\u06cc\u200c\u0631\u0648\u0645"  # a word with a joiner, which is no harm
+    assert joined in rerank("run", "red", "-", "--table", *local, stdin=joined).stdout
+
+
+def test_a_batch_on_a_full_disk(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that the disk did not take are not counted as rows of OUT, and the run has failed."""
+    server.plays(costs)
+    rows("in.jsonl", *map(row, range(9)))
+    keep = JsonlStore.keep
+
+    def keeps_two(store: JsonlStore, kept: Any, *more: Any) -> None:
+        if kept.id not in {"q0", "q1"}:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        keep(store, kept, *more)
+
+    monkeypatch.setattr(JsonlStore, "keep", keeps_two)
+    options = ["--max-concurrency", 1, *ADDRESS, server.url]
+    done = rerank("batch", "in.jsonl", "out.jsonl", *options)
+
+    assert done.exit_code == 1
+    assert "No space left on device" in done.stderr
+    assert "out.jsonl: 2 rows\n" in done.stderr
+    assert done.stderr.endswith(" --resume\n")
+
+
 def test_models(server: Server) -> None:
     """Without a provider all are listed, and whether their key is set; with one its models."""
     server.plays(Reply(MODELS))
@@ -558,6 +675,10 @@ def test_doctor_hides_secrets(server: Server, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server.plays(ranks_all)
     done = rerank("doctor", *ADDRESS, server.url)
+    for proxy in ("u:pass/word@proxy.example", "http://u:1/word@p", "http://u:pass#word@p"):
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        said = rerank("doctor", "--no-network").output
+        assert not any(part in said for part in ("pass/", "1/word", "u:pass", "word@"))
 
     assert done.exit_code == 0, done.output
     assert f"ok   rerank-integrations: {__version__}" in done.stdout
@@ -583,6 +704,11 @@ def test_doctor_finds_what_is_wrong(
     alone = rerank("doctor", "--no-network")
     unreachable = rerank("doctor", "-m", "litellm:m", "--base-url", nobody)
     no_key = rerank("doctor", "-m", "voyage:m")
+    no_key_alone = rerank("doctor", "-m", "voyage:m", "--no-network")
+    with_key = rerank("doctor", "-m", "litellm:m", "--no-network")
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.example:port")
+    proxy = rerank("doctor", "--no-network")
+    monkeypatch.delenv("HTTPS_PROXY")
     monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
     monkeypatch.delenv("LITELLM_PROXY_API_KEY")
     certificates = rerank("doctor", "--no-network")
@@ -591,6 +717,9 @@ def test_doctor_finds_what_is_wrong(
     assert "ok   litellm: can be reached, 1 model" in reached.stdout
     assert f"ok   LITELLM_PROXY_API_BASE: {server.url}" in reached.stdout
     assert "fix: check the key" in refused.stdout
+    assert (no_key_alone.exit_code, with_key.exit_code, proxy.exit_code) == (4, 0, 1)
+    assert "ok   litellm:m: has what it needs; nothing was sent" in with_key.stdout
+    assert "fail https proxy: holds no URL of a proxy" in proxy.stdout
     assert (unreachable.exit_code, no_key.exit_code, certificates.exit_code) == (1, 4, 1)
     assert "fix: check the address, the proxy and the certificates" in unreachable.stdout
     assert "fail voyage:m: voyage needs a key: export VOYAGE_API_KEY=..." in no_key.stdout

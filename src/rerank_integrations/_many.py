@@ -560,7 +560,7 @@ class ThreadRun:
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
-        self._room.release(_BACKLOG * self._plan.max_concurrency)
+        self._room.release()  # a thread that ends wakes the next
 
     def _take(self) -> _Taken | None:
         """The next row, once it may begin; None at the end."""
@@ -609,6 +609,7 @@ class ThreadRun:
             self._end()
             self._results.put(error)
         self._results.put(_END)
+        self._room.release()
 
 
 class TaskRun:
@@ -655,8 +656,7 @@ class TaskRun:
         """Let no call begin any more, and wake the tasks that wait to begin one."""
         self._stops = True
         self._changed.set()
-        for _ in range(_BACKLOG * self._plan.max_concurrency):
-            self._room.release()
+        self._room.release()  # a task that ends wakes the next
 
     async def _take(self) -> _Taken | None:
         """The next row, once it may begin; None at the end."""
@@ -705,6 +705,7 @@ class TaskRun:
             if not isinstance(error, Exception):
                 raise
         self._results.put_nowait(_END)
+        self._room.release()
 
 
 class _Run:

@@ -301,13 +301,13 @@ def proxy_for(url: str) -> Secret[str] | None:
         return None
     if "://" not in proxy.get_secret_value():
         proxy = Secret(f"http://{proxy.get_secret_value()}")
-    problem = _proxy_problem(proxy.get_secret_value())
+    problem = proxy_problem(proxy.get_secret_value())
     if problem:
         raise ConfigurationError(f"{_variable(scheme)} {problem}")
     return proxy
 
 
-def _proxy_problem(proxy: str) -> str | None:
+def proxy_problem(proxy: str) -> str | None:
     """What is wrong with the URL of a proxy; it may hold a password, so it is not repeated."""
     try:
         parts = urlsplit(proxy)

@@ -10,7 +10,14 @@ from typing import Any
 import click
 
 from rerank_integrations import __version__
-from rerank_integrations.cli._command import ARGUMENTS, INTERRUPTED, PIPE_CLOSED, WIDTH, report
+from rerank_integrations.cli._command import (
+    ARGUMENTS,
+    INTERRUPTED,
+    PIPE_CLOSED,
+    WIDTH,
+    report,
+    visible,
+)
 
 # for each name a module here with a `command`; its top imports click at most, so that help is fast
 COMMANDS = ("run", "batch", "evaluate", "sample", "models", "demo", "doctor")
@@ -53,7 +60,11 @@ class App(click.Group):
         """Run the command that was asked for; what it raises becomes a message and an exit code."""
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            # it may name a file, whose name has any characters
+            error.message = visible(error.message, keep="\n")  # type: ignore[misc]
+            raise
+        except (click.exceptions.Exit, click.Abort):
             raise
         except BrokenPipeError:  # the reader of our output has gone, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shlex
 import traceback
@@ -23,6 +24,9 @@ _SPOKEN = [
         "; pass --price-per-1000-searches or --price-per-million-tokens",
     ),
     (re.compile(r", or set on_image=.*$"), ""),
+    (re.compile(r"; on_invalid_document='skip' leaves such documents out"), ""),
+    (re.compile(r", or pass provider=$"), ""),
+    (re.compile("keys go into api_key= or extra_headers="), "keys go into environment variables"),
     (re.compile("pass checkpoint="), "pass --resume"),
     (re.compile("pass checkpoint_dir="), "pass --checkpoint"),
     (re.compile("pass split="), "pass --split"),
@@ -33,6 +37,7 @@ _SPOKEN = [
     (re.compile(r"\brank_fields\b"), "--fields"),
     (re.compile(r"\bscore_threshold\b"), "--threshold"),
 ]
+_JOINERS = "\u200c\u200d"  # inside of emoji, and of words in Persian and Indian scripts
 _SETTINGS = re.compile(
     r"\b(base_url|instruction|max_cost|max_requests|requests_per_minute|top_n)\b(=(?=[\s,;.]))?"
 )
@@ -65,7 +70,11 @@ def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa
     if value:
         import logging
 
-        log, handler = logging.getLogger("rerank_integrations"), logging.StreamHandler()
+        class Handler(logging.StreamHandler[Any]):
+            def format(self, record: logging.LogRecord) -> str:
+                return visible(super().format(record), keep="\n")
+
+        log, handler = logging.getLogger("rerank_integrations"), Handler()
         log.addHandler(handler)
         log.setLevel(logging.DEBUG)
         ctx.call_on_close(lambda: log.removeHandler(handler))
@@ -85,7 +94,8 @@ def options(*all_of_them: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def report(ctx: click.Context, error: Exception) -> int:
     """Say what went wrong, and with `--debug` where; returns the exit code."""
     if ctx.meta.get(_DEBUG):
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        trace = "".join(traceback.format_exception(error))
+        click.echo(visible(trace, keep="\n"), err=True, nl=False)
     click.echo(f"Error: {spoken(error)}", err=True)
     return exit_code(error)
 
@@ -95,7 +105,9 @@ def spoken(error: Exception) -> str:
     from rerank_integrations.errors import BudgetExceededError, RerankError
 
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'output'}: {error.strerror}"
+        return printable(f"{error.filename or 'output'}: {error.strerror}")
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
     if not isinstance(error, RerankError):
         return f"{type(error).__name__}: {error} (this is a defect; --debug shows where)"
     text = str(error).replace("check api_key= or the", "check the")
@@ -109,7 +121,13 @@ def spoken(error: Exception) -> str:
 
 def printable(text: str) -> str:
     """Text on one line, without what would steer the terminal."""
-    return "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.split()))
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    """Text without what would steer the terminal, but for the characters to keep."""
+    keep += _JOINERS
+    return "".join(one if one.isprintable() or one in keep else "\ufffd" for one in text)
 
 
 def plural(number: int, what: str) -> str:
@@ -126,7 +144,8 @@ def again(ctx: click.Context) -> str:
         for one in ctx.meta[ARGUMENTS]
         if one != "--force"
     ]
-    return shlex.join(["rerank", *given, *([] if "--resume" in given else ["--resume"])])
+    words = ["rerank", *given, *([] if "--resume" in given else ["--resume"])]
+    return visible(shlex.join(words), keep="\n\t")
 
 
 def exit_code(error: Exception) -> int:
@@ -138,6 +157,8 @@ def exit_code(error: Exception) -> int:
             return BUDGET
         case errors.AuthenticationError() | errors.PermissionDeniedError():
             return CREDENTIALS
+        case _ if getattr(error.__cause__, "errno", None) == errno.ENOSPC:
+            return FAILED
         case errors.ConfigurationError() | errors.CheckpointMismatchError():
             return USAGE
         case _:

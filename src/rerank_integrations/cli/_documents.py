@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -68,7 +69,11 @@ def _documents(
         image = given.get(image_field) if image_field and isinstance(given, dict) else None
         if image:
             rest = {key: value for key, value in given.items() if key != image_field}
-            document = {**rest, "image": _image(str(image), folder)}
+            try:
+                document = {**rest, "image": _image(str(image), folder)}
+            except Exception as error:
+                error.add_note(source)
+                raise
         yield Item(given, source, document)
 
 
@@ -84,13 +89,16 @@ def _text(name: str) -> str:
         content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as cause:
         raise click.ClickException(f"cannot read {name}: {cause.strerror}") from cause
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as cause:
-        line = content.count(b"\n", 0, cause.start) + 1
-        raise click.ClickException(
-            f"{name}, line {line}: it is no UTF-8 text; convert the file, for instance with iconv"
-        ) from cause
+    wrong = content.find(b"\0")  # as in UTF-16, an archive or an image
+    if wrong < 0:
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as cause:
+            wrong = cause.start
+    line = content.count(b"\n", 0, wrong) + 1
+    raise click.ClickException(
+        f"{name}, line {line}: it is no UTF-8 text; convert the file, for instance with iconv"
+    )
 
 
 def _lines(name: str, text: str) -> Iterator[tuple[str, str]]:
@@ -108,11 +116,15 @@ def _checked(given: Any, where: str) -> Any:
     return given
 
 
+def _no_number(_: str) -> None:
+    """What NaN and Infinity are: JSON has neither, and the output is JSON."""
+
+
 def _jsonl(name: str, text: str, _: str) -> Iterator[tuple[Any, str]]:
     for line, source in _lines(name, text):
         where = f"{name}, line {source.rpartition(':')[2]}"
         try:
-            given = json.loads(line)
+            given = json.loads(line, parse_constant=_no_number)
         except (ValueError, RecursionError) as cause:
             raise click.ClickException(f"{where}: it is no JSON: {cause}") from cause
         yield _checked(given, where), source
@@ -120,7 +132,7 @@ def _jsonl(name: str, text: str, _: str) -> Iterator[tuple[Any, str]]:
 
 def _json(name: str, text: str, _: str) -> Iterator[tuple[Any, str]]:
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as cause:
         raise click.ClickException(f"{name}: it is no JSON: {cause}") from cause
     if not isinstance(found, list):
@@ -131,11 +143,22 @@ def _json(name: str, text: str, _: str) -> Iterator[tuple[Any, str]]:
 
 def _csv(name: str, text: str, kind: str) -> Iterator[tuple[Any, str]]:
     csv.field_size_limit(_LARGEST_CELL)
-    rows = csv.reader(text.splitlines(keepends=True), delimiter="\t" if kind == "tsv" else ",")
+    # strict, for otherwise a quote that is not closed takes in all lines below it
+    delimiter = "\t" if kind == "tsv" else ","
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    begins, header = 1, None
     try:
-        header = next(rows, [])
         for row in rows:
+            begins = rows.line_num + 1
             if not any(cell.strip() for cell in row):
+                continue
+            if header is None:
+                header = row
+                twice = next((one for one in header if one and header.count(one) > 1), None)
+                if twice is not None:
+                    raise click.ClickException(
+                        f"{name}, line {rows.line_num}: the header has {twice!r} twice"
+                    )
                 continue
             if len(row) > len(header):
                 raise click.ClickException(
@@ -144,4 +167,6 @@ def _csv(name: str, text: str, kind: str) -> Iterator[tuple[Any, str]]:
                 )
             yield dict(zip(header, row, strict=False)), f"{name}:{rows.line_num}"
     except csv.Error as cause:
-        raise click.ClickException(f"{name}, line {rows.line_num}: {cause}") from cause
+        raise click.ClickException(
+            f"{name}, line {begins}: {cause}; is a quote not closed, or not doubled?"
+        ) from cause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,11 @@ from rerank_integrations.cli._command import options, printable
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
+
+# in JSON, which escapes only what is below the space: other control characters, line separators
+# and marks that change the direction of what follows
+_STEERS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_LEAST = 12  # columns of a table's wide column, however narrow the terminal is
 
 format_options = options(
     click.option("--table", "form", flag_value="table", help="Write a table, as on a terminal."),
@@ -41,8 +47,9 @@ def write_json(value: Any) -> None:
 
 
 def _json(value: Any, **more: Any) -> str:
-    """JSON, with escapes where the output's encoding lacks a character."""
+    """JSON, with escapes for what steers a terminal, and what the output's encoding lacks."""
     text = json.dumps(value, ensure_ascii=False, default=str, **more)
+    text = _STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
@@ -77,6 +84,7 @@ def new_table(*columns: str, right: Sequence[str] = (), wide: str = "", title: s
             no_wrap=True,
             overflow="ellipsis",
             ratio=1 if name == wide else None,
+            min_width=_LEAST if name == wide else None,
         )
     return table
 
@@ -85,7 +93,11 @@ def write_table(table: Table, *below: str) -> None:
     """Write a table, and lines below it."""
     from rich.console import Console
 
-    console = Console(highlight=False, file=sys.stdout)
+    class Writer(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # to end as all commands do; rich would end the process
+
+    console = Writer(highlight=False, file=sys.stdout)
     console.print(table)
     for line in below:
         console.print(cell(line), style="dim")

@@ -22,6 +22,7 @@ from rerank_integrations.cli._command import (
     Command,
     again,
     plural,
+    printable,
     report,
     spoken,
 )
@@ -221,8 +222,7 @@ class _Report:
             self._file = self._rejected.open("w", encoding="utf-8")
         if not self._quiet:
             if self._source.is_file():  # a pipe can be read once
-                with self._source.open("rb") as lines:
-                    self._total = sum(not line.isspace() for line in lines)
+                self._total = _count(self._source)
             if sys.stderr.isatty():
                 self._bar = _bar(self._total)
         return self
@@ -299,14 +299,26 @@ class _Report:
             return
         now = self._run.progress
         before = f" ({self._stored:,} from before)" if self._stored else ""
-        click.echo(f"{target}: {plural(now.done, 'row')}{before}", err=True)
+        # a response that comes after Ctrl-C, or when the disk is full, is done and in no file
+        rows = _count(target) if failed else now.done
+        _say_of(target, f"{plural(rows, 'row')}{before}")
         if now.failed:
-            click.echo(f"{errors}: {plural(now.failed, 'failed row')}", err=True)
-        if self._rejects:
-            click.echo(f"{self._rejected}: {plural(self._rejects, 'row')} to correct", err=True)
+            _say_of(errors, plural(now.failed, "failed row"))
+        if self._rejected and self._rejects:
+            _say_of(self._rejected, f"{plural(self._rejects, 'row')} to correct")
         cost = "" if now.cost is None else f", ${now.cost:.4f}"
         seconds = _duration(now.seconds)
         click.echo(f"{plural(now.requests, 'request')}{cost}, {seconds}", err=True)
+
+
+def _count(file: Path) -> int:
+    """How many lines of a file are not blank."""
+    with file.open("rb") as lines:
+        return sum(not line.isspace() for line in lines)
+
+
+def _say_of(file: Path, what: str) -> None:
+    click.echo(f"{printable(str(file))}: {what}", err=True)
 
 
 def _bar(total: int | None) -> Any:

@@ -25,6 +25,7 @@ _OPTIONAL = {  # by the extra that brings it
     "evaluation": "ir-measures",
 }
 _NOT_READ = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # by other programs
+_PROXIED = ("http", "https", "all")  # those of other schemes are not used
 _AT_ONCE: dict[str, Any] = {"deadline": 15.0, "max_retries": 0}
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -106,9 +107,8 @@ def _findings(
     yield from _proxies()
     yield from _certificates()
     if model is not None:
-        is_local = model.startswith(f"{_local()}:")
-        if is_local or not no_network:
-            yield _rank(model, base_url, allow_http=allow_http)
+        sends = not no_network or model.startswith(f"{_local()}:")
+        yield _rank(model, base_url, allow_http=allow_http, sends=sends)
         return
     if _version(_OPTIONAL["local"]):
         yield _rank(f"{_local()}:hybrid", None, allow_http=False)
@@ -153,8 +153,6 @@ def _kinds() -> list[Any]:
 
 
 def _keys() -> Iterator[Finding]:
-    from rerank_integrations.providers._validation import shown_address
-
     variables = {name: kind.name for kind in _kinds() for name in key_variables(kind)}
     found = [name for name in variables if os.environ.get(name, "").strip()]
     for name in found:
@@ -168,7 +166,7 @@ def _keys() -> Iterator[Finding]:
     for kind in _kinds():
         variable = getattr(kind, "base_url_env", None)
         if variable and os.environ.get(variable):
-            yield Finding("ok", variable, shown_address(os.environ[variable]))
+            yield Finding("ok", variable, _shown(os.environ[variable]))
     if not found:
         fix = "export the variable of your provider; `rerank models` lists them"
         yield Finding("warn", "keys", "none is set: only models in this process can rank", fix)
@@ -177,14 +175,28 @@ def _keys() -> Iterator[Finding]:
 def _proxies() -> Iterator[Finding]:
     from urllib.request import getproxies
 
-    from rerank_integrations.providers._validation import shown_address
+    from rerank_integrations._sender import proxy_problem
 
     found = getproxies()
     for scheme, address in sorted(found.items()):
-        shown = address if scheme == "no" else shown_address(_with_scheme(address))
-        yield Finding("ok", "not through a proxy" if scheme == "no" else f"{scheme} proxy", shown)
+        if scheme == "no":
+            yield Finding("ok", "not through a proxy", address)
+        elif scheme in _PROXIED and (problem := proxy_problem(_with_scheme(address))):
+            fix = "correct the variable; in a user and a password, a / is written %2F"
+            yield Finding("fail", f"{scheme} proxy", problem, fix)
+        else:
+            yield Finding("ok", f"{scheme} proxy", _shown(_with_scheme(address)))
     if not found:
         yield Finding("ok", "proxy", "none is set")
+
+
+def _shown(address: str) -> str:
+    """An address without secrets, also where a password has a `/`, `?` or `#` as it is."""
+    from rerank_integrations.providers._validation import shown_address
+
+    head, slashes, rest = address.partition("//")
+    before, at, host = rest.rpartition("@")
+    return shown_address(f"{head}{slashes}{'***' if before else ''}{at}{host}")
 
 
 def _with_scheme(address: str) -> str:
@@ -209,10 +221,12 @@ def _certificates() -> Iterator[Finding]:
             yield Finding("warn", name, "is set, and not read by this package", fix)
 
 
-def _rank(model: str, base_url: str | None, *, allow_http: bool) -> Finding:
-    """Rank one document."""
+def _rank(model: str, base_url: str | None, *, allow_http: bool, sends: bool = True) -> Finding:
+    """Rank one document, or look at the name, the key and the address alone."""
     try:
         with open_client(model, base_url=base_url, allow_http=allow_http, **_AT_ONCE) as client:
+            if not sends:
+                return Finding("ok", model, "has what it needs; nothing was sent")
             response = client.rerank("ping", ["ping", "pong"], top_n=1)
     except Exception as error:  # noqa: BLE001  # whatever it is, it is what was asked for
         return _problem(model, error)

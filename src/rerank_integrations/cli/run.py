@@ -92,6 +92,9 @@ def command(
     if not items:
         where = ", ".join(name for name in files if name != "-") or "standard input"
         raise click.ClickException(f"there is no document in {where}")
+    objects = [item.given for item in items if isinstance(item.given, dict)]
+    if image_field and not any(image_field in given for given in objects):
+        raise click.UsageError(f"no document has the field {image_field!r} of --image-field")
     model = chosen_model(model, base_url, quiet=quiet)
     with open_client(model, base_url=base_url, **settings) as client:
         response = _ranked(client, query, items)
