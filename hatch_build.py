@@ -12,8 +12,11 @@ from typing import Any
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
-LINK = re.compile(r"(?P<image>!?)(?P<label>\[[^\]]*\])\((?![a-z+]+:|#)(?P<path>[^)\s]+)")
+CODE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
+# a span of code is passed over, unless it is in the label of a link
+LINK = re.compile(
+    r"`[^`\n]+`|(?P<image>!?)(?P<label>\[(?:[^\]`]|`[^`]*`)*\])\((?![a-z+]+:|#)(?P<path>[^)\s]+)"
+)
 REFERENCE = re.compile(r"^(?P<label>\[[^\]^]+\]:\s+)(?![a-z+]+:|#)(?P<path>\S+)", re.MULTILINE)
 
 
@@ -21,6 +24,8 @@ def absolute(markdown: str, repository: str, version: str) -> str:
     """The text with its relative links leading into the repository, at the tag of the version."""
 
     def link(found: re.Match[str]) -> str:
+        if found["path"] is None:
+            return found[0]
         kind = "raw" if found["image"] else "blob"
         address = f"{repository}/{kind}/v{version}/{found['path']}"
         return f"{found['image']}{found['label']}({address}"

@@ -293,6 +293,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["batch", "in.jsonl", "./in.jsonl", "--force"], 2, "would overwrite its input"),
     (["batch", "in.errors.jsonl", "in.jsonl", "--resume"], 2, "would overwrite its input"),
     (["batch", "in.jsonl", "out.jsonl", "--resume", "--force"], 2, "choose one"),
+    (["batch", "in.jsonl", "done.jsonl", "--force", "--max-cost", "nan"], 2, "no finite number"),
     (["batch", "in.jsonl", "in.rejected.jsonl", "--on-error", "reject"], 2, "name another OUT"),
     (["nothing"], 2, "No such command 'nothing'"),
 ]
@@ -313,7 +314,7 @@ def test_a_mistake_is_a_line_and_an_exit_code() -> None:
     written("latin.txt", b"red\nbl\xe9\n")
     written("empty.txt", "\n \n")
     written("page.png", encoded("sales"))
-    for name in ("in.jsonl", "in.errors.jsonl"):
+    for name in ("in.jsonl", "in.errors.jsonl", "done.jsonl"):
         rows(name, row(0))
     for words, code, said in WRONG:
         done = rerank(*words)
@@ -322,6 +323,7 @@ def test_a_mistake_is_a_line_and_an_exit_code() -> None:
         assert "Traceback" not in done.stderr
         assert done.stderr.splitlines()[-1].startswith("Error: ")
     assert lines(Path("in.jsonl").read_text()) == [row(0)]
+    assert lines(Path("done.jsonl").read_text()) == [row(0)]
 
 
 @cases(

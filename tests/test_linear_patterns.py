@@ -97,7 +97,7 @@ def fits(name: str, given: Any, char: str) -> bool:
 
 # a character of each kind that a pattern may ask for, and of each script
 TRIED = (
-    "x1 ,-_.;\u0e01\ud800\u3042\u4e2d\uac00\u0430\u0627\u03b1\u0905\u0b85\u0531"
+    "x1 ,-_.;\x7f\u0e01\ud800\u3042\u4e2d\uac00\u0430\u0627\u03b1\u0905\u0b85\u0531"
     + string.ascii_lowercase
 )
 

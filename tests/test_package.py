@@ -124,8 +124,8 @@ def test_one_place_says_where_the_project_lives() -> None:
 def test_readme_leads_on_from_an_index() -> None:
     """Each link of README into the tree leads, on an index, to that file at the version's tag."""
     page = str(metadata().get_payload())
-    own = f"{REPOSITORY}/blob/v{__version__}/"
-    linked = re.findall(rf"\({re.escape(own)}([^)#]+)", page)
+    own = rf"\({re.escape(REPOSITORY)}/(?:blob|raw)/v{re.escape(__version__)}/([^)#]+)"
+    linked = re.findall(own, page)
     relative = re.findall(r"\]\((?!https?:|#)([^)#]+)", README)
 
     assert metadata()["Description-Content-Type"] == "text/markdown"
@@ -148,6 +148,7 @@ def test_readme_leads_on_from_an_index() -> None:
         ("[a](#b)", "[a](#b)"),
         ("[^a]: note", "[^a]: note"),
         ("`x[0](y)`", "`x[0](y)`"),
+        ("[`a` b](c.md)", "[`a` b](R/blob/v1/c.md)"),
         ("```python\nx[0](y)\n```\n[a](b)", "```python\nx[0](y)\n```\n[a](R/blob/v1/b)"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rerank_integrations.cli._command import CredentialsError, options
+from rerank_integrations.cli._command import Amount, CredentialsError, options
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -93,7 +93,7 @@ ranking_options = options(
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=Amount(0, min_open=True),
         metavar="SECONDS",
         help="How long a call may take, retries included.  [default: 60]",
     ),

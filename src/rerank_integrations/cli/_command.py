@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import re
 import shlex
 import traceback
@@ -75,6 +76,17 @@ class Command(click.Command):
                 help="Log every request, and show the traceback of an error.",
             )
         )
+
+
+class Amount(click.FloatRange):
+    """A finite number of dollars or seconds: what is refused here has changed no file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
 
 
 class CredentialsError(click.ClickException):

@@ -22,6 +22,7 @@ from rerank_integrations.cli._command import (
     FAILED,
     INTERRUPTED,
     USAGE,
+    Amount,
     Command,
     again,
     plural,
@@ -71,7 +72,7 @@ Examples:
 )
 @click.option(
     "--max-cost",
-    type=click.FloatRange(0, min_open=True),
+    type=Amount(0, min_open=True),
     metavar="USD",
     help="Stop before this run costs more; most models need a price for it, see below.",
 )
@@ -84,14 +85,14 @@ Examples:
 @click.option(
     "--price-per-1000-searches",
     "per_1000_search_units",
-    type=click.FloatRange(0),
+    type=Amount(0),
     metavar="USD",
     help="Price of 1,000 searches, where responses do not say the cost.",
 )
 @click.option(
     "--price-per-million-tokens",
     "per_million_tokens",
-    type=click.FloatRange(0),
+    type=Amount(0),
     metavar="USD",
     help="Price of a million tokens, where responses do not say the cost.",
 )

@@ -21,7 +21,7 @@ from rerank_integrations.cli._client import (
     quiet_option,
     takes_key,
 )
-from rerank_integrations.cli._command import FAILED, Command
+from rerank_integrations.cli._command import FAILED, Amount, Command
 
 if TYPE_CHECKING:
     from rerank_integrations._many import Price, Progress
@@ -83,7 +83,7 @@ Examples:
 @click.option("--max-queries", type=click.IntRange(1), metavar="N", help="Measure the first only.")
 @click.option(
     "--max-cost",
-    type=click.FloatRange(0, min_open=True),
+    type=Amount(0, min_open=True),
     metavar="USD",
     help="Spend no more, on all models together.",
 )
@@ -127,7 +127,7 @@ Examples:
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0),
+    type=Amount(0),
     metavar="X",
     help="For --compare: a greater drop counts too, significant or not.",
 )
