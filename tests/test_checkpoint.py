@@ -306,7 +306,7 @@ def test_one_run_after_another(store: str, way: str, tmp_path: Path) -> None:
         server.plays(Held())
         path = tmp_path / f"other-{store}"
         # a JSONL file holds the ids of rows that are in flight: the first row keeps its id
-        both = _together(way, server, client, changed, path, 2 if "sqlite" in store else 1)
+        both = _together(way, server, client, changed, path, sent=2 if "sqlite" in store else 1)
         [error] = [result.error for result in both.results if result.error]
         assert "with another query or other documents" in str(error)
         assert kills.kept_in(path) == ["new"]
@@ -315,7 +315,7 @@ def test_one_run_after_another(store: str, way: str, tmp_path: Path) -> None:
 
 
 def _together(
-    way: str, server: Server, client: RerankClient, given: Any, path: Path, sent: int = 2
+    way: str, server: Server, client: RerankClient, given: Any, path: Path, *, sent: int = 2
 ) -> Came:
     """Rank two rows that the server answers when it has all that are sent."""
     server.received.clear()

@@ -26,6 +26,11 @@ def _of_json(found: re.Match[str]) -> str:
     return _TYPES.get(found[1], "true or false" if found[1] == "bool" else "a number")
 
 
+def _of_fields(found: re.Match[str]) -> str:
+    """A list of fields, as the option takes it."""
+    return "--fields " + found[1].replace("', '", ",")
+
+
 # in messages of the library about its settings: what they are called here
 _SPOKEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"price=Price\(per_1000_search_units=\.\.\.\)"), "--price-per-1000-searches"),
@@ -39,7 +44,7 @@ _SPOKEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     ),
     (re.compile(", such as local:bm25 without retrieval_weight"), ", such as local:bm25"),
     (re.compile(r"\b(was|is) None(?=[.,;])"), r"\1 not given"),
-    (re.compile(r"\brank_fields(?:=| was | is )?\['(.*?)'\]"), r"--fields \1"),
+    (re.compile(r"\brank_fields=\['(.*?)'\]"), _of_fields),
     (re.compile("the checkpoint '"), "'"),
     (re.compile(r"\b(?:a|(not one)) str\b"), lambda found: f"{found[1] or 'a'} string"),
     (re.compile(r"\ban int\b"), "a whole number"),
