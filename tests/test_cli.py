@@ -304,7 +304,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (
         ["run", "red", "a.csv", "--fields", "no"],
         1,
-        "of --fields=['no']; the fields of the documents",
+        "of --fields no; the fields of the documents",
     ),
     (["run", "red", "a.txt", "--model", "nobody:m"], 2, "unknown provider 'nobody'"),
     (["run", "red", "a.txt", "--base-url", "https://a"], 2, "--base-url needs --model"),
@@ -330,8 +330,9 @@ WRONG: list[tuple[list[str], int, str]] = [
 ]
 
 
-def test_a_mistake_is_a_line_and_an_exit_code() -> None:
+def test_a_mistake_is_a_line_and_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake is told in the words of the options, without a traceback, and has an exit code."""
+    monkeypatch.setenv("JINA_API_KEY", KEY)
     written("a.txt", "red\n")
     written("a.csv", "title,text\na,b\n")
     written("bad.jsonl", '"red"\n{bad\n')
