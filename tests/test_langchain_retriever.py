@@ -11,7 +11,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.load import dumps
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.runnables import ConfigurableField, RunnableConfig, RunnableLambda
 from langchain_core.tools import create_retriever_tool
 
 from cases import cases
@@ -59,6 +59,27 @@ def test_arguments_of_the_first_stage_are_handed_on(way: Way) -> None:
     kept = way.invoke(RunnableLambda(retriever.invoke).bind(title="car"), QUERY)
 
     assert sorted(map(str, ids(kept))) == ["1", "3"]
+
+
+def test_the_config_of_a_call_reaches_the_first_stage(way: Way) -> None:
+    """What a call makes configurable is so for the first stage too, such as a tenant to filter by.
+
+    Its other limits hold there as well; its name is that of the outer run alone.
+    """
+    seen: list[RunnableConfig] = []
+
+    def of_tenant(query: str, config: RunnableConfig) -> list[Document]:
+        seen.append(config)
+        return [one for one in three() if one.id == config["configurable"]["tenant"]]
+
+    retriever = local().as_retriever(RunnableLambda(of_tenant, name="first"))
+    given: RunnableConfig = {"configurable": {"tenant": "3"}, "recursion_limit": 7}
+    tracer = Tracer()
+
+    found = way.invoke(retriever, QUERY, {**given, "callbacks": [tracer], "run_name": "outer"})
+    assert ids(found) == ["3"]
+    assert seen[0]["recursion_limit"] == 7
+    assert [run.name for run in tracer.runs] == ["outer", "first", "RerankCompressor"]
 
 
 def test_a_trace_has_each_run_once(way: Way) -> None:

@@ -123,6 +123,7 @@ def test_the_dict_has_every_attribute() -> None:
             "cost": 0.1,
             "raw": {"cost": 0.1},
         },
+        "cache_hits": 0,
         "skipped": [],
         "warnings": ["look"],
         "attempts": [{"provider": "openrouter", "model": "m", "error": "503"}],

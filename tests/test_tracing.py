@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import httpx
 import pytest
 from haystack import Document as HaystackDocument, Pipeline
 from langchain_core.callbacks import BaseCallbackHandler
@@ -17,7 +20,7 @@ from langchain_core.documents import Document
 from llama_index.core.schema import NodeWithScore, TextNode
 from opentelemetry import context, trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
-from opentelemetry.sdk.trace import SpanLimits
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -190,8 +193,8 @@ def test_a_split_call_is_one_span(server: Server, pauses: Sequence[float], way: 
     assert (said["rerank.documents"], said["rerank.attempts"]) == (8, 6)
 
 
-def test_a_call_from_the_cache_is_a_span(server: Server) -> None:
-    """What comes from the cache is shown as what was asked for."""
+def test_a_call_that_sends_nothing_is_a_span(server: Server) -> None:
+    """What comes from the cache is shown as what was asked for, and so is an empty list."""
     documents: list[DocumentInput] = [{"title": "A", "text": "b"}, "c"]
     with client_of(server, cache="memory") as client:
         client.rerank(QUERY, documents)
@@ -202,6 +205,10 @@ def test_a_call_from_the_cache_is_a_span(server: Server) -> None:
     assert (said["rerank.cache_hits"], said["rerank.attempts"]) == (2, 0)
     assert shown(said, INPUT) == ["title: A\ntext: b", "c"]
     assert sorted(shown(said, OUTPUT)) == ["c", "title: A\ntext: b"]
+    with telemetry() as told, client_of(server) as client:
+        client.rerank(QUERY, [])
+        _, said = told.only()
+    assert (said["reranker.query"], said["rerank.documents"]) == (QUERY, 0)
 
 
 def test_nothing_is_loaded_that_is_not_used() -> None:
@@ -398,7 +405,13 @@ def test_documents_of_all_kinds() -> None:
     documents: list[DocumentInput] = [
         "a" * 5000,
         f"before {DATA_URI} after",
-        {"id": 7, "title": "A", "text": "b", "page": {"number": 3}, "x": f"{DATA_URI}"},
+        {
+            "id": 7,
+            "title": "A",
+            "text": "b",
+            "page": {"y": math.nan, "z": b"a"},
+            "x": f"{DATA_URI}",
+        },
         RerankDocument("page", image=DATA_URI, retrieval_score=0.5),
         RerankDocument(image=PNG, fields={"title": "C"}),
         {"text": "c", "loop": loop, "x" * 3000: 1, "odd": Odd()},
@@ -422,7 +435,8 @@ def test_documents_of_all_kinds() -> None:
     assert contents[7] == ""
     at = "reranker.input_documents.{}.document.{}"
     assert said[at.format(2, "id")] == "7"
-    assert json.loads(said[at.format(2, "metadata")])["page"] == {"number": 3}
+    page = json.loads(said[at.format(2, "metadata")])["page"]
+    assert page == {"y": None, "z": "<1 bytes>"}
     assert said[at.format(3, "score")] == 0.5
     assert at.format(5, "metadata") not in said
     assert said["reranker.output_documents.2.document.id"] == "7"
@@ -475,6 +489,134 @@ def test_a_call_that_is_given_up_ends_its_span(
 
     assert said["error.type"] == kind.__name__
     assert span.status.status_code is StatusCode.ERROR
+
+
+async def by_arerank(client: RerankClient) -> None:
+    """The client's own call."""
+    await client.arerank(QUERY, TEXTS)
+
+
+async def by_compressor(client: RerankClient) -> None:
+    """LangChain's adapter, which has handlers to tell."""
+    handlers: list[Any] = [BaseCallbackHandler()]
+    await RerankCompressor(client=client).acompress_documents([Document("a")], QUERY, handlers)
+
+
+@cases("called", [by_arerank, by_compressor], ids=lambda called: called.__name__)
+def test_a_call_that_is_collected_ends_its_span(
+    called: Callable[[RerankClient], Coroutine[Any, Any, None]],
+) -> None:
+    """A task that is collected ends its span too, though it is in another context by then."""
+
+    async def scorer(query: str, documents: Sequence[str]) -> list[float]:
+        began.set()
+        await asyncio.Event().wait()
+        return []
+
+    async def main() -> None:
+        tasks.append(asyncio.create_task(called(client)))
+        await began.wait()
+
+    client, tasks = RerankClient("mine", provider=Local(scorer=scorer)), list[Any]()
+    began = asyncio.Event()
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # it says that a task was pending
+    with telemetry() as told:
+        loop.run_until_complete(main())
+        loop.close()
+        tasks.clear()
+        gc.collect()
+        span, said = told.only()
+
+    assert said["error.type"] == "GeneratorExit"
+    assert span.status.status_code is StatusCode.ERROR
+
+
+class Failing(SpanProcessor):
+    """A span processor with a mistake in it."""
+
+    def __init__(self, when: str) -> None:
+        self._when = when
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        """Raise, if it is to."""
+        if self._when == "start":
+            raise RuntimeError(QUERY)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Raise, if it is to."""
+        if self._when == "end":
+            raise RuntimeError(QUERY)
+
+
+@cases("when", ["start", "end"])
+@cases("way", WAYS)
+def test_a_listener_that_fails_does_not_fail_the_call(
+    *, server: Server, caplog: pytest.LogCaptureFixture, way: str, when: str
+) -> None:
+    """The answer, or the call's own error, comes; a warning says where tracing failed."""
+    server.plays(ranks_all, Reply(status=400))
+    with telemetry() as told, client_of(server) as client:
+        told.provider.add_span_processor(Failing(when))
+        assert len(ranked(client, way, QUERY, TEXTS)) == 3
+        with pytest.raises(RerankError):
+            ranked(client, way, QUERY, TEXTS)
+        assert not trace.get_current_span().get_span_context().is_valid
+        points = told.points("gen_ai.client.operation.duration")
+
+    warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert len(warnings) == 2
+    assert all(one.startswith("tracing failed: RuntimeError at ") for one in warnings)
+    assert QUERY not in caplog.text
+    assert len(points) == (2 if when == "end" else 0)
+
+
+def of_scorer(message: str) -> RerankClient:
+    """A client whose scorer raises."""
+
+    def scorer(query: str, documents: Sequence[str]) -> list[float]:
+        raise ValueError(message)
+
+    return RerankClient("mine", provider=Local(scorer=scorer))
+
+
+def of_http_client(message: str) -> RerankClient:
+    """A client whose HTTP client raises what is no error of HTTP."""
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        raise ValueError(message + str(dict(request.headers)))
+
+    theirs = httpx.Client(transport=httpx.MockTransport(respond))
+    return client_of("http://127.0.0.1:1", http_client=theirs)
+
+
+@cases(
+    ("client_that", "message", "shown_as"),
+    [
+        (of_scorer, "half \ud800 a pair", "half \ufffd a pair"),
+        (of_scorer, f"no {DATA_URI} please", "no <image data> please"),
+        (of_http_client, "sent ", None),
+    ],
+    ids=["surrogate", "image", "key"],
+)
+def test_the_message_of_an_error_is_one_that_a_span_can_hold(
+    client_that: Callable[[str], RerankClient], message: str, shown_as: str | None
+) -> None:
+    """It can be encoded and has no image; that of an error that is not ours is left out."""
+    with telemetry() as told:
+        with pytest.raises((RerankError, ValueError)), client_that(message) as client:
+            client.rerank(QUERY, TEXTS)
+        span, _ = told.only()
+
+    (event,) = span.events
+    texts = [span.status.description, *(event.attributes or {}).values()]
+    written = "\n".join(map(str, texts)).encode().decode()
+    assert "ValueError" in written
+    assert PIXELS not in written
+    assert KEY not in written
+    assert message not in written
+    if shown_as is not None:
+        assert written.count(shown_as) >= 3
 
 
 def rows() -> Iterator[dict[str, Any]]:
@@ -542,6 +684,13 @@ class Instrumentation(BaseCallbackHandler):
         self._spans.pop(run_id).end()
 
 
+class OfAnotherKind(BaseCallbackHandler):
+    """A handler whose method of this name is for something else."""
+
+    def get_span(self) -> None:
+        """Nothing of a run."""
+
+
 def compress(way: str, **options: Any) -> None:
     """Rerank by LangChain's adapter."""
     compressor, documents = RerankCompressor(client=scored(2, 1)), [Document("a"), Document("b")]
@@ -575,12 +724,17 @@ def run_pipeline(way: str) -> None:
 
 @cases("way", WAYS)
 def test_a_call_joins_the_trace_of_its_run(way: str) -> None:
-    """In LangChain the span nests in the one that a handler has for the run."""
+    """In LangChain the span nests in the one that a handler has for the run, where one has it."""
     with telemetry() as told:
         compress(way, callbacks=[Instrumentation()])
         span, _ = told.only()
         (run,) = told.named("run")
     assert inside(span, run)
+
+    with telemetry() as told:
+        compress(way, callbacks=[OfAnotherKind()])
+        span, _ = told.only()
+    assert span.parent is None
 
 
 @cases(

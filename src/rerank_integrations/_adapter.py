@@ -7,7 +7,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
@@ -44,7 +44,7 @@ from rerank_integrations._options import (
     merged_settings,
     refuse_unknown_argument,
 )
-from rerank_integrations._tracing import as_current, inside_reranker
+from rerank_integrations._tracing import as_current, guard, inside_reranker
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import (
     AuthenticationError,
@@ -413,8 +413,10 @@ def in_span_of(run: Any) -> AbstractContextManager[None]:
 
     It does not make its spans current, so the client's would be the root of another trace.
     """
-    spans = (one.get_span(run.run_id) for one in run.handlers if hasattr(one, "get_span"))
-    return as_current(next((span for span in spans if span is not None), None))
+    with guard:  # another handler's method of this name may be anything
+        spans = (one.get_span(run.run_id) for one in run.handlers if hasattr(one, "get_span"))
+        return as_current(next((span for span in spans if span is not None), None))
+    return nullcontext()
 
 
 def end_metadata(response: RerankResponse) -> dict[str, Any]:

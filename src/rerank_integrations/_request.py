@@ -175,7 +175,7 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
         raise InvalidRequestError("the query comes first, then the documents")
     given = as_list(documents)
     if not given:
-        return RequestPlan(options)
+        return RequestPlan(options, query=query if isinstance(query, str) else "")
     asked = _checked_query(query)
     try:
         ready = encode_documents(options, given)

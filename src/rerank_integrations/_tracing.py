@@ -6,15 +6,17 @@ needed to write them.
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache, lru_cache
 from importlib import import_module
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import orjson
@@ -73,6 +75,25 @@ _module = cache(import_module)
 _recorded: ContextVar[Any] = ContextVar("rerank_span", default=None)
 _reranks: ContextVar[str] = ContextVar("rerank_inside", default="")
 _made: dict[str, tuple[object, Any]] = {}  # what is used, and the provider that it is of
+log = logging.getLogger("rerank_integrations")
+
+
+class _Guard:
+    """Lets no fault of a listener, such as a span processor that raises, become one of the call."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: object, where: TracebackType | None
+    ) -> bool:
+        if kind is None or not issubclass(kind, Exception):
+            return False
+        place = traceback.extract_tb(where)[-1]  # a message might quote the span
+        log.warning("tracing failed: %s at %s:%s", kind.__name__, place.filename, place.lineno)
+        return True
+
+
+guard = _Guard()
 
 
 class Subject(NamedTuple):
@@ -95,7 +116,9 @@ def begin(subject: Subject) -> Recording | None:
         return None  # so nobody has set a provider; to import it would take longer than a call
     if _module(_CONTEXT).get_value(_SUPPRESSED, subject.context):
         return None
-    return Recording(subject)
+    with guard:
+        return Recording(subject)
+    return None
 
 
 def current_context() -> Any:
@@ -173,48 +196,59 @@ class Recording:
 
     def end(self, response: Any) -> None:
         """The call has succeeded."""
-        if self._span is not None:
-            said = {
-                _ANSWERED: response.model,
-                "gen_ai.response.id": response.id,
-                "rerank.served_by": response.provider,
-                "rerank.request_id": response.request_id,
-                "rerank.attempts": len(response.attempts),
-                "rerank.cache_hits": response.cache_hits or None,
-                **_usage(response.usage),
-            }
-            self._describe(said, response)
+        with guard:
+            if self._span is not None:
+                said = {
+                    _ANSWERED: response.model,
+                    "gen_ai.response.id": response.id,
+                    "rerank.served_by": response.provider,
+                    "rerank.request_id": response.request_id,
+                    "rerank.attempts": len(response.attempts),
+                    "rerank.cache_hits": response.cache_hits or None,
+                    **_usage(response.usage),
+                }
+                self._describe(said, response)
         self._close()
         self._measure(response.usage, {_ANSWERED: response.model})
 
     def fail(self, error: BaseException) -> None:
         """The call has failed, or was given up."""
         kind = type(error).__name__
-        if self._span is not None:
-            said = {
-                "error.type": kind,
-                "http.response.status_code": getattr(error, "status_code", None) or None,
-                "rerank.request_id": getattr(error, "request_id", None),
-            }
-            if isinstance(error, RerankError):
-                said["rerank.attempts"] = len(error.attempts)
-            self._describe(said)
-            # a server's message may repeat what was sent
-            shows = self._plan.options.trace_content and self._setup.inputs
-            text = f"{kind}: {error}" if shows and isinstance(error, Exception) else kind
-            if text != kind:
-                self._span.record_exception(error)
-            else:
-                self._span.add_event("exception", {"exception.type": kind})
-            self._span.set_status(_module(_TRACE).StatusCode.ERROR, text)
+        with guard:
+            if self._span is not None:
+                said = {
+                    "error.type": kind,
+                    "http.response.status_code": getattr(error, "status_code", None) or None,
+                    "rerank.request_id": getattr(error, "request_id", None),
+                }
+                if isinstance(error, RerankError):
+                    said["rerank.attempts"] = len(error.attempts)
+                self._describe(said)
+                self._tell(error, kind)
         self._close()
         self._measure(Usage(), {"error.type": kind})
 
+    def _tell(self, error: BaseException, kind: str) -> None:
+        """Say what went wrong, as far as it may be shown."""
+        text = kind
+        # a server's message may repeat what was sent; one that is not ours may repeat a key
+        shows = self._plan.options.trace_content and self._setup.inputs
+        if shows and isinstance(error, RerankError):
+            message, stack = map(_clean, (str(error), "".join(traceback.format_exception(error))))
+            text = f"{kind}: {message}"
+            own = {"exception.message": message, "exception.stacktrace": stack}
+            self._span.record_exception(error, own)
+        else:
+            self._span.add_event("exception", {"exception.type": kind})
+        self._span.set_status(_module(_TRACE).StatusCode.ERROR, text)
+
     def _close(self) -> None:
-        for leave, token in reversed(self._tokens):
-            leave(token)
+        with suppress(ValueError):  # a task that is closed as garbage ends in another context
+            for leave, token in reversed(self._tokens):
+                leave(token)
         if self._span is not None:
-            self._span.end()
+            with guard:
+                self._span.end()
 
     def _named(self) -> dict[str, Any]:
         """What names the call, in a span and in a metric."""
@@ -246,14 +280,18 @@ class Recording:
 
     def _measure(self, usage: Usage, said: Mapping[str, Any]) -> None:
         """Record the duration of the call and its tokens."""
-        if _METRICS not in sys.modules or (made := _instruments(_module(_METRICS))) is None:
+        if _METRICS not in sys.modules:
             return
-        duration, tokens = made
-        own = {**self._named(), **said}
-        duration.record(max(0, time.time_ns() - self._started) / 1e9, own)
-        for kind, count in (("input", _input_tokens(usage)), ("output", usage.completion_tokens)):
-            if count is not None:
-                tokens.record(int(count), {**own, "gen_ai.token.type": kind})
+        with guard:
+            if (made := _instruments(_module(_METRICS))) is None:
+                return
+            duration, tokens = made
+            own = {**self._named(), **said}
+            duration.record(max(0, time.time_ns() - self._started) / 1e9, own)
+            counts = (("input", _input_tokens(usage)), ("output", usage.completion_tokens))
+            for kind, count in counts:
+                if count is not None:
+                    tokens.record(int(count), {**own, "gen_ai.token.type": kind})
 
 
 class _Setup(NamedTuple):
@@ -384,7 +422,8 @@ def _fields(document: Any) -> Mapping[Any, Any]:
 def _metadata(document: Any) -> str | None:
     """The other fields of a document as JSON; None where there are none, or too many."""
     rest = {name: value for name, value in _fields(document).items() if name not in _APART}
-    told = json.dumps(without_image_data(rest), default=_outline, skipkeys=True)
+    # not by `json`, whose NaN no tool but Python's own reads
+    told = orjson.dumps(without_image_data(rest), _outline, orjson.OPT_NON_STR_KEYS).decode()
     return told if rest and len(told) <= _MOST_CHARACTERS else None
 
 
@@ -426,6 +465,11 @@ def _shown(texts: Sequence[str]) -> list[str]:
         cut = list(map(without_image_data, cut))
     # half of a surrogate pair: an exporter could not encode it
     return cut if joined.isascii() else list(map(replace_surrogates, cut))
+
+
+def _clean(text: str) -> str:
+    """A text that is not cut, as a span can hold it."""
+    return replace_surrogates(without_image_data(text))
 
 
 @lru_cache(256)

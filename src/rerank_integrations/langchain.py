@@ -323,6 +323,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
                 raise
             await manager.on_custom_event(_PASSTHROUGH, {"error": str(error)}, run_id=run.run_id)
             return self._unranked(found, error)
+        except GeneratorExit:
+            raise  # the task is collected: no event loop is left to tell the handlers on
         except BaseException as error:
             await run.on_retriever_error(error)
             raise
@@ -615,17 +617,38 @@ class RerankRetriever(BaseRetriever):
     top_n: int | None = None
     rank_fields: Sequence[str] | None = None
 
+    def invoke(
+        self,
+        input: str,  # noqa: A002  # the name is LangChain's
+        config: RunnableConfig | None = None,
+        **further: Any,
+    ) -> list[Document]:
+        """Retrieve and rerank."""
+        return super().invoke(input, config, **{_CONFIG: _of_call(config), **further})
+
+    async def ainvoke(
+        self,
+        input: str,  # noqa: A002  # the name is LangChain's
+        config: RunnableConfig | None = None,
+        **further: Any,
+    ) -> list[Document]:
+        """The same, without blocking the event loop."""
+        return await super().ainvoke(input, config, **{_CONFIG: _of_call(config), **further})
+
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **further: Any
     ) -> list[Document]:
-        found = self.retriever.invoke(query, {"callbacks": run_manager.get_child()}, **further)
+        config: RunnableConfig = further.pop(_CONFIG, {})
+        config = {**config, "callbacks": run_manager.get_child()}
+        found = self.retriever.invoke(query, config, **further)
         child = run_manager.get_child()
         return list(_configured(self).compress_documents(found, query, callbacks=child))
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **further: Any
     ) -> list[Document]:
-        config: RunnableConfig = {"callbacks": run_manager.get_child()}
+        config: RunnableConfig = further.pop(_CONFIG, {})
+        config = {**config, "callbacks": run_manager.get_child()}
         found = await self.retriever.ainvoke(query, config, **further)
         child = run_manager.get_child()
         return list(await _configured(self).acompress_documents(found, query, callbacks=child))
@@ -634,6 +657,19 @@ class RerankRetriever(BaseRetriever):
     def is_lc_serializable(cls) -> bool:
         """LangChain's `dumps` can write it, with its compressor."""
         return True
+
+
+_CONFIG = "rerank_config"  # the argument by which the config of a call reaches the first stage
+
+
+def _of_call(config: RunnableConfig | None) -> RunnableConfig:
+    """What a first stage is told of a call; its tags and metadata come by the callbacks."""
+    whole = ensure_config(config)
+    return {
+        "configurable": whole["configurable"],
+        "max_concurrency": whole.get("max_concurrency"),
+        "recursion_limit": whole["recursion_limit"],
+    }
 
 
 def _configured(step: RerankRunnable | RerankRetriever) -> RerankCompressor:
