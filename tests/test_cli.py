@@ -363,14 +363,15 @@ def test_a_mistake_is_a_line_and_an_exit_code(monkeypatch: pytest.MonkeyPatch) -
 
 @cases(
     ("status", "code"),
-    [(401, 4), (403, 4), (402, 3), (404, 1), (400, 1)],
+    [(401, 4), (403, 4), (402, 3), (404, 1), (400, 1), (503, 1)],
 )
 def test_the_exit_code_of_a_status(status: int, code: int, server: Server) -> None:
-    """Credentials are 4, money is 3, and what else a server refuses is 1."""
+    """Credentials are 4, money is 3, and what else is 1; nothing is sent again without retries."""
     server.plays(Reply({"error": {"message": "no"}}, status))
-    done = rerank("run", "red", "-", *ADDRESS, server.url, stdin="red\n")
+    options = ["--max-retries", 0, *ADDRESS, server.url]
+    done = rerank("run", "red", "-", *options, stdin="red\n")
 
-    assert (done.exit_code, done.stdout) == (code, "")
+    assert (done.exit_code, done.stdout, len(server.received)) == (code, "", 1)
     assert str(status) in done.stderr
 
 
@@ -469,7 +470,7 @@ def test_corrections_are_kept_and_take_their_own_places(server: Server) -> None:
     other = {"query": "y", "documents": ["y"]}
     rows("in.jsonl", {"query": "none"}, broken, "[1]", other, '{"id": "own", "query": ')
     options = ["--on-error", "reject", *ADDRESS, server.url]
-    done = rerank("batch", "in.jsonl", "out.jsonl", *options)
+    done = rerank("batch", "./in.jsonl", "out.jsonl", *options)
     rejected = Path("in.rejected.jsonl")
     given = rejected.read_text().splitlines()
 

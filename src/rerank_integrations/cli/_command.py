@@ -8,6 +8,7 @@ import re
 import shlex
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -175,7 +176,7 @@ def plural(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def again(ctx: click.Context, source: str = "", other: str = "") -> str:
+def again(ctx: click.Context, source: Path | None = None, other: Path | None = None) -> str:
     """The command line of this run, with `--resume`; what is secret in an address is hidden.
 
     `other` takes the place of the input `source`.
@@ -188,7 +189,8 @@ def again(ctx: click.Context, source: str = "", other: str = "") -> str:
         if one != "--force"
     ]
     if other:
-        given[given.index(source)] = other
+        place = next(place for place, one in enumerate(given) if Path(one) == source)
+        given[place] = str(other)
     words = ["rerank", *given, *([] if "--resume" in given else ["--resume"])]
     return visible(shlex.join(words), keep="\n\t")
 

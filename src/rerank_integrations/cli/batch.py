@@ -181,9 +181,9 @@ def command(
             code = _finish(ctx, run, shown)
         shown.summary(target, errors, failed=code != 0)
     if shown.rejects:
-        corrected = again(ctx, str(ctx.params["source"]), str(rejected))
+        corrected = again(ctx, ctx.params["source"], rejected)
         click.echo(f"to go on with the rows of {rejected} once corrected: {corrected}", err=True)
-    if code not in (0, USAGE) and not shown.has_rejected_all():
+    if code not in (0, USAGE) and not (code == FAILED and shown.has_rejected_all()):
         click.echo(f"to go on{shown.after(code, max_cost)}: {again(ctx)}", err=True)
     ctx.exit(code)
 
@@ -344,8 +344,9 @@ class _Report:
             option = "--max-requests" if max_cost is None else "--max-cost"
             return f" with the same budget once more, or a higher {option}"
         failed = self._run.progress.failed
-        if isinstance(self.end, InvalidRequestError) or 0 < self._wrong == failed:
-            return f" once {self._source} is corrected"
+        is_all = self.end is None and self._wrong == failed
+        if code == FAILED and (is_all or isinstance(self.end, InvalidRequestError)):
+            return f" once {'the input' if self._source == _DEVICE else self._source} is corrected"
         return ""
 
     def _status(self) -> str:
