@@ -99,12 +99,18 @@ def refuses(received: Received) -> Reply:
 
 @cases("name", ["", *COMMANDS])
 def test_help_has_examples(name: str) -> None:
-    """The help of each command has examples that name it, and fits a terminal of 80 columns."""
+    """The help of each command has examples that name it, and fits a terminal of 80 columns.
+
+    Where there are many options they are under headings.
+    """
     done = rerank(*filter(None, [name]), "--help")
 
     assert done.exit_code == 0
     assert f"  rerank {name or 'demo'}" in done.output.partition("Examples:")[2]
     assert max(map(len, done.output.splitlines())) <= 80
+    headings = re.findall(r"^(\w[\w ]*):$", done.output, re.MULTILINE)
+    if name in {"run", "batch"}:
+        assert headings == ["Options", "Model", "Ranking", "Cost and speed", "Output"]
 
 
 def test_each_option_is_on_the_page() -> None:
@@ -581,6 +587,8 @@ def test_what_a_table_and_its_warnings_say() -> None:
     assert 'text: red, id: 7, more: {"a": [1, true]}' in done.stdout
     assert "no document has the field 'zz' of --fields" in done.stderr
     assert "skipped: a.jsonl:2\n" in done.stderr
+    for form in ("--jsonl", "--nl"):
+        assert lines(rerank("run", "red", "a.jsonl", form, "-q").stdout)[0]["document"] == given
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")

@@ -68,8 +68,33 @@ _SETTINGS = re.compile(
 )
 
 
+# in help, for the names of options; those of no other heading are under "Options"
+_HEADINGS = {
+    "Model": ("model", "models", "base_url", "base_urls", "allow_http", "instruction"),
+    "Ranking": ("top_n", "rank_fields", "score_threshold"),
+    "Cost and speed": (
+        *("max_cost", "max_requests", "per_1000_search_units", "per_million_tokens"),
+        *("max_concurrency", "requests_per_minute", "timeout", "max_retries"),
+    ),
+    "Output": ("table", "json", "jsonl", "html", "markdown", "quiet"),
+}
+
+
 class Command(click.Command):
-    """A command with `--debug`."""
+    """A command with `--debug`, and its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those of each heading together."""
+        headings = {name: heading for heading, names in _HEADINGS.items() for name in names}
+        groups: dict[str, list[tuple[str, str]]] = {"Options": [], **{one: [] for one in _HEADINGS}}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                groups[headings.get(param.name or "", "Options")].append(record)
+        for heading, records in groups.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)

@@ -38,7 +38,7 @@ def _form(*names: str, help: str) -> Callable[[Any], Any]:  # noqa: A002
 format_options = options(
     _form("--table", help="Write a table, as on a terminal."),
     _form("--json", help="Write one JSON document."),
-    _form("--nl", "--jsonl", help="Write lines of JSON, as in a pipe."),
+    _form("--jsonl", "--nl", help="Write lines of JSON, as in a pipe."),
 )
 
 
