@@ -71,8 +71,11 @@ $(DOCS_READY): pyproject.toml
 	@.venv/docs/bin/python $(PIP_QUIET) --group docs
 	@touch $@
 
+# The notebooks become pages of docs/notebooks/ first, as they are stored: nothing is executed.
 # Material says at each start that it is in maintenance; that is known
 docs: $(DOCS_READY) ## build the site of docs/ into site/, without a network
+	@rm -rf docs/notebooks
+	@.venv/docs/bin/jupyter nbconvert --log-level WARN --to markdown --output-dir docs/notebooks notebooks/*.ipynb
 	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
 	@.venv/docs/bin/python scripts/search_index.py
 
@@ -223,4 +226,4 @@ lowest: $(LOWEST_READY) ## test the adapters with the oldest frameworks that the
 	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_haystack.py tests/test_multimodal.py tests/test_conformance*.py
 
 clean: ## remove the environment and the caches
-	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .coverage dist
+	rm -rf .venv site docs/notebooks .pytest_cache .mypy_cache .ruff_cache .coverage dist

@@ -18,6 +18,7 @@ OUTSIDE = ("CHANGELOG.md", "SECURITY.md", "benchmarks/RESULTS.md", "benchmarks/c
 UNWRITTEN = {"benchmarks/RESULTS.md": "# Benchmarks\n\nNothing was measured here: `make bench`.\n"}
 _HATCH = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]
 REPOSITORY = _HATCH["metadata"]["hooks"]["custom"]["repository"]
+NOTEBOOKS = "notebooks"  # of the repository; their pages have the same place in docs/
 log = logging.getLogger("mkdocs.hooks.docs")
 _LINK = re.compile(r"(?<=]\()([^)#:\s]+)")
 _LOADED = re.compile(
@@ -41,17 +42,24 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
     del config, files
     place = page.file.src_uri
     here = posixpath.dirname(place)
-    in_repository = here if place in OUTSIDE else posixpath.join("docs", here)
+    outside = place in OUTSIDE or here == NOTEBOOKS
+    in_repository = here if outside else posixpath.join("docs", here)
 
     def moved(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(in_repository, link[1]))
+        if posixpath.dirname(target) == NOTEBOOKS and target.endswith(".ipynb"):
+            return posixpath.relpath(f"{target.removesuffix('ipynb')}md", here)
         inside = target.removeprefix("docs/")
         if inside == target and target not in OUTSIDE:
             there = (ROOT / target).exists()  # where it is not, MkDocs says so
             return f"{REPOSITORY}/blob/main/{target}" if there else link[1]
         return posixpath.relpath(inside, here)
 
-    return _LINK.sub(moved, markdown)
+    text = _LINK.sub(moved, markdown).replace("![png](", "![What the code above draws](")
+    if here == NOTEBOOKS:
+        source = f"{REPOSITORY}/blob/main/{place.removesuffix('md')}ipynb"
+        text += f"\nThis page is made from [a notebook]({source}), which runs offline.\n"
+    return text
 
 
 def on_post_build(config: Any) -> None:

@@ -21,10 +21,11 @@ from cassettes import prism
 from cassettes.readable import Readable
 from run import HERE, KEY, cassette_of, run
 
-ASKS = ("01_quickstart", "02_langchain_rag", "03_llama_index_rag")
+ASKS = ("01_quickstart", "02_langchain_rag", "03_llama_index_rag", "06_batch", "08_tracing")
 """The notebooks that ask gateways."""
 STATUSES: Mapping[str, Mapping[str, Sequence[int]]] = {
     "01_quickstart": {"openrouter": [200, 200, 200, 404, 429, 200, 503]},
+    "08_tracing": {"openrouter": [200, 429, 503, 503, 200, 503]},
 }
 """What a gateway answers in turn, where it is not 200 each time."""
 EXAMPLES = "Prism answers with the example in the vendor's file, whatever was asked."

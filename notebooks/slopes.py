@@ -29,7 +29,7 @@ def slope_chart(question: str, stages: Mapping[str, Sequence[str]]) -> None:
     """
     found, *_, kept = stages.values()
     last = len(stages) - 1
-    _, axes = plt.subplots(figsize=(8, 0.8 + 0.21 * len(found)), dpi=90)
+    _, axes = plt.subplots(figsize=(2 + 3 * last, 0.8 + 0.21 * len(found)), dpi=110)
     for column, (left, right) in enumerate(pairwise(stages.values())):
         for after, name in enumerate(right, 1):
             if name not in left:
@@ -41,7 +41,7 @@ def slope_chart(question: str, stages: Mapping[str, Sequence[str]]) -> None:
     for place, name in enumerate(found, 1):
         shade = DARK if name in kept else FAINT
         axes.plot(0, place, "o", color=shade, ms=4)
-        _write(axes, (0, place), f"{name}  {place}", points=-8, color=shade, ha="right", size=9)
+        _write(axes, (0, place), f"{name}  {place}", points=-8, color=shade, ha="right")
     for place, name in enumerate(kept, 1):
         way, colour = moved(found.index(name) + 1, place)
         _write(axes, (last, place), f"{place}", points=20, color=DARK, ha="right")

@@ -21,6 +21,7 @@ EXPECTED = {  # the page that a reader looks for, by what he types
     "docker": "deploy",
     "fastapi": "deploy",
     "hybrid": "hybrid-search",
+    "judged questions": "notebooks/05_does_it_help",
     "langgraph": "langgraph",
     "logging": "tracing",
     "multilingual": "multilingual",
@@ -30,6 +31,7 @@ EXPECTED = {  # the page that a reader looks for, by what he types
     "proxy": "proxies",
     "rate limit": "reliability",
     "threshold": "tuning",
+    "timeline": "notebooks/08_tracing",
     "timeout": "reliability",
     "vision": "images",
 }

@@ -104,8 +104,8 @@ def _costs(received: Received) -> Reply:
     if received.method == "GET":
         return Reply({"data": []})
     time.sleep(_POLL)
-    usage = {"cost": 0.002, "search_units": 1}
-    return Reply(ranks_all(received).body | {"usage": usage})
+    meta = {"billed_units": {"search_units": 1}}  # as Cohere, which says no cost
+    return Reply(ranks_all(received).body | {"meta": meta})
 
 
 NOTES = """\
@@ -147,12 +147,13 @@ def main() -> None:
             with terminal(typed(*commands), width=width, folder=folder, environment=told) as one:
                 drawn(one.until(_is_at_prompt), width, name)
         told |= {"CO_API_KEY": "a-key", "CO_API_URL": server.url}
-        command = "rerank batch queries.jsonl ranked.jsonl --model cohere:rerank-v3.5"
-        with terminal(typed(command), width=90, folder=folder, environment=told) as one:
+        model = "--model cohere:rerank-v3.5 --price-per-1000-searches 2"
+        command = f"rerank batch queries.jsonl ranked.jsonl {model}"
+        with terminal(typed(command), width=100, folder=folder, environment=told) as one:
             one.until(lambda _: len(server.received) > _ATTEMPTS / 2)
-            drawn(one.shown(), 90, "batch")
+            drawn(one.shown(), 100, "batch")
             one.press("C-c")
-            drawn(one.until(_is_at_prompt), 90, "batch-stopped")
+            drawn(one.until(_is_at_prompt), 100, "batch-stopped")
 
 
 if __name__ == "__main__":

@@ -305,16 +305,21 @@ def test_one_run_after_another(store: str, way: str, tmp_path: Path) -> None:
         assert [result.error for result in both.results] == [None, None]
         server.plays(Held())
         path = tmp_path / f"other-{store}"
-        both = _together(way, server, client, changed, path)
+        # a JSONL file holds the ids of rows that are in flight: the first row keeps its id
+        both = _together(way, server, client, changed, path, sent=2 if "sqlite" in store else 1)
         [error] = [result.error for result in both.results if result.error]
         assert "with another query or other documents" in str(error)
         assert kills.kept_in(path) == ["new"]
+        if path.suffix == ".jsonl":
+            assert "row 2: id 'new' is that of row 1 already" in str(error)
 
 
-def _together(way: str, server: Server, client: RerankClient, given: Any, path: Path) -> Came:
-    """Rank two rows that the server answers when it has both."""
+def _together(
+    way: str, server: Server, client: RerankClient, given: Any, path: Path, *, sent: int = 2
+) -> Came:
+    """Rank two rows that the server answers when it has all that are sent."""
     server.received.clear()
-    both = threading.Barrier(2)
+    both = threading.Barrier(sent)
 
     def respond(received: Received) -> Reply:
         both.wait(TIME)
@@ -322,7 +327,7 @@ def _together(way: str, server: Server, client: RerankClient, given: Any, path: 
 
     server.plays(respond)
     came = many(way, client, given, checkpoint=path, on_error="keep", max_concurrency=2)
-    assert (came.error, len(server.received)) == (None, 2)
+    assert (came.error, len(server.received)) == (None, sent)
     return came
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -40,7 +41,14 @@ MODELS = {"data": [{"id": "m", "context_length": 4096, "pricing": {"request": "0
 def key_fixture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """There is one key, no proxy, and a directory of its own."""
     monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
-    for name in ("RERANK_MODEL", "http_proxy", "https_proxy", "all_proxy", "NO_COLOR"):
+    for name in (
+        "RERANK_MODEL",
+        "RERANK_API_KEY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "NO_COLOR",
+    ):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
@@ -91,12 +99,18 @@ def refuses(received: Received) -> Reply:
 
 @cases("name", ["", *COMMANDS])
 def test_help_has_examples(name: str) -> None:
-    """The help of each command has examples that name it, and fits a terminal of 80 columns."""
+    """The help of each command has examples that name it, and fits a terminal of 80 columns.
+
+    Where there are many options they are under headings.
+    """
     done = rerank(*filter(None, [name]), "--help")
 
     assert done.exit_code == 0
     assert f"  rerank {name or 'demo'}" in done.output.partition("Examples:")[2]
     assert max(map(len, done.output.splitlines())) <= 80
+    headings = re.findall(r"^(\w[\w ]*):$", done.output, re.MULTILINE)
+    if name in {"run", "batch"}:
+        assert headings == ["Options", "Model", "Ranking", "Cost and speed", "Output"]
 
 
 def test_each_option_is_on_the_page() -> None:
@@ -158,6 +172,8 @@ KINDS: list[tuple[str, str, list[str], list[Any], list[str]]] = [
     ("a.csv", TABLE, [], OBJECTS, ["a.csv:2", "a.csv:4"]),
     ("a.csv", "\n\na\nx\u2028y\x0bz\n", [], [{"a": "x\u2028y\x0bz"}], ["a.csv:4"]),
     ("a.jsonl", '{"a": 1, "b": NaN}\n', [], [{"a": 1, "b": None}], ["a.jsonl:1"]),
+    ("a.csv", 'a;"b,c"\n1,5;x\n', [], [{"a": "1,5", "b,c": "x"}], ["a.csv:2"]),
+    ("a.csv", "a,,\n1,2,3\n", [], [{"a": "1", "column 2": "2", "column 3": "3"}], ["a.csv:2"]),
     ("a.tsv", "title\na, b\n", [], [{"title": "a, b"}], ["a.tsv:2"]),
     ("-", "apple\nred\n", [], ["apple", "red"], ["-:1", "-:2"]),
     ("-", TABLE, ["--from", "csv"], OBJECTS, ["-:2", "-:4"]),
@@ -247,14 +263,20 @@ def test_a_local_model_without_a_name() -> None:
     assert (quiet.stderr, lines(quiet.stdout)[0]["index"]) == ("", 1)
 
 
+COMPATIBLE = ["-m", "compatible:m", "--base-url", "https://a"]
 WRONG: list[tuple[list[str], int, str]] = [
     (["run", "red", "bad.jsonl"], 1, "bad.jsonl, line 2: it is no JSON"),
     (
         ["run", "red", "number.jsonl"],
         1,
-        "number.jsonl, line 1: a document is a string or an object",
+        "number.jsonl, line 1: a document is a string or an object, not a number",
     ),
     (["run", "red", "bad.csv"], 1, "bad.csv, line 3: 3 cells, and the header has 2"),
+    (
+        ["run", "red", "semicolons.csv"],
+        1,
+        "3 cells, and the header has 2; quote a cell that has a s",
+    ),
     (["run", "red", "bad.json"], 1, "the JSON must be an array of documents"),
     (["run", "red", "open.csv"], 1, "open.csv, line 2: unexpected end of data"),
     (["run", "red", "twice.csv"], 1, "twice.csv, line 1: the header has 'a' twice"),
@@ -263,7 +285,22 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["run", "red", "image.jsonl", "--image-field", "a"], 1, "'none.png' (image.jsonl:1)"),
     (["run", "red", "latin.txt"], 1, "latin.txt, line 2: it is no UTF-8 text"),
     (["run", "red", "empty.txt"], 1, "there is no document in empty.txt"),
-    (["run", "", "a.txt"], 1, "query is empty"),
+    (["run", "", "a.txt"], 2, "QUERY is empty"),
+    (["demo", " "], 2, "QUERY is empty"),
+    (["run", "red", "a.txt", "--json", "--table"], 2, "choose one of --"),
+    (["run", "red", "a.txt", "-m", "local:no"], 2, "local:cross-encoder/<model or folder>\n"),
+    (["run", "red", "a.txt", "--threshold", "1"], 2, "such as local:bm25\n"),
+    (["run", "red", "rows.csv", "-f", "no,none"], 1, "of --fields no,none; "),
+    (
+        ["run", "red", "a.txt", "--instruction", "x", *COMPATIBLE],
+        2,
+        "the command line cannot say how a server of compatible: takes an --instruction",
+    ),
+    (["models", "jina"], 1, "jina has no endpoint that lists its rerank models"),
+    (["doctor", "--base-url", "https://a"], 2, "--base-url needs --model"),
+    (["batch", "rows.csv", "out.jsonl"], 2, "rows.csv is no JSONL: each line of IN must be"),
+    (["batch", "array.json", "out.jsonl"], 2, "array.json is no JSONL"),
+    (["batch", "in.jsonl", "no/folder/out.jsonl"], 2, "there is no folder no/folder"),
     (
         ["run", "red", "page.png", "-q"],
         1,
@@ -273,7 +310,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (
         ["run", "red", "a.csv", "--fields", "no"],
         1,
-        "of --fields=['no']; the fields of the documents",
+        "of --fields no; the fields of the documents",
     ),
     (["run", "red", "a.txt", "--model", "nobody:m"], 2, "unknown provider 'nobody'"),
     (["run", "red", "a.txt", "--base-url", "https://a"], 2, "--base-url needs --model"),
@@ -299,14 +336,18 @@ WRONG: list[tuple[list[str], int, str]] = [
 ]
 
 
-def test_a_mistake_is_a_line_and_an_exit_code() -> None:
+def test_a_mistake_is_a_line_and_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake is told in the words of the options, without a traceback, and has an exit code."""
+    monkeypatch.setenv("JINA_API_KEY", KEY)
     written("a.txt", "red\n")
     written("a.csv", "title,text\na,b\n")
     written("bad.jsonl", '"red"\n{bad\n')
     written("number.jsonl", "1\n")
     written("bad.csv", "a,b\n1,2\n1,2,3\n")
     written("bad.json", '{"a": "red"}')
+    written("array.json", "[\n" + json.dumps(row(0)) + "]")
+    written("rows.csv", "id,query\na,red\n")
+    written("semicolons.csv", "a;b\n1;2;3\n")
     written("open.csv", 'a,b\n1,"2\n3,4\n5,6\n')
     written("twice.csv", "a,b,a\n1,2,3\n")
     written("utf16.txt", "red\n".encode("utf-16-le") * 2)
@@ -328,14 +369,15 @@ def test_a_mistake_is_a_line_and_an_exit_code() -> None:
 
 @cases(
     ("status", "code"),
-    [(401, 4), (403, 4), (402, 3), (404, 1), (400, 1)],
+    [(401, 4), (403, 4), (402, 3), (404, 1), (400, 1), (503, 1)],
 )
 def test_the_exit_code_of_a_status(status: int, code: int, server: Server) -> None:
-    """Credentials are 4, money is 3, and what else a server refuses is 1."""
+    """Credentials are 4, money is 3, and what else is 1; nothing is sent again without retries."""
     server.plays(Reply({"error": {"message": "no"}}, status))
-    done = rerank("run", "red", "-", *ADDRESS, server.url, stdin="red\n")
+    options = ["--max-retries", 0, *ADDRESS, server.url]
+    done = rerank("run", "red", "-", *options, stdin="red\n")
 
-    assert (done.exit_code, done.stdout) == (code, "")
+    assert (done.exit_code, done.stdout, len(server.received)) == (code, "", 1)
     assert str(status) in done.stderr
 
 
@@ -383,8 +425,9 @@ def test_a_batch_overwrites_nothing_and_goes_on(server: Server) -> None:
     assert "out.jsonl: 2 rows (1 from before)\n1 request, $0.0010" in resumed.stderr
     assert [one.query for one in server.received] == ["q0", "q1"]
     assert other.exit_code == 2
-    assert "--top-n was None, and is 1. Use another file, the settings of that run, or --force" in (
-        other.stderr
+    assert (
+        "--top-n was not given, and is 1. Use another file, the settings of that run, or --force"
+        in (other.stderr)
     )
 
     forced = rerank("batch", "in.jsonl", "out.jsonl", "--force", "--top-n", 1, "-q", *address)
@@ -406,7 +449,8 @@ def test_a_row_that_fails(
 
     assert done.exit_code == 1
     assert "in.jsonl, line 1: it is no JSON" in done.stderr
-    again = "to go on: rerank batch in.jsonl out.jsonl --on-error"
+    must = " once in.jsonl is corrected" if on_error == "stop" else ""
+    again = f"to go on{must}: rerank batch in.jsonl out.jsonl --on-error"
     assert done.stderr.splitlines()[-1].startswith(again)
     assert done.stderr.endswith(" --resume\n")
     stored = [one["id"] for one in lines(Path("out.jsonl").read_text())]
@@ -421,10 +465,148 @@ def test_a_row_that_fails(
     failed = lines(Path("out.errors.jsonl").read_text())
     assert [one["id"] for one in failed] == [1, 2, "bad"]
     if on_error == "reject":
-        assert rejected.read_text() == '{broken\n{"id": 2, "query": "no documents"}\n'
+        assert rejected.read_text() == '{"id": 1, broken\n{"query": "no documents", "id": 2}\n'
         assert "in.rejected.jsonl: 2 rows to correct" in done.stderr
-        Path("out.jsonl").unlink()
-        assert rerank("batch", "in.jsonl", "out.jsonl", *options).exit_code == 2
+
+
+def test_corrections_are_kept_and_take_their_own_places(server: Server) -> None:
+    """A file of rejected rows is not overwritten, and what is corrected there is ranked once."""
+    server.plays(costs)
+    broken = '{"query": "x", "documents": ["x"]'
+    other = {"query": "y", "documents": ["y"]}
+    rows("in.jsonl", {"query": "none"}, broken, "[1]", other, '{"id": "own", "query": ')
+    options = ["--on-error", "reject", *ADDRESS, server.url]
+    done = rerank("batch", "./in.jsonl", "out.jsonl", *options)
+    rejected = Path("in.rejected.jsonl")
+    given = rejected.read_text().splitlines()
+
+    assert (done.exit_code, len(given)) == (1, 4)
+    assert "to go on: " not in done.stderr
+    command = "rerank batch in.rejected.jsonl out.jsonl --on-error reject"
+    assert f"in.rejected.jsonl once corrected: {command}" in done.stderr
+    assert [json.loads(given[0])["id"], json.loads(given[2])["id"]] == [1, 3]
+    fixed = {"id": 3, "query": "z", "documents": ["z"]}
+    ends = '"own", "documents": ["o"]}'
+    rows(str(rejected), {**json.loads(given[0]), **other}, f"{given[1]}}}", fixed, given[3] + ends)
+    corrected = rejected.read_text()
+
+    resumed = rerank("batch", "in.jsonl", "out.jsonl", *options, "--resume")
+    assert resumed.exit_code == 1
+    assert rejected.read_text() == corrected
+    assert Path("in.rejected.2.jsonl").read_text().splitlines() == given
+    ranked = rerank("batch", "in.rejected.jsonl", "out.jsonl", *options, "--resume")
+    assert ranked.exit_code == 0, ranked.output
+    found = [one["id"] for one in lines(Path("out.jsonl").read_text())]
+    assert sorted(found, key=str) == [1, 2, 3, 4, "own"]
+    forced = rerank("batch", "in.jsonl", "out.jsonl", *options, "--force")
+    assert (forced.exit_code, rejected.read_text().splitlines()) == (1, given)
+
+
+def test_an_id_that_is_twice(server: Server) -> None:
+    """Of two rows with one id the first counts, and the message names both lines."""
+    server.plays(costs)
+    first = {"id": "a", "query": "first", "documents": ["x"]}
+    rows("in.jsonl", first, {**first, "query": "later"}, "", {**first, "query": "last"})
+    done = rerank("batch", "in.jsonl", "out.jsonl", *ADDRESS, server.url)
+
+    assert done.exit_code == 1
+    for number in (2, 4):
+        assert f"in.jsonl, line {number}: id 'a' is that of in.jsonl, line 1 already" in done.stderr
+    assert [one.query for one in server.received] == ["first"]
+    assert "to go on once in.jsonl is corrected: " in done.stderr
+    rows("in.jsonl", {**first, "query": "changed"})
+    changed = rerank("batch", "in.jsonl", "out.jsonl", "--resume", *ADDRESS, server.url)
+    assert "id 'a' is in 'out.jsonl' with another query or other documents" in changed.stderr
+
+
+def test_a_batch_of_standard_input(server: Server) -> None:
+    """With - as IN the rows come through a pipe, and rows that are wrong go to a file."""
+    server.plays(costs)
+    words = ["batch", "-", "out.jsonl", "--on-error", "reject", *ADDRESS, server.url]
+    given = f"{json.dumps(row(0))}\n{{broken\n"
+    done = subprocess.run(
+        [*PROGRAM, *words], input=given, capture_output=True, text=True, check=False, timeout=TIME
+    )
+
+    assert done.returncode == 1, done.stderr
+    assert [one["id"] for one in lines(Path("out.jsonl").read_text())] == ["q0"]
+    assert "line 2: it is no JSON" in done.stderr
+    assert Path("stdin.rejected.jsonl").read_text() == '{"id": 2, broken\n'
+
+
+def test_one_variable_for_the_key_of_any_server(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RERANK_API_KEY is sent where the provider's own variable is not set or does not exist.
+
+    A refused key is named by the variable that it came from.
+    """
+
+    def refused(model: str, **keys: str) -> str:
+        for name, key in keys.items():
+            monkeypatch.setenv(name, key)
+        done = rerank("run", "red", "-", "-m", model, "--base-url", server.url, stdin="red\n")
+        for name in keys:
+            monkeypatch.delenv(name)
+        assert done.exit_code == 4, done.output
+        return done.stderr.partition("check the environment variable ")[2].split()[0]
+
+    names = ("compatible", "localai", "sglang", "tei", "xinference", "cohere", "vllm")
+    server.plays(refuses)
+    for name in names:
+        assert refused(f"{name}:m", RERANK_API_KEY=KEY) == "RERANK_API_KEY"
+        assert server.received[-1].headers["authorization"] == f"Bearer {KEY}"
+    server.plays(Reply({"error": {"message": "no"}}, 401))
+    assert refused("compatible:m") == "RERANK_API_KEY"
+    assert refused("cohere:m", RERANK_API_KEY="x", COHERE_API_KEY=KEY) == "COHERE_API_KEY"
+    assert server.received[-1].headers["authorization"] == f"Bearer {KEY}"
+    monkeypatch.setenv("RERANK_API_KEY", KEY)
+    asked = rerank("doctor", "-m", "tei:m", "--base-url", server.url)
+    assert asked.exit_code == 4
+    assert "ok   RERANK_API_KEY: is set, for a --model whose own variable is not set" in (
+        asked.stdout
+    )
+    assert "check the environment variable RERANK_API_KEY" in asked.stdout
+    Path("data").mkdir()
+    rows("data/corpus.jsonl", {"_id": "d", "text": "red"})
+    rows("data/queries.jsonl", {"_id": "q", "text": "red"})
+    written("data/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq\td\t1\n")
+    both = rerank("evaluate", "data", "-m", "cohere:m", "-m", "jina:m")
+    assert both.exit_code == 2
+    assert "cohere and jina would get it" in both.stderr
+
+
+def test_what_a_table_and_its_warnings_say() -> None:
+    """A table has the ranked fields first and no null; what is skipped is named by its line."""
+    given = {"id": 7, "none": None, "more": {"a": [1, True]}, "text": "red"}
+    rows("a.jsonl", given, {"other": "blue"})
+    options = ["-f", "text,zz", "--table", "--max-retries", 0]
+    done = rerank("run", "red", "a.jsonl", *options)
+
+    assert done.exit_code == 0
+    assert 'text: red, id: 7, more: {"a": [1, true]}' in done.stdout
+    assert "no document has the field 'zz' of --fields" in done.stderr
+    assert "skipped: a.jsonl:2\n" in done.stderr
+    for form in ("--jsonl", "--nl"):
+        assert lines(rerank("run", "red", "a.jsonl", form, "-q").stdout)[0]["document"] == given
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_bash_adds_no_space_after_a_provider() -> None:
+    """Of `coher` bash makes `cohere:` without a space, for the name of the model follows."""
+    program = " ".join(map(shlex.quote, PROGRAM))
+    script = f"""
+rerank() {{ {program} "$@"; }}
+env() {{ unset COMP_WORDS; export "${{@:1:3}}"; "${{@:4}}"; }}
+compopt() {{ echo "compopt $*"; }}
+eval "$(_RERANK_COMPLETE=bash_source rerank)"
+COMP_WORDS=(rerank run --model coher) COMP_CWORD=3
+_rerank_completion rerank
+echo "${{COMPREPLY[@]}}"
+"""
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.stdout.split() == ["compopt", "-o", "nospace", "cohere:"], done
 
 
 def test_many_failures_are_told_once(server: Server) -> None:
@@ -448,7 +630,7 @@ BUDGETS: list[tuple[list[str], bool, int, int, str]] = [
         False,
         2,
         1,
-        "say it; pass --price-per-1000-searches or --price-per-mil",
+        "say it; they count search_units: pass --price-per-1000-searches\nout.jsonl: 1 row\n1 req",
     ),
 ]
 
@@ -477,7 +659,11 @@ def test_a_budget(
     assert "pass checkpoint" not in done.stderr
     found = lines(Path("out.jsonl").read_text())
     assert len(found) == stored
+    assert ("to go on" in done.stderr) == (code == 3)
     if code == 3:
+        assert f"to go on with the same budget once more, or a higher {options[0]}: rerank" in (
+            done.stderr
+        )
         assert {one["cost"] for one in found} == {0.001 if says_cost else 0.002}
 
 
@@ -489,7 +675,7 @@ def test_a_refused_key_ends_a_batch(server: Server) -> None:
     done = rerank("batch", "in.jsonl", "out.jsonl", *options)
 
     assert done.exit_code == 4
-    assert f"to go on: rerank batch in.jsonl out.jsonl --max-concurrency 1 {ADDRESS[0]}" in (
+    assert "to go on once the key is right: rerank batch in.jsonl out.jsonl --max-conc" in (
         done.stderr
     )
     assert "in-the-address" not in done.stderr

@@ -381,13 +381,14 @@ def test_the_budget_is_for_all_models_together(server: Server) -> None:
     server.plays(answering({"cost": 0.5}))
     with client_of(server) as client:
         models = {"a": client, "mine": model(right), "b": client}
-        with pytest.raises(BudgetExceededError, match="and there are models left"):
+        with pytest.raises(BudgetExceededError, match=r"\$2 of max_cost=2.0; one more"):
             evaluate(dataset(4), models, max_cost=2.0)
         assert len(server.received) == 4
         with pytest.raises(BudgetExceededError) as caught:
             evaluate(dataset(4), models, max_cost=3.0)
         assert len(server.received) == 10
-        assert caught.value.max_cost == 1.0
+        assert (caught.value.current_cost, caught.value.max_cost) == (3.0, 3.0)
+        assert "$3 of max_cost=3.0" in str(caught.value)
         assert evaluate(dataset(4), models, max_cost=4.0).spent == 4.0
 
 
@@ -422,13 +423,17 @@ def test_calls_that_fail_are_said_and_keep_the_order(server: Server) -> None:
 
     with client_of(server, retry=AT_ONCE) as client:
         server.plays(some)
-        found = evaluate(dataset(4), {"m": client}).models["m"]
+        whole = evaluate(dataset(4), {"m": client})
+        found = whole.models["m"]
         server.plays(Reply({"error": "no key"}, 401))
         server.received.clear()
         with pytest.raises(AuthenticationError) as caught:
             evaluate(dataset(30), {"m": client}, max_concurrency=1)
 
     assert found.failed == ("q2",)
+    assert str(whole.verdict).endswith(
+        "1 calls of m failed, and these queries keep the order of the first stage."
+    )
     assert "400" in found.failure or "no" in found.failure
     assert found.decides.per_query["q2"] == pytest.approx(THIRD)
     assert caught.value.__notes__[-1] == "no call of m succeeded"
@@ -461,6 +466,7 @@ def test_queries_without_anything_relevant() -> None:
         ([], {}, ConfigurationError, "models is empty"),
         (["local:bm25", "local:bm25"], {}, ConfigurationError, "models has local:bm25 twice"),
         (["local:bm25"], {"k": 0}, InvalidRequestError, "k must be an int of at least 1, not 0"),
+        (["local:bm25"], {"max_queries": 0}, InvalidRequestError, "max_queries must be an int"),
         (["local:bm25"], {"top_k": True}, InvalidRequestError, "top_k must be an int"),
         (
             ["local:bm25"],
@@ -519,6 +525,32 @@ def test_json_makes_the_round_trip(tmp_path: Path) -> None:
 
 
 @cases(
+    ("change", "told"),
+    [
+        (lambda figures: figures.update(format=2), "its format is 2"),
+        (lambda figures: figures["models"]["m"].update(measures={}), "m has other measures"),
+        (lambda figures: _per_query(figures).pop("q1"), "m has other measures or queries"),
+        (lambda figures: _per_query(figures).update(q1=math.nan), "NaN is in it"),
+    ],
+)
+def test_a_file_that_a_comparison_cannot_rely_on_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    """Of another format, without a part, or with what is no number: it would pass unseen."""
+    path = tmp_path / "old.json"
+    figures = json.loads(evaluate(dataset(2), {"m": model(right)}, curve=False).to_json())
+    change(figures)
+    path.write_text(json.dumps(figures), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=f"was not written by to_json .*{told}"):
+        Evaluation.from_json(path)
+
+
+def _per_query(figures: dict[str, Any]) -> dict[str, float]:
+    found: dict[str, float] = figures["models"]["m"]["measures"]["nDCG@10"]["per_query"]
+    return found
+
+
+@cases(
     ("old", "new", "max_drop", "code"),
     [
         (right, right, None, 0),
@@ -550,6 +582,14 @@ def test_what_cannot_be_compared_is_told() -> None:
     assert (found.missing, found.added, found.exit_code) == (("b",), ("c",), 0)
     assert "b is in the old evaluation only" in str(found)
     assert new.compare(old, max_drop=0.1).exit_code == 1
+    with pytest.raises(ConfigurationError, match="no model in common: a, b and x; give the models"):
+        evaluate(dataset(4), {"x": model(right)}, curve=False).compare(old)
+    elsewhere = evaluate(dataset(4, name="big"), {"a": model(right)}, curve=False, top_k=5)
+    assert elsewhere.compare(old).differences == (
+        "the dataset is another one: 'small' before, and now 'big'",
+        "top_k is another one: 100 before, and now 5",
+    )
+    assert "now 'big'" in str(elsewhere.compare(old))
     with pytest.raises(ConfigurationError, match="evaluate both with the same k="):
         evaluate(dataset(4), [model(right)], k=5).compare(old)
     renamed = dataset(4)

@@ -92,6 +92,15 @@ def test_a_paid_run_has_a_budget_and_goes_on(
     assert rerank(*given).exit_code == 4
 
 
+def test_nothing_in_the_input_steers_the_terminal(data: Path) -> None:
+    """What was left out is named without control characters."""
+    with (data / "qrels" / "test.tsv").open("a", encoding="utf-8") as file:
+        file.write("\n\x1b]0;owned\x07\tx\t1\n")
+    done = rerank("evaluate", data, "-m", "local:bm25", "--no-curve")
+    assert "judged queries are not among the queries; left out (" in done.stderr
+    assert "\x1b" not in done.output
+
+
 @cases(
     ("words", "told"),
     [

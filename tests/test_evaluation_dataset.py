@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.documents import Document
@@ -57,6 +59,22 @@ def test_windows_files_and_another_split(tmp_path: Path) -> None:
 
     assert Dataset.read(tmp_path) == plain
     assert Dataset.read(tmp_path, split="dev").judgments == {"2": {"b": 3}}
+
+
+def test_packed_files_are_read(tmp_path: Path) -> None:
+    """As collections are handed out: each file may end in `.gz`; a broken one is told."""
+    lists = '{"query_id":"1","doc_ids":["b","a"]}'
+    plain = Dataset.read(folder(tmp_path, **{"candidates.jsonl": lists}))
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv", "candidates.jsonl"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+        (tmp_path / name).unlink()
+
+    assert Dataset.read(tmp_path) == Dataset.read(tmp_path, split="test") == plain
+    for broken in (b"no", gzip.compress(b"{}" * 99)[:-9]):
+        (tmp_path / "corpus.jsonl.gz").write_bytes(broken)
+        with pytest.raises(ConfigurationError, match=r"cannot unpack .*corpus\.jsonl\.gz"):
+            Dataset.read(tmp_path)
 
 
 @cases(
@@ -136,6 +154,10 @@ def test_windows_files_and_another_split(tmp_path: Path) -> None:
                 "1 lines of candidates.jsonl are not query_id, doc_ids and scores; left out "
                 "(candidates.jsonl, line 2)"
             ),
+        ),
+        (
+            {"qrels/test.tsv": "1\ta\t99999999999\n1\tb\t1e30\n2\tb\t1"},
+            "2 grades are above 1,000,000; left out (1 a, 1 b)",
         ),
         (
             {"corpus.jsonl": '{"_id":"a","image":"../x.png"}\n{"_id":"b","text":"sea"}'},
@@ -223,22 +245,31 @@ def test_a_retriever_gives_the_candidates() -> None:
     for id_of in ("key", lambda document: document.metadata["key"]):
         keyed = Dataset.from_retriever(documents, queries, {"1": {"mb": 1}}, id_of=id_of)
         assert keyed.candidates == {"1": ["ma", "mb"]}
+    numbers: list[Any] = [({1: "x"}, {}), ({"1": "x"}, {"1": {7: 1}})]
+    for asked, judged in numbers:
+        with pytest.raises(ConfigurationError, match=r"ids must be str, not [17]"):
+            Dataset.from_retriever(lambda _: [], asked, judged)
     with pytest.raises(ConfigurationError, match="a Document of the retriever has no id"):
         Dataset.from_retriever(lambda _: [Document("x")], queries, judgments)
 
 
 def test_labels_make_the_round_trip(tmp_path: Path) -> None:
     """What a person fills in is read back for the very ids, and no cell is a formula."""
-    ids = ["007", "1-2", "=1+1", "'x", "mar1", "12", "1e5", "plain"]
-    corpus = "\n".join(json.dumps({"_id": one, "text": f"=cmd|{one}\n red"}) for one in ids)
+    ids = ["007", "1-2", "=1+1", "'x", "mar1", "12", "1e5", "plain", "a;=1;'b", "\uff1d1"]
+    corpus = "\n".join(
+        json.dumps({"_id": one, "text": f"=cmd|{one}\n red; b; -1;\uff20x"}) for one in ids
+    )
     folder(tmp_path, **{"corpus.jsonl": corpus, "qrels/test.tsv": None})
     path = tmp_path / "labels.csv"
-    count = sample(tmp_path, 1, path, depth=8)
+    count = sample(tmp_path, 1, path, depth=10)
     with path.open(encoding="utf-8-sig", newline="") as file:
         heading, *rows = csv.reader(file)
 
-    assert count == len(rows) == 8
-    assert not any(cell.startswith(tuple("=+-@\t")) for row in rows for cell in row)
+    assert count == len(rows) == 10
+    # where ";" separates, a cell begins after it
+    cells = [own.strip() for row in rows for cell in row for own in (cell, *cell.split(";"))]
+    assert not any(cell.startswith(tuple("=+-@\t\uff1d\uff20")) for cell in cells)
+    assert all("red; b;' -1;'\uff20x" in row[3] for row in rows)
     assert {row[2] for row in rows} == {
         "'007",
         "'1-2",
@@ -248,17 +279,24 @@ def test_labels_make_the_round_trip(tmp_path: Path) -> None:
         "12",
         "'1e5",
         "plain",
+        "'a;'=1;''b",
+        "'\uff1d1",
     }
     for number, row in enumerate(rows):
         row[4] = str(number % 2) if number else ""
     # as a spreadsheet of another country saves it
     lines = [";".join(f'"{cell}"' for cell in row) for row in [heading, *rows]]
-    path.write_text("\n".join(lines), encoding="cp1252")
+    path.write_text("\n".join(lines), encoding="utf-8")
     labels = read_labels(path)
+    path.write_text("\r\n".join("\t".join(row) for row in [heading, *rows]), encoding="utf-16")
+    assert read_labels(path) == labels
+    path.write_bytes("\n".join(lines).encode("cp1252", "replace"))
+    assert set(read_labels(path)["1"]) - {"?1"} == set(labels["1"]) - {"\uff1d1"}
+    path.write_text("\n".join(lines), encoding="utf-8")
     found = Dataset.read(tmp_path, labels=path)
 
     assert found.judgments == labels
-    assert len(labels["1"]) == 7
+    assert len(labels["1"]) == 9
     assert set(labels["1"]) < set(ids)
 
 

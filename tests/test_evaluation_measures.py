@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import tracemalloc
 
 import pytest
 
 from cases import cases
+from rerank_integrations.evaluation._first_stage import bm25_candidates
 from rerank_integrations.evaluation._measures import (
     best_possible,
     names,
@@ -166,3 +168,16 @@ def test_percentiles_and_the_front() -> None:
     costs = {"free": 0.0, "cheap": 0.1, "bad": 0.2, "good": 0.3, "same": 0.4}
     values = {"free": 0.5, "cheap": 0.6, "bad": 0.4, "good": 0.7, "same": 0.7}
     assert front_of(costs, values) == ["free", "cheap", "good"]
+
+
+def test_the_first_stage_keeps_no_words_that_no_query_has() -> None:
+    """The words of a large corpus need gigabytes, and those of the queries are enough."""
+    texts = {f"d{n}": " ".join(f"w{n}x{at}" for at in range(200)) + " red" for n in range(60)}
+    tracemalloc.start()
+    try:
+        found = bm25_candidates({"1": "red w7x7", "2": "none"}, texts, 2)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (list(found["1"]), found["2"]) == (["d7", "d0"], {})
+    assert peak < 300_000

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import json
 import re
+from base64 import b64decode
 from pathlib import Path
 from typing import Any, TypeVar
+
+import yaml
 
 import rerank_integrations
 from cases import cases
@@ -14,6 +17,7 @@ from rerank_integrations import evaluation
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+MOVEMENT = FOLDER / "02_langchain_rag.ipynb"
 CASSETTES = FOLDER / "cassettes"
 GATEWAY = re.compile("(openrouter|together|portkey|jina|vllm):.")
 PACKAGE = "rerank_integrations"
@@ -88,12 +92,30 @@ def asks_gateways(path: Path) -> bool:
         "03_llama_index_rag": 2,
         "04_multimodal": 1,
         "05_does_it_help": 2,
+        "06_batch": 2,
+        "07_haystack": 1,
+        "08_tracing": 1,
     }.items(),
 )
 def test_there_is_something_to_look_at(name: str, pictures: int) -> None:
     """Each notebook is there and has its pictures."""
     shown = [output for output in outputs_of(FOLDER / f"{name}.ipynb") if "data" in output]
     assert len([output for output in shown if "image/png" in output["data"]]) == pictures
+
+
+def test_the_movement_chart_is_that_of_the_notebook() -> None:
+    """The picture that README and the site show is the first one of notebook 02, and small."""
+    chart = (FOLDER.parent / "docs" / "img" / "movement.png").read_bytes()
+    first = next(o["data"]["image/png"] for o in outputs_of(MOVEMENT) if o.get("data"))
+    assert b64decode("".join(first)) == chart
+    assert len(chart) < 120_000
+
+
+def test_each_notebook_is_a_page_of_the_site() -> None:
+    """The navigation has a page for each notebook; `make docs` writes it."""
+    config = yaml.safe_load((FOLDER.parent / "mkdocs.yml").read_text(encoding="utf-8"))
+    (pages,) = (entry["Notebooks"] for entry in config["nav"] if "Notebooks" in entry)
+    assert pages == [f"notebooks/{path.stem}.md" for path in NOTEBOOKS]
 
 
 @each

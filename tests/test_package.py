@@ -15,6 +15,7 @@ from hatchling.metadata.spec import get_core_metadata_constructors
 from hatchling.plugin.manager import PluginManager
 
 from cases import cases
+from docs_support import PAGES as DOCS_PAGES
 from rerank_integrations import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +25,7 @@ CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 REPOSITORY = PYPROJECT["tool"]["hatch"]["metadata"]["hooks"]["custom"]["repository"]
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *DOCS_PAGES]
 NAMED_EXTRAS = re.compile(r"rerank-integrations\[([a-z,{}-]+)\]")
 
 

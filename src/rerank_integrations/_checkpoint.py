@@ -243,6 +243,7 @@ class SqliteStore:
         told_of_forks(self)
 
     digest = staticmethod(digest_of)
+    holds_ids = False
 
     def find(self, row: Row) -> RerankResponse | None:
         """The response of a row that has one.
@@ -290,7 +291,7 @@ class SqliteStore:
 class JsonlStore:
     """The JSONL file of the results is the checkpoint; failed rows go beside it.
 
-    One run at a time has the file. The index by id is held in memory, about 150 bytes a row; for
+    One run at a time has the file. The index by id is held in memory, about 250 bytes a row; for
     many millions of rows a SQLite file is better.
     """
 
@@ -313,6 +314,7 @@ class JsonlStore:
         told_of_forks(self)
 
     digest = staticmethod(digest_of)
+    holds_ids = True
 
     def find(self, row: Row) -> RerankResponse | None:
         """The response of a row that has one.

@@ -104,7 +104,13 @@ class RowResult(NamedTuple):
 
 
 class Store(Protocol):
-    """Where finished rows are kept, so that a second run does not pay for them again."""
+    """Where finished rows are kept, so that a second run does not pay for them again.
+
+    Attributes:
+        holds_ids: whether all ids are held in memory.
+    """
+
+    holds_ids: bool
 
     def digest(self, row: Row) -> str:
         """A hash of the query and the documents."""
@@ -146,6 +152,20 @@ class Progress(NamedTuple):
     requests: int
     cost: float | None
     seconds: float
+
+
+def _priced(usage: Usage) -> str:
+    """Which price fits what a response counts."""
+    counts = usage.counts()
+    fits = {
+        "per_1000_search_units": usage.search_units is not None,
+        "per_million_tokens": usage.total_tokens is not None or usage.prompt_tokens is not None,
+    }
+    prices = " or ".join(f"price=Price({name}=...)" for name, does in fits.items() if does)
+    return (
+        f"they count {', '.join(counts) or 'nothing'}: "
+        f"{f'pass {prices}' if prices else 'no price fits that, so use max_requests'}"
+    )
 
 
 @dataclass
@@ -231,8 +251,7 @@ class Ledger:
         else:
             raise ConfigurationError(
                 f"max_cost needs to know the cost, and responses of {result.provider} do not say "
-                "it; pass price=Price(per_1000_search_units=...) or Price(per_million_tokens=...)"
-                + ("" if self.price is None else " for the counts that they do have")
+                f"it; {_priced(result.usage)}"
             )
 
     def cost_of(self, response: RerankResponse) -> float | None:
@@ -365,6 +384,8 @@ class _Feed:
         self._broken: Exception | None = None
         self._error: Exception | None = None
         self._early: dict[int, RowResult] = {}  # results that wait for those before them
+        # by id the number of its first row, and the start of its digest, in one int
+        self._firsts: dict[str | int, int] = {}
         self._next = 0
         self.ended = 0
         self.is_of_parent = False
@@ -407,6 +428,8 @@ class _Feed:
             if store is None:
                 return taken._replace(row=row)
             row = row._replace(digest=store.digest(row))  # the caller may change the row later
+            if store.holds_ids:
+                self._check_id(row, numbered)
             found = None
             with self._using_store():
                 found = store.find(row)
@@ -417,6 +440,21 @@ class _Feed:
             return taken._replace(row=row)
         self._plan.ledger.done += 1
         return taken._replace(known=RowResult(row.id, found, None, taken.given, is_stored=True))
+
+    def _check_id(self, row: Row, numbered: Numbered) -> None:
+        """Note whose id it is; the first row keeps it, whichever is ready first.
+
+        Raises:
+            InvalidRequestError: an earlier row has it, with another query or other documents.
+        """
+        number, start = numbered.number, int(row.digest[:8], 16)
+        first, same = divmod(self._firsts.setdefault(row.id, number << 32 | start), 1 << 32)
+        if same != start:
+            place = f"{numbered.where.removesuffix(str(number))}{first}"
+            raise InvalidRequestError(
+                f"{numbered.where}: id {row.id!r} is that of {place} already, with another query "
+                "or other documents; the first row counts, and each needs an id of its own"
+            )
 
     def finished(
         self, taken: _Taken, came: RerankResponse | RerankError, seconds: float | None
@@ -432,9 +470,10 @@ class _Feed:
                     self._plan.store.keep(row, came, self._plan.ledger.cost_of(came))
             except InvalidRequestError as error:
                 failure = error
+        if failure is None:
+            self._plan.ledger.done += 1  # it is paid, also where the ledger ends the run
         self._plan.ledger.end(came)
         if failure is None:
-            self._plan.ledger.done += 1
             return RowResult(
                 row.id, cast("RerankResponse", came), None, taken.given, seconds=seconds
             )

@@ -35,6 +35,20 @@ Exit codes: 0 done, 1 failed (some rows, the call or a file), 2 wrong usage,
 """
 
 
+if "_RERANK_COMPLETE" in os.environ:
+    from click.shell_completion import BashComplete, add_completion_class
+
+    class _Bash(BashComplete):
+        """Of `cohere:` the model follows, without a space."""
+
+        source_template = BashComplete.source_template.replace(
+            "COMPREPLY+=($value)",
+            "COMPREPLY+=($value)\n                [[ $value == *: ]] && compopt -o nospace",
+        )
+
+    add_completion_class(_Bash)
+
+
 class App(click.Group):
     """The commands by name."""
 

@@ -97,7 +97,15 @@ ranking_options = options(
         metavar="SECONDS",
         help="How long a call may take, retries included.  [default: 60]",
     ),
+    click.option(
+        "--max-retries",
+        type=click.IntRange(0),
+        metavar="N",
+        help="How often a request is sent again.  [default: 2]",
+    ),
 )
+# for the provider of --model, where the variable of that provider is not set or does not exist
+COMMON_KEY = "RERANK_API_KEY"
 quiet_option = click.option(
     "-q", "--quiet", is_flag=True, help="Show nothing but results and errors."
 )
@@ -144,6 +152,8 @@ def open_client(
 def make_provider(kind: Any, base_url: str | None, *, allow_http: bool) -> Provider:
     """A provider of a class, with its key from the environment.
 
+    The key is in its own variable, or in `COMMON_KEY`.
+
     Raises:
         CredentialsError: there is no key.
         ConfigurationError: the address is wrong.
@@ -153,15 +163,24 @@ def make_provider(kind: Any, base_url: str | None, *, allow_http: bool) -> Provi
     given: dict[str, Any] = {"base_url": base_url} if base_url else {}
     if allow_http:
         given["allow_http"] = True
+    if takes_key(kind):
+        others = (*kind.other_key_envs, COMMON_KEY)
+        kind = type(kind)(kind.__name__, (kind,), {"other_key_envs": others})
     try:
         provider: Provider = kind(**given)
     except ConfigurationError as error:
         if "has no key" not in str(error):
             raise
         raise CredentialsError(
-            f"{kind.name} needs a key: export {kind.api_key_env}=... (`rerank models` lists all)"
+            f"{kind.name} needs a key: export {kind.api_key_env}=... or {COMMON_KEY}=... "
+            "(`rerank models` lists all)"
         ) from error
     return provider
+
+
+def takes_key(kind: Any) -> bool:
+    """Whether a provider's class sends a key, if only to a server that wants one."""
+    return hasattr(kind, "other_key_envs")
 
 
 def key_variables(kind: Any) -> list[str]:

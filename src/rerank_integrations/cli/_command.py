@@ -8,6 +8,7 @@ import re
 import shlex
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,15 +19,38 @@ PIPE_CLOSED = 141
 WIDTH = 100  # of help, in a wide terminal
 _DEBUG = "rerank_integrations.debug"
 ARGUMENTS = "rerank_integrations.arguments"
+_TYPES = {"str": "a string", "list": "an array", "dict": "an object", "NoneType": "null"}
+
+
+def _of_json(found: re.Match[str]) -> str:
+    """What JSON calls a type."""
+    return _TYPES.get(found[1], "true or false" if found[1] == "bool" else "a number")
+
+
+def _of_fields(found: re.Match[str]) -> str:
+    """A list of fields, as the option takes it."""
+    return "--fields " + found[1].replace("', '", ",")
+
+
 # in messages of the library about its settings: what they are called here
-_SPOKEN = [
-    (
-        re.compile(r"; pass price=Price\(.*"),
-        "; pass --price-per-1000-searches or --price-per-million-tokens",
-    ),
+_SPOKEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (re.compile(r"price=Price\(per_1000_search_units=\.\.\.\)"), "--price-per-1000-searches"),
+    (re.compile(r"price=Price\(per_million_tokens=\.\.\.\)"), "--price-per-million-tokens"),
     (re.compile(r", or set on_image=.*$"), ""),
-    (re.compile("; on_invalid_document='skip' leaves such documents out"), ""),
-    (re.compile(r", or pass provider=$"), ""),
+    (re.compile(r"; on_invalid_document='skip' leaves such documents out"), ""),
+    (re.compile(r", or pass provider=($|Local\(.*$)"), ""),
+    (
+        re.compile(r"Compatible was not told .* instruction; pass provider=Compatible\(.*?\)"),
+        "the command line cannot say how a server of compatible: takes an instruction",
+    ),
+    (re.compile(", such as local:bm25 without retrieval_weight"), ", such as local:bm25"),
+    (re.compile(r"\b(was|is) None(?=[.,;])"), r"\1 not given"),
+    (re.compile(r"\brank_fields=\['(.*?)'\]"), _of_fields),
+    (re.compile("the checkpoint '"), "'"),
+    (re.compile(r"\b(?:a|(not one)) str\b"), lambda found: f"{found[1] or 'a'} string"),
+    (re.compile(r"\ban int\b"), "a whole number"),
+    (re.compile(r"\bnot one dict\b"), "not one object"),
+    (re.compile(r"(?<=\bnot )(str|int|float|bool|list|dict|NoneType)\b"), _of_json),
     (re.compile("keys go into api_key= or extra_headers="), "keys go into environment variables"),
     (re.compile("pass checkpoint="), "pass --resume"),
     (re.compile("pass checkpoint_dir="), "pass --checkpoint"),
@@ -44,8 +68,33 @@ _SETTINGS = re.compile(
 )
 
 
+# in help, for the names of options; those of no other heading are under "Options"
+_HEADINGS = {
+    "Model": ("model", "models", "base_url", "base_urls", "allow_http", "instruction"),
+    "Ranking": ("top_n", "rank_fields", "score_threshold"),
+    "Cost and speed": (
+        *("max_cost", "max_requests", "per_1000_search_units", "per_million_tokens"),
+        *("max_concurrency", "requests_per_minute", "timeout", "max_retries"),
+    ),
+    "Output": ("table", "json", "jsonl", "html", "markdown", "quiet"),
+}
+
+
 class Command(click.Command):
-    """A command with `--debug`."""
+    """A command with `--debug`, and its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those of each heading together."""
+        headings = {name: heading for heading, names in _HEADINGS.items() for name in names}
+        groups: dict[str, list[tuple[str, str]]] = {"Options": [], **{one: [] for one in _HEADINGS}}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                groups[headings.get(param.name or "", "Options")].append(record)
+        for heading, records in groups.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -124,11 +173,16 @@ def spoken(error: Exception) -> str:
         return f"{type(error).__name__}: {error} (this is a defect; --debug shows where)"
     text = str(error).replace("check api_key= or the", "check the")
     if isinstance(error, ValueError | BudgetExceededError):  # not what a server said
-        for pattern, option in _SPOKEN:
-            text = pattern.sub(option, text)
-        text = _SETTINGS.sub(lambda name: "--" + name[1].replace("_", "-"), text)
+        text = in_options(text)
     notes = (f"({note})" for note in getattr(error, "__notes__", ()))
     return printable(" ".join([text, *notes]))
+
+
+def in_options(text: str) -> str:
+    """A message of the library, with options for settings and JSON's names for types."""
+    for pattern, option in _SPOKEN:
+        text = pattern.sub(option, text)
+    return _SETTINGS.sub(lambda name: "--" + name[1].replace("_", "-"), text)
 
 
 def printable(text: str) -> str:
@@ -147,8 +201,11 @@ def plural(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def again(ctx: click.Context) -> str:
-    """The command line of this run, with `--resume`; what is secret in an address is hidden."""
+def again(ctx: click.Context, source: Path | None = None, other: Path | None = None) -> str:
+    """The command line of this run, with `--resume`; what is secret in an address is hidden.
+
+    `other` takes the place of the input `source`.
+    """
     from rerank_integrations.providers._validation import shown_address
 
     given = [
@@ -156,6 +213,9 @@ def again(ctx: click.Context) -> str:
         for one in ctx.meta[ARGUMENTS]
         if one != "--force"
     ]
+    if other:
+        place = next(place for place, one in enumerate(given) if Path(one) == source)
+        given[place] = str(other)
     words = ["rerank", *given, *([] if "--resume" in given else ["--resume"])]
     return visible(shlex.join(words), keep="\n\t")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,9 +13,13 @@ from typing import Any, NamedTuple
 
 import click
 
+from rerank_integrations.cli._command import in_options
+
 KINDS = ("text", "jsonl", "json", "csv", "tsv")
 _BY_ENDING = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv"}
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+_DELIMITERS = {",": "comma", ";": "semicolon"}
+_QUOTED = re.compile('"[^"]*"')
 _URLS = ("http://", "https://", "data:")
 _LARGEST_CELL = 2**31 - 1  # the csv module refuses more than 128 KiB otherwise
 
@@ -110,9 +115,8 @@ def _lines(name: str, text: str) -> Iterator[tuple[str, str]]:
 
 def _checked(given: Any, where: str) -> Any:
     if not isinstance(given, str | dict):
-        raise click.ClickException(
-            f"{where}: a document is a string or an object, not {type(given).__name__}"
-        )
+        said = f"{where}: a document is a string or an object, not {type(given).__name__}"
+        raise click.ClickException(in_options(said))
     return given
 
 
@@ -141,10 +145,16 @@ def _json(name: str, text: str, _: str) -> Iterator[tuple[Any, str]]:
         yield _checked(given, f"{name}, element {number}"), f"{name}:[{number}]"
 
 
+def _delimiter(text: str) -> str:
+    """What separates the names of the header: a semicolon where there is no comma, as in Excel."""
+    header = _QUOTED.sub("", next(filter(str.strip, text.split("\n")), ""))
+    return ";" if ";" in header and "," not in header else ","
+
+
 def _csv(name: str, text: str, kind: str) -> Iterator[tuple[Any, str]]:
     csv.field_size_limit(_LARGEST_CELL)
     # strict, for otherwise a quote that is not closed takes in all lines below it
-    delimiter = "\t" if kind == "tsv" else ","
+    delimiter = "\t" if kind == "tsv" else _delimiter(text)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     begins, header = 1, None
     try:
@@ -153,8 +163,8 @@ def _csv(name: str, text: str, kind: str) -> Iterator[tuple[Any, str]]:
             if not any(cell.strip() for cell in row):
                 continue
             if header is None:
-                header = row
-                twice = next((one for one in header if one and header.count(one) > 1), None)
+                header = [cell or f"column {place}" for place, cell in enumerate(row, 1)]
+                twice = next((one for one in header if header.count(one) > 1), None)
                 if twice is not None:
                     raise click.ClickException(
                         f"{name}, line {rows.line_num}: the header has {twice!r} twice"
@@ -163,7 +173,7 @@ def _csv(name: str, text: str, kind: str) -> Iterator[tuple[Any, str]]:
             if len(row) > len(header):
                 raise click.ClickException(
                     f"{name}, line {rows.line_num}: {len(row)} cells, and the header has "
-                    f"{len(header)}; quote a cell that has a comma"
+                    f"{len(header)}; quote a cell that has a {_DELIMITERS.get(delimiter, 'tab')}"
                 )
             yield dict(zip(header, row, strict=False)), f"{name}:{rows.line_num}"
     except csv.Error as cause:

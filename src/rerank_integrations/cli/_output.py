@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,12 +21,24 @@ if TYPE_CHECKING:
 _STEERS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _LEAST = 12  # columns of a table's wide column, however narrow the terminal is
 
+
+def _form(*names: str, help: str) -> Callable[[Any], Any]:  # noqa: A002
+    """A flag that chooses a format; two formats exclude each other."""
+
+    def choose(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: FBT001
+        before = ctx.params.setdefault("form", None)
+        if value and before:
+            raise click.UsageError(f"choose one of --{before} and --{param.name}")
+        if value:
+            ctx.params["form"] = param.name
+
+    return click.option(*names, is_flag=True, expose_value=False, callback=choose, help=help)
+
+
 format_options = options(
-    click.option("--table", "form", flag_value="table", help="Write a table, as on a terminal."),
-    click.option("--json", "form", flag_value="json", help="Write one JSON document."),
-    click.option(
-        "--nl", "--jsonl", "form", flag_value="jsonl", help="Write lines of JSON, as in a pipe."
-    ),
+    _form("--table", help="Write a table, as on a terminal."),
+    _form("--json", help="Write one JSON document."),
+    _form("--jsonl", "--nl", help="Write lines of JSON, as in a pipe."),
 )
 
 

@@ -17,8 +17,11 @@ from rerank_integrations.cli._client import (
     ranking_options,
 )
 from rerank_integrations.cli._command import (
+    BUDGET,
+    CREDENTIALS,
     FAILED,
     INTERRUPTED,
+    USAGE,
     Amount,
     Command,
     again,
@@ -31,6 +34,7 @@ from rerank_integrations.cli._command import (
 if TYPE_CHECKING:
     from rerank_integrations._many import ManyResults, RowResult
 
+_STDIN, _DEVICE = Path("-"), Path("/dev/stdin")
 _ENDINGS = (".jsonl", ".ndjson")
 _EVERY = 5  # seconds between two lines of progress where there is no terminal
 _MOST_ERRORS = 5  # that are shown
@@ -51,7 +55,9 @@ Examples:
     "batch", cls=Command, short_help="Rank the documents of many queries.", epilog=_EXAMPLES
 )
 @click.argument(
-    "source", metavar="IN.jsonl", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+    "source",
+    metavar="IN.jsonl",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
 )
 @click.argument("target", metavar="OUT.jsonl", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--resume", is_flag=True, help="Go on with a run: rank the rows that are not in OUT.")
@@ -62,7 +68,7 @@ Examples:
     default="keep",
     show_default=True,
     help="A row that fails: keep lists it in OUT.errors.jsonl and goes on, reject also writes "
-    "rows that are wrong in IN to IN.rejected.jsonl, stop ends the run.",
+    "rows that are wrong in IN to a new IN.rejected.jsonl, stop ends the run.",
 )
 @click.option(
     "--max-cost",
@@ -126,7 +132,7 @@ def command(
     """Rank the documents of each row of IN.jsonl, and write the results to OUT.jsonl.
 
     A row of IN is {"id": ..., "query": ..., "documents": [...]}. Documents are strings or objects.
-    A row without an id gets the number of its line.
+    A row without an id gets the number of its line. With - as IN, standard input is read.
 
     A row of OUT is {"id", "results": [{"index", "relevance_score"}], "model", "provider", "usage",
     "cost", ...}. It has the index of each document in its row of IN, and not the text. Rows are in
@@ -138,11 +144,21 @@ def command(
     from rerank_integrations._checkpoint import errors_file, remove_results
     from rerank_integrations._many import Price
 
-    rejected = source.with_name(f"{source.stem}.rejected.jsonl") if on_error == "reject" else None
-    errors = errors_file(target)
-    _check_paths(source, target, errors, rejected, may_overwrite=resume or force)
     if resume and force:
         raise click.UsageError("--resume goes on with OUT, and --force writes it anew; choose one")
+    is_piped = source == _STDIN
+    rejected = None
+    if on_error == "reject":
+        beside = Path("stdin") if is_piped else source
+        rejected = _new_file(beside.with_name(f"{beside.stem}.rejected.jsonl"), overwrite=force)
+    errors = errors_file(target)
+    _check_paths(source, target, errors, rejected, may_overwrite=resume or force)
+    if is_piped:
+        source = _DEVICE
+        if not source.exists():
+            raise click.UsageError("this system has no /dev/stdin; name a file as IN")
+    elif source.is_file():  # a pipe can be read once
+        _check_rows(source)
     price = None
     if per_1000_search_units is not None or per_million_tokens is not None:
         price = Price(
@@ -164,9 +180,32 @@ def command(
         with _Report(run, source, rejected, quiet=quiet) as shown:
             code = _finish(ctx, run, shown)
         shown.summary(target, errors, failed=code != 0)
-    if code:
-        click.echo(f"to go on: {again(ctx)}", err=True)
+    if shown.rejects:
+        corrected = again(ctx, ctx.params["source"], rejected)
+        click.echo(f"to go on with the rows of {rejected} once corrected: {corrected}", err=True)
+    if code not in (0, USAGE) and not (code == FAILED and shown.has_rejected_all()):
+        click.echo(f"to go on{shown.after(code, max_cost)}: {again(ctx)}", err=True)
     ctx.exit(code)
+
+
+def _new_file(path: Path, *, overwrite: bool) -> Path:
+    """The path, or one with a number where that file is not empty and not to be overwritten."""
+    found, number = path, 1
+    while not overwrite and found.exists() and found.stat().st_size:
+        number += 1
+        found = path.with_name(f"{path.stem}.{number}{path.suffix}")
+    return found
+
+
+def _check_rows(source: Path) -> None:
+    """Refuse a file that is no JSONL of objects, such as CSV, by its first line."""
+    with source.open("rb") as lines:
+        first = next((line.strip() for line in lines if not line.isspace()), b"{")
+    if first.removeprefix(b"\xef\xbb\xbf")[:1] != b"{" or first == b"{":
+        raise click.UsageError(
+            f"{source} is no JSONL: each line of IN must be a whole object, such as "
+            '{"id": "a", "query": "red", "documents": ["one", "two"]}'
+        )
 
 
 def _check_paths(
@@ -179,11 +218,12 @@ def _check_paths(
         raise click.UsageError(f"the run would overwrite its input {source}; name another OUT")
     if rejected is not None and rejected.resolve() == target.resolve():
         raise click.UsageError(f"{rejected} is for rejected rows; name another OUT")
-    for one in (target, rejected) if not may_overwrite else ():
-        if one is not None and one.exists() and one.stat().st_size:
-            raise click.UsageError(
-                f"{one} exists: --resume goes on with that run, --force writes it anew"
-            )
+    if not (target.parent.exists() or target.parent.parent.exists()):
+        raise click.UsageError(f"there is no folder {target.parent}")
+    if not may_overwrite and target.exists() and target.stat().st_size:
+        raise click.UsageError(
+            f"{target} exists: --resume goes on with that run, --force writes it anew"
+        )
 
 
 def _finish(ctx: click.Context, run: ManyResults, shown: _Report) -> int:
@@ -200,12 +240,18 @@ def _finish(ctx: click.Context, run: ManyResults, shown: _Report) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  # shown in full with --debug
         shown.close()
+        shown.end = error
         return report(ctx, error)
     return FAILED if run.progress.failed else 0
 
 
 class _Report:
-    """What is said of a run on stderr: a bar on a terminal, else a line now and then."""
+    """What is said of a run on stderr: a bar on a terminal, else a line now and then.
+
+    Attributes:
+        rejects: how many rows were written to the file of rejected ones.
+        end: the error that ended the run.
+    """
 
     def __init__(
         self, run: ManyResults, source: Path, rejected: Path | None, *, quiet: bool
@@ -213,16 +259,15 @@ class _Report:
         self._run, self._source, self._rejected = run, source, rejected
         self._quiet = quiet
         self._total: int | None = None
-        self._stored = self._told = self._rejects = 0
+        self._stored = self._told = self._wrong = self.rejects = 0
+        self.end: Exception | None = None
         self._next_line = float(_EVERY)
         self._bar: Any = None
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        if self._rejected is not None:
-            self._file = self._rejected.open("w", encoding="utf-8")
         if not self._quiet:
-            if self._source.is_file():  # a pipe can be read once
+            if self._source.is_file() and self._source != _DEVICE:  # a pipe can be read once
                 self._total = _count(self._source)
             if sys.stderr.isatty():
                 self._bar = _bar(self._total)
@@ -274,11 +319,35 @@ class _Report:
             self.say(f"failed: {spoken(result.error)}")
         elif self._told == _MOST_ERRORS + 1:
             self.say("failed: more rows, which are not shown here")
-        if self._file is not None and isinstance(result.error, InvalidRequestError):
-            row = result.row
-            line = json.dumps({"id": result.id, **row}) if isinstance(row, dict) else row
-            self._file.write(f"{line if isinstance(line, str) else json.dumps(line)}\n")
-            self._rejects += 1
+        if not isinstance(result.error, InvalidRequestError):
+            return
+        self._wrong += 1
+        if self._rejected is not None:
+            if self._file is None:
+                self._file = self._rejected.open("w", encoding="utf-8")
+            self._file.write(f"{_with_id(result)}\n")
+            self.rejects += 1
+
+    def has_rejected_all(self) -> bool:
+        """Whether nothing has gone wrong but rows that were rejected."""
+        return self.end is None and 0 < self.rejects == self._run.progress.failed
+
+    def after(self, code: int, max_cost: float | None) -> str:
+        """What must be done before the same command can succeed."""
+        from rerank_integrations.errors import InvalidRequestError, PaymentRequiredError
+
+        if code == CREDENTIALS:
+            return " once the key is right"
+        if isinstance(self.end, PaymentRequiredError):
+            return " once the account has credit"
+        if code == BUDGET:
+            option = "--max-requests" if max_cost is None else "--max-cost"
+            return f" with the same budget once more, or a higher {option}"
+        failed = self._run.progress.failed
+        is_all = self.end is None and self._wrong == failed
+        if code == FAILED and (is_all or isinstance(self.end, InvalidRequestError)):
+            return f" once {'the input' if self._source == _DEVICE else self._source} is corrected"
+        return ""
 
     def _status(self) -> str:
         now = self._run.progress
@@ -305,11 +374,22 @@ class _Report:
         _say_of(target, f"{plural(rows, 'row')}{before}")
         if now.failed:
             _say_of(errors, plural(now.failed, "failed row"))
-        if self._rejected and self._rejects:
-            _say_of(self._rejected, f"{plural(self._rejects, 'row')} to correct")
+        if self._rejected and self.rejects:
+            _say_of(self._rejected, f"{plural(self.rejects, 'row')} to correct")
         cost = "" if now.cost is None else f", ${now.cost:.4f}"
         seconds = _duration(now.seconds)
         click.echo(f"{plural(now.requests, 'request')}{cost}, {seconds}", err=True)
+
+
+def _with_id(result: RowResult) -> str:
+    """A row as a line with its id, by which no other row can take its place."""
+    row = result.row
+    if isinstance(row, dict):
+        own = {"id": result.id} if row.get("id") is None else {}
+        return json.dumps({**row, **own})
+    if isinstance(row, str) and row.startswith("{"):  # no JSON; an id that it has wins, as the last
+        return f'{{"id": {json.dumps(result.id)}, {row[1:].lstrip()}'
+    return json.dumps({"id": result.id, "line": row})
 
 
 def _count(file: Path) -> int:

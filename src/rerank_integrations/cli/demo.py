@@ -35,6 +35,8 @@ def command(query: str) -> None:
 
     QUERY may be a question of yours about bicycles, cars or oil.
     """
+    if not query.strip():
+        raise click.UsageError("QUERY is empty")
     model = chosen_model(None, None, quiet=True)
     with open_client(model) as client:
         response = client.rerank(query, _DOCUMENTS)

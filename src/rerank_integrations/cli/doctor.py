@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 import click
 
 from rerank_integrations import __version__
-from rerank_integrations.cli._client import has_key, key_variables, model_options, open_client
+from rerank_integrations.cli._client import (
+    COMMON_KEY,
+    has_key,
+    key_variables,
+    model_options,
+    open_client,
+)
 from rerank_integrations.cli._command import CREDENTIALS, FAILED, Command, exit_code, plural, spoken
 
 _NEEDED = ("httpx", "pydantic", "orjson", "click", "rich")
@@ -71,6 +77,8 @@ def command(
     whose key is set is asked for its list of models, if it has one. Some providers give that list
     to everybody: to be sure that a key is right, use --model. No key is ever shown.
     """
+    if model is None and base_url is not None:
+        raise click.UsageError("--base-url needs --model, such as --model vllm:MODEL")
     failures = []
     for finding in _findings(model, base_url, allow_http=allow_http, no_network=no_network):
         _show(finding)
@@ -154,6 +162,7 @@ def _kinds() -> list[Any]:
 
 def _keys() -> Iterator[Finding]:
     variables = {name: kind.name for kind in _kinds() for name in key_variables(kind)}
+    variables[COMMON_KEY] = "a --model whose own variable is not set"
     found = [name for name in variables if os.environ.get(name, "").strip()]
     for name in found:
         value = os.environ[name]
@@ -169,7 +178,8 @@ def _keys() -> Iterator[Finding]:
             yield Finding("ok", variable, _shown(os.environ[variable]))
     if not found:
         fix = "export the variable of your provider; `rerank models` lists them"
-        yield Finding("warn", "keys", "none is set: only models in this process can rank", fix)
+        said = "none is set: only servers that want none, and models in this process, can rank"
+        yield Finding("warn", "keys", said, fix)
 
 
 def _proxies() -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rerank_integrations.cli._client import (
+    COMMON_KEY,
     allow_http_option,
     chosen_model,
     complete_provider,
+    has_key,
     open_client,
     quiet_option,
+    takes_key,
 )
-from rerank_integrations.cli._command import FAILED, Amount, Command
+from rerank_integrations.cli._command import FAILED, Amount, Command, printable
 
 if TYPE_CHECKING:
     from rerank_integrations._many import Price, Progress
@@ -173,7 +177,8 @@ def command(
     top_k: int = settings["top_k"]
     data = Dataset.read(folder, split=split, labels=labels, depth=max(100, top_k))
     for problem in () if quiet else data.problems:
-        click.echo(f"{folder}: {problem}", err=True)
+        click.echo(printable(f"{folder}: {problem}"), err=True)
+    _check_common_key(models)
     is_shown = not quiet and sys.stderr.isatty()
     with ExitStack() as opened:
         if is_shown:
@@ -204,6 +209,23 @@ def command(
         comparison = found.compare(old, max_drop=max_drop)
         click.echo(f"\n{comparison}")
         ctx.exit(FAILED if comparison.exit_code else 0)
+
+
+def _check_common_key(models: Sequence[str]) -> None:
+    """Refuse to send one key to several providers.
+
+    Raises:
+        UsageError: several would get it.
+    """
+    from rerank_integrations._options import named
+
+    kinds = {kind.name: kind for kind in (named(model, None)[1] for model in models)}
+    told = [name for name, kind in kinds.items() if takes_key(kind) and not has_key(kind)]
+    if os.environ.get(COMMON_KEY) and len(told) > 1:
+        raise click.UsageError(
+            f"{COMMON_KEY} is the key of one provider, and {' and '.join(told)} would get it; set "
+            "their own variables"
+        )
 
 
 def _show(name: str, now: Progress) -> None:

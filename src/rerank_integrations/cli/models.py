@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rerank_integrations.cli._client import (
+    COMMON_KEY,
     allow_http_option,
     base_url_option,
     complete_provider,
@@ -54,10 +55,17 @@ def command(
     A PROVIDER is asked for its list, with your key. Some have no list: the message names the page
     of their models.
     """
+    from rerank_integrations.errors import ConfigurationError
+
     if provider is None:
         rows = _providers()
     else:
-        found = list_models(provider, base_url, allow_http=allow_http)
+        try:
+            found = list_models(provider, base_url, allow_http=allow_http)
+        except ConfigurationError as error:
+            if "no endpoint that lists" not in str(error):
+                raise
+            raise click.ClickException(str(error)) from error  # the command was used well
         rows = [{k: v for k, v in one._asdict().items() if k != "raw"} for one in found]
     form = format_for(form)
     if form == "jsonl":
@@ -70,7 +78,11 @@ def command(
             state = "not set" if row["key_needed"] else "optional" if row["key_variables"] else ""
             key = cell("set", "green") if row["key_set"] else cell(state)
             table.add_row(row["provider"], cell(" or ".join(row["key_variables"])), key)
-        write_table(table, "the models of one: rerank models PROVIDER")
+        write_table(
+            table,
+            f"{COMMON_KEY} is for any of them whose own variable is not set",
+            "the models of one: rerank models PROVIDER",
+        )
     else:
         table = new_table("model", "context", "images", "US dollars", right=("context",))
         for row in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from rerank_integrations.cli._client import (
     quiet_option,
     ranking_options,
 )
-from rerank_integrations.cli._command import Command, printable
+from rerank_integrations.cli._command import Command, in_options, printable
 from rerank_integrations.cli._documents import KINDS, Item, read_documents
 from rerank_integrations.cli._output import (
     cell,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from rerank_integrations.client import RerankClient
     from rerank_integrations.models import RerankResponse
 
+_MOST_SKIPPED = 5  # that are named
 _WIDEST = 30  # characters of a file's name and a line, of which the end says most
 
 
@@ -84,6 +86,8 @@ def command(
 
     Results are a table on a terminal, and lines of JSON in a pipe.
     """
+    if not query.strip():
+        raise click.UsageError("QUERY is empty")
     if not files and sys.stdin.isatty():
         raise click.UsageError("name FILES, or pipe documents in: rerank run QUERY notes.txt")
     items = read_documents(
@@ -99,8 +103,13 @@ def command(
     with open_client(model, base_url=base_url, **settings) as client:
         response = _ranked(client, query, items)
     for warning in () if quiet else response.warnings:
-        click.echo(f"warning: {printable(warning)}", err=True)
-    _write(response, items, format_for(form))
+        click.echo(f"warning: {printable(in_options(warning))}", err=True)
+    if response.skipped and not quiet:
+        sources = [items[index].source for index in response.skipped]
+        more = f" and {len(sources) - _MOST_SKIPPED:,} more" if len(sources) > _MOST_SKIPPED else ""
+        said = f"skipped: {', '.join(sources[:_MOST_SKIPPED])}{more}"
+        click.echo(printable(said), err=True)
+    _write(response, items, format_for(form), settings["rank_fields"])
 
 
 def _ranked(client: RerankClient, query: str, items: Sequence[Item]) -> RerankResponse:
@@ -115,7 +124,9 @@ def _ranked(client: RerankClient, query: str, items: Sequence[Item]) -> RerankRe
         raise
 
 
-def _write(response: RerankResponse, items: Sequence[Item], form: str) -> None:
+def _write(
+    response: RerankResponse, items: Sequence[Item], form: str, rank_fields: Sequence[str]
+) -> None:
     ranked = [(one, items[one.index]) for one in response]
     rows = [
         {
@@ -141,15 +152,27 @@ def _write(response: RerankResponse, items: Sequence[Item], form: str) -> None:
         table = new_table("#", "score", "document", "source", right=("#", "score"), wide="document")
         for place, (one, item) in enumerate(ranked, 1):
             score = f"{one.relevance_score:.4f}"
-            table.add_row(str(place), score, cell(_shown(item.given)), cell(item.source[-_WIDEST:]))
+            table.add_row(
+                str(place),
+                score,
+                cell(_shown(item.given, rank_fields)),
+                cell(item.source[-_WIDEST:]),
+            )
         used = ", ".join(f"{name} {value:g}" for name, value in response.usage.counts().items())
         by = f"by {response.model} ({response.provider}), {response.score_kind} scores"
         below = f"{len(ranked)} of {len(items)} documents, {by}"
         write_table(table, f"{below}, {used}" if used else below)
 
 
-def _shown(given: Any) -> str:
-    """A document as text: the fields of an object by name."""
+def _shown(given: Any, rank_fields: Sequence[str]) -> str:
+    """A document as text: the fields of an object by name, those first that it is ranked by."""
+    from rerank_integrations.fields import ranked_values
+
     if isinstance(given, str):
         return given
-    return ", ".join(f"{name}: {value}" for name, value in given.items())
+    first = ranked_values(given, rank_fields)
+    return ", ".join(
+        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in {**first, **given}.items()
+        if value is not None
+    )

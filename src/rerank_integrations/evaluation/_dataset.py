@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
@@ -21,6 +23,7 @@ LAYOUT = "corpus.jsonl, queries.jsonl and qrels/test.tsv"
 DEPTH = 100  # candidates of a query
 _EXAMPLES = 5  # of a problem that are named
 _SHOWN = 60  # characters of a line
+_HIGHEST = 1_000_000  # grade: trec_eval has a counter for each one up to the highest
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class Dataset:
             judgments = _qrels(_qrels_file(folder, split), problems)
         stored = folder / "candidates.jsonl"
         scores: dict[str, dict[str, float]] = {}
-        if stored.is_file():
+        if stored.is_file() or _packed(stored).is_file():
             candidates, scores = _candidates(stored, problems)
             first_stage = "candidates.jsonl"
         else:
@@ -213,7 +216,18 @@ class Dataset:
         ).checked()
 
     def checked(self) -> Dataset:
-        """Without what cannot be used, which is noted in `problems`."""
+        """Without what cannot be used, which is noted in `problems`.
+
+        Raises:
+            ConfigurationError: an id is not a `str`.
+        """
+        judged_documents = (document for row in self.judgments.values() for document in row)
+        for name in (*self.queries, *self.documents, *self.judgments, *judged_documents):
+            if not isinstance(name, str):
+                raise ConfigurationError(
+                    f"ids must be str, not {name!r}; convert those of queries, documents and "
+                    "judgments"
+                )
         problems = Problems(self.problems)
         queries = {}
         for query, text in self.queries.items():
@@ -243,6 +257,10 @@ class Dataset:
             for document, grade in row.items():
                 if self.is_complete and document not in self.documents:
                     what = "judgments are of documents that are not in the corpus; left out"
+                    problems.note(what, f"{query} {document}")
+                    continue
+                if grade > _HIGHEST:
+                    what = f"grades are above {_HIGHEST:,}; left out"
                     problems.note(what, f"{query} {document}")
                     continue
                 if grade < 0:
@@ -344,7 +362,10 @@ def _qrels_file(folder: Path, split: str | None) -> Path | None:
     Raises:
         ConfigurationError: it is not clear which one, or the one that was named is not there.
     """
-    files = {path.stem: path for path in sorted((folder / "qrels").glob("*.tsv"))}
+    there = sorted((folder / "qrels").glob("*.tsv*"))
+    # without ".gz", which `_lines` finds
+    tables = [path.with_suffix("") if path.suffix == ".gz" else path for path in there]
+    files = {path.stem: path for path in tables if path.suffix == ".tsv"}
     if split is None:
         if not files or "test" in files or len(files) == 1:
             return files.get("test") or next(iter(files.values()), None)
@@ -400,12 +421,21 @@ def _candidates(
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """The lines of a file that are not blank, and where each stands."""
-    if not path.is_file():
+    is_packed = not path.is_file() and _packed(path).is_file()
+    if not is_packed and not path.is_file():
         raise ConfigurationError(f"{fspath(path)} is not there; choose a folder with {LAYOUT}")
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield f"{path.name}, line {number}", line.rstrip("\r\n")
+    given: dict[str, Any] = {"mode": "rt", "encoding": "utf-8-sig", "errors": "replace"}
+    with gzip.open(_packed(path), **given) if is_packed else path.open(**given) as file:
+        try:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path.name}, line {number}", line.rstrip("\r\n")
+        except (gzip.BadGzipFile, EOFError, zlib.error) as cause:
+            raise ConfigurationError(f"cannot unpack {fspath(_packed(path))!r}: {cause}") from cause
+
+
+def _packed(path: Path) -> Path:
+    return path.with_name(f"{path.name}.gz")
 
 
 def _id_of(found: Any, held: Any, id_of: Callable[[Any], object] | str | None) -> str:

@@ -74,7 +74,8 @@ def evaluate(
         ConfigurationError: nothing is judged, an argument is out of range, or the extra is missing.
         RerankError: the first error of a model none of whose calls succeeds.
     """
-    for name, value in (("k", k), ("top_k", top_k), ("max_queries", max_queries or 1)):
+    wanted = 1 if max_queries is None else max_queries
+    for name, value in (("k", k), ("top_k", top_k), ("max_queries", wanted)):
         if type(value) is not int or value < 1:
             raise InvalidRequestError(f"{name} must be an int of at least 1, not {value!r}")
     for module in ("ir_measures", "scipy.stats"):

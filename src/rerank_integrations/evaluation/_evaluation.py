@@ -51,6 +51,7 @@ class Comparison:
         changes: of each model that both have, and of the first stage.
         missing: the models that only the old one has.
         added: the models that only the new one has.
+        differences: what else is not the same, such as the dataset.
     """
 
     measure: str
@@ -58,6 +59,7 @@ class Comparison:
     changes: tuple[Change, ...]
     missing: tuple[str, ...]
     added: tuple[str, ...]
+    differences: tuple[str, ...] = ()
 
     @property
     def regressions(self) -> tuple[Change, ...]:
@@ -86,6 +88,7 @@ class Comparison:
         lines = [f"{self.measure} on {self.queries} queries of both", "", aligned(rows)]
         lines += [f"{name} is in the old evaluation only" for name in self.missing]
         lines += [f"{name} is in the new evaluation only" for name in self.added]
+        lines += self.differences
         return "\n".join(lines)
 
 
@@ -179,7 +182,9 @@ class Evaluation:
             ConfigurationError: it cannot be read.
         """
         try:
-            found: Evaluation = _adapter().validate_python(json.loads(Path(source).read_bytes()))
+            figures = json.loads(Path(source).read_bytes(), parse_constant=_refused)
+            found: Evaluation = _adapter().validate_python(figures)
+            _check(found)
         except OSError as cause:
             raise ConfigurationError(f"cannot read {fspath(source)!r}: {cause.strerror}") from cause
         except ValueError as cause:  # pydantic's own, too
@@ -200,7 +205,7 @@ class Evaluation:
                 too, significant or not. None takes only significant ones.
 
         Raises:
-            ConfigurationError: they have another k, or no query in common.
+            ConfigurationError: they have another k, or no query or no model in common.
         """
         if not isinstance(old, Evaluation):
             old = Evaluation.from_json(old)
@@ -214,6 +219,11 @@ class Evaluation:
         if not shared:
             raise ConfigurationError("the two evaluations have no query in common")
         both = [label for label in mine if label in theirs]
+        if both == [""]:  # nothing could become worse, and a check in CI would pass for ever
+            raise ConfigurationError(
+                f"the two evaluations have no model in common: {', '.join(old.models)} and "
+                f"{', '.join(self.models)}; give the models the same names in both"
+            )
         pairs = [
             tuple({query: side[label][query] for query in shared} for side in (mine, theirs))
             for label in both
@@ -240,6 +250,15 @@ class Evaluation:
             changes=tuple(changes),
             missing=tuple(label for label in theirs if label not in mine),
             added=tuple(label for label in mine if label not in theirs),
+            differences=tuple(
+                f"{what} is another one: {before!r} before, and now {now!r}"
+                for what, before, now in (
+                    ("the dataset", old.dataset, self.dataset),
+                    ("the first stage", old.first_stage.name, self.first_stage.name),
+                    ("top_k", old.top_k, self.top_k),
+                )
+                if before != now
+            ),
         )
 
 
@@ -249,6 +268,25 @@ def _values(evaluation: Evaluation) -> dict[str, Mapping[str, float]]:
         "": evaluation.first_stage.per_query[evaluation.decides]
     }
     return first | {name: one.decides.per_query for name, one in evaluation.models.items()}
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is in it")
+
+
+def _check(found: Evaluation) -> None:
+    """Whether `compare` can rely on it.
+
+    Raises:
+        ValueError: it has another format, or a model lacks a measure or a query.
+    """
+    if found.format != FORMAT:
+        raise ValueError(f"its format is {found.format}")
+    first = found.first_stage.per_query
+    for model in found.models.values():
+        own = {name: one.per_query.keys() for name, one in model.measures.items()}
+        if own != {name: values.keys() for name, values in first.items()} or not own:
+            raise ValueError(f"{model.name} has other measures or queries than the first stage")
 
 
 @functools.cache

@@ -19,22 +19,26 @@ def bm25_candidates(
 
     Equal scores keep the order of the corpus.
     """
-    words = {name: split_words(text) for name, text in texts.items()}
-    mean = sum(map(len, words.values())) / len(words) or 1.0
-    holders: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
-    for place, found in enumerate(words.values()):
-        norm = _K1 * (1 - _B + _B * len(found) / mean)
-        for word, times in Counter(found).items():
-            holders[word].append((place, times / (times + norm)))
+    asked = {query: split_words(text) for query, text in queries.items()}
+    # no other words are kept: those of a large corpus need gigabytes
+    holders: dict[str, list[tuple[int, int]]] = {w: [] for words in asked.values() for w in words}
+    lengths = []
+    for place, text in enumerate(texts.values()):
+        words = split_words(text)
+        lengths.append(len(words))
+        for word, times in Counter(filter(holders.__contains__, words)).items():
+            holders[word].append((place, times))
+    mean = sum(lengths) / len(lengths) or 1.0
+    norms = [_K1 * (1 - _B + _B * length / mean) for length in lengths]
     names = list(texts)
     lists = {}
-    for query, text in queries.items():
+    for query, words in asked.items():
         scores: defaultdict[int, float] = defaultdict(float)
-        for word in split_words(text):
-            count = len(holders.get(word, ()))
+        for word in words:
+            count = len(holders[word])
             idf = math.log(1 + (len(names) - count + 0.5) / (count + 0.5))
-            for place, weight in holders.get(word, ()):
-                scores[place] += idf * weight
+            for place, times in holders[word]:
+                scores[place] += idf * (times / (times + norms[place]))
         best = sorted(scores, key=lambda place: (-scores[place], place))
         lists[query] = {names[place]: scores[place] for place in best[:depth]}
     return lists

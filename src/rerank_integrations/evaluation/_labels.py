@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -12,7 +13,10 @@ from pathlib import Path
 from rerank_integrations.errors import ConfigurationError
 
 COLUMNS = ("query_id", "query", "document_id", "document", "grade")
-_FORMULA = tuple("=+-@\t\r\n'")  # a spreadsheet would run it, or hide the apostrophe
+_SIGNS = "=+@\uff1d\uff0b\uff0d\uff20-"  # the full-width ones begin a formula in Japanese Excel
+_FORMULA = tuple(f"{_SIGNS}\t\r\n'")  # a spreadsheet would run it, or hide the apostrophe
+_SPLIT = ";'"  # where ";" separates, a spreadsheet begins a cell after it
+_RISKY = re.compile(rf";( ?[{_SIGNS}])")
 # what a spreadsheet leaves as it is: no number with zeros before it, no exponent, no "mar1"
 _PLAIN = re.compile(r"[A-Za-z_][\w.:/]*|0|[1-9]\d{0,14}")
 _DATE = re.compile(r"[A-Za-z]{3,9}[./]?\d{1,4}")
@@ -45,8 +49,9 @@ def read_csv_labels(
         content = Path(path).read_bytes()
     except OSError as cause:
         raise ConfigurationError(f"cannot read {fspath(path)!r}: {cause.strerror}") from cause
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # "Unicode text"
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError:  # as older spreadsheets save it
         text = content.decode("cp1252", "replace")
     heading = text.partition("\n")[0]
@@ -82,14 +87,14 @@ def grade_of(text: str) -> int | None:
 
 
 def _cell(text: str) -> str:
-    text = " ".join(text.split())
+    text = _RISKY.sub(rf"{_SPLIT}\1", " ".join(text.split()))
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _id_cell(name: str) -> str:
     is_left_alone = _PLAIN.fullmatch(name) and not _DATE.fullmatch(name)
-    return name if is_left_alone else f"'{name}"
+    return name if is_left_alone else f"'{name.replace(';', _SPLIT)}"
 
 
 def _without_guard(cell: str) -> str:
-    return cell.removeprefix("'")
+    return cell[1:].replace(_SPLIT, ";") if cell.startswith("'") else cell

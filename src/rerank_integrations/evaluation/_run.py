@@ -37,13 +37,18 @@ class Budget:
             return None
         left = self.max_cost - (self.spent or 0.0)
         if left <= 0:
-            raise BudgetExceededError(
-                f"the budget is used up: {self.spent:.4g} of max_cost={self.max_cost}, and there "
-                "are models left. Raise it, and pass checkpoint_dir= to go on where a run stopped",
-                current_cost=self.spent,
-                max_cost=self.max_cost,
-            )
+            raise self.used_up()
         return left
+
+    def used_up(self) -> BudgetExceededError:
+        """The error of a run that ends before all is asked."""
+        return BudgetExceededError(
+            f"the budget is used up: ${self.spent or 0.0:.4g} of max_cost={self.max_cost}; one "
+            "more call could exceed it. Raise it, and pass checkpoint_dir= to go on where a run "
+            "stopped",
+            current_cost=self.spent,
+            max_cost=self.max_cost,
+        )
 
     def add(self, cost: float | None) -> None:
         """Note what a run has cost."""
@@ -141,6 +146,7 @@ def run_model(
         checkpoint=None if checkpoint_dir is None else _file(checkpoint_dir, label, depth),
         progress=partial(progress, label) if callable(progress) else progress,
     )
+    over: BudgetExceededError | None = None
     try:
         with results:
             for result in results:
@@ -160,8 +166,12 @@ def run_model(
                 if result.seconds is not None and sent and not result.response.cache_hits:
                     run.seconds.append(result.seconds)
                     run.requests += sent
+    except BudgetExceededError as cause:  # its max_cost is what the models before have left
+        over = cause
     finally:
         budget.add(results.cost)
+    if over is not None:
+        raise budget.used_up() from over
     if run.failures and not run.scores:
         error = next(iter(run.failures.values()))
         error.add_note(f"no call of {label} succeeded")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from rerank_integrations.evaluation._results import (
     FirstStage,
@@ -31,6 +32,19 @@ def verdict_of(
         models: all that were measured.
         pairs: each model against each other.
     """
+    found = _found(k, queries, first, models, pairs)
+    failures = [
+        f"{len(m.failed)} calls of {m.name} failed, and these queries keep the order of the first "
+        "stage."
+        for m in models
+        if m.failed
+    ]
+    return replace(found, text=" ".join([found.text, *failures]))
+
+
+def _found(
+    k: int, queries: int, first: FirstStage, models: Sequence[ModelResult], pairs: Sequence[Pair]
+) -> Verdict:
     detectable = max((m.decides.detectable or 0.0 for m in models), default=0.0)
     size = f"a difference of {detectable:.3f} or more would be found with 80 % chance"
     if queries < LEAST:

@@ -401,6 +401,7 @@ class RemoteProvider(Provider):
     other_key_envs: ClassVar[tuple[str, ...]] = ()
     needs_key: ClassVar[bool] = True
     key_header: ClassVar[tuple[str, str]] = ("Authorization", "Bearer")
+    _key_env: ClassVar[str | None] = None  # of an object: the variable that its key came from
     instruction_key: ClassVar[str | None] = None
     models_path: ClassVar[str | None] = None  # one with a version replaces that of the address
     models_query: ClassVar[Mapping[str, str]] = {}
@@ -422,8 +423,17 @@ class RemoteProvider(Provider):
         super().__post_init__()
 
     def _environment_key(self) -> SecretStr | None:
-        found = (secret(_environment(name)) for name in (self.api_key_env, *self.other_key_envs))
-        return next((key for key in found if key is not None), None)
+        for name in self._key_variables():
+            found = secret(_environment(name))
+            if found is not None:
+                self._set("_key_env", name)
+                return found
+        return None
+
+    @classmethod
+    def _key_variables(cls) -> list[str]:
+        """The environment variables that are read for the key, in their order."""
+        return [name for name in (cls.api_key_env, *cls.other_key_envs) if name]
 
     def _default_address(self) -> str:
         """The address where none is given."""
@@ -460,9 +470,9 @@ class RemoteProvider(Provider):
 
     @property
     def key_hint(self) -> str:
-        """The argument and the environment variable."""
-        variable = f" or the environment variable {self.api_key_env}" if self.api_key_env else ""
-        return f"api_key={variable}"
+        """The argument and the environment variable: the one that was used, if one was."""
+        name = self._key_env or next(iter(self._key_variables()), None)
+        return f"api_key= or the environment variable {name}" if name else "api_key="
 
     @property
     def url(self) -> str:

@@ -41,6 +41,7 @@ class Voyage(RemoteProvider):
         found = super()._environment_key()
         if found is not None or not path:
             return found
+        self._set("_key_env", "VOYAGE_API_KEY_PATH")
         try:
             return secret(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as cause:
