@@ -287,7 +287,7 @@ def main() -> None:
             f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}, {platform.system()}, Python "
             f"{platform.python_version()}. Ratios within one run: compare nothing else."
         ),
-        f"Everyone had {ROUNDS // quick} turns in each column. The goal stands in brackets.",
+        f"{ROUNDS // quick} interleaved runs per client. Target in brackets.",
         "",
     ]
     for name in given.only:
