@@ -212,7 +212,7 @@ class RerankCache:
         return MEMORY if self.path is None else sqlite_address(self.path)
 
     def find(self, keys: Sequence[bytes], count: int) -> tuple[list[float | None], str | None]:
-        """The scores of so many documents, and what went wrong: a call then goes on without them.
+        """The scores of `count` documents, and what went wrong: a call then goes on without them.
 
         Args:
             keys: one for each document, or one for the list of all.

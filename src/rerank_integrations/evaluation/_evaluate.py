@@ -52,7 +52,7 @@ def evaluate(
         models: names such as `"local:hybrid"`, or clients; a mapping gives them other names.
         k: how many places of a ranking count.
         top_k: how many candidates of a query are reranked.
-        max_queries: measure the first so many queries only, to try it at less cost.
+        max_queries: measure only this many queries, the first ones, to try it at less cost.
         max_cost: US dollars for all models together; engines of this process cost nothing.
         price: a `Price` where responses do not say the cost, for all models or by name.
         checkpoint_dir: a folder that keeps what was paid for, a file for each model. A second run

@@ -77,7 +77,7 @@ def best_possible(judgments: Mapping[str, Mapping[str, int]], rankings: Rankings
 
 
 def to_depth(before: Rankings, after: Rankings, depth: int) -> Rankings:
-    """What reranking only the first so many candidates gives; the rest stays as it was.
+    """What reranking only the first `depth` candidates gives; the rest stays as it was.
 
     True of a model that scores each document by itself.
     """
@@ -94,7 +94,7 @@ def mean(values: PerQuery) -> float:
 
 
 def recall(judgments: Mapping[str, Mapping[str, int]], rankings: Rankings, kept: int) -> float:
-    """The mean share of a query's relevant documents that are among the first so many."""
+    """The mean share of a query's relevant documents that are among the first ones kept."""
     shares = []
     for query, row in judgments.items():
         relevant = {one for one, grade in row.items() if grade > 0}

@@ -181,7 +181,7 @@ def _kept(evaluation: Evaluation, colours: dict[str, str]) -> Plot:
     lines |= {name: one.kept for name, one in evaluation.models.items()}
     return _plot(
         "How many documents to pass on",
-        "The share of a query's relevant documents among the first so many (top_n). Where a "
+        "The share of a query's relevant documents among the first top_n. Where a "
         "model's line is as high at 5 as the first stage's at 20, a quarter of the text does.",
         _lines(lines, colours, "documents passed on"),
         [("cf", "no reranking"), *((colours[name], name) for name in evaluation.models)],

@@ -24,8 +24,8 @@ class Difference(NamedTuple):
         low: where the 95 % interval begins; None for a single query.
         high: where it ends.
         p_value: of the paired randomisation test, two-sided.
-        detectable: the least difference that would be found with 80 % chance, at this spread and
-            so many queries and comparisons; None without spread.
+        detectable: the least difference that would be found with 80 % chance, with this spread and
+            this number of queries and comparisons; None without spread.
     """
 
     mean: float
