@@ -8,14 +8,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, Future, wait
 from contextlib import closing, suppress
 from contextvars import copy_context
 from inspect import iscoroutinefunction
 from typing import Any, TypeAlias, TypeVar
 
 from rerank_integrations._http_result import Limits, of_signal, rerank_error
-from rerank_integrations._rate_limit import ROUNDING, RateLimit, RateLimiter, Reservation
+from rerank_integrations._rate_limit import (
+    ROUNDING,
+    WAKE_SECONDS,
+    RateLimit,
+    RateLimiter,
+    Reservation,
+)
 from rerank_integrations._retry import Clock, Gather, Outcome, Send, log
 from rerank_integrations._shared_limit import Reserve
 from rerank_integrations._tracing import Subject, add_wait, begin
@@ -254,6 +260,7 @@ def _awaited(answer: Awaitable[HTTPResponse], ends: float | None) -> HTTPRespons
 
     target = copy_context().run
     threading.Thread(target=target, args=(work,), name="rerank", daemon=True).start()
+    _wait_for([future])
     return future.result()
 
 
@@ -336,8 +343,9 @@ def _gather_sync(gather: Gather, clock: _CallClock) -> list[RerankResponse | Rer
     try:
         _start_threads(work, clocks)
         if gather.keep_errors:
+            _wait_for(futures)
             return [_result_or_error(future) for future in futures]
-        ended = wait(futures, return_when=FIRST_EXCEPTION).done
+        ended = _wait_for(futures, FIRST_EXCEPTION)
         failed = [f for f in futures if f in ended and not f.cancelled() and f.exception()]
         own = [f for f in failed if not isinstance(f.exception(), StoppedError)]
         return [future.result() for future in own or futures]
@@ -346,6 +354,17 @@ def _gather_sync(gather: Gather, clock: _CallClock) -> list[RerankResponse | Rer
         for future in futures:
             future.cancel()
         clock.waited = max(one.waited for one in clocks)
+
+
+def _wait_for(futures: Sequence[Future[Any]], return_when: str = ALL_COMPLETED) -> set[Future[Any]]:
+    """The futures that have ended, once all have, or with FIRST_EXCEPTION one has failed."""
+    while True:
+        ended, left = wait(futures, WAKE_SECONDS, return_when)
+        if not left or (
+            return_when == FIRST_EXCEPTION
+            and any(not future.cancelled() and future.exception() for future in ended)
+        ):
+            return ended
 
 
 def _start_threads(work: Callable[[_CallClock], None], clocks: Sequence[_CallClock]) -> None:

@@ -23,6 +23,7 @@ from itertools import count
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, cast
 
 from rerank_integrations._cache import told_of_forks
+from rerank_integrations._rate_limit import WAKE_SECONDS
 from rerank_integrations._rows import Numbered, Row, checked_row, id_of
 from rerank_integrations.errors import (
     BudgetExceededError,
@@ -42,12 +43,6 @@ _END: Any = object()
 FORKED = (
     "this run was made by another process, of which this one is a fork; make one in this process"
 )
-WAKE_SECONDS = 0.5
-"""How long the caller's thread waits at a time.
-
-A signal that arrives after Python last looked for one, and before the wait begins, does not end the
-wait; on Windows none does. So each wait is short, and Python looks again after it.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,12 @@ _GAP = 0.01  # seconds between those of one client who resume after a Retry-Afte
 _SPREAD, _LEAST_SPREAD, _MOST_SPREAD = 0.1, 0.3, 10.0  # of a wait; in seconds
 MOST_STATES = 256  # endpoints, or endpoints with key and model, that a client remembers
 ROUNDING = 1e-6  # seconds; two clock readings and a minute may differ by less
+WAKE_SECONDS = 0.5
+"""How long the caller's thread waits at a time.
+
+A signal that arrives after Python last looked for one, and before the wait begins, does not end the
+wait; on Windows none does. So each wait is short, and Python looks again after it.
+"""
 _HASH_KEY = os.urandom(32)
 
 

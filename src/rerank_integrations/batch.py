@@ -27,7 +27,7 @@ from pydantic import SecretStr
 
 from rerank_integrations._cache import CacheSetting, cache_of
 from rerank_integrations._checkpoint import SQLITE, digest_of
-from rerank_integrations._many import FORKED, WAKE_SECONDS, RowResult
+from rerank_integrations._many import FORKED, RowResult
 from rerank_integrations._options import (
     NOT_GIVEN,
     NotGiven,
@@ -41,6 +41,7 @@ from rerank_integrations._options import (
     checked_arguments,
     given,
 )
+from rerank_integrations._rate_limit import WAKE_SECONDS
 from rerank_integrations._rows import Numbered, Row, aread_rows, checked_row, read_rows
 from rerank_integrations._shared_limit import RateLimitStore, absolute
 from rerank_integrations._tracing import current_context
