@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,16 @@ _KEYS = (*_variables(), *_OTHERS)
 def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in _KEYS:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _log_levels() -> Iterator[None]:
+    """What a program of a test, or `rerank --debug`, sets is not there in the next test."""
+    loggers = [logging.getLogger(name) for name in (None, "rerank_integrations", "httpx")]
+    before = [(logger, logger.level) for logger in loggers]
+    yield
+    for logger, level in before:
+        logger.setLevel(level)
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Any]:
