@@ -1,6 +1,6 @@
-"""The providers, one module each, found by the name before the `:` of a model.
+"""The providers, one module each, found by the prefix before the `:` of a model.
 
-Other packages add theirs by the entry-point group `rerank_integrations.providers`.
+Other packages add providers with the entry-point group `rerank_integrations.providers`.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _log = logging.getLogger("rerank_integrations")
 
 @cache
 def own_names() -> Sequence[str]:
-    """The names of the providers of this package: those of the public modules in this folder."""
+    """The names of the providers of this package: the public modules in this folder."""
     names = [module.name for module in iter_modules(__path__)]
     return sorted(name for name in names if not name.startswith("_") and name != "base")
 
 
 def known_names() -> list[str]:
-    """The names of all providers, those of other packages included; none of these is loaded."""
+    """The names of all providers, including those of other packages, which are not loaded."""
     return sorted({*own_names(), *_plugins(tuple(sys.path))})
 
 
 def provider_class(name: str) -> type[Provider]:
-    """The provider class of that name, loaded now.
+    """Load the provider class with this name.
 
     Raises:
-        ConfigurationError: there is none, and the message lists the known names; or that of
-            another package cannot be used, and the message names the package.
+        ConfigurationError: there is no such provider (the message lists the known names), or the
+            provider of another package cannot be used (the message names the package).
     """
     if name in own_names():
         return _own_class(name)
@@ -60,7 +60,7 @@ def provider_class(name: str) -> type[Provider]:
     if len({entry.value for entry in found}) > 1:
         raise ConfigurationError(
             f"the provider {name!r} is registered by {' and by '.join(map(_package, found))}; "
-            "uninstall all but one, or pass provider= an object of the class that you mean"
+            "uninstall all but one, or pass an object of the right class as provider="
         )
     return _loaded(found[0])
 
@@ -81,13 +81,13 @@ def _own_class(name: str) -> type[Provider]:
 def _plugins(_: tuple[str, ...]) -> Mapping[str, Sequence[EntryPoint]]:
     """The entry points of other packages by name, found once for each `sys.path`.
 
-    To look for them takes milliseconds, so nobody who names a provider of this package does.
+    The search takes milliseconds, so it is skipped for a provider of this package.
     """
     found: dict[str, dict[str, EntryPoint]] = {}  # by name, then by package
     for entry in _entries():
         if entry.name in own_names():
             _log.warning(
-                "the provider %r of %s is not used: rerank_integrations has one of that name",
+                "the provider %r of %s is not used: rerank_integrations has one with that name",
                 entry.name,
                 _package(entry),
             )
@@ -99,7 +99,7 @@ def _plugins(_: tuple[str, ...]) -> Mapping[str, Sequence[EntryPoint]]:
 
 
 def _entries() -> Iterator[EntryPoint]:
-    """The entry points of the group; a package whose own cannot be read hides no other."""
+    """The entry points of the group; a package with a broken file does not hide the others."""
     from importlib.metadata import distributions  # noqa: PLC0415  # slow to load
 
     for package in distributions():
@@ -116,10 +116,10 @@ def _entries() -> Iterator[EntryPoint]:
 
 
 def _loaded(entry: EntryPoint) -> type[Provider]:
-    """The class of an entry point.
+    """Load the class of an entry point.
 
     Raises:
-        ConfigurationError: it cannot be loaded, or is no provider of that name.
+        ConfigurationError: it cannot be loaded, or it is not a provider with that name.
     """
     try:
         found: Any = entry.load()
@@ -128,7 +128,9 @@ def _loaded(entry: EntryPoint) -> type[Provider]:
             f"{_named(entry)} cannot be loaded: {type(cause).__name__}: {cause}"
         ) from cause
     if not isinstance(found, type) or not issubclass(found, Provider):
-        raise ConfigurationError(f"{_named(entry)} is no subclass of rerank_integrations.Provider")
+        raise ConfigurationError(
+            f"{_named(entry)} is not a subclass of rerank_integrations.Provider"
+        )
     said = getattr(found, "name", None)
     if said != entry.name:
         raise ConfigurationError(f"{_named(entry)} has name = {said!r}; it must be {entry.name!r}")
