@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import httpx
 
-from gateways.table import MARKS, PROVIDERS, Mark
+from gateways.table import MARKS, PROVIDERS, Facts, Mark
 from rerank_integrations import RerankClient
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers import provider_class
@@ -46,7 +46,7 @@ SCORE_KINDS: Mapping[ScoreKind, str] = {
     "cosine": "from -1 to 1",
     "relative": "depends on the other documents of the list",
     "unbounded": "from 0 up",
-    "unknown": "not documented by the vendor, or dependent on the model",
+    "unknown": "not documented",
 }
 _FIELDS = {
     "server": "ranked by the server",
@@ -241,9 +241,9 @@ def features(name: str) -> str:
         ),
         ("[`score_kind`](../client.md#how-scores-compare)", facts.scores or _scores(name)),
         ("`top_n`", _top_n(provider)),
-        ("documents in one request", _most(provider.most_documents(facts.model))),
+        ("documents in one request", _most(provider, facts.model)),
         ("usage", facts.usage or "none"),
-        ("tested", f"{MARKS[facts.mark]}: {facts.source}"),
+        ("tested", _tested(facts)),
     ]
     return _table(("feature", "support"), rows)
 
@@ -269,7 +269,7 @@ def _listed(provider: RemoteProvider) -> str:
         provider.models_address({})
     except ConfigurationError:
         return ""
-    return "; `client.models()` [lists them](../client.md#models)"
+    return "; [`client.models()`](../client.md#models) lists models"
 
 
 def _top_n(provider: RemoteProvider) -> str:
@@ -279,12 +279,19 @@ def _top_n(provider: RemoteProvider) -> str:
     return f"{always}sent as `{provider.dialect.top_n}`"
 
 
-def _most(count: int | None) -> str:
-    return (
-        "no limit"
-        if count is None
-        else f"at most {count:,}; a longer list is split into several requests"
-    )
+def _most(provider: RemoteProvider, model: str) -> str:
+    count = provider.most_documents(model)
+    if count is None:
+        return "no limit"
+    for_this = "" if provider.most_documents(_ANY) == count else " for this model"
+    return f"at most {count:,}{for_this}; a longer list is split into several requests"
+
+
+def _tested(facts: Facts) -> str:
+    if facts.mark == "server":
+        return f"{MARKS[facts.mark]}: {facts.source}"
+    other = "a real server" if facts.group == "server" else "the live service"
+    return f"against {facts.source}, not {other}"
 
 
 def _scores(name: str) -> str:

@@ -88,7 +88,7 @@ PROVIDERS: Mapping[str, Facts] = {
         usage="search units, tokens, cost",
         scores="Cohere: `probability`; NVIDIA: `logit`; others: `unknown`",
         mark="specification",
-        source="OpenRouter's OpenAPI file, for requests and responses",
+        source="OpenRouter's OpenAPI file",
         group="gateway",
         is_generated=False,
     ),
@@ -100,7 +100,7 @@ PROVIDERS: Mapping[str, Facts] = {
         models="models on dedicated endpoints",
         usage="tokens",
         mark="specification",
-        source="Together's OpenAPI file, for requests and responses",
+        source="Together's OpenAPI file",
         is_generated=False,
     ),
     "portkey": Facts(
@@ -110,10 +110,10 @@ PROVIDERS: Mapping[str, Facts] = {
         model="@my-cohere/rerank-v3.5",
         models="Cohere, Voyage, Jina, Pinecone, Bedrock, Azure AI, Vertex",
         usage="search units, which are [not reliable](portkey.md#usage)",
-        scores="Cohere and Pinecone, if `provider` or the slug names them: `probability`; others: "
+        scores="`probability` if the host is recognized as Cohere or [Pinecone](#pinecone), else "
         "`unknown`",
         mark="specification",
-        source="Portkey's OpenAPI file, for requests and responses",
+        source="Portkey's OpenAPI file",
         group="gateway",
         is_generated=False,
     ),
@@ -198,7 +198,7 @@ PROVIDERS: Mapping[str, Facts] = {
         usage="tokens",
         mark="specification",
         source="the requests and responses of `voyageai` 0.5.0",
-        instruction="it counts as part of the query.",
+        instruction="it counts as part of the query",
         limits=(
             (
                 "`rerank-2.5` takes a query of at most 8,000 tokens, and 600,000 tokens in one "
@@ -208,10 +208,6 @@ PROVIDERS: Mapping[str, Facts] = {
             (
                 "A key that begins with `al-` is a key of MongoDB Atlas: its requests are sent to "
                 "`https://ai.mongodb.com/v1`."
-            ),
-            (
-                "Without `VOYAGE_API_KEY` the key is read from the file that `VOYAGE_API_KEY_PATH` "
-                "names."
             ),
         ),
         errors=(("`detail`", "`error.message`"),),
@@ -302,7 +298,6 @@ client.rerank("a red bicycle", [{"image": "data:image/png;base64,iVBORw0KGgo="},
                 "The default address is the one in China. With an account of `siliconflow.com`, "
                 'pass `base_url="https://api.siliconflow.com/v1"`.'
             ),
-            "`max_chunks_per_doc` and `overlap_tokens` are only for BGE and BCE.",
         ),
         errors=(("`message`, next to a `code`", "`error.message`"),),
     ),
@@ -332,10 +327,6 @@ client.rerank("a red bicycle", [{"image": "data:image/png;base64,iVBORw0KGgo="},
             (
                 "DashScope truncates a document after 4,000 tokens. All documents and the query, "
                 "which counts once for each document, have at most 120,000 tokens together."
-            ),
-            (
-                "A workspace in Singapore has its own address: pass `workspace=` or set "
-                "`DASHSCOPE_WORKSPACE_ID`."
             ),
             "`qwen3-vl-rerank` needs another API, which this package does not support.",
         ),
@@ -384,7 +375,6 @@ client.rerank("a red bicycle", [{"image": "data:image/png;base64,iVBORw0KGgo="},
         usage="tokens",
         mark="specification",
         source="the requests and responses of `isaacus` 0.22.1",
-        limits=("`chunking_options` sets how a long text is split into chunks.",),
         errors=(("`detail` of `application/problem+json`", "`error.message`"),),
     ),
     "novita": Facts(
@@ -428,7 +418,7 @@ client.rerank("a red bicycle", [{"image": "data:image/png;base64,iVBORw0KGgo="},
             ),
             ("500 in plain text", "`ServerError`; the proxy requires a key and got none"),
         ),
-        instruction='for vLLM and DeepInfra models, pass `extra_body={"instruction": "..."}`.',
+        instruction='for vLLM and DeepInfra models, pass `extra_body={"instruction": "..."}`',
     ),
     "infinity": Facts(
         title="Infinity",
@@ -441,12 +431,6 @@ client.rerank("a red bicycle", [{"image": "data:image/png;base64,iVBORw0KGgo="},
         mark="server",
         source="Infinity 0.0.78 with a cross-encoder",
         group="server",
-        limits=(
-            (
-                "If the server was started with `--url-prefix /v1`, its address is "
-                "`http://localhost:7997/v1`."
-            ),
-        ),
         errors=(("422", "`BadRequestError`; `error.body` contains the request"),),
     ),
     "tei": Facts(
@@ -515,7 +499,7 @@ client.rerank("a red bicycle", [{"image": "data:image/png;base64,iVBORw0KGgo="},
         mark="specification",
         source="the requests of `xinference-client` 4.1.0",
         group="server",
-        instruction="only some models follow it.",
+        instruction="only some models follow it",
         errors=(("500", "`ServerError`: the model failed"),),
     ),
     "localai": Facts(

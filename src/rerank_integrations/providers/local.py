@@ -181,7 +181,7 @@ class Local(Provider):
             ConfigurationError: the engine is unknown, or would ignore an argument.
         """
         if self.scorer is not None:
-            self._refuse("a scorer of your own", {"batch_size", "score_kind", "sees_images"})
+            self._refuse("your own scorer", {"batch_size", "score_kind", "sees_images"})
             return
         if model in ("bm25", "hybrid"):
             self._refuse(f"the engine {model}", {"language"})

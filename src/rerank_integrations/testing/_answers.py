@@ -124,7 +124,7 @@ class AnswerRules(Setup):
         try:
             reranker = self.make(**{field: None})
         except Exception as error:
-            raise SkipTest(f"top_n_field: the constructor refuses {field}=None") from error
+            raise SkipTest(f"top_n_field: the constructor rejects {field}=None") from error
         documents = self._documents()
         fix = f"without a limit use len({self._thing}s), or reject {field}=None"
         with with_fix(fix):
