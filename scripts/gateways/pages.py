@@ -297,7 +297,7 @@ def _tested(facts: Facts) -> str:
 def _scores(name: str) -> str:
     first, *others = score_kinds(name)
     more = f"; other models: {' or '.join(f'`{kind}`' for kind in others)}" if others else ""
-    return f"`{first}`: {SCORE_KINDS[first]}{more}"
+    return f"`{first}`, {SCORE_KINDS[first]}{more}"
 
 
 def _details(name: str) -> str:

@@ -21,6 +21,7 @@ class AzureAI(Cohere):
         base_url: the address of your resource, such as `https://NAME.services.ai.azure.com`; from
             `AZURE_AI_API_BASE` when None. If the model has an endpoint of its own, end it with
             `/v1`.
+        allow_http: as in `RemoteProvider`.
         max_tokens_per_doc: as in `Cohere`.
         priority: as in `Cohere`.
         relevant_spans: as in `Cohere`.

@@ -21,6 +21,7 @@ class Cohere(RemoteProvider):
     Args:
         api_key: the API key; from `CO_API_KEY`, else `COHERE_API_KEY`, when None.
         base_url: the base URL; from `CO_API_URL`, else `https://api.cohere.com/v2`, when None.
+        allow_http: as in `RemoteProvider`.
         max_tokens_per_doc: the number of tokens after which Cohere truncates a document; 4096 when
             None.
         priority: the priority of the request, from 0 (highest) to 999.

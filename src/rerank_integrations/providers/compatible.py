@@ -32,6 +32,7 @@ class Compatible(RemoteProvider):
     Args:
         api_key: the API key, if the server requires one; no environment variable is read.
         base_url: the base URL; required.
+        allow_http: as in `RemoteProvider`.
         path: the path after the base URL; it begins with `/`.
         documents_key: the body key of the documents.
         document_as: how a text is sent: "text" as a string, "object" as `{"text": ...}`.

@@ -18,6 +18,7 @@ class ContextualAI(RemoteProvider):
         api_key: the API key; from `CONTEXTUAL_API_KEY` when None.
         base_url: the base URL; from `CONTEXTUAL_AI_BASE_URL`, else `https://api.contextual.ai/v1`,
             when None.
+        allow_http: as in `RemoteProvider`.
 
     Raises:
         ConfigurationError: there is no key, or an argument is invalid.

@@ -20,6 +20,7 @@ class DashScope(RemoteProvider):
     Args:
         api_key: the API key; from `DASHSCOPE_API_KEY` when None.
         base_url: the base URL; `https://dashscope.aliyuncs.com/compatible-api/v1` when None.
+        allow_http: as in `RemoteProvider`.
         workspace: the ID of a workspace in Singapore, which has its own address; from
             `DASHSCOPE_WORKSPACE_ID` when None. `base_url` overrides it.
 

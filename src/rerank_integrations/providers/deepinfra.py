@@ -22,6 +22,7 @@ class DeepInfra(RemoteProvider):
     Args:
         api_key: the API key; from `DEEPINFRA_API_KEY`, else `DEEPINFRA_TOKEN`, when None.
         base_url: the base URL; `https://api.deepinfra.com/v1` when None.
+        allow_http: as in `RemoteProvider`.
 
     Raises:
         ConfigurationError: there is no key, or an argument is invalid.

@@ -19,6 +19,7 @@ class Fireworks(RemoteProvider):
     Args:
         api_key: the API key; from `FIREWORKS_API_KEY` when None.
         base_url: the base URL; `https://api.fireworks.ai/inference/v1` when None.
+        allow_http: as in `RemoteProvider`.
 
     Raises:
         ConfigurationError: there is no key, or an argument is invalid.

@@ -23,6 +23,7 @@ class Infinity(RemoteProvider):
         api_key: the API key, if the server requires one; from `INFINITY_API_KEY` when None.
         base_url: the base URL; `http://localhost:7997` when None. If the server was started with
             `--url-prefix /v1`, it is `http://localhost:7997/v1`.
+        allow_http: as in `RemoteProvider`.
         raw_scores: True returns logits instead of probabilities.
 
     Raises:

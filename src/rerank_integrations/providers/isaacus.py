@@ -19,6 +19,7 @@ class Isaacus(RemoteProvider):
         api_key: the API key; from `ISAACUS_API_KEY` when None.
         base_url: the base URL; from `ISAACUS_BASE_URL`, else `https://api.isaacus.com/v1`, when
             None.
+        allow_http: as in `RemoteProvider`.
         is_iql: whether the query is in the Isaacus Query Language.
         scoring_method: how the scores of chunks are combined: "auto", "chunk_max", "chunk_avg" or
             "chunk_min".

@@ -21,6 +21,7 @@ class Jina(RemoteProvider):
     Args:
         api_key: the API key; from `JINA_API_KEY` when None.
         base_url: the base URL; `https://api.jina.ai/v1` when None.
+        allow_http: as in `RemoteProvider`.
         return_documents: True makes Jina send the documents back. It is not needed: results hold
             your own documents.
         sees_images: whether the model takes images; when None, only `jina-reranker-m*` models do.

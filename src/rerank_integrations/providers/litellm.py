@@ -21,6 +21,7 @@ class LiteLLM(RemoteProvider):
         api_key: the API key, if the proxy requires one; from `LITELLM_PROXY_API_KEY` when None.
         base_url: the base URL; from `LITELLM_PROXY_API_BASE`, else `http://localhost:4000/v1`, when
             None.
+        allow_http: as in `RemoteProvider`.
 
     Raises:
         ConfigurationError: an argument is invalid.

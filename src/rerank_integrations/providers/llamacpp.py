@@ -19,6 +19,7 @@ class LlamaCpp(RemoteProvider):
     Args:
         api_key: the API key, if the server requires one; from `LLAMA_API_KEY` when None.
         base_url: the base URL; `http://localhost:8080/v1` when None.
+        allow_http: as in `RemoteProvider`.
 
     Raises:
         ConfigurationError: an argument is invalid.

@@ -20,6 +20,7 @@ class LocalAI(RemoteProvider):
     Args:
         api_key: the API key, if the server requires one; no environment variable is read.
         base_url: the base URL; `http://localhost:8080/v1` when None.
+        allow_http: as in `RemoteProvider`.
 
     Raises:
         ConfigurationError: an argument is invalid.

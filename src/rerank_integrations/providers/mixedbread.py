@@ -18,6 +18,7 @@ class Mixedbread(RemoteProvider):
         api_key: the API key; from `MXBAI_API_KEY` when None.
         base_url: the base URL; from `MIXEDBREAD_BASE_URL`, else `https://api.mixedbread.com/v1`,
             when None.
+        allow_http: as in `RemoteProvider`.
         rewrite_query: whether Mixedbread rewrites the query for the model.
 
     Raises:

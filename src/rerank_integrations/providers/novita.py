@@ -17,6 +17,7 @@ class Novita(RemoteProvider):
     Args:
         api_key: the API key; from `NOVITA_API_KEY` when None.
         base_url: the base URL; `https://api.novita.ai/openai/v1` when None.
+        allow_http: as in `RemoteProvider`.
 
     Raises:
         ConfigurationError: there is no key, or an argument is invalid.

@@ -22,6 +22,7 @@ class NVIDIA(RemoteProvider):
         api_key: the API key; from `NVIDIA_API_KEY` when None. Your own NIM needs none.
         base_url: the base URL of your own NIM, such as `http://localhost:8000/v1`; when None,
             NVIDIA's hosted models at `https://ai.api.nvidia.com/v1`.
+        allow_http: as in `RemoteProvider`.
         truncate: "END" truncates a text that is too long; "NONE" makes it an error.
 
     Raises:

@@ -50,7 +50,12 @@ class _Strict(BaseModel):
 
 
 class SortConfig(_Strict):
-    """How to sort endpoints, and whether each model is sorted separately."""
+    """How to sort the hosts.
+
+    Attributes:
+        by: the criterion.
+        partition: "model" sorts the hosts of each model separately, "none" sorts all together.
+    """
 
     by: Sort | None = None
     partition: Literal["model", "none"] | None = None
@@ -105,7 +110,21 @@ class ProviderPreferences(_Strict):
 
     API documentation: https://openrouter.ai/docs/features/provider-routing
 
-    Latency is in seconds, throughput in tokens per second, and prices are in US dollars.
+    Attributes:
+        allow_fallbacks: whether another host may serve the call if the first one is unavailable.
+        require_parameters: use only hosts that support all parameters of the request.
+        data_collection: whether hosts may collect data.
+        zdr: use only hosts with zero data retention.
+        enforce_distillable_text: use only models whose author allows text distillation.
+        order: the hosts to try, in this order.
+        only: use only these hosts.
+        ignore: never use these hosts.
+        quantizations: use only hosts with these quantizations.
+        sort: how to sort the hosts if there is no `order`; turns off load balancing.
+        max_price: the maximum price in US dollars.
+        preferred_max_latency: prefer hosts with at most this latency, in seconds.
+        preferred_min_throughput: prefer hosts with at least this throughput, in tokens per second.
+        options: further parameters for each host.
 
     Raises:
         pydantic.ValidationError: a key is unknown, or a value is invalid.
@@ -136,6 +155,7 @@ class OpenRouter(RemoteProvider):
     Args:
         api_key: the API key; from `OPENROUTER_API_KEY` when None.
         base_url: the base URL; `https://openrouter.ai/api/v1` when None.
+        allow_http: as in `RemoteProvider`.
         http_referer: the URL of your app, for attribution. (SDK: `http_referer`.)
         title: the name of your app. (SDK: `x_open_router_title`.)
         categories: at most two of OpenRouter's app categories. (SDK: `x_open_router_categories`.)

@@ -39,6 +39,7 @@ class Pinecone(RemoteProvider):
         api_key: the API key; from `PINECONE_API_KEY` when None.
         base_url: the base URL; from `PINECONE_CONTROLLER_HOST`, else `https://api.pinecone.io`,
             when None.
+        allow_http: as in `RemoteProvider`.
         parameters: further parameters of the model, such as `{"truncate": "END"}`.
         api_version: the version of Pinecone's API.
 

@@ -54,6 +54,7 @@ class Portkey(RemoteProvider):
         api_key: the API key; from `PORTKEY_API_KEY` when None. Your own gateway needs none.
         base_url: the base URL, for example of your own gateway; `https://api.portkey.ai/v1` when
             None.
+        allow_http: as in `RemoteProvider`.
         virtual_key: the ID of credentials stored at Portkey, the older alternative to a slug.
         provider: a host name such as `"cohere"`, or an `"@slug"` of the model catalog.
         authorization: the API key of the host behind Portkey, sent as a bearer token.

@@ -19,6 +19,7 @@ class Scaleway(RemoteProvider):
     Args:
         api_key: the API key; from `SCW_SECRET_KEY` when None.
         base_url: the base URL; `https://api.scaleway.ai/v1` when None.
+        allow_http: as in `RemoteProvider`.
 
     Raises:
         ConfigurationError: there is no key, or an argument is invalid.

@@ -22,6 +22,7 @@ class SGLang(RemoteProvider):
     Args:
         api_key: the API key, if the server requires one; no environment variable is read.
         base_url: the base URL; `http://localhost:30000/v1` when None.
+        allow_http: as in `RemoteProvider`.
 
     Raises:
         ConfigurationError: an argument is invalid.

@@ -22,6 +22,7 @@ class SiliconFlow(RemoteProvider):
         api_key: the API key; from `SILICONFLOW_API_KEY` when None.
         base_url: the base URL, such as `https://api.siliconflow.com/v1`;
             `https://api.siliconflow.cn/v1` when None.
+        allow_http: as in `RemoteProvider`.
         max_chunks_per_doc: the maximum number of chunks of a document (BGE and BCE).
         overlap_tokens: the number of tokens that two adjacent chunks share, at most 80 (BGE and
             BCE).

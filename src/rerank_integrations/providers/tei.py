@@ -31,6 +31,7 @@ class TEI(RemoteProvider):
     Args:
         api_key: the API key, if the server requires one; no environment variable is read.
         base_url: the base URL; `http://localhost:8080` when None.
+        allow_http: as in `RemoteProvider`.
         truncate: whether the server truncates a text that is too long; False when None.
         raw_scores: True returns logits instead of probabilities.
 

@@ -36,6 +36,7 @@ class Together(RemoteProvider):
         api_key: the API key; from `TOGETHER_API_KEY` when None.
         base_url: the base URL, with or without `/v1`; from `TOGETHER_BASE_URL`, else
             `https://api.together.ai/v1`, when None.
+        allow_http: as in `RemoteProvider`.
         return_documents: True makes Together send the documents back. It is not needed: results
             hold your own documents.
         native_rank_fields: whether the model takes objects and `rank_fields`. When None, only the

@@ -21,6 +21,7 @@ class VercelGateway(Cohere):
     Args:
         api_key: the API key; from `AI_GATEWAY_API_KEY` when None.
         base_url: the base URL; `https://ai-gateway.vercel.sh/v2` when None.
+        allow_http: as in `RemoteProvider`.
         max_tokens_per_doc: as in `Cohere`.
         priority: as in `Cohere`.
         relevant_spans: as in `Cohere`.

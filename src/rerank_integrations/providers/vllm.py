@@ -23,6 +23,7 @@ class VLLM(RemoteProvider):
         api_key: the API key that the server was started with; from `VLLM_API_KEY`, else
             `HOSTED_VLLM_API_KEY`, when None. If none is set, no key is sent.
         base_url: the base URL; `http://localhost:8000/v1` when None.
+        allow_http: as in `RemoteProvider`.
         truncate_prompt_tokens: the maximum number of tokens of a query and a document together;
             longer pairs are truncated.
         instruction: what the model should look for; the client's `instruction=` overrides it.

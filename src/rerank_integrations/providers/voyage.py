@@ -29,6 +29,7 @@ class Voyage(RemoteProvider):
             `VOYAGE_API_KEY_PATH` names.
         base_url: the base URL; `https://api.voyageai.com/v1` when None, or
             `https://ai.mongodb.com/v1` with a key of MongoDB Atlas.
+        allow_http: as in `RemoteProvider`.
         truncation: whether Voyage truncates a text that is too long; True when None.
 
     Raises:

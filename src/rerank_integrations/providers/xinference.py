@@ -22,6 +22,7 @@ class Xinference(RemoteProvider):
     Args:
         api_key: the API key, if the server requires one; no environment variable is read.
         base_url: the base URL; `http://localhost:9997/v1` when None.
+        allow_http: as in `RemoteProvider`.
         max_chunks_per_doc: the maximum number of chunks of a document.
 
     Raises:

@@ -22,6 +22,7 @@ class ZeroEntropy(RemoteProvider):
         api_key: the API key; from `ZEROENTROPY_API_KEY` when None.
         base_url: the base URL; from `ZEROENTROPY_BASE_URL`, else `https://api.zeroentropy.dev/v1`,
             when None.
+        allow_http: as in `RemoteProvider`.
         latency: what happens above the rate limit of the fast tier: "fast" returns an error, "slow"
             waits, at a lower price. When None, ZeroEntropy waits without a notice.
 

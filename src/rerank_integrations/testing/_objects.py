@@ -38,7 +38,7 @@ class ObjectRules(Setup):
         self._check_copies("model_copy", lambda reranker: reranker.model_copy())
 
     def test_a_copy_with_another_top_n_works(self) -> None:
-        """A copy by model_copy(update={"top_n": 1}) returns one result, the original all of them."""
+        """A copy by model_copy(update={"top_n": 1}) has one result, and the original has all."""
         field = self._needs_top_n()
         documents = self._documents()
         for used in (False, True):
