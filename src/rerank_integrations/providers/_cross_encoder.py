@@ -16,7 +16,7 @@ from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import sigmoid
 
 Logits: TypeAlias = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
-"""Takes pairs of query and text; returns the model's number for each."""
+"""A function that takes pairs of query and text, and returns a logit for each pair."""
 
 log = logging.getLogger("rerank_integrations")
 _ONNX_FILES = ("model.onnx", "onnx/model.onnx", "model_optimized.onnx", "onnx/model_quantized.onnx")
@@ -26,7 +26,7 @@ _BATCH_SIZE = 32
 _INSTALL = "pip install 'rerank-integrations[cross-encoder]'"
 _INSTALL_TORCH = "pip install sentence-transformers"
 _LABELS = "the model {!r} gives {} numbers for a text; a cross-encoder that ranks gives one"
-_OFFLINE = "; HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so that nothing is downloaded"
+_OFFLINE = "; HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so nothing is downloaded"
 _loading = threading.Lock()
 
 
@@ -35,7 +35,7 @@ class Settings(NamedTuple):
 
     Attributes:
         device: the device, such as "cpu" or "cuda"; the library chooses when None.
-        batch_size: the number of pairs in one pass of the model.
+        batch_size: the number of pairs in one pass of the model; 32 when None.
         max_length: the maximum number of tokens of query and text; the model's limit when None.
         revision: the revision of a model that is downloaded; the newest when None.
     """

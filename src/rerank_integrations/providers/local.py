@@ -114,7 +114,7 @@ class Local(Provider):
             `RerankDocument(retrieval_score=...)`; nodes of LlamaIndex and documents of Haystack
             have it already. It is used only if all documents of a call have one.
         batch_size: the maximum number of texts in one call of the scorer or the cross-encoder. When
-            None, a scorer gets all texts at once.
+            None, a cross-encoder gets 32 texts and a scorer gets all.
         score_kind: the scale of the scores of `scorer`, if you know it.
         device: the device of a cross-encoder, such as "cuda".
         max_length: the maximum number of tokens of query and text that a cross-encoder reads.
