@@ -23,6 +23,7 @@ from rerank_integrations import (
     InvalidRequestError,
     Price,
     Progress,
+    RerankClient,
     Retry,
 )
 from rerank_integrations.evaluation import (
@@ -475,6 +476,23 @@ def test_queries_without_anything_relevant() -> None:
             "no query of small has a document that is judged relevant",
         ),
         (["none:such"], {}, ConfigurationError, "none"),
+        (
+            {"theirs": "local:bm25"},
+            {"price": {"their": Price(per_million_tokens=1)}},
+            ConfigurationError,
+            (
+                "price has 'their', which is no model of this evaluation; "
+                r"did you mean 'theirs'\? they are theirs"
+            ),
+        ),
+        (["local:bm25"], {"price": {"local:bm25": 1}}, ConfigurationError, "must be a Price"),
+        (["local:bm25"], {"price": 1}, ConfigurationError, r"local:bm25 must be a Price\(...\)"),
+        (
+            ["local:bm25", RerankClient("cohere:m", api_key="the-key")],
+            {"max_cost": 1},
+            ConfigurationError,
+            "responses of cohere do not say it",
+        ),
     ],
 )
 def test_wrong_arguments_are_told(

@@ -103,9 +103,9 @@ class Dataset:
         """Read a folder in the layout of BEIR.
 
         Args:
-            folder: it has `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`. A
-                `candidates.jsonl` holds `query_id`, `doc_ids` and perhaps `scores` in each line;
-                without it, a built-in BM25 finds the candidates.
+            folder: it has `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`, which may be in
+                the form of TREC too. A `candidates.jsonl` holds `query_id`, `doc_ids` and perhaps
+                `scores` in each line; without it, a built-in BM25 finds the candidates.
             split: which judgments to read; None takes "test", or the only file in `qrels`.
             labels: a file that `sample` wrote and a person filled in, in place of `qrels`.
             depth: how many candidates the built-in BM25 finds for a query.
@@ -377,21 +377,32 @@ def _qrels_file(folder: Path, split: str | None) -> Path | None:
 
 
 def _qrels(path: Path | None, problems: Problems) -> dict[str, dict[str, int]]:
-    """The judgments of a table with three columns."""
+    """The judgments of a table in the form of BEIR or of TREC."""
     found: dict[str, dict[str, int]] = {}
     for number, (where, line) in enumerate([] if path is None else _lines(path)):
-        cells = line.split("\t")
-        grade = grade_of(cells[2]) if len(cells) == 3 else None
-        if grade is None:
+        read = _judgment(line)
+        if read is None:
             if number:  # the first line is a heading
-                what = "lines of qrels are not query-id, corpus-id and a whole number; left out"
-                problems.note(what, where)
+                problems.note(
+                    "lines of qrels are neither query-id, corpus-id and a whole number, separated "
+                    "by tabs, nor TREC's query, iteration, document and a whole number; left out",
+                    where,
+                )
             continue
-        query, document = cells[:2]
+        query, document, grade = read
         if document in found.setdefault(query, {}):
             problems.note("judgments are there twice; the last one counts", f"{query} {document}")
         found[query][document] = grade
     return found
+
+
+def _judgment(line: str) -> tuple[str, str, int] | None:
+    """Query, document and grade: three cells as in BEIR, or four words as in TREC."""
+    match line.split("\t"), line.split():
+        case ([query, document, given], _) | (_, [query, _, document, given]):
+            grade = grade_of(given)
+            return None if grade is None else (query, document, grade)
+    return None
 
 
 def _candidates(
