@@ -233,6 +233,7 @@ class Provider(metaclass=_CheckedArguments):
         takes_image_urls: whether an image may be sent as a URL.
         max_documents: the maximum number of documents in one request; None for no limit.
         max_body_bytes: the maximum size of a request body in bytes; None for the client's limit.
+        says_cost: False if a response never has the cost of the call; True if it may have it.
         request_id_headers: the response headers that may have the request ID, in order.
         image_codes: the error codes that raise an `ImageError`.
         secret_arguments: the arguments that are hidden in messages and reprs.
@@ -250,6 +251,7 @@ class Provider(metaclass=_CheckedArguments):
     takes_image_urls: ClassVar[bool] = True
     max_documents: ClassVar[int | None] = 1000
     max_body_bytes: ClassVar[int | None] = None
+    says_cost: ClassVar[bool] = True
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
     image_codes: ClassVar[frozenset[str]] = frozenset()
     secret_arguments: ClassVar[frozenset[str]] = frozenset()
@@ -352,6 +354,10 @@ class Provider(metaclass=_CheckedArguments):
         False for a listwise model, whose scores depend on the other documents of the request.
         """
         return not any(name in model for name in _LISTWISE)
+
+    def may_say_cost(self) -> bool:
+        """Whether a response may have the cost of the call in its usage."""
+        return self.says_cost
 
     def cache_scope(self, model: str) -> str | None:
         """A string for the cache key, for what a score depends on besides the request.
@@ -541,6 +547,12 @@ class RemoteProvider(Provider):
         return normalised_base_url(
             given.get_secret_value(), self.default_base_url, self._rerank_path()
         )
+
+    def may_say_cost(self) -> bool:
+        """`says_cost`; always True at another base URL, which may be a gateway that adds a cost."""
+        path = self._rerank_path()
+        own = normalised_base_url(self.default_base_url, self.default_base_url, path)
+        return self.says_cost or self.base_url != own
 
     def _rerank_path(self) -> str:
         """The path after the base URL; it is removed from a `base_url` that ends with it."""
