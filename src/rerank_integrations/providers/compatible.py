@@ -139,7 +139,7 @@ class Compatible(RemoteProvider):
         """Send the instruction as `instruction_key`."""
         if self.instruction_key is None:
             raise ConfigurationError(
-                "Compatible does not know how the server takes an instruction; pass "
+                "Compatible was not told how the server takes an instruction; pass "
                 f"provider=Compatible(..., instruction_key='instruction') (model {model})"
             )
         return super().instructed(model, instruction)
