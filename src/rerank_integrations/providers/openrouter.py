@@ -36,6 +36,11 @@ _MOST_CATEGORIES = 2
 _LONGEST_SESSION_ID = 256
 _MILLISECONDS_FROM = 1e10  # an epoch above this is in milliseconds
 _SCORE_KINDS: Mapping[str, ScoreKind] = {"cohere": "probability", "nvidia": "logit"}
+# models whose pages name text alone as input; a newer one is not refused before it is known
+_TEXT_ONLY = (
+    *("cohere/rerank-v3.5", "cohere/rerank-4-", "cohere/rerank-5-"),
+    *("voyageai/rerank-2.5", "qwen/qwen3-reranker-"),
+)
 
 
 Sort = Literal["price", "throughput", "latency", "exacto"]
@@ -214,9 +219,12 @@ class OpenRouter(RemoteProvider):
         raise no_instruction(self.name, model, "Voyage 2.5")
 
     def takes_images(self, model: str) -> bool:
-        """True: OpenRouter has no list to check, and returns 400 for a text-only model."""
-        del model
-        return True
+        """False for the models that are known to be text-only.
+
+        OpenRouter returns 400 for an image if the model is text-only, so one image would fail the
+        whole call: https://openrouter.ai/models?output_modalities=rerank.
+        """
+        return not model.startswith(_TEXT_ONLY)
 
     def headers(self) -> dict[str, str]:
         """The key, and the attribution of your app."""
