@@ -540,10 +540,12 @@ class _Findings:
         ):
             self._unseen.append(index)
             return None
-        kind = _FinalError if self._mode == "text" else UnsupportedDocumentError
+        is_final = self._mode == "text" and options.on_image == "raise"
+        kind = _FinalError if is_final else UnsupportedDocumentError
+        fix = "" if self._limits is not None else "use a vision model, or "
         raise kind(
-            f"an image is given, and {options.provider.name} {why} (model {options.model}); use a "
-            "vision model, or set on_image='text' to rank by the text alone"
+            f"an image is given, and {options.provider.name} {why} (model {options.model}); "
+            f"{fix}set on_image='text' to rank by the text alone"
         )
 
 
@@ -556,7 +558,7 @@ def _few_reasons(found: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, Sequ
 
 
 class _FinalError(UnsupportedDocumentError):
-    """An image that the caller wants refused: on_image="raise" was set."""
+    """An image that the caller wants refused, by on_image="raise", where others are left out."""
 
 
 def invalid_document(index: int, reason: str) -> UnsupportedDocumentError:
