@@ -41,7 +41,8 @@ _PICTURE = re.compile(r"^!\[.*\]\((\S+)\)$", re.MULTILINE)
 _CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _PARAGRAPH = re.compile(r"^[\w`*\[].*(?:\n.+)*", re.MULTILINE)
 _LABEL = re.compile(r"\[([^\]]*)\]\([^)]*\)")
-_CELL_CODE = re.compile(r"(?<=<td><code>)[\w.]+(?=</code></td>)")
+_CELL = re.compile(r"<td\b.*?</td>", re.DOTALL)
+_NAME = re.compile(r"(?<=<code>)[^<]+")
 _OPTION = re.compile(r"<code>(?=--?[\w-]+</code>)")
 _PART = re.compile(r"(?<=_)|(?<=[a-z])(?=[A-Z])")  # where a name may break
 _LOADED = re.compile(
@@ -94,7 +95,11 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
 
 def on_page_content(content: str, **_: Any) -> str:
     """Let a long name in a table break at its words on a narrow screen, and no option at all."""
-    broken = _CELL_CODE.sub(lambda name: _PART.sub("<wbr>", name[0]), content)
+
+    def parted(cell: re.Match[str]) -> str:
+        return _NAME.sub(lambda name: _PART.sub("<wbr>", name[0]), cell[0])
+
+    broken = _CELL.sub(parted, content)
     return _OPTION.sub('<code class="option">', broken)
 
 
