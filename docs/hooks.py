@@ -44,7 +44,7 @@ _LABEL = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _CELL = re.compile(r"<td\b.*?</td>", re.DOTALL)
 _NAME = re.compile(r"(?<=<code>)[^<]+")
 _OPTION = re.compile(r"<code>(?=--?[\w-]+</code>)")
-_PART = re.compile(r"(?<=_)|(?<=[a-z])(?=[A-Z])")  # where a name may break
+_PART = re.compile(r"(?<=[_/(=])|(?<=[a-z])(?=[A-Z])")  # where a name may break
 _LOADED = re.compile(
     r"""(?:\bsrc=|<link\b[^>]*\bhref=|@import\s*(?:url\()?|\burl\()["']?(?:https?:)?//""",
     re.IGNORECASE,
