@@ -42,7 +42,7 @@ _CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _PARAGRAPH = re.compile(r"^[\w`*\[].*(?:\n.+)*", re.MULTILINE)
 _LABEL = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _CELL = re.compile(r"<td\b.*?</td>", re.DOTALL)
-_NAME = re.compile(r"(?<=<code>)[^<]+")
+_NAME = re.compile(r"(?<=<code>)[^<]{14,}")  # a short one stays whole
 _OPTION = re.compile(r"<code>(?=--?[\w-]+</code>)")
 _PART = re.compile(r"(?<=[_/(=])|(?<=[a-z])(?=[A-Z])")  # where a name may break
 _LOADED = re.compile(
