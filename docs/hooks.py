@@ -28,6 +28,7 @@ WEIGHTS = {
     "faults.md": 0.3,
     "getting-started.md": 1.5,
     "glossary.md": 0.3,
+    "images.md": 2,
     "index.md": 0.2,
     "migrate/": 0.3,
     "notebooks/": 0.3,
