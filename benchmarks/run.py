@@ -281,7 +281,7 @@ def main() -> None:
     given = parser.parse_args()
     quick = 3 if given.quick else 1
     lines = [
-        "# Results",
+        "# Benchmarks",
         "",
         (
             f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}, {platform.system()}, Python "
