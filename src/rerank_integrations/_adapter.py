@@ -98,7 +98,7 @@ LEFT_TO_CLIENT = tuple(
     if option.name not in {"model", "provider"}
 )
 # permanent failures, until someone changes a key, an account or a permission
-_FOR_A_PERSON = (AuthenticationError, PaymentRequiredError, PermissionDeniedError)
+_PERMANENT_ERRORS = (AuthenticationError, PaymentRequiredError, PermissionDeniedError)
 _MAY_BE_NONE = frozenset(LEFT_TO_CLIENT) - {
     *("max_retries", "retry_on_timeout", "extra_headers", "extra_body", "on_image"),
     *("on_invalid_document", "image_urls", "max_concurrency", "on_partial", "keep_raw"),
@@ -348,7 +348,7 @@ class Adapter(BaseModel):
             wrong_call and not isinstance(error, UnsupportedDocumentError)
         ):
             return False
-        level = logging.ERROR if isinstance(error, _FOR_A_PERSON) else logging.WARNING
+        level = logging.ERROR if isinstance(error, _PERMANENT_ERRORS) else logging.WARNING
         log.log(level, "reranking failed; returning documents in original order: %s", error)
         return True
 

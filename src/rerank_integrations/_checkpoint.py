@@ -377,7 +377,7 @@ class JsonlStore:
         return _restored(self._file, from_json(self._reads.readline()), row)
 
     def _check_run(self, about: Path, made: Mapping[str, Any]) -> None:
-        """Check that the results in the file belong to this run; store its settings if it is new."""
+        """Check that the results in the file belong to this run; store the settings if new."""
         if not self._places and (about.exists() or not self._file.stat().st_size):
             new = about.with_name(f"{about.name}.new")
             new.write_text(json.dumps(dict(made), indent=1) + "\n", encoding="utf-8")

@@ -65,12 +65,12 @@ def run_sync(
     if record is None:
         return _run_sync(make_call(clock), clock)
     try:
-        answer = _run_sync(make_call(clock), clock)
+        result = _run_sync(make_call(clock), clock)
     except BaseException as error:
         record.fail(error)
         raise
-    record.end(answer)
-    return answer
+    record.end(result)
+    return result
 
 
 async def run_async(
@@ -92,20 +92,20 @@ async def run_async(
     if record is None:
         return await _run_async(make_call(clock), clock)
     try:
-        answer = await _run_async(make_call(clock), clock)
+        result = await _run_async(make_call(clock), clock)
     except BaseException as error:
         record.fail(error)
         raise
-    record.end(answer)
-    return answer
+    record.end(result)
+    return result
 
 
-def timed(make_call: MakeCall[ResultT], told: Callable[[float], Any]) -> MakeCall[ResultT]:
-    """Wrap a call so that `told` receives its duration in seconds, without waits for slots."""
+def timed(make_call: MakeCall[ResultT], report: Callable[[float], Any]) -> MakeCall[ResultT]:
+    """Wrap a call so that `report` receives its duration in seconds, without waits for slots."""
 
     def make(clock: Clock) -> Generator[Send | Gather, Any, ResultT]:
         result = yield from make_call(clock)
-        told(clock())
+        report(clock())
         return result
 
     return make

@@ -41,7 +41,7 @@ OWN_KEYS = Dialect().own_keys()  # never from extra_body
 # what the message of an adapter adds when it refuses an argument
 INSTEAD = "; to use other arguments, pass client=RerankClient(...)"
 # for these settings NOT_GIVEN is a valid value
-_MAY_BE_LEFT = ("max_documents_per_request", "on_image", "on_invalid_document")
+_MAY_BE_NOT_GIVEN = ("max_documents_per_request", "on_image", "on_invalid_document")
 _NO_SETTINGS = frozenset({"self", "__class__", "query", "documents"})
 _PHASES = ("connect", "read", "write", "pool")
 _LIMITS = (
@@ -273,10 +273,9 @@ class Options:
         """Refuse a score threshold for a model whose scores depend on the other documents."""
         if self.provider.kind_of_scores(self.model) == "relative":
             raise ConfigurationError(
-                f"score_threshold has no meaning for {self.provider.name}:{self.model}: the score "
-                "of a document depends on the other documents of the list; use top_n, or a model "
-                "whose scores can be compared between lists, such as local:bm25 without "
-                "retrieval_weight"
+                f"score_threshold has no meaning for {self.provider.name}:{self.model}: its scores "
+                "depend on the other documents of the list; use top_n, or a model whose scores can "
+                "be compared between lists, such as local:bm25 without retrieval_weight"
             )
 
     def replace(self, changes: Mapping[str, Any]) -> Options:
@@ -711,7 +710,7 @@ def _checked_count(name: str, value: Any, least: int = 0) -> int:
 
 
 def _checked_limit(name: str, value: Any) -> Any:
-    if value is None or (value is NOT_GIVEN and name in _MAY_BE_LEFT):
+    if value is None or (value is NOT_GIVEN and name in _MAY_BE_NOT_GIVEN):
         return value
     if name == "max_image_pixels" and find_spec("PIL") is None:
         raise ConfigurationError(
@@ -742,7 +741,7 @@ def _checked_flag(name: str, value: Any) -> bool:
 
 def _checked_choice(name: str, value: Any) -> Any:
     choices = _CHOICES[name]
-    if value is NOT_GIVEN and name in _MAY_BE_LEFT:
+    if value is NOT_GIVEN and name in _MAY_BE_NOT_GIVEN:
         return value
     if value not in choices:
         words = " or ".join(map(repr, choices))

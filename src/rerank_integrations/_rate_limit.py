@@ -75,7 +75,7 @@ class RateLimiter:
         self._requests, self._documents = _Window(), _Window()
 
     def reset_lock(self) -> None:
-        """Start with a lock that nobody holds, in a forked child."""
+        """Replace the lock in a forked child, where another thread may have held it."""
         self._lock = threading.Lock()
 
     def is_idle(self) -> bool:
@@ -161,7 +161,7 @@ class Availability:
         self._open_until = 0.0
 
     def reset_lock(self) -> None:
-        """Start with a lock that nobody holds, in a forked child."""
+        """Replace the lock in a forked child, where another thread may have held it."""
         self._lock = threading.Lock()
 
     def is_idle(self) -> bool:
@@ -274,7 +274,7 @@ class States(Generic[StateT]):
         return len(self._kept)
 
     def reset_locks(self) -> None:
-        """Start with locks that nobody holds, in a forked child."""
+        """Replace the locks in a forked child, where other threads may have held them."""
         self._lock = threading.Lock()
         for state in list(self._in_use.values()):
             state.reset_lock()

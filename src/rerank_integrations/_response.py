@@ -116,7 +116,7 @@ def _reader(results: CoreSchema) -> SchemaValidator:
 # reads a response in the common format and skips other keys, so that copies of the documents are
 # not built in memory. All keys of the first result are kept, to see whether results have further
 # keys; of the others only the spans are kept, which the first may lack
-_USUAL = _reader(tuple_schema([_DETAILED_RESULT, _RESULT], variadic_item_index=1))
+_FAST = _reader(tuple_schema([_DETAILED_RESULT, _RESULT], variadic_item_index=1))
 _DETAILED = _reader(list_schema(_DETAILED_RESULT))
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
 _LONGEST = 500  # characters of the server's message that an error repeats
@@ -359,7 +359,7 @@ def _invalid(chunk: Chunk | ListRequest, why: str) -> ResponseError:
 def _parse_fast(response: HTTPResponse) -> Mapping[str, Any] | None:
     """Parse a response in the common format; None if it has another one."""
     with suppress(ValidationError):
-        payload: dict[str, Any] = _USUAL.validate_json(response.content)
+        payload: dict[str, Any] = _FAST.validate_json(response.content)
         first, *others = payload["results"]
         has_spans = max(map(len, others), default=0) > len(_INDEX_AND_SCORE)
         if has_spans or not first.keys() <= _WITHOUT_DETAILS:

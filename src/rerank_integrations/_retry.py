@@ -60,7 +60,7 @@ _NO_MODEL = "model_not_available"
 _FALLBACK_STATUSES = frozenset({401, 402, 403, 404, 408, 429})
 _MOST_PAGES = 100  # of a list of models
 log = logging.getLogger("rerank_integrations")
-AnswerT = TypeVar("AnswerT", RerankResponse, ListPage)
+ParsedT = TypeVar("ParsedT", RerankResponse, ListPage)
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds since the call began, without those spent waiting for slots of the rate limit."""
@@ -284,13 +284,13 @@ def _list_key(options: Options) -> bytes:
 
 def _request_call(
     chunk: Chunk | ListRequest,
-    parse: Callable[[HTTPResponse, tuple[Attempt, ...]], AnswerT],
+    parse: Callable[[HTTPResponse, tuple[Attempt, ...]], ParsedT],
     transport: Transport,
     jitter: Callable[[], float],
     *,
     ends: float | None,
     sent: Sent,
-) -> Generator[Send, Outcome, AnswerT]:
+) -> Generator[Send, Outcome, ParsedT]:
     """Send one request, retry it according to the policy, and parse the response."""
     options = chunk.options
     policy = options.retry_policy()
@@ -347,7 +347,9 @@ def _request_call(
                     delay,
                     type(error).__name__,
                 )
-                add_event("rerank.retry", {**_told(options, error), "rerank.seconds": delay})
+                add_event(
+                    "rerank.retry", {**_error_attributes(options, error), "rerank.seconds": delay}
+                )
                 send = send._replace(delay=delay)
             else:
                 sent.attempts = (*attempts, _attempt(options))
@@ -382,10 +384,10 @@ def _one_line(text: str | None) -> str | None:
 
 def _parsed(
     chunk: Chunk | ListRequest,
-    parse: Callable[[HTTPResponse, tuple[Attempt, ...]], AnswerT],
+    parse: Callable[[HTTPResponse, tuple[Attempt, ...]], ParsedT],
     result: HTTPResponse | RerankError,
     attempts: tuple[Attempt, ...],
-) -> AnswerT:
+) -> ParsedT:
     if isinstance(result, RerankError):
         redact_error(result, secrets_of(chunk))
         try:
@@ -399,7 +401,7 @@ def _parsed(
         raise error.with_traceback(None) from error.__cause__
 
 
-def _told(options: Options, error: RerankError) -> dict[str, Any]:
+def _error_attributes(options: Options, error: RerankError) -> dict[str, Any]:
     """Return the trace attributes of a failed request; they hold no text of the server."""
     return {
         "gen_ai.provider.name": options.provider.name,
@@ -493,7 +495,7 @@ class _Progress:
         self.retries = 0
         self.refusals: list[RerankError] = []
         self.errors: list[RerankError] = []
-        self.told: list[tuple[str, RerankError]] = []  # with the name of the candidate
+        self.failures: list[tuple[str, RerankError]] = []  # with the name of the candidate
 
     def skip(self, one: Candidate, why: str) -> None:
         log.debug("%s is skipped; the next fallback is tried", one.options.provider.name)
@@ -502,12 +504,12 @@ class _Progress:
 
     def refuse(self, one: Candidate, error: RerankError) -> None:
         self.refusals.append(error)
-        self.told.append((_named(one.options), error))
+        self.failures.append((_named(one.options), error))
         self.skip(one, _describe(error))
 
     def fail(self, one: Candidate, error: RerankError) -> None:
         self.errors.append(error)
-        self.told.append((_named(one.options), error))
+        self.failures.append((_named(one.options), error))
         self.retries += error.retries
         if error.attempts:
             self.attempts += error.attempts
@@ -544,7 +546,7 @@ def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
                 return _as_fallback(candidates, one, response)
     error = (progress.errors or progress.refusals)[0]
     error.attempts, error.retries = progress.attempts, progress.retries
-    for name, other in progress.told:
+    for name, other in progress.failures:
         if other is not error:
             error.add_note(f"{name} failed too: {_describe(other)}")
     raise error
@@ -569,7 +571,7 @@ def _try(
             error.attempts, error.retries = progress.attempts, progress.retries
             raise
         log.debug("%s failed with %s", one.options.provider.name, type(error).__name__)
-        add_event("rerank.fallback", _told(one.options, error))
+        add_event("rerank.fallback", _error_attributes(one.options, error))
         return None
     if response.attempts:
         one.record(failed=False)

@@ -346,15 +346,15 @@ def _matches(entry: str, scheme: str, host: str, port: int) -> bool:
     if wanted_scheme not in ("", "all", scheme) or wanted_port not in (None, port):
         return False
     if separator and wanted.startswith("*"):
-        return host.endswith(wanted[1:]) and (wanted[1:2] == "." or _is_of(host, wanted[1:]))
+        return host.endswith(wanted[1:]) and (wanted[1:2] == "." or _is_in_domain(host, wanted[1:]))
     if separator or wanted == "localhost" or _address(wanted):
         return wanted in ("", host)
     if wanted.startswith("."):
         return host.endswith(wanted)
-    return _is_of(host, wanted)
+    return _is_in_domain(host, wanted)
 
 
-def _is_of(host: str, domain: str) -> bool:
+def _is_in_domain(host: str, domain: str) -> bool:
     return host == domain or host.endswith(f".{domain}")
 
 

@@ -675,7 +675,7 @@ class RerankRetriever(BaseRetriever):
         Args:
             input: the query.
             config: LangChain's config of the run.
-            **further: arguments for the other retriever.
+            further: further arguments for the other retriever.
 
         Returns:
             The best documents, as from `RerankCompressor.compress_documents`.

@@ -175,7 +175,7 @@ class Pair:
         """Return whether this is the comparison of the two named models.
 
         Args:
-            *names: the names of two models, in either order.
+            names: the names of two models, in either order.
         """
         return set(names) == {self.first, self.second}
 
