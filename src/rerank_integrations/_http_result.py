@@ -189,7 +189,12 @@ def response_in(error: Exception, request_size: int) -> HTTPResponse:
 
 
 def rerank_error(
-    cause: Exception, url: str, limits: Limits, *, retry_on_timeout: bool
+    cause: Exception,
+    url: str,
+    limits: Limits,
+    *,
+    retry_on_timeout: bool,
+    caller: BaseException | None = None,
 ) -> RerankError:
     """Convert an error of an HTTP library to a RerankError.
 
@@ -203,21 +208,23 @@ def rerank_error(
         url: the URL of the request.
         limits: the time limits of the request.
         retry_on_timeout: whether a read timeout may be retried.
+        caller: the exception that the caller was handling when the request was sent. It is in the
+            context of `cause`, but is not its reason, and must not be changed.
 
     Raises:
         Exception: `cause` itself, if it is not an error of an HTTP library.
     """
     interruption = of_signal(cause)
     if interruption is not None:
-        _remove_library_frames(cause, url)
+        _remove_library_frames(cause, url, caller)
         raise interruption from interruption.__cause__  # not the error that a library made of it
     if isinstance(cause, RerankError):
-        _remove_library_frames(cause, url)
+        _remove_library_frames(cause, url, caller)
         return cause
     if not _is_translated(cause):
-        _remove_library_frames(cause, url)
+        _remove_library_frames(cause, url, caller)
         raise cause
-    links = list(error_chain(cause))
+    links = list(error_chain(cause, caller))
     found = next((link for link in links if _is_of_library(link) or _is_os_error(link)), cause)
     kinds = _kinds(found)
     address = shown_address(url)
@@ -249,7 +256,7 @@ def rerank_error(
         )
     if not _is_of_aiohttp(cause):
         error.__cause__ = cause
-    _remove_library_frames(cause, url)
+    _remove_library_frames(cause, url, caller)
     return error
 
 
@@ -286,9 +293,16 @@ def _timeouts_of(links: Iterable[BaseException]) -> Mapping[str, float | None]:
     return {}
 
 
-def error_chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, its causes and its contexts, each once."""
-    seen: set[int] = set()
+def error_chain(
+    error: BaseException, caller: BaseException | None = None
+) -> Iterator[BaseException]:
+    """Yield an error, its causes and its contexts, each once.
+
+    Args:
+        error: the start of the chain.
+        caller: the exception that the caller of this package is handling; the chain ends there.
+    """
+    seen = {id(caller)}
     waiting: list[BaseException | None] = [error]
     while waiting:
         link = waiting.pop(0)
@@ -382,14 +396,14 @@ def _is_translated(error: BaseException) -> bool:
     return _package(innermost.tb_frame.f_globals.get("__name__", "")) in _HTTP_LIBRARIES
 
 
-def _remove_library_frames(error: BaseException, url: str) -> None:
+def _remove_library_frames(error: BaseException, url: str, caller: BaseException | None) -> None:
     """Remove the frames and requests of HTTP libraries from an error and its causes.
 
     They hold headers, and so the key: https://github.com/encode/httpx, `RequestError.request`.
     Frames of this package and of the user's code stay.
     """
     address = Address(shown_address(url))
-    for link in list(error_chain(error)):
+    for link in list(error_chain(error, caller)):
         link.__traceback__ = _without_libraries(link.__traceback__)
         for name in ("__cause__", "__context__"):
             if _is_of_aiohttp(getattr(link, name)):

@@ -24,6 +24,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 import httpx
@@ -42,6 +43,8 @@ _STATUS = b"HTTP/1.1 413"
 _PROXY_ANSWERED = "setup_socks5_connection.complete"
 _CONNECTED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 _call = threading.local()  # .ends: the deadline of this thread's call, in monotonic seconds
+# whether this task sends a request of this package, on a connection shared with the user's requests
+is_ours: ContextVar[bool] = ContextVar("is_ours", default=False)
 
 
 def set_deadline(ends: float | None) -> None:
@@ -81,7 +84,14 @@ def bound_stream(event: str, info: Mapping[str, Any]) -> None:
     stream.read, stream.write = bounded_read, bounded_write
 
 
-async def watch_stream(event: str, info: Mapping[str, Any]) -> None:
+async def watch_shared_stream(event: str, info: Mapping[str, Any]) -> None:
+    """Call `watch_stream` on a connection of the user's client, only for our own requests."""
+    await watch_stream(event, info, is_ours.get)
+
+
+async def watch_stream(
+    event: str, info: Mapping[str, Any], watches: Callable[[], bool] = lambda: True
+) -> None:
     """Stop a large write on a new connection of an event loop when an early response comes.
 
     It is the `trace` extension of an async request. On an event loop, a connection is not read
@@ -112,6 +122,9 @@ async def watch_stream(event: str, info: Mapping[str, Any]) -> None:
         buffer: bytes, timeout: float | None = None
     ) -> None:  # the signature of httpcore
         nonlocal head, is_http1
+        if not watches():
+            await write(buffer, timeout)
+            return
         if buffer[:5] == b"POST " and buffer[-4:] == b"\r\n\r\n" and not head:
             head, is_http1 = buffer, True
             return

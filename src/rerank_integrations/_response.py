@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -718,7 +719,7 @@ def _cut(text: str, most: int) -> str:
 
 def redact_error(error: RerankError, secrets: Secret[list[str]]) -> None:
     """Remove secrets from an error and its causes, each of which may quote a response."""
-    for link in error_chain(error):
+    for link in error_chain(error, sys.exception()):
         said = str(link)
         cleaned = _hidden(said, secrets)
         if link is error:

@@ -836,7 +836,7 @@ def _restore_documents(
 ) -> RerankResponse[DocumentT]:
     """Return the response with the objects that the caller passed, not the converted ones."""
     results = (
-        RerankResult(result.index, result.relevance_score, documents[result.index])
+        RerankResult(result.index, result.relevance_score, documents[result.index], result.details)
         for result in response
     )
     return replace(response, results=tuple(results))

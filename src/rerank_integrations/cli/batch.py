@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from contextvars import copy_context
+from os.path import realpath  # `Path.resolve` fails for a link that leads to itself
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -141,7 +143,7 @@ def command(
     A run that was stopped goes on when the same command is given with --resume: what is in OUT is
     not paid again. An OUT that exists is not overwritten without --force.
     """
-    from rerank_integrations._checkpoint import errors_file, remove_results
+    from rerank_integrations._checkpoint import error_words, errors_file, remove_results
     from rerank_integrations._many import Price
 
     if resume and force:
@@ -168,7 +170,10 @@ def command(
     with open_client(model, base_url=base_url, **settings) as client:
         if force:
             remove_results(target)
-        run = client.rerank_many(
+        words = copy_context()
+        words.run(error_words.set, spoken)
+        run = words.run(
+            client.rerank_many,
             source,
             max_concurrency=max_concurrency,
             on_error="raise" if on_error == "stop" else "keep",
@@ -214,9 +219,9 @@ def _check_paths(
     """Refuse what would overwrite a file."""
     if target.suffix not in _ENDINGS:
         raise click.UsageError(f"OUT must end in {' or '.join(_ENDINGS)}, not {target.name!r}")
-    if source.resolve() in (target.resolve(), errors.resolve()):
+    if realpath(source) in (realpath(target), realpath(errors)):
         raise click.UsageError(f"the run would overwrite its input {source}; name another OUT")
-    if rejected is not None and rejected.resolve() == target.resolve():
+    if rejected is not None and realpath(rejected) == realpath(target):
         raise click.UsageError(f"{rejected} is for rejected rows; name another OUT")
     if not (target.parent.exists() or target.parent.parent.exists()):
         raise click.UsageError(f"there is no folder {target.parent}")

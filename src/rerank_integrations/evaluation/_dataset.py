@@ -105,10 +105,10 @@ class Dataset:
         """Read a folder in the layout of BEIR.
 
         Args:
-            folder: a folder with `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`, each of
-                which may be gzipped. Each line of an optional `candidates.jsonl` has `query_id`,
-                `doc_ids` and optionally `scores`; without this file, a built-in BM25 finds the
-                candidates.
+            folder: a folder with `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`, which may
+                also be in the TREC format; each file may be gzipped. Each line of an optional
+                `candidates.jsonl` has `query_id`, `doc_ids` and optionally `scores`; without this
+                file, a built-in BM25 finds the candidates.
             split: which judgments to read; None reads "test", or the only file in `qrels`.
             labels: a file that `sample` wrote and a person has filled in, in place of `qrels`.
             depth: the number of candidates that the built-in BM25 finds for a query.
@@ -225,6 +225,12 @@ class Dataset:
         Raises:
             ConfigurationError: an id is not a `str`.
         """
+        for query, row in self.judgments.items():
+            if not isinstance(row, Mapping):
+                raise ConfigurationError(
+                    f"the judgments of query {query!r} must be a mapping of document ids to "
+                    f"grades, such as {{'d1': 1}}, not {type(row).__name__}"
+                )
         judged_documents = (document for row in self.judgments.values() for document in row)
         for name in (*self.queries, *self.documents, *self.judgments, *judged_documents):
             if not isinstance(name, str):
@@ -263,13 +269,18 @@ class Dataset:
                     what = "judgments are of documents that are not in the corpus; left out"
                     problems.note(what, f"{query} {document}")
                     continue
-                if grade > _HIGHEST:
+                whole = _whole(grade)
+                if whole is None:
+                    what = "grades are not whole numbers; left out"
+                    problems.note(what, f"{query} {document}: {grade!r}")
+                    continue
+                if whole > _HIGHEST:
                     what = f"grades are above {_HIGHEST:,}; left out"
                     problems.note(what, f"{query} {document}")
                     continue
-                if grade < 0:
+                if whole < 0:
                     problems.note("grades are below 0; taken as 0", f"{query} {document}")
-                judged[query][document] = max(int(grade), 0)
+                judged[query][document] = max(whole, 0)
         return judged
 
     def _checked_candidates(self, query: str, problems: Problems) -> list[str]:
@@ -300,6 +311,15 @@ class Dataset:
                 document = replace(document, retrieval_score=scores[one])
             found.append(document)
         return found
+
+
+def _whole(grade: Any) -> int | None:
+    """Return a grade as an int, also from a float of pandas; None if it is not a whole number."""
+    try:
+        whole = int(grade)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return whole if whole == grade else None
 
 
 def text_of(document: DocumentInput) -> str:
@@ -386,21 +406,32 @@ def _qrels_file(folder: Path, split: str | None) -> Path | None:
 
 
 def _qrels(path: Path | None, problems: Problems) -> dict[str, dict[str, int]]:
-    """Read the judgments of a table with three columns."""
+    """Read the judgments of a table in the format of BEIR or TREC."""
     found: dict[str, dict[str, int]] = {}
     for number, (where, line) in enumerate([] if path is None else _lines(path)):
-        cells = line.split("\t")
-        grade = grade_of(cells[2]) if len(cells) == 3 else None
-        if grade is None:
+        read = _judgment(line)
+        if read is None:
             if number:  # the first line is a heading
-                what = "lines of qrels are not query-id, corpus-id and a whole number; left out"
-                problems.note(what, where)
+                problems.note(
+                    "lines of qrels are neither query-id, corpus-id and a whole number, separated "
+                    "by tabs, nor TREC's query, iteration, document and a whole number; left out",
+                    where,
+                )
             continue
-        query, document = cells[:2]
+        query, document, grade = read
         if document in found.setdefault(query, {}):
             problems.note("judgments are there twice; the last one counts", f"{query} {document}")
         found[query][document] = grade
     return found
+
+
+def _judgment(line: str) -> tuple[str, str, int] | None:
+    """Return query, document and grade: from three cells as in BEIR, or four words as in TREC."""
+    match line.split("\t"), line.split():
+        case ([query, document, given], _) | (_, [query, _, document, given]):
+            grade = grade_of(given)
+            return None if grade is None else (query, document, grade)
+    return None
 
 
 def _candidates(
