@@ -187,10 +187,11 @@ def _prices(
     clients: Mapping[str, RerankClient],
     max_cost: float | None,
 ) -> dict[str, Price | None]:
-    """The price of each model.
+    """Return the price of each model.
 
     Raises:
-        ConfigurationError: one is of no model, or is no `Price`; or one that is needed is missing.
+        ConfigurationError: a price is for an unknown model or is not a `Price`, or a price that
+            `max_cost` needs is missing.
     """
     by_name = price if isinstance(price, Mapping) else dict.fromkeys(clients, price)
     for name, one in by_name.items():
