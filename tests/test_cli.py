@@ -453,7 +453,7 @@ def test_a_row_that_fails(
     done = rerank("batch", "in.jsonl", "out.jsonl", *options)
 
     assert done.exit_code == 1
-    assert "in.jsonl, line 1: it is no JSON" in done.stderr
+    assert "in.jsonl, line 1: it is not JSON" in done.stderr
     must = " once in.jsonl is corrected" if on_error == "stop" else ""
     again = f"to go on{must}: rerank batch in.jsonl out.jsonl --on-error"
     assert done.stderr.splitlines()[-1].startswith(again)
@@ -465,7 +465,7 @@ def test_a_row_that_fails(
         assert stored == []
         return
     assert stored == ["q0"]
-    assert "in.jsonl, line 2: there is no 'documents'" in done.stderr
+    assert "in.jsonl, line 2: the row has no key 'documents'" in done.stderr
     assert "openrouter answered 400: no (in.jsonl, line 3, id 'bad')" in done.stderr
     failed = lines(Path("out.errors.jsonl").read_text())
     assert [one["id"] for one in failed] == [1, 2, "bad"]
@@ -604,7 +604,7 @@ def test_a_batch_of_standard_input(server: Server) -> None:
 
     assert done.returncode == 1, done.stderr
     assert [one["id"] for one in lines(Path("out.jsonl").read_text())] == ["q0"]
-    assert "line 2: it is no JSON" in done.stderr
+    assert "line 2: it is not JSON" in done.stderr
     assert Path("stdin.rejected.jsonl").read_text() == '{"id": 2, broken\n'
 
 
@@ -688,7 +688,7 @@ def test_many_failures_are_told_once(server: Server) -> None:
     rows("in.jsonl", *["{broken"] * 9)
     done = rerank("batch", "in.jsonl", "out.jsonl", *ADDRESS, server.url)
 
-    assert done.stderr.count("it is no JSON") == 5
+    assert done.stderr.count("it is not JSON") == 5
     assert done.stderr.count("failed: more rows") == 1
     assert len(lines(Path("out.errors.jsonl").read_text())) == 9
 
@@ -981,11 +981,11 @@ def test_doctor_finds_what_is_wrong(
     assert "fix: check the key" in refused.stdout
     assert (no_key_alone.exit_code, with_key.exit_code, proxy.exit_code) == (4, 0, 1)
     assert "ok   litellm:m: has what it needs; nothing was sent" in with_key.stdout
-    assert "fail https proxy: holds no URL of a proxy" in proxy.stdout
+    assert "fail https proxy: is not a proxy URL" in proxy.stdout
     assert (unreachable.exit_code, no_key.exit_code, certificates.exit_code) == (1, 4, 1)
     assert "fix: check the address, the proxy and the certificates" in unreachable.stdout
     assert "fail voyage:m: voyage needs a key: export VOYAGE_API_KEY=..." in no_key.stdout
-    assert "fail certificates: SSL_CERT_FILE names '/no/such/file'" in certificates.stdout
+    assert "fail certificates: SSL_CERT_FILE is '/no/such/file'" in certificates.stdout
     assert "warn keys: none is set" in certificates.stdout
     assert "ok   local:hybrid: ranks" in certificates.stdout
 

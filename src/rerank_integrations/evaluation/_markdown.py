@@ -1,4 +1,4 @@
-"""The parts of a report that both HTML and Markdown have, and the report as Markdown."""
+"""The sections of a report, for HTML and Markdown, and the report as Markdown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rerank_integrations.evaluation._statistics import ALPHA
 
 
 class Section(NamedTuple):
-    """A heading, a table whose first row is its heading, and notes below."""
+    """A section of a report: a title, a table with a header row, and notes below it."""
 
     title: str
     rows: list[list[str]]
@@ -24,7 +24,7 @@ class Section(NamedTuple):
 
 
 def sections_of(evaluation: Evaluation) -> list[Section]:
-    """The tables of a report."""
+    """Return the sections of a report."""
     first, models = evaluation.first_stage, evaluation.models.values()
     several = len(evaluation.models) > 1
     tests = (
@@ -163,7 +163,7 @@ def _thresholds(evaluation: Evaluation) -> Section:
 
 
 def about(evaluation: Evaluation) -> str:
-    """What was measured, in a line."""
+    """Return one line that says what was measured."""
     size = f"{evaluation.queries:,} queries, {evaluation.documents:,} documents"
     asked = f"the first {evaluation.top_k} candidates of {evaluation.first_stage.name} are reranked"
     made = f"{evaluation.date}, rerank_integrations {evaluation.version}"
@@ -171,7 +171,7 @@ def about(evaluation: Evaluation) -> str:
 
 
 def markdown_of(evaluation: Evaluation) -> str:
-    """The report as Markdown."""
+    """Return the report as Markdown."""
     parts = ["# Does reranking pay?", f"**{_escaped(str(evaluation.verdict))}**"]
     parts.append(_escaped(about(evaluation)))
     for section in sections_of(evaluation):
@@ -220,5 +220,5 @@ def _table(rows: list[list[str]]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Without what Markdown would take for HTML."""
+    """Escape characters that Markdown would treat as HTML."""
     return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")

@@ -1,4 +1,4 @@
-"""The report as one HTML file: no network, no server, and no text that could run."""
+"""Writes the report as one HTML page that needs no network, with all texts escaped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _IMAGES = 400  # at most, for the size of the file
 
 
 def html_of(evaluation: Evaluation) -> str:
-    """The report.
+    """Return the report as HTML.
 
     Raises:
         ConfigurationError: the evaluation was read from JSON, which has no texts.
@@ -68,13 +68,13 @@ def html_of(evaluation: Evaluation) -> str:
 
 
 def _hash(text: str) -> str:
-    """What the policy of the page lets run."""
+    """Return the hash of a script or style, for the page's Content-Security-Policy."""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"sha256-{digest}"
 
 
 def _data(evaluation: Evaluation) -> dict[str, Any]:
-    """What the table of queries shows: each text once, all else by its number."""
+    """Return the data of the table of queries: each text once, with references by number."""
     dataset: Dataset
     dataset, before, after = evaluation.detail
     documents: dict[str, int] = {}
@@ -115,7 +115,7 @@ def _rankings(
     k: int,
     documents: dict[str, int],
 ) -> dict[str, Any]:
-    """The first documents before and after, with the place of each in the other list."""
+    """Return the first documents before and after, with their ranks in the other list."""
 
     def number(name: str) -> int:
         return documents.setdefault(name, len(documents))
@@ -147,7 +147,7 @@ def _shortened(text: str, length: int) -> str:
 
 
 def _thumbnails(dataset: Dataset, documents: Mapping[str, int]) -> dict[int, str]:
-    """By number of the document, its image made small; a URL is not fetched, and so not shown."""
+    """Return thumbnails by document number; images that are URLs are not fetched or shown."""
     found: dict[int, str] = {}
     for name, number in documents.items():
         image = image_of(dataset.documents[name])

@@ -1,4 +1,4 @@
-"""The verdict: what the figures say, and no more than that."""
+"""Derives the verdict from the figures of an evaluation."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _NEAR = 0.02  # to the best order that there is
 def verdict_of(
     k: int, queries: int, first: FirstStage, models: Sequence[ModelResult], pairs: Sequence[Pair]
 ) -> Verdict:
-    """The answer.
+    """Return the verdict.
 
     Args:
-        k: of the measure.
-        queries: how many were measured.
-        first: no reranking.
-        models: all that were measured.
-        pairs: each model against each other.
+        k: the cutoff of the measures.
+        queries: the number of evaluated queries.
+        first: the result without reranking.
+        models: the results of all models.
+        pairs: the comparisons of the models with each other.
     """
     found = _found(k, queries, first, models, pairs)
     failures = [
@@ -102,7 +102,7 @@ def _differs(model: ModelResult) -> bool:
 
 
 def _level(pairs: Sequence[Pair], one: ModelResult, other: ModelResult) -> bool:
-    """Whether two models are not distinguishable."""
+    """Return whether two models are not distinguishable."""
     return any(pair.has(one.name, other.name) and pair.p_adjusted >= ALPHA for pair in pairs)
 
 
@@ -133,9 +133,9 @@ def _clause(
     best: ModelResult,
     level: Sequence[ModelResult],
 ) -> str:
-    """The one thing more that is worth saying; empty for none.
+    """Return the most important further remark; empty for none.
 
-    `level` are the models that are not distinguishable from the one that was chosen.
+    `level` are the models that are not distinguishable from the chosen one.
     """
     own = chosen.cost_per_1000
     dearer = [m for m in level if _is_dearer(m.cost_per_1000, own)]
@@ -154,7 +154,7 @@ def _clause(
 
 
 def _is_dearer(cost: float | None, own: float | None) -> bool:
-    """Whether a model costs more; one of unknown price may, where the other's is known."""
+    """Return whether a model costs more; an unknown cost counts as more than a known one."""
     return own is not None and (cost is None or cost > own)
 
 
@@ -166,13 +166,13 @@ def _against(model: ModelResult, own: float | None) -> str:
 
 
 def costs_of(models: Mapping[str, ModelResult]) -> dict[str, float]:
-    """The models whose cost is known."""
+    """Return the costs of the models whose cost is known."""
     known = {name: one.cost_per_1000 for name, one in models.items()}
     return {name: cost for name, cost in known.items() if cost is not None}
 
 
 def front_of(costs: Mapping[str, float], values: Mapping[str, float]) -> list[str]:
-    """The names that no other one beats in both cost and value, cheapest first."""
+    """Return the Pareto front: the names that no other beats in cost and value, cheapest first."""
     front: list[str] = []
     for name in sorted(costs, key=lambda one: (costs[one], -values[one])):
         if not front or values[name] > values[front[-1]]:
