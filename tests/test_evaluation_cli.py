@@ -105,9 +105,9 @@ def test_nothing_in_the_input_steers_the_terminal(data: Path) -> None:
     ("words", "told"),
     [
         (("--max-drop", "1"), "--max-drop needs --compare"),
-        (("--html", "no/such/r.html"), "there is no folder no/such"),
-        (("--price-per-1000-searches", "x=1"), "a price is USD, or MODEL=USD"),
-        (("--price-per-million-tokens", "much"), "a price is USD, or MODEL=USD"),
+        (("--html", "no/such/r.html"), "the directory no/such does not exist"),
+        (("--price-per-1000-searches", "x=1"), "a price must be USD, or MODEL=USD"),
+        (("--price-per-million-tokens", "much"), "a price must be USD, or MODEL=USD"),
         (("--split", "dev"), "pass --split one of test"),
     ],
 )
@@ -128,4 +128,4 @@ def test_sample_writes_a_table_once(data: Path) -> None:
     text = Path("labels.csv").read_text(encoding="utf-8-sig")
     Path("labels.csv").write_text(text.replace(",\n", ",1\n"), encoding="utf-8")
     labelled = rerank("evaluate", data, "--labels", "labels.csv", "-m", "local:bm25")
-    assert "Too few to tell: 1 usable queries" in labelled.stdout
+    assert "Too few queries to tell (usable: 1, needed: 20)" in labelled.stdout

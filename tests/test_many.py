@@ -132,7 +132,7 @@ BAD_ROWS: list[tuple[Any, str]] = [
     ),
     ({"id": 1.5, "query": "q", "documents": TEXTS}, "row 2: id is a str or an int"),
     ({"id": "\ud83d", "query": "q", "documents": TEXTS}, "row 2: id is a str or an int"),
-    (b'{"query": ', "in.jsonl, line 2: it is no JSON"),
+    (b'{"query": ', "in.jsonl, line 2: not valid JSON"),
     (b'{"query": "q"}', "in.jsonl, line 2: there is no 'documents'"),
 ]
 

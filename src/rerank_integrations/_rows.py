@@ -21,8 +21,8 @@ class Numbered(NamedTuple):
     Attributes:
         number: from 1; that of its line in a file.
         where: what an error calls it.
-        given: the row; the text of a line that is no JSON.
-        problem: why the line is no JSON.
+        given: the row; the text of a line that is not JSON.
+        problem: why the line is not JSON.
     """
 
     number: int
@@ -116,7 +116,7 @@ def _lines(path: str | os.PathLike[str]) -> Generator[Numbered, None, None]:
             try:
                 row = Numbered(number, where, from_json(text))
             except ValueError as cause:
-                problem = InvalidRequestError(f"{where}: it is no JSON: {cause}")
+                problem = InvalidRequestError(f"{where}: not valid JSON: {cause}")
                 row = Numbered(number, where, text.decode("utf-8", "replace"), problem)
             yield row
 
