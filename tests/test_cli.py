@@ -21,6 +21,7 @@ import pytest
 from click import Context
 from click.testing import CliRunner, Result
 
+from calls import client_of
 from cases import cases
 from docs_support import DOCS
 from loopback import TIME, Received, Reply, Server, ranks_all
@@ -464,9 +465,78 @@ def test_a_row_that_fails(
     assert "openrouter answered 400: no (in.jsonl, line 3, id 'bad')" in done.stderr
     failed = lines(Path("out.errors.jsonl").read_text())
     assert [one["id"] for one in failed] == [1, 2, "bad"]
+    assert all(f"failed: {one['message']}\n" in done.stderr for one in failed)
     if on_error == "reject":
         assert rejected.read_text() == '{"id": 1, broken\n{"query": "no documents", "id": 2}\n'
         assert "in.rejected.jsonl: 2 rows to correct" in done.stderr
+
+
+def test_the_file_of_errors_has_the_words_of_the_options(server: Server) -> None:
+    """What a terminal shows of a failed row is in the file too, with options for arguments."""
+    server.plays(costs)
+    rows("in.jsonl", {"id": "a", "query": "red", "documents": [{"text": "red"}]})
+    options = ["--fields", "title", *ADDRESS, server.url]
+    done = rerank("batch", "in.jsonl", "out.jsonl", *options)
+    [failed] = lines(Path("out.errors.jsonl").read_text())
+
+    assert failed["message"].startswith("in.jsonl, line 1: no document has a field of --fields ti")
+    assert f"failed: {failed['message']}\n" in done.stderr
+    with client_of(server, rank_fields=["title"]) as client:
+        [came] = client.rerank_many("in.jsonl", checkpoint="own.jsonl", on_error="keep")
+    assert lines(Path("own.errors.jsonl").read_text())[0]["message"] == str(came.error)
+    assert "rank_fields=['title']" in str(came.error)
+
+
+def odd_target(kind: str) -> Path:
+    """An OUT that is no regular file, or leads to one."""
+    path = Path("out.jsonl")
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(kind)
+    return path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither of them")
+@cases("more", [[], ["--resume"], ["--force"]])
+@cases(
+    "out",
+    [
+        ("directory", "'out.jsonl' is a directory"),
+        ("pipe", "'out.jsonl' is not a regular file; use another path"),
+        ("/dev/full", "'out.jsonl' is not a regular file, as a link to /dev/full"),
+        ("/dev/null", "'out.jsonl' is not a regular file, as a link to /dev/null"),
+        ("out.jsonl", "Too many levels of symbolic links"),
+        ("disk/rows.jsonl", ""),
+    ],
+)
+def test_a_batch_writes_to_a_regular_file_alone(
+    out: tuple[str, str],
+    more: list[str],
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Anything else is refused before a row is sent, and stays; a link to a file is followed."""
+    kind, told = out
+    monkeypatch.chdir(tmp_path)
+    Path("disk").mkdir()
+    server.plays(costs)
+    rows("in.jsonl", row(0))
+    path = odd_target(kind)
+    done = rerank("batch", "in.jsonl", path, *more, *ADDRESS, server.url)
+
+    if told:
+        assert told in done.stderr
+        assert (done.exit_code in {1, 2}, server.received) == (True, [])
+        assert path.is_symlink() or not path.is_file()
+        return
+    again = rerank("batch", "in.jsonl", path, "--force", *ADDRESS, server.url)
+    assert (done.exit_code, again.exit_code, len(server.received)) == (0, 0, 2)
+    assert path.is_symlink()
+    assert len(lines(Path("disk/rows.jsonl").read_text())) == 1
 
 
 def test_corrections_are_kept_and_take_their_own_places(server: Server) -> None:

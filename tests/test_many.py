@@ -449,6 +449,35 @@ def test_nothing_is_sent_beyond_the_budget(
         assert "budget is used up" in str(error)
 
 
+@cases(
+    ("model", "given", "options", "told"),
+    [
+        ("cohere:m", {}, {}, "responses of cohere do not say it: pass price=Price(per_1000_"),
+        ("jina:m", {"fallbacks": ["local:bm25"]}, {}, "responses of jina and local do not say it"),
+        ("local:bm25", {}, {}, "leave it out for what runs in this process"),
+        ("cohere:m", {}, {"price": Price(per_1000_search_units=2)}, None),
+        ("cohere:m", {"base_url": "https://gateway.example"}, {}, None),  # which may say it
+        ("cohere:m", {"base_url": "https://api.cohere.com/v2/"}, {}, "responses of cohere"),
+        ("cohere:m", {"fallbacks": ["openrouter:m"]}, {}, None),
+        ("openrouter:m", {}, {}, None),
+    ],
+)
+def test_a_budget_without_a_known_cost_is_refused_before_anything_is_sent(
+    model: str, given: Any, options: Any, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no response would say the cost and there is no price; what may say it is asked."""
+    for name in ("CO_API_KEY", "JINA_API_KEY", "OPENROUTER_API_KEY"):
+        monkeypatch.setenv(name, "the-key")
+    client = RerankClient(model, **given)
+    for method in (client.rerank_many, client.arerank_many):
+        if told is None:
+            method([], max_cost=1, **options)
+            continue
+        with pytest.raises(ConfigurationError) as caught:
+            method([], max_cost=1, **options)
+        assert told in str(caught.value)
+
+
 @cases("way", WAYS)
 def test_progress_is_told(way: str, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     """A function is told the progress after each row; a bar shows it, and is closed at the end."""

@@ -26,7 +26,12 @@ from rerank_integrations.errors import (
 )
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
 from rerank_integrations.models import join_surrogates, replace_surrogates
-from rerank_integrations.providers import known_names, own_names, provider_class
+from rerank_integrations.providers import (
+    hint_without_colon,
+    known_names,
+    own_names,
+    provider_class,
+)
 from rerank_integrations.providers._validation import (
     Address,
     finite,
@@ -636,11 +641,9 @@ def named(model: object, provider: object) -> tuple[str, Provider | type[Provide
         _refuse_no_provider(provider)
     name, colon, rest = model.partition(":")
     if not colon:
-        vendor, _, own = model.partition("/")  # as LiteLLM writes it
-        meant = f"did you mean '{vendor}:{own or 'model'}'? " if vendor in known_names() else ""
         raise ConfigurationError(
-            f"{model!r} names no provider; {meant}write 'provider:model' with one of "
-            f"{', '.join(known_names())}, or pass provider="
+            f"{model!r} names no provider; {hint_without_colon(model)}write 'provider:model' with "
+            f"one of {', '.join(known_names())}, or pass provider="
         )
     found = provider_class(name)
     if not rest.strip():

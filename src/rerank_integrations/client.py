@@ -832,6 +832,8 @@ class RerankClient:
             CheckpointMismatchError: the checkpoint is of another run.
         """
         check_many(arguments)
+        if arguments["max_cost"] is not None:
+            self._check_cost(arguments["price"])
         options = self._options.replace(changes)  # checks them before the first row
         path = arguments["checkpoint"]
         report = reporter(arguments["progress"], arguments["rows"])
@@ -842,6 +844,19 @@ class RerankClient:
             arguments["on_error"],
             None if path is None else open_store(path, options),
             report,
+        )
+
+    def _check_cost(self, price: Price | None) -> None:
+        """Refuse a budget in US dollars where no response would say what it has cost."""
+        every = [self.provider, *(one.options.provider for one in self._fallbacks)]
+        if price is not None or any(one.may_say_cost() for one in every):
+            return
+        names = " and ".join(dict.fromkeys(one.name for one in every))
+        cure = "pass price=Price(per_1000_search_units=...) or price=Price(per_million_tokens=...)"
+        if all(one.handler is not None for one in every):
+            cure = "leave it out for what runs in this process"
+        raise ConfigurationError(
+            f"max_cost needs to know the cost, and responses of {names} do not say it: {cure}"
         )
 
     def _takes_retrieval_scores(self) -> bool:
@@ -868,6 +883,12 @@ class RerankClient:
         )
         own = _that_fit(options, {"instruction": self._options.instruction})
         return [_Fallback(options.replace(own), None)]
+
+    def _alone(self) -> Self:
+        """A copy without fallbacks; it shares the connections."""
+        other = self._copy_with(self._options, self._transport)
+        other._fallbacks = ()  # noqa: SLF001
+        return other
 
     def _copy_with(self, options: Options, transport: Transport) -> Self:
         other = object.__new__(type(self))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from contextvars import copy_context
+from os.path import realpath  # `Path.resolve` fails for a link that leads to itself
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -139,7 +141,7 @@ def command(
     To resume a run that was stopped, run the same command with --resume. Rows that are in OUT are
     not paid for again. An existing OUT is not overwritten without --force.
     """
-    from rerank_integrations._checkpoint import errors_file, remove_results
+    from rerank_integrations._checkpoint import error_words, errors_file, remove_results
     from rerank_integrations._many import Price
 
     if resume and force:
@@ -166,7 +168,10 @@ def command(
     with open_client(model, base_url=base_url, **settings) as client:
         if force:
             remove_results(target)
-        run = client.rerank_many(
+        words = copy_context()
+        words.run(error_words.set, spoken)
+        run = words.run(
+            client.rerank_many,
             source,
             max_concurrency=max_concurrency,
             on_error="raise" if on_error == "stop" else "keep",
@@ -212,9 +217,9 @@ def _check_paths(
     """Refuse what would overwrite a file."""
     if target.suffix not in _ENDINGS:
         raise click.UsageError(f"OUT must end in {' or '.join(_ENDINGS)}, not {target.name!r}")
-    if source.resolve() in (target.resolve(), errors.resolve()):
+    if realpath(source) in (realpath(target), realpath(errors)):
         raise click.UsageError(f"the run would overwrite its input {source}; name another OUT")
-    if rejected is not None and rejected.resolve() == target.resolve():
+    if rejected is not None and realpath(rejected) == realpath(target):
         raise click.UsageError(f"{rejected} is for rejected rows; name another OUT")
     if not (target.parent.exists() or target.parent.parent.exists()):
         raise click.UsageError(f"the directory {target.parent} does not exist")

@@ -183,7 +183,7 @@ def command(
 
     old = None if compare is None else Evaluation.from_json(compare)
     models = models or (chosen_model(None, None, quiet=quiet),)
-    addresses = _by_model(models, base_urls)
+    addresses = _by_model("--base-url", models, base_urls)
     prices = _prices(models, per_1000_search_units, per_million_tokens)
     top_k: int = settings["top_k"]
     data = Dataset.read(folder, split=split, labels=labels, depth=max(100, top_k))
@@ -258,8 +258,11 @@ def _prices(
     from rerank_integrations._many import Price
 
     given: dict[str, dict[str, float]] = {}
-    for kind, values in (("per_1000_search_units", searches), ("per_million_tokens", tokens)):
-        for model, amount in _by_model(models, values).items():
+    for kind, option, values in (
+        ("per_1000_search_units", "--price-per-1000-searches", searches),
+        ("per_million_tokens", "--price-per-million-tokens", tokens),
+    ):
+        for model, amount in _by_model(option, models, values).items():
             try:
                 given.setdefault(model, {})[kind] = float(amount)
             except ValueError:
@@ -269,10 +272,25 @@ def _prices(
     return {name: Price(**own) for name, own in given.items()}
 
 
-def _by_model(models: Sequence[str], values: Sequence[str]) -> dict[str, str]:
-    """For each model the value that names it, else the value that names no model."""
+def _by_model(option: str, models: Sequence[str], values: Sequence[str]) -> dict[str, str]:
+    """For each model the value of an option that names it, else the value that names no model.
+
+    Raises:
+        UsageError: a value names a model that is not measured.
+    """
+    from rerank_integrations.providers._validation import nearest
+
     found: dict[str, str] = {}
     for value in values:
-        name, _, own = value.partition("=")
-        found |= {name: own} if name in models else {m: value for m in models if m not in found}
+        name, equals, _ = value.partition("=")
+        named = next((model for model in models if value.startswith(f"{model}=")), None)
+        if named is not None:
+            found[named] = value.removeprefix(f"{named}=")
+        elif equals and "://" not in name:  # no address with a query
+            raise click.UsageError(
+                f"{option} names {name!r}, which is not one of --model; {nearest(name, models)}the "
+                f"models are {', '.join(models)}"
+            )
+        else:
+            found |= {model: value for model in models if model not in found}
     return found

@@ -103,9 +103,9 @@ class Dataset:
         """Read a folder in the layout of BEIR.
 
         Args:
-            folder: it has `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`. A
-                `candidates.jsonl` holds `query_id`, `doc_ids` and perhaps `scores` in each line;
-                without it, a built-in BM25 finds the candidates.
+            folder: it has `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`, which may be in
+                the form of TREC too. A `candidates.jsonl` holds `query_id`, `doc_ids` and perhaps
+                `scores` in each line; without it, a built-in BM25 finds the candidates.
             split: which judgments to read; None takes "test", or the only file in `qrels`.
             labels: a file that `sample` wrote and a person filled in, in place of `qrels`.
             depth: how many candidates the built-in BM25 finds for a query.
@@ -221,6 +221,12 @@ class Dataset:
         Raises:
             ConfigurationError: an id is not a `str`.
         """
+        for query, row in self.judgments.items():
+            if not isinstance(row, Mapping):
+                raise ConfigurationError(
+                    f"the judgments of query {query!r} must be a mapping of document ids to "
+                    f"grades, such as {{'d1': 1}}, not {type(row).__name__}"
+                )
         judged_documents = (document for row in self.judgments.values() for document in row)
         for name in (*self.queries, *self.documents, *self.judgments, *judged_documents):
             if not isinstance(name, str):
@@ -259,13 +265,18 @@ class Dataset:
                     what = "judgments are of documents that are not in the corpus; left out"
                     problems.note(what, f"{query} {document}")
                     continue
-                if grade > _HIGHEST:
+                whole = _whole(grade)
+                if whole is None:
+                    what = "grades are not whole numbers; left out"
+                    problems.note(what, f"{query} {document}: {grade!r}")
+                    continue
+                if whole > _HIGHEST:
                     what = f"grades are above {_HIGHEST:,}; left out"
                     problems.note(what, f"{query} {document}")
                     continue
-                if grade < 0:
+                if whole < 0:
                     problems.note("grades are below 0; taken as 0", f"{query} {document}")
-                judged[query][document] = max(int(grade), 0)
+                judged[query][document] = max(whole, 0)
         return judged
 
     def _checked_candidates(self, query: str, problems: Problems) -> list[str]:
@@ -291,6 +302,15 @@ class Dataset:
                 document = replace(document, retrieval_score=scores[one])
             found.append(document)
         return found
+
+
+def _whole(grade: Any) -> int | None:
+    """The whole number that a grade is, also as a float of pandas; None where it is none."""
+    try:
+        whole = int(grade)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return whole if whole == grade else None
 
 
 def text_of(document: DocumentInput) -> str:
@@ -377,21 +397,32 @@ def _qrels_file(folder: Path, split: str | None) -> Path | None:
 
 
 def _qrels(path: Path | None, problems: Problems) -> dict[str, dict[str, int]]:
-    """The judgments of a table with three columns."""
+    """The judgments of a table in the form of BEIR or of TREC."""
     found: dict[str, dict[str, int]] = {}
     for number, (where, line) in enumerate([] if path is None else _lines(path)):
-        cells = line.split("\t")
-        grade = grade_of(cells[2]) if len(cells) == 3 else None
-        if grade is None:
+        read = _judgment(line)
+        if read is None:
             if number:  # the first line is a heading
-                what = "lines of qrels are not query-id, corpus-id and a whole number; left out"
-                problems.note(what, where)
+                problems.note(
+                    "lines of qrels are neither query-id, corpus-id and a whole number, separated "
+                    "by tabs, nor TREC's query, iteration, document and a whole number; left out",
+                    where,
+                )
             continue
-        query, document = cells[:2]
+        query, document, grade = read
         if document in found.setdefault(query, {}):
             problems.note("judgments are there twice; the last one counts", f"{query} {document}")
         found[query][document] = grade
     return found
+
+
+def _judgment(line: str) -> tuple[str, str, int] | None:
+    """Query, document and grade: three cells as in BEIR, or four words as in TREC."""
+    match line.split("\t"), line.split():
+        case ([query, document, given], _) | (_, [query, _, document, given]):
+            grade = grade_of(given)
+            return None if grade is None else (query, document, grade)
+    return None
 
 
 def _candidates(

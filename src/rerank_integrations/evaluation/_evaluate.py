@@ -27,6 +27,7 @@ from rerank_integrations.evaluation._results import (
 from rerank_integrations.evaluation._run import Budget, Run, clients_of, is_in_process, run_model
 from rerank_integrations.evaluation._statistics import difference, holm, percentile
 from rerank_integrations.evaluation._verdict import verdict_of
+from rerank_integrations.providers._validation import nearest
 from rerank_integrations.providers.base import Provider
 
 
@@ -49,7 +50,8 @@ def evaluate(
 
     Args:
         dataset: a `Dataset`, or the folder of one in the layout of BEIR.
-        models: names such as `"local:hybrid"`, or clients; a mapping gives them other names.
+        models: names such as `"local:hybrid"`, or clients; a mapping gives them other names. The
+            fallbacks of a client are not used: they would be measured in the model's place.
         k: how many places of a ranking count.
         top_k: how many candidates of a query are reranked.
         max_queries: measure only this many queries, the first ones, to try it at less cost.
@@ -103,6 +105,7 @@ def evaluate(
     curves: dict[str, dict[int, float]] = {}
     lengths = studies.depths_of(max(map(len, before.values())))
     try:
+        prices = _prices(price, {label: client for label, (client, _) in clients.items()}, max_cost)
         for label, (client, _) in clients.items():
             runs[label] = run_model(
                 label,
@@ -111,7 +114,7 @@ def evaluate(
                 asked,
                 top_k,
                 budget=budget,
-                price=price.get(label) if isinstance(price, Mapping) else price,
+                price=prices[label],
                 checkpoint_dir=folder,
                 max_concurrency=max_concurrency,
                 progress=progress,
@@ -173,6 +176,31 @@ def evaluate(
         spent=budget.spent,
         detail=(dataset, before, {name: run.rankings for name, run in runs.items()}),
     )
+
+
+def _prices(
+    price: Price | Mapping[str, Price] | None,
+    clients: Mapping[str, RerankClient],
+    max_cost: float | None,
+) -> dict[str, Price | None]:
+    """The price of each model.
+
+    Raises:
+        ConfigurationError: one is of no model, or is no `Price`; or one that is needed is missing.
+    """
+    by_name = price if isinstance(price, Mapping) else dict.fromkeys(clients, price)
+    for name, one in by_name.items():
+        if name not in clients:
+            raise ConfigurationError(
+                f"price has {name!r}, which is no model of this evaluation; "
+                f"{nearest(str(name), clients)}they are {', '.join(clients)}"
+            )
+        if not isinstance(one, Price | None):
+            raise ConfigurationError(f"price of {name} must be a Price(...), not {one!r}")
+    for label, client in clients.items():
+        if max_cost is not None and not is_in_process(client):
+            client._check_cost(by_name.get(label))  # noqa: SLF001  # of this package
+    return {label: by_name.get(label) for label in clients}
 
 
 def _scores_one_by_one(provider: Provider, model: str) -> bool:

@@ -21,6 +21,45 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "rerank_integrations.providers"
+# the names that LiteLLM, rerankers, langchain-reranker and SDKs have for providers of this package
+_ALIASES = {
+    "azure": "azureai",
+    "azure_ai": "azureai",
+    "contextual": "contextualai",
+    "custom": "compatible",
+    "dashscope_ai": "dashscope",
+    "fireworks_ai": "fireworks",
+    "hosted_vllm": "vllm",
+    "jina_ai": "jina",
+    "jinaai": "jina",
+    "litellm_proxy": "litellm",
+    "llama_cpp": "llamacpp",
+    "llama_server": "llamacpp",
+    "mixedbread.ai": "mixedbread",
+    "mxbai": "mixedbread",
+    "nim": "nvidia",
+    "nvidia_nim": "nvidia",
+    "text-embeddings-inference": "tei",
+    "together_ai": "together",
+    "togetherai": "together",
+    "vercel": "vercelgateway",
+    "vercel_ai_gateway": "vercelgateway",
+    "voyage_ai": "voyage",
+    "voyageai": "voyage",
+}
+# what to write for a model that only other packages reach by such a name
+_HUGGING_FACE = (
+    "'local:cross-encoder/{model}' runs a cross-encoder in this process, and 'tei:', 'infinity:' "
+    "and 'vllm:' name a server that has the model; "
+)
+_A_GATEWAY = "use a LiteLLM proxy, 'litellm:<name in its configuration>'; "
+_ELSEWHERE = {
+    "bedrock": "use 'portkey:<model>', or a LiteLLM proxy with 'litellm:'; ",
+    "flashrank": "use provider=Local(scorer=...); ",
+    "huggingface": _HUGGING_FACE,
+    "vertex_ai": _A_GATEWAY,
+    "watsonx": _A_GATEWAY,
+}
 _log = logging.getLogger("rerank_integrations")
 
 
@@ -50,12 +89,9 @@ def provider_class(name: str) -> type[Provider]:
         _plugins.cache_clear()
         found = _plugins(tuple(sys.path)).get(name)
     if not found:
-        names = {known.lower(): known for known in known_names()}
-        close = get_close_matches(name.lower(), names, n=1)
-        hint = f"did you mean {names[close[0]]!r}? " if close else ""
         raise ConfigurationError(
-            f"unknown provider {name!r}; {hint}a model is written 'provider:model' with one of "
-            f"{', '.join(known_names())}"
+            f"unknown provider {name!r}; {hint(name)}a model is written 'provider:model' with one "
+            f"of {', '.join(known_names())}"
         )
     if len({entry.value for entry in found}) > 1:
         raise ConfigurationError(
@@ -63,6 +99,29 @@ def provider_class(name: str) -> type[Provider]:
             "uninstall all but one, or pass provider= an object of the class that you mean"
         )
     return _loaded(found[0])
+
+
+def hint(name: str, model: str = "") -> str:
+    """What to write instead of a provider's name that is not known here; "" where that is unclear.
+
+    Args:
+        name: such as `voyage_ai` (LiteLLM's) or `coher`.
+        model: the model that was given with it, "" for none.
+    """
+    if name in _ELSEWHERE:
+        return _ELSEWHERE[name].format(model=model or "<model>")
+    names = {known.lower(): known for known in known_names()} | _ALIASES
+    close = get_close_matches(name.lower(), names, n=1)
+    meant = f"{names[close[0]]}:{model}".removesuffix(":") if close else ""
+    return f"did you mean {meant!r}? " if meant else ""
+
+
+def hint_without_colon(model: str) -> str:
+    """What to write for a model without "provider:", such as `cohere/rerank-v3.5` of LiteLLM."""
+    vendor, slash, own = model.partition("/")
+    if vendor in _ELSEWHERE or vendor in _ALIASES or vendor in known_names():
+        return hint(vendor, own or "model")
+    return _HUGGING_FACE.format(model=model) if slash else ""
 
 
 def _own_class(name: str) -> type[Provider]:

@@ -234,10 +234,17 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str], more:
     """Raise ConfigurationError for the first of `given` that is not among `known`."""
     for name in given:
         if name not in known:
-            # a vendor's SDK may spell a name with a prefix: x_open_router_title, cohere_api_key
-            meant = [k for k in known if name.endswith(k) and len(k) > _SHORTEST_SUFFIX]
-            meant = meant or get_close_matches(name, known, n=1)
-            hint = f"did you mean {meant[0]!r}? " if meant else ""
             raise ConfigurationError(
-                f"{owner} has no argument {name!r}; {hint}it takes {', '.join(known)}{more}"
+                f"{owner} has no argument {name!r}; {nearest(name, known)}it takes "
+                f"{', '.join(known)}{more}"
             )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A question whether one of the known names is meant; empty where none is like it."""
+    names = list(known)
+    # one of them may have a prefix: x_open_router_title and cohere_api_key in a vendor's SDK
+    pairs = [(one, *sorted((name, one), key=len)) for one in names]
+    meant = [one for one, a, b in pairs if b.endswith(a) and len(a) > _SHORTEST_SUFFIX]
+    meant = meant or get_close_matches(name, names, n=1)
+    return f"did you mean {meant[0]!r}? " if meant else ""

@@ -211,6 +211,7 @@ class Provider(metaclass=_CheckedArguments):
     takes_image_urls: ClassVar[bool] = True
     max_documents: ClassVar[int | None] = 1000
     max_body_bytes: ClassVar[int | None] = None
+    says_cost: ClassVar[bool] = True  # or may say it: False where a response never does
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
     image_codes: ClassVar[frozenset[str]] = frozenset()
     secret_arguments: ClassVar[frozenset[str]] = frozenset()
@@ -304,6 +305,10 @@ class Provider(metaclass=_CheckedArguments):
     def splits(self, model: str) -> bool:
         """Whether scores of several requests can be compared: a listwise model's cannot."""
         return not any(name in model for name in _LISTWISE)
+
+    def may_say_cost(self) -> bool:
+        """Whether a response may have the cost of the call in its usage."""
+        return self.says_cost
 
     def cache_scope(self, model: str) -> str | None:
         """What decides a score besides what is sent; None where no score can be cached."""
@@ -460,6 +465,12 @@ class RemoteProvider(Provider):
         return normalised_base_url(
             given.get_secret_value(), self.default_base_url, self._rerank_path()
         )
+
+    def may_say_cost(self) -> bool:
+        """As the vendor documents it; at another address there may be a gateway that does."""
+        path = self._rerank_path()
+        own = normalised_base_url(self.default_base_url, self.default_base_url, path)
+        return self.says_cost or self.base_url != own
 
     def _rerank_path(self) -> str:
         """What follows the base address; cut from a `base_url` that has it already."""

@@ -32,6 +32,7 @@ class Cohere(RemoteProvider):
     other_key_envs: ClassVar[tuple[str, ...]] = ("COHERE_API_KEY",)
     base_url_env: ClassVar[str | None] = "CO_API_URL"
     default_base_url: ClassVar[str] = "https://api.cohere.com/v2"
+    says_cost: ClassVar[bool] = False
     models_path: ClassVar[str | None] = "/v1/models"
     models_query: ClassVar[Mapping[str, str]] = {"endpoint": "rerank"}
     score_kind: ClassVar[ScoreKind] = "probability"

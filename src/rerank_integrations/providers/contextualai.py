@@ -22,5 +22,6 @@ class ContextualAI(RemoteProvider):
     api_key_env: ClassVar[str | None] = "CONTEXTUAL_API_KEY"
     base_url_env: ClassVar[str | None] = "CONTEXTUAL_AI_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.contextual.ai/v1"
+    says_cost: ClassVar[bool] = False
     instruction_key: ClassVar[str | None] = "instruction"
     score_kind: ClassVar[ScoreKind] = "probability"

@@ -24,6 +24,7 @@ class DashScope(RemoteProvider):
     name: ClassVar[str] = "dashscope"
     api_key_env: ClassVar[str | None] = "DASHSCOPE_API_KEY"
     default_base_url: ClassVar[str] = "https://dashscope.aliyuncs.com/compatible-api/v1"
+    says_cost: ClassVar[bool] = False
     rerank_path: ClassVar[str] = "/reranks"
     instruction_key: ClassVar[str | None] = "instruct"
     max_documents: ClassVar[int | None] = 500

@@ -22,6 +22,7 @@ class Fireworks(RemoteProvider):
     name: ClassVar[str] = "fireworks"
     api_key_env: ClassVar[str | None] = "FIREWORKS_API_KEY"
     default_base_url: ClassVar[str] = "https://api.fireworks.ai/inference/v1"
+    says_cost: ClassVar[bool] = False
     instruction_key: ClassVar[str | None] = "task"
     score_kind: ClassVar[ScoreKind] = "probability"
 

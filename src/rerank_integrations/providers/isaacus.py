@@ -26,6 +26,7 @@ class Isaacus(RemoteProvider):
     api_key_env: ClassVar[str | None] = "ISAACUS_API_KEY"
     base_url_env: ClassVar[str | None] = "ISAACUS_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.isaacus.com/v1"
+    says_cost: ClassVar[bool] = False
     rerank_path: ClassVar[str] = "/rerankings"
     dialect: ClassVar[Dialect] = Dialect(documents="texts")
     score_kind: ClassVar[ScoreKind] = "probability"

@@ -26,6 +26,7 @@ class Jina(RemoteProvider):
     name: ClassVar[str] = "jina"
     api_key_env: ClassVar[str | None] = "JINA_API_KEY"
     default_base_url: ClassVar[str] = "https://api.jina.ai/v1"
+    says_cost: ClassVar[bool] = False
     takes_text_with_image: ClassVar[bool] = False
     takes_bare_base64: ClassVar[bool] = True
     score_kind: ClassVar[ScoreKind] = "probability"

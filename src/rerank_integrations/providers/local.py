@@ -99,6 +99,7 @@ class Local(Provider):
     """
 
     name: ClassVar[str] = "local"
+    says_cost: ClassVar[bool] = False
     max_documents: ClassVar[int | None] = None
 
     scorer: Scorer | Any = field(default=None, repr=False)

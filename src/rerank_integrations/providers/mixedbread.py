@@ -23,6 +23,7 @@ class Mixedbread(RemoteProvider):
     api_key_env: ClassVar[str | None] = "MXBAI_API_KEY"
     base_url_env: ClassVar[str | None] = "MIXEDBREAD_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.mixedbread.com/v1"
+    says_cost: ClassVar[bool] = False
     rerank_path: ClassVar[str] = "/reranking"
     dialect: ClassVar[Dialect] = Dialect(documents="input", top_n="top_k")
 

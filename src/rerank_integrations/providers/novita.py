@@ -20,3 +20,4 @@ class Novita(RemoteProvider):
     name: ClassVar[str] = "novita"
     api_key_env: ClassVar[str | None] = "NOVITA_API_KEY"
     default_base_url: ClassVar[str] = "https://api.novita.ai/openai/v1"
+    says_cost: ClassVar[bool] = False

@@ -27,6 +27,7 @@ class NVIDIA(RemoteProvider):
     name: ClassVar[str] = "nvidia"
     api_key_env: ClassVar[str | None] = "NVIDIA_API_KEY"
     default_base_url: ClassVar[str] = "https://ai.api.nvidia.com/v1"
+    says_cost: ClassVar[bool] = False
     rerank_path: ClassVar[str] = "/ranking"
     models_path: ClassVar[str | None] = "/models"
     max_documents: ClassVar[int | None] = 512

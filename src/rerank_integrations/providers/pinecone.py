@@ -45,6 +45,7 @@ class Pinecone(RemoteProvider):
     api_key_env: ClassVar[str | None] = "PINECONE_API_KEY"
     base_url_env: ClassVar[str | None] = "PINECONE_CONTROLLER_HOST"
     default_base_url: ClassVar[str] = "https://api.pinecone.io"
+    says_cost: ClassVar[bool] = False
     models_path: ClassVar[str | None] = "/models"
     models_query: ClassVar[Mapping[str, str]] = {"type": "rerank"}
     dialect: ClassVar[Dialect] = Dialect(document_as="object")

@@ -22,5 +22,6 @@ class Scaleway(RemoteProvider):
     name: ClassVar[str] = "scaleway"
     api_key_env: ClassVar[str | None] = "SCW_SECRET_KEY"
     default_base_url: ClassVar[str] = "https://api.scaleway.ai/v1"
+    says_cost: ClassVar[bool] = False
     models_path: ClassVar[str | None] = "/models"
     dialect: ClassVar[Dialect] = Dialect(needs_top_n=True)

@@ -27,6 +27,7 @@ class SiliconFlow(RemoteProvider):
     name: ClassVar[str] = "siliconflow"
     api_key_env: ClassVar[str | None] = "SILICONFLOW_API_KEY"
     default_base_url: ClassVar[str] = "https://api.siliconflow.cn/v1"
+    says_cost: ClassVar[bool] = False
     models_path: ClassVar[str | None] = "/models"
     models_query: ClassVar[Mapping[str, str]] = {"sub_type": "reranker"}
     instruction_key: ClassVar[str | None] = "instruction"

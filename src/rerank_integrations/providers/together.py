@@ -42,6 +42,7 @@ class Together(RemoteProvider):
     api_key_env: ClassVar[str | None] = "TOGETHER_API_KEY"
     base_url_env: ClassVar[str | None] = "TOGETHER_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.together.ai/v1"
+    says_cost: ClassVar[bool] = False
     models_path: ClassVar[str | None] = "/v2/supported-models"
 
     return_documents: bool | None = None

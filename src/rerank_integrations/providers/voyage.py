@@ -32,6 +32,7 @@ class Voyage(RemoteProvider):
     name: ClassVar[str] = "voyage"
     api_key_env: ClassVar[str | None] = "VOYAGE_API_KEY"
     default_base_url: ClassVar[str] = "https://api.voyageai.com/v1"
+    says_cost: ClassVar[bool] = False
     dialect: ClassVar[Dialect] = Dialect(top_n="top_k")
 
     truncation: bool | None = None

@@ -28,6 +28,7 @@ class ZeroEntropy(RemoteProvider):
     api_key_env: ClassVar[str | None] = "ZEROENTROPY_API_KEY"
     base_url_env: ClassVar[str | None] = "ZEROENTROPY_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.zeroentropy.dev/v1"
+    says_cost: ClassVar[bool] = False
     rerank_path: ClassVar[str] = "/models/rerank"
     max_documents: ClassVar[int | None] = 500
     max_body_bytes: ClassVar[int | None] = 4_000_000
