@@ -36,6 +36,11 @@ _MOST_CATEGORIES = 2
 _LONGEST_SESSION_ID = 256
 _MILLISECONDS_FROM = 1e10  # an epoch above this is in milliseconds
 _SCORE_KINDS: Mapping[str, ScoreKind] = {"cohere": "probability", "nvidia": "logit"}
+# models whose pages name text alone as input; a newer one is not refused before it is known
+_TEXT_ONLY = (
+    *("cohere/rerank-v3.5", "cohere/rerank-4-", "cohere/rerank-5-"),
+    *("voyageai/rerank-2.5", "qwen/qwen3-reranker-"),
+)
 
 
 Sort = Literal["price", "throughput", "latency", "exacto"]
@@ -179,9 +184,12 @@ class OpenRouter(RemoteProvider):
         raise no_instruction(self.name, model, "Voyage 2.5")
 
     def takes_images(self, model: str) -> bool:
-        """OpenRouter takes them for every model, and returns 400 for a text-only one."""
-        del model
-        return True
+        """All models but those that are known to rank text only.
+
+        OpenRouter takes images for every model, and returns 400 for a text-only one, so that one
+        image would fail a whole call: https://openrouter.ai/models?output_modalities=rerank.
+        """
+        return not model.startswith(_TEXT_ONLY)
 
     def headers(self) -> dict[str, str]:
         """The key and what says which app asks."""
