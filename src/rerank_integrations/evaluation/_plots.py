@@ -133,7 +133,7 @@ def _quality(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
     missing = f" {without}." if len(shown) <= len(evaluation.models) else ""
     return _plot(
         title,
-        f"{evaluation.decides} against {label}. The line joins the models that no other model "
+        f"{evaluation.decides} against {label}. The line joins the points that no other point "
         f"beats in both (the Pareto front).{missing}",
         draw,
         [("cf", "no reranking"), *((colours[one], one) for one in spent if one)],
@@ -232,7 +232,7 @@ def _per_query(evaluation: Evaluation, name: str, colour: str) -> Plot:
 
     return _plot(
         f"Change of each query with {name}",
-        f"{evaluation.decides} of each query, sorted by the change. Wins: {model.wins}, ties: "
+        f"The change in {evaluation.decides} of each query, sorted. Wins: {model.wins}, ties: "
         f"{model.ties}, losses: {model.losses}.",
         draw,
     )
