@@ -571,5 +571,7 @@ def test_scorer_that_does_not_see() -> None:
         ("mine", {"scorer": noted, "device": "cpu"}),
     ]
     for model, arguments in ignored:  # what an engine would ignore is refused, as all else is
-        with pytest.raises(ConfigurationError, match=f"Local.{[*arguments][-1]}=....* has no use"):
+        with pytest.raises(
+            ConfigurationError, match=f"Local.{[*arguments][-1]}=....* has no effect"
+        ):
             RerankClient(model, provider=Local(**arguments))
