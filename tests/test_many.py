@@ -132,7 +132,7 @@ BAD_ROWS: list[tuple[Any, str]] = [
     ),
     ({"id": 1.5, "query": "q", "documents": TEXTS}, "row 2: id must be a str or an int"),
     ({"id": "\ud83d", "query": "q", "documents": TEXTS}, "row 2: id must be a str or an int"),
-    (b'{"query": ', "in.jsonl, line 2: it is not JSON"),
+    (b'{"query": ', "in.jsonl, line 2: not valid JSON"),
     (b'{"query": "q"}', "in.jsonl, line 2: the row has no key 'documents'"),
 ]
 

@@ -91,7 +91,7 @@ def _refuse_other_kinds(file: Path) -> None:
     if file.exists() and not file.is_file():
         link = f", as a link to {file.readlink()}" if file.is_symlink() else ""
         raise ConfigurationError(
-            f"the checkpoint {str(file)!r} is no regular file{link}; use another path"
+            f"the checkpoint {str(file)!r} is not a regular file{link}; use another path"
         )
 
 
@@ -127,7 +127,7 @@ def _check_fingerprint(file: Path, stored: str | bytes, made: Mapping[str, Any])
         was: dict[str, Any] = dict(json.loads(stored))
     except (ValueError, TypeError) as cause:
         raise ConfigurationError(
-            f"the checkpoint {str(file)!r} does not say of which run it is; use another file"
+            f"the checkpoint {str(file)!r} has no readable settings; use another file"
         ) from cause
     differs = sorted(name for name in was.keys() | made if was.get(name) != made.get(name))
     if differs:
@@ -135,8 +135,8 @@ def _check_fingerprint(file: Path, stored: str | bytes, made: Mapping[str, Any])
             f"{name} was {was.get(name)!r:.80}, and is {made.get(name)!r:.80}" for name in differs
         )
         raise CheckpointMismatchError(
-            f"the checkpoint {str(file)!r} is of another run: {what}. Use another file, or the "
-            "settings of that run"
+            f"the checkpoint {str(file)!r} belongs to a run with other settings: {what}. "
+            "Use another file, or the settings of that run"
         )
 
 
@@ -401,8 +401,8 @@ class JsonlStore:
             _check_fingerprint(self._file, about.read_bytes(), made)
         else:
             raise CheckpointMismatchError(
-                f"{str(self._file)!r} is not empty, and {about.name!r}, which says of which run, "
-                "is not there; use another file"
+                f"{str(self._file)!r} is not empty, but its settings file {about.name!r} is "
+                "missing; use another file"
             )
 
     def _sync(self) -> None:
@@ -446,8 +446,8 @@ def _index_of(file: Path) -> tuple[dict[str | int, int], int]:
                 found = None
             if not isinstance(found, dict) or not is_id(found.get("id")):
                 raise ConfigurationError(
-                    f"{str(file)!r} is no file of results: the line at byte {end} is no row with "
-                    "an id"
+                    f"{str(file)!r} is not a file of results: the line at byte {end} is not a "
+                    "row with an id"
                 )
             places.setdefault(found["id"], end)
             end += len(line)

@@ -119,7 +119,7 @@ def _lines(path: str | os.PathLike[str]) -> Generator[Numbered, None, None]:
             try:
                 row = Numbered(number, where, from_json(text))
             except ValueError as cause:
-                problem = InvalidRequestError(f"{where}: it is not JSON: {cause}")
+                problem = InvalidRequestError(f"{where}: not valid JSON: {cause}")
                 row = Numbered(number, where, text.decode("utf-8", "replace"), problem)
             yield row
 

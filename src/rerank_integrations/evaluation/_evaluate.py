@@ -326,9 +326,9 @@ def _result(
     built_in = local and getattr(client.provider, "scorer", None) is None
     threshold, note = _threshold(client, run, judged, k)
     no_curve = (
-        "its scores depend on the whole list, so a shorter one would be another call"
+        "no curve, since its scores depend on the whole list: each point would need another call"
         if wants_curve
-        else "it was not asked for"
+        else "no curve, since it was turned off"
     )
     return ModelResult(
         name=label,

@@ -89,9 +89,9 @@ class Comparison:
             ]
             for one in self.changes
         ]
-        lines = [f"{self.measure} on {self.queries} queries of both", "", aligned(rows)]
-        lines += [f"{name} is in the old evaluation only" for name in self.missing]
-        lines += [f"{name} is in the new evaluation only" for name in self.added]
+        lines = [f"{self.measure} on the {self.queries} queries of both", "", aligned(rows)]
+        lines += [f"{name} is only in the old evaluation" for name in self.missing]
+        lines += [f"{name} is only in the new evaluation" for name in self.added]
         lines += self.differences
         return "\n".join(lines)
 
@@ -277,7 +277,7 @@ class Evaluation:
             missing=tuple(label for label in theirs if label not in mine),
             added=tuple(label for label in mine if label not in theirs),
             differences=tuple(
-                f"{what} is another one: {before!r} before, and now {now!r}"
+                f"{what} differs: {before!r} before, {now!r} now"
                 for what, before, now in (
                     ("the dataset", old.dataset, self.dataset),
                     ("the first stage", old.first_stage.name, self.first_stage.name),

@@ -89,9 +89,9 @@ def _gains(evaluation: Evaluation, colours: dict[str, str]) -> Plot:
         return _svg(width, height, parts)
 
     return _plot(
-        "How much each model gains",
-        "The dot is the mean gain over the queries, the line its 95 % interval. A line that "
-        "crosses “no reranking” may be chance.",
+        "Gain of each model",
+        "The dot is the mean gain over the queries, and the line is its 95 % interval. If the line "
+        "crosses “no reranking”, the gain may be due to chance.",
         draw,
     )
 
@@ -103,8 +103,8 @@ def _quality(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
     spent = costs_of(evaluation.models)
     if any(spent.values()):
         spent[""] = 0.0
-        title, label = "What quality costs", "US dollars per 1,000 queries"
-        without = "Models of unknown price are not shown"
+        title, label = "Quality and cost", "US dollars per 1,000 queries"
+        without = "Models with an unknown price are not shown"
     else:
         spent = {
             name: 1000 * one.latency.p50
@@ -114,7 +114,7 @@ def _quality(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
         if not spent:
             return None
         spent[""] = 0.0
-        title, label = "What quality takes", "milliseconds of half of the calls (p50)"
+        title, label = "Quality and latency", "median latency in milliseconds (p50)"
         without = "Models whose calls all came from a checkpoint or a cache are not shown"
     shown = {name: values[name] for name in spent}
     front = front_of(spent, shown)
@@ -134,8 +134,8 @@ def _quality(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
     missing = f" {without}." if len(shown) <= len(evaluation.models) else ""
     return _plot(
         title,
-        f"{evaluation.decides} against {label}. The line joins what no other one beats in both "
-        f"(the Pareto front).{missing}",
+        f"{evaluation.decides} against {label}. The line joins the points that no other point "
+        f"beats in both (the Pareto front).{missing}",
         draw,
         [("cf", "no reranking"), *((colours[one], one) for one in spent if one)],
     )
@@ -150,7 +150,7 @@ def _curves(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
         f"{name}: {one.curve_note}." for name, one in evaluation.models.items() if one.curve_note
     ]
     said = [
-        f"{name}: {enough} candidates bring 95 % of the gain."
+        f"{name}: {enough} candidates give 95 % of the gain."
         for name, curve in curves.items()
         if (enough := enough_of(curve)) is not None
     ]
@@ -158,7 +158,7 @@ def _curves(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
         "How many candidates to rerank",
         " ".join(
             [
-                f"{evaluation.decides} by how many of the first candidates are reranked.",
+                f"{evaluation.decides} by the number of candidates that are reranked.",
                 *said,
                 *notes,
             ]
@@ -181,10 +181,10 @@ def _kept(evaluation: Evaluation, colours: dict[str, str]) -> Plot:
     lines = {"": evaluation.first_stage.kept}
     lines |= {name: one.kept for name, one in evaluation.models.items()}
     return _plot(
-        "How many documents to pass on",
-        "The share of a query's relevant documents among the first top_n. Where a "
-        "model's line is as high at 5 as the first stage's at 20, a quarter of the text does.",
-        _lines(lines, colours, "documents passed on"),
+        "How many documents to keep",
+        "Recall of the first top_n documents. If a model's line is as high at 5 as the line of no "
+        "reranking at 20, a quarter of the documents is enough.",
+        _lines(lines, colours, "documents kept"),
         [("cf", "no reranking"), *((colours[name], name) for name in evaluation.models)],
     )
 
@@ -232,9 +232,9 @@ def _per_query(evaluation: Evaluation, name: str, colour: str) -> Plot:
         return _svg(width, height, [axis.y_axis(width), area, line])
 
     return _plot(
-        f"What {name} does to each query",
-        f"{model.wins} queries gain, {model.ties} stay the same, {model.losses} lose "
-        f"{evaluation.decides}; sorted by the change.",
+        f"Change of each query with {name}",
+        f"The change in {evaluation.decides} of each query, sorted. Wins: {model.wins}, ties: "
+        f"{model.ties}, losses: {model.losses}.",
         draw,
     )
 

@@ -1,4 +1,4 @@
-"""Writes the report as one HTML page that needs no network, with all texts escaped."""
+"""The report as one HTML file, without network access; all texts are escaped."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def html_of(evaluation: Evaluation) -> str:
     """
     if evaluation.detail is None:
         raise ConfigurationError(
-            "an evaluation that was read from JSON has no texts and rankings, so there is no HTML "
-            "report of it; to_markdown() works"
+            "an evaluation that was read from JSON has no texts and rankings, so it has no HTML "
+            "report; use to_markdown()"
         )
     folder = Path(__file__).parent
     style, script = (
@@ -68,13 +68,13 @@ def html_of(evaluation: Evaluation) -> str:
 
 
 def _hash(text: str) -> str:
-    """Return the hash of a script or style, for the page's Content-Security-Policy."""
+    """The hash of a script or style for the content security policy."""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"sha256-{digest}"
 
 
 def _data(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the data of the table of queries: each text once, with references by number."""
+    """The data of the table of queries: each text once, referred to by its number."""
     dataset: Dataset
     dataset, before, after = evaluation.detail
     documents: dict[str, int] = {}
@@ -115,7 +115,7 @@ def _rankings(
     k: int,
     documents: dict[str, int],
 ) -> dict[str, Any]:
-    """Return the first documents before and after, with their ranks in the other list."""
+    """The first documents before and after, with their positions in the other list."""
 
     def number(name: str) -> int:
         return documents.setdefault(name, len(documents))
@@ -147,7 +147,7 @@ def _shortened(text: str, length: int) -> str:
 
 
 def _thumbnails(dataset: Dataset, documents: Mapping[str, int]) -> dict[int, str]:
-    """Return thumbnails by document number; images that are URLs are not fetched or shown."""
+    """Thumbnails by document number; images at URLs are not fetched, so they are not shown."""
     found: dict[int, str] = {}
     for name, number in documents.items():
         image = image_of(dataset.documents[name])
