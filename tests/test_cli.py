@@ -6,6 +6,7 @@ import base64
 import errno
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -234,6 +235,8 @@ def test_each_option_arrives(server: Server) -> None:
     written("a.csv", "title,text,more\ncar,blue,1\nbicycle,red,2\n")
     options = ["--fields", "title,text", "-n", 1, "--threshold", 0.5, "--timeout", 5]
     options += ["--instruction", "find red", "--model", "fireworks:m", "--base-url", server.url]
+    options += ["--extra-body", '{"own": [1]}', "--score-transform", "sigmoid"]
+    options += ["--max-document-chars", 14]
     done = CliRunner().invoke(
         app,
         ["run", "red", "a.csv", "--json", *map(str, options)],
@@ -244,10 +247,43 @@ def test_each_option_arrives(server: Server) -> None:
     sent = server.received[0].body
     assert (sent["model"], sent["top_n"]) == ("m", 1)
     assert "find red" in json.dumps(sent)
+    assert sent["own"] == [1]
+    assert max(map(len, sent["documents"])) <= 14
     assert [document.count("2") for document in sent["documents"]] == [0, 0]
     found = json.loads(done.stdout)
     assert [one["index"] for one in found["results"]] == [0]
+    assert found["results"][0]["relevance_score"] == pytest.approx(1 / (1 + math.exp(-1)))
     assert (found["model"], found["provider"]) == ("m", "fireworks")
+
+
+def test_options_for_what_cannot_be_sent_or_fails(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image is left out, a document skipped, a fallback asked, a score found in a cache."""
+    monkeypatch.setenv("CO_API_KEY", KEY)
+    written("page.png", encoded("sales"))
+    photo = {"text": "red", "photo": "page.png"}
+    rows("a.jsonl", photo, '"red"')
+    words = ["run", "red", "a.jsonl", "--image-field", "photo", "-m", "cohere:m"]
+    words += ["--base-url", server.url]
+    refused = rerank(*words)
+    assert (refused.exit_code, server.received) == (1, [])
+    for more, sent in (
+        (["--on-invalid-document", "skip"], ["red"]),
+        (["--on-invalid-document", "text"], ["red", "red"]),
+    ):
+        done = rerank(*words, *more)
+        assert (done.exit_code, len(lines(done.stdout))) == (0, len(sent)), done.stderr
+        assert server.received[-1].body["documents"] == sent
+    kept = [*words, "--on-image", "text", "--cache", Path("scores.db").absolute()]
+    count = len(server.received)
+    for _ in range(2):
+        done = rerank(*kept)
+        assert "page.png" in done.stdout
+        assert len(server.received) == count + 1
+    server.plays(Reply({"error": {"message": "no"}}, 404))
+    fallen = rerank(*words, "--on-image", "text", "--fallback", "local:bm25", "--json")
+    assert json.loads(fallen.stdout)["provider"] == "local"
 
 
 def test_a_local_model_without_a_name() -> None:
@@ -282,6 +318,9 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["run", "red", "open.csv"], 1, "open.csv, line 2: unexpected end of data"),
     (["run", "red", "twice.csv"], 1, "twice.csv, line 1: the header has 'a' twice"),
     (["run", "red", "utf16.txt"], 1, "utf16.txt, line 1: it is no UTF-8 text"),
+    (["run", "red", "a.txt", "--extra-body", "[1]"], 2, "'--extra-body': it must be a JSON obj"),
+    (["run", "red", "a.txt", "--extra-body", '{"query": 1}'], 2, "--extra-body must not hold 'q"),
+    (["run", "red", "a.txt", "--fallback", "cohere:m"], 4, "the fallback cohere needs a key: exp"),
     (["run", "red", "a.csv", "--image-field", "photo"], 2, "no document has the field 'photo'"),
     (["run", "red", "image.jsonl", "--image-field", "a"], 1, "'none.png' (image.jsonl:1)"),
     (["run", "red", "latin.txt"], 1, "latin.txt, line 2: it is no UTF-8 text"),
@@ -305,7 +344,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (
         ["run", "red", "page.png", "-q"],
         1,
-        "takes text only (model hybrid); use a vision model (page",
+        "--on-image text to rank by the text alone; --on-invalid-document skip leaves such docum",
     ),
     (["run", "red", "none.txt"], 2, "'none.txt' does not exist"),
     (

@@ -17,6 +17,7 @@ from rerank_integrations.cli._client import (
     open_client,
     quiet_option,
     ranking_options,
+    rate_option,
 )
 from rerank_integrations.cli._command import (
     BUDGET,
@@ -106,8 +107,9 @@ Examples:
     metavar="N",
     help="Calls in flight at once.",
 )
+@rate_option
 @click.option(
-    "--requests-per-minute", type=click.IntRange(1), metavar="N", help="Send no faster than this."
+    "--documents-per-minute", type=click.IntRange(1), metavar="N", help="Send no more than this."
 )
 @ranking_options
 @quiet_option
