@@ -121,6 +121,13 @@ def begin(subject: Subject) -> Recording | None:
     return None
 
 
+def refuse(subject: Subject, error: BaseException) -> None:
+    """Record a call that failed before it began to send."""
+    record = begin(subject)
+    if record is not None:
+        record.fail(error)
+
+
 def current_context() -> Any:
     """What a span would nest in now; None where nobody in this process can listen."""
     if _TRACE not in sys.modules:
