@@ -337,6 +337,7 @@ WRONG: list[tuple[list[str], int, str]] = [
         "the command line cannot say how a server of compatible: takes an --instruction",
     ),
     (["models", "jina"], 1, "jina has no endpoint that lists its rerank models"),
+    (["models", "voyage"], 1, "voyage has no endpoint that lists"),  # without a key
     (["doctor", "--base-url", "https://a"], 2, "--base-url needs --model"),
     (["batch", "rows.csv", "out.jsonl"], 2, "rows.csv is no JSONL: each line of IN must be"),
     (["batch", "array.json", "out.jsonl"], 2, "array.json is no JSONL"),
@@ -667,8 +668,20 @@ def test_one_variable_for_the_key_of_any_server(
         assert server.received[-1].headers["authorization"] == f"Bearer {KEY}"
     server.plays(Reply({"error": {"message": "no"}}, 401))
     assert refused("compatible:m") == "RERANK_API_KEY"
-    assert refused("cohere:m", RERANK_API_KEY="x", COHERE_API_KEY=KEY) == "COHERE_API_KEY"
-    assert server.received[-1].headers["authorization"] == f"Bearer {KEY}"
+    file = written("voyage key", f"{KEY}\n")
+    for keys in (
+        {"COHERE_API_KEY": KEY},
+        {"VOYAGE_API_KEY_PATH": file},
+        {"VOYAGE_API_KEY": KEY, "VOYAGE_API_KEY_PATH": "no such file"},
+    ):
+        name = next(iter(keys))
+        model = f"{name.partition('_')[0].lower()}:m"
+        assert refused(model, RERANK_API_KEY="x", **keys) == name
+        assert server.received[-1].headers["authorization"] == f"Bearer {KEY}"
+    monkeypatch.setenv("VOYAGE_API_KEY_PATH", file)
+    listed = {one["provider"]: one for one in lines(rerank("models").stdout)}
+    assert listed["voyage"]["key_set"]
+    assert "ok   VOYAGE_API_KEY_PATH: is set, for voyage" in rerank("doctor", "--no-network").stdout
     monkeypatch.setenv("RERANK_API_KEY", KEY)
     asked = rerank("doctor", "-m", "tei:m", "--base-url", server.url)
     assert asked.exit_code == 4

@@ -217,7 +217,12 @@ def _access(name: str) -> str:
     elif not kind.needs_key:
         key = f"The key, if the server wants one, is read from `{kind.api_key_env}`."
     else:
-        others = "".join(f", else `{other}`" for other in kind.other_key_envs)
+        others = "".join(
+            f", else the file that `{other}` names"
+            if other.endswith("_PATH")
+            else f", else `{other}`"
+            for other in kind.other_key_envs
+        )
         key = f"The key is read from `{kind.api_key_env}`{others}."
     variable = f" or `{kind.base_url_env}`" if kind.base_url_env else ""
     address = f"The address is `{kind.default_base_url}`; another comes from `base_url=`{variable}."
