@@ -731,6 +731,20 @@ echo "${{COMPREPLY[@]}}"
     assert done.stdout.split() == ["compopt", "-o", "nospace", "cohere:"], done
 
 
+@cases(
+    ("shell", "written"),
+    [
+        ("zsh", "compadd -U -V unsorted -S '' -a open"),  # which is what ends with a colon
+        ("fish", 'string split --max 1 ","'),  # a description may have commas
+    ],
+)
+def test_other_shells_get_what_click_lacks(shell: str, written: str) -> None:
+    """Zsh adds no space after a provider; fish, which adds none, shows whole descriptions."""
+    given = {**os.environ, "_RERANK_COMPLETE": f"{shell}_source"}
+    done = subprocess.run(PROGRAM, env=given, capture_output=True, text=True, check=True)
+    assert written in done.stdout
+
+
 def test_many_failures_are_told_once(server: Server) -> None:
     """After five failed rows no more are shown, and the file of errors has them all."""
     rows("in.jsonl", *["{broken"] * 9)
