@@ -24,6 +24,7 @@ from rerank_integrations import (
     Price,
     Progress,
     RerankClient,
+    RerankError,
     Retry,
 )
 from rerank_integrations.evaluation import (
@@ -439,6 +440,23 @@ def test_calls_that_fail_are_said_and_keep_the_order(server: Server) -> None:
     assert found.decides.per_query["q2"] == pytest.approx(THIRD)
     assert caught.value.__notes__[-1] == "no call of m succeeded"
     assert len(server.received) < 12  # it does not go on to the end
+
+
+def test_a_fallback_is_not_measured_in_the_place_of_a_model(server: Server) -> None:
+    """A model that fails is an error or a failed query, whatever its client falls back to."""
+
+    def some(received: Any) -> Reply:
+        return ranks_all(received) if "question 1" in received.query else Reply({}, 500)
+
+    server.plays(some)
+    with client_of(server, max_retries=0, fallbacks=["local:bm25"]) as client:
+        found = evaluate(dataset(4), {"m": client}).models["m"]
+        assert client.rerank("question 2", ["a"]).attempts[0].error is not None  # it stays there
+
+    assert set(found.failed) == {"q0", "q2", "q3"}
+    assert found.decides.per_query["q2"] == pytest.approx(THIRD)
+    with pytest.raises(RerankError, match="no key"):
+        evaluate(dataset(2), ["together:m"], fallbacks=["local:bm25"])
 
 
 def test_queries_without_anything_relevant() -> None:

@@ -276,6 +276,14 @@ def test_a_retriever_gives_the_candidates() -> None:
             Dataset.from_retriever(lambda _: [], asked, judged)
     with pytest.raises(ConfigurationError, match="a Document of the retriever has no id"):
         Dataset.from_retriever(lambda _: [Document("x")], queries, judgments)
+    a_set: Any = {"1": {"b"}}
+    with pytest.raises(ConfigurationError, match=r"of query '1' must be a mapping .*, not set"):
+        Dataset.from_retriever(documents, queries, a_set)
+    grades: Any = {"1": {"a": 0.9, "b": 1.0, "c": "2", "d": float("nan"), "e": True}}
+    graded = Dataset.from_retriever(documents, queries, grades)
+    assert graded.judgments == {"1": {"b": 1, "e": 1}}
+    told = "3 grades are not whole numbers; left out (1 a: 0.9, 1 c: '2', 1 d: nan)"
+    assert told in map(str, graded.problems)
 
 
 def test_labels_make_the_round_trip(tmp_path: Path) -> None:

@@ -26,7 +26,12 @@ from rerank_integrations.errors import (
 )
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
 from rerank_integrations.models import join_surrogates, replace_surrogates
-from rerank_integrations.providers import known_names, own_names, provider_class
+from rerank_integrations.providers import (
+    hint_without_colon,
+    known_names,
+    own_names,
+    provider_class,
+)
 from rerank_integrations.providers._validation import (
     Address,
     finite,
@@ -181,6 +186,12 @@ class Retry:
         return backoff * (0.5 + jitter / 2)
 
 
+@functools.lru_cache(maxsize=64)
+def _retry_of(max_retries: int, on_timeout: bool) -> Retry:  # noqa: FBT001
+    """The policy of the short forms; it is asked for in every request."""
+    return Retry(max_retries=max_retries, on_timeout=on_timeout)
+
+
 _CONNECTING = ("connect", "write", "pool")  # phases before a response is awaited
 _SHORT_FORMS = ("max_retries", "retry_on_timeout")
 _RETRY_CONFLICT = (
@@ -302,7 +313,7 @@ class Options:
         """When a request is sent again."""
         if self.retry is not None:
             return self.retry
-        return Retry(max_retries=self.max_retries, on_timeout=self.retry_on_timeout)
+        return _retry_of(self.max_retries, self.retry_on_timeout)
 
     def instructed(self) -> Instructed | None:
         """How the instruction is sent; None where there is none.
@@ -636,11 +647,9 @@ def named(model: object, provider: object) -> tuple[str, Provider | type[Provide
         _refuse_no_provider(provider)
     name, colon, rest = model.partition(":")
     if not colon:
-        vendor, _, own = model.partition("/")  # as LiteLLM writes it
-        meant = f"did you mean '{vendor}:{own or 'model'}'? " if vendor in known_names() else ""
         raise ConfigurationError(
-            f"{model!r} names no provider; {meant}write 'provider:model' with one of "
-            f"{', '.join(known_names())}, or pass provider="
+            f"{model!r} names no provider; {hint_without_colon(model)}write 'provider:model' with "
+            f"one of {', '.join(known_names())}, or pass provider="
         )
     found = provider_class(name)
     if not rest.strip():

@@ -901,6 +901,12 @@ class RerankClient:
         own = _that_fit(options, {"instruction": self._options.instruction})
         return [_Fallback(options.replace(own), None)]
 
+    def _alone(self) -> Self:
+        """A copy without fallbacks; it shares the connections."""
+        other = self._copy_with(self._options, self._transport)
+        other._fallbacks = ()  # noqa: SLF001
+        return other
+
     def _copy_with(self, options: Options, transport: Transport) -> Self:
         other = object.__new__(type(self))
         other._options = options

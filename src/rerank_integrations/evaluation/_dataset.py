@@ -221,6 +221,12 @@ class Dataset:
         Raises:
             ConfigurationError: an id is not a `str`.
         """
+        for query, row in self.judgments.items():
+            if not isinstance(row, Mapping):
+                raise ConfigurationError(
+                    f"the judgments of query {query!r} must be a mapping of document ids to "
+                    f"grades, such as {{'d1': 1}}, not {type(row).__name__}"
+                )
         judged_documents = (document for row in self.judgments.values() for document in row)
         for name in (*self.queries, *self.documents, *self.judgments, *judged_documents):
             if not isinstance(name, str):
@@ -259,13 +265,18 @@ class Dataset:
                     what = "judgments are of documents that are not in the corpus; left out"
                     problems.note(what, f"{query} {document}")
                     continue
-                if grade > _HIGHEST:
+                whole = _whole(grade)
+                if whole is None:
+                    what = "grades are not whole numbers; left out"
+                    problems.note(what, f"{query} {document}: {grade!r}")
+                    continue
+                if whole > _HIGHEST:
                     what = f"grades are above {_HIGHEST:,}; left out"
                     problems.note(what, f"{query} {document}")
                     continue
-                if grade < 0:
+                if whole < 0:
                     problems.note("grades are below 0; taken as 0", f"{query} {document}")
-                judged[query][document] = max(int(grade), 0)
+                judged[query][document] = max(whole, 0)
         return judged
 
     def _checked_candidates(self, query: str, problems: Problems) -> list[str]:
@@ -291,6 +302,15 @@ class Dataset:
                 document = replace(document, retrieval_score=scores[one])
             found.append(document)
         return found
+
+
+def _whole(grade: Any) -> int | None:
+    """The whole number that a grade is, also as a float of pandas; None where it is none."""
+    try:
+        whole = int(grade)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return whole if whole == grade else None
 
 
 def text_of(document: DocumentInput) -> str:

@@ -50,7 +50,8 @@ def evaluate(
 
     Args:
         dataset: a `Dataset`, or the folder of one in the layout of BEIR.
-        models: names such as `"local:hybrid"`, or clients; a mapping gives them other names.
+        models: names such as `"local:hybrid"`, or clients; a mapping gives them other names. The
+            fallbacks of a client are not used: they would be measured in the model's place.
         k: how many places of a ranking count.
         top_k: how many candidates of a query are reranked.
         max_queries: measure only this many queries, the first ones, to try it at less cost.

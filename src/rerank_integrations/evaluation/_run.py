@@ -139,6 +139,7 @@ def run_model(
         # calls in this process would only wait for each other, and their times say nothing
         max_concurrency=run.at_once,
         on_error="keep",
+        on_partial="raise",  # else a part of the list is measured
         top_n=None,
         score_threshold=None,
         max_cost=None if local else budget.left(),
@@ -207,6 +208,8 @@ def clients_of(
 ) -> dict[str, tuple[RerankClient, bool]]:
     """By label the client of each model, and whether it was made here and so is closed here.
 
+    They have no fallbacks: another model's ranking would be measured as theirs.
+
     Raises:
         ConfigurationError: none, or two of one name.
     """
@@ -216,9 +219,9 @@ def clients_of(
     found: dict[str, tuple[RerankClient, bool]] = {}
     for label, model in named:
         if isinstance(model, RerankClient):
-            name, client = f"{model.provider.name}:{model.model}", (model, False)
+            name, client = f"{model.provider.name}:{model.model}", (model._alone(), False)  # noqa: SLF001
         else:
-            name, client = model, (RerankClient(model, **settings), True)
+            name, client = model, (RerankClient(model, **{**settings, "fallbacks": ()}), True)
         if (label or name) in found:
             raise ConfigurationError(
                 f"models has {label or name} twice; pass a mapping of names to models to tell "
