@@ -720,8 +720,8 @@ def test_each_row_is_a_span_of_its_caller(called: Callable[[RerankClient], None]
     assert len(spans) == 10
     assert [sum(inside(span, around) for span in spans) for around in (first, second)] == [5, 5]
 
-    if called is a_batch:
-        return  # it keeps its client
+    if called is not many_later:
+        return  # threads may still be in a call, and a batch keeps its client
     with telemetry() as told:
         with trace.get_tracer("test").start_as_current_span("caller"), suppress(RerankError):
             called(RerankClient("m", provider=Together(api_key=KEY), max_request_bytes=1))
