@@ -345,7 +345,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (
         ["run", "red", "page.png", "-q"],
         1,
-        "--on-image text to rank by the text alone; --on-invalid-document skip leaves such docum",
+        "set --on-image text to rank by the text alone; --on-invalid-document skip leaves out",
     ),
     (["run", "red", "none.txt"], 2, "'none.txt' does not exist"),
     (
