@@ -220,6 +220,14 @@ class Adapter(BaseModel):
         self._ranker().with_options(**self._options())  # checks them now, not at the first call
         return self
 
+    def __copy__(self) -> Self:
+        """A copy that shares the connections, and does not close them."""
+        other = super().__copy__()
+        if self._made is not None and self.client is None:
+            source, client = self._made
+            other._made = source, client.with_options()  # noqa: SLF001  # its own class
+        return other
+
     def __eq__(self, other: object) -> bool:
         """Equal settings make equal adapters, whatever connections they have open."""
         return type(self) is type(other) and self._settings() == other._settings()
@@ -275,12 +283,17 @@ class Adapter(BaseModel):
         )
 
     def close(self) -> None:
-        """Close the client's connections, those of copies that share them included."""
-        self._ranker().close()
+        """Close the connections; a `client` that was given stays open.
+
+        A copy leaves the connections open for the adapter that it is a copy of.
+        """
+        if self.client is None:
+            self._ranker().close()
 
     async def aclose(self) -> None:
-        """The same, and those of the running event loop."""
-        await self._ranker().aclose()
+        """The same, and close the connections of the running event loop too."""
+        if self.client is None:
+            await self._ranker().aclose()
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from os import PathLike
 from time import time_ns
 from types import TracebackType
@@ -64,10 +65,14 @@ from rerank_integrations.providers._model_list import ModelInfo
 from rerank_integrations.providers.base import Provider
 
 # what was set for the first model alone; a threshold is on the scale of its scores
-_OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body", "score_threshold", "score_transform")
+_OF_ONE_MODEL = ("model", "score_threshold", "score_transform")
+_OF_ONE_PROVIDER = (*_OF_ONE_MODEL, "extra_headers", "extra_body")
 _CALL_SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {
     *("provider", "max_concurrency")  # which means another thing for many rows
 }
+# what a pickle leaves out, and what is not of a subclass
+_OF_PROCESS = frozenset({"_share", "_also_closed"})
+_ATTRIBUTES = _OF_PROCESS | {"_options", "_transport", "_fallbacks"}
 _SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {"model", "provider"}
 
 
@@ -91,10 +96,13 @@ class RerankClient:
             redirect is followed only within the same origin.
         async_http_client: the same with `httpx.AsyncClient`; a callable is called once for each
             event loop.
-        fallbacks: models or clients that rank if the provider fails, in order: a name, with
-            the settings of this client but its headers, body keys and `score_threshold`, or a
-            client with its own. Invalid requests are raised immediately. The time is
-            shared: with one fallback the provider has half of the deadline.
+        fallbacks: models or clients that rank if the provider fails, in order. A name has the
+            settings of this client but its `score_threshold` and `score_transform`. With the
+            name of this client's provider the same provider object is asked, with its key,
+            address and arguments, and with the same headers and body keys; any other provider
+            gets none of these. A client has its own settings. Invalid requests are raised
+            immediately. The time is shared: with one fallback the provider has half of the
+            deadline.
         top_n: how many results to return; None (the default) for all.
         rank_fields: names of the fields to rank by, in order; `"text"` is a document's own text,
             `"a.b"` is field b of field a. None ranks by all of a document's fields.
@@ -198,6 +206,7 @@ class RerankClient:
         self._set_up(model, provider, api_key, base_url, settings)
         _check_clients(self.provider, http_client, async_http_client)
         self._transport = Transport(http_client, async_http_client)
+        self._share = self._transport.share()
         chains = map(self._fallback, _checked_list(fallbacks))
         self._fallbacks = tuple(one for chain in chains for one in chain)
 
@@ -368,7 +377,7 @@ class RerankClient:
             StatusError: the server returned an error status.
         """
         call = self._prepare(query, documents, given(locals()))
-        self._transport.check_open()
+        self._check_open()
         if self.provider.handler is None:
             self._transport.sender()  # making it does not count against the deadline
         return run_sync(*call)
@@ -481,7 +490,7 @@ class RerankClient:
         """The same as `rerank`, without blocking the event loop."""
         running_loop()
         call = self._prepare(query, documents, given(locals()))
-        self._transport.check_open()
+        self._check_open()
         if self.provider.handler is None:
             await self._transport.async_sender()
         return await run_async(*call)
@@ -609,7 +618,7 @@ class RerankClient:
 
         def call(row: Row) -> tuple[RerankResponse, float]:
             make_call, subject = self._prepare(row.query, row.documents, changes)
-            self._transport.check_open()
+            self._check_open()
             took: list[float] = []
             timed_call = timed(make_call, took.append)
             return run_sync(timed_call, subject, patient=True, shared=shared), took[0]
@@ -671,7 +680,7 @@ class RerankClient:
             make_call, subject = self._prepare(row.query, row.documents, changes)
             around = context if row.trace_context is None else row.trace_context
             subject = subject._replace(context=around)
-            self._transport.check_open()
+            self._check_open()
             took: list[float] = []
             timed_call = timed(make_call, took.append)
             return await run_async(timed_call, subject, patient=True, shared=shared), took[0]
@@ -714,7 +723,9 @@ class RerankClient:
     ) -> Self:
         """A copy with other settings, headers and body keys added to those in force.
 
-        It shares this client's connections, so closing either closes both.
+        It shares this client's connections, which close with this client. To close the copy ends
+        the copy alone; where this client is gone, the last of its copies closes them. Fallbacks
+        that were given by name have the other settings too.
 
         Args:
             model: another model; of the same provider, if no other is given.
@@ -722,19 +733,26 @@ class RerankClient:
 
         The other arguments are the settings of the client; what is not given stays.
         """
-        return self._copy_with(self._options.replace(given(locals())), self._transport)
+        options = self._options.replace(given(locals()))
+        fallbacks = tuple(
+            one if one.transport else _by_name(options, one.options.model, one.options.provider)
+            for one in self._fallbacks
+        )
+        share = self._transport.share(self._share)
+        return self._copy(_options=options, _fallbacks=fallbacks, _share=share)
 
     def close(self) -> None:
         """Close the connections; a call afterwards is an error.
 
-        Those of an event loop close when the loop ends, or with `aclose()` on it.
+        Those of an event loop close when the loop ends, or with `aclose()` on it. A copy by
+        `with_options` leaves the connections open for the client that it is a copy of.
         """
-        for transport in (self._transport, *self._also_closed):
+        for transport in self._to_close():
             transport.close()
 
     async def aclose(self) -> None:
-        """Close the connections, those of the running event loop included."""
-        for transport in (self._transport, *self._also_closed):
+        """The same, and close the connections of the running event loop too."""
+        for transport in self._to_close():
             await transport.aclose()
 
     def __enter__(self) -> Self:
@@ -760,22 +778,21 @@ class RerankClient:
         await self.aclose()
 
     def __copy__(self) -> Self:
-        return self._copy_with(self._options, self._transport.clone())
+        transport = self._transport.clone()
+        return self._copy(_transport=transport, _share=transport.share(), _also_closed=())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self.__copy__()  # the options never change, so they can be shared
+        memo[id(self)] = other = self.__copy__()  # options never change, so they can be shared
+        for name in vars(self).keys() - _ATTRIBUTES:  # of a subclass
+            setattr(other, name, deepcopy(getattr(self, name), memo))
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "options": self._options,
-            "transport": self._transport,
-            "fallbacks": self._fallbacks,
-        }
+        return {name: value for name, value in vars(self).items() if name not in _OF_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._options = state["options"]
-        self._transport = state["transport"]
-        self._fallbacks = state["fallbacks"]
+        vars(self).update(state)
+        self._share = self._transport.share()
         # the clients that these came from are not here, so nobody else can close them
         self._also_closed = tuple(one.transport for one in self._fallbacks if one.transport)
 
@@ -784,9 +801,24 @@ class RerankClient:
             return "RerankClient(...)"
         return f"RerankClient({self.model!r}, provider={self.provider!r}, top_n={self.top_n})"
 
+    def _copy(self, **changes: Any) -> Self:
+        """A copy of which some attributes change; those of a subclass stay."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self) | changes)
+        return other
+
+    def _to_close(self) -> tuple[Transport, ...]:
+        """What closes with this client, whose calls are an error from now on."""
+        is_last = self._transport.leave(self._share)
+        return (self._transport, *self._also_closed) if is_last else ()
+
+    def _check_open(self) -> None:
+        """Raise ConfigurationError if the client was closed."""
+        self._transport.check_open(self._share)
+
     def _known_models(self, refresh: bool) -> Sequence[ModelInfo] | None:  # noqa: FBT001
         """The models, unless they must be asked for."""
-        self._transport.check_open()
+        self._check_open()
         found = known_models(self._options, self._transport)
         return None if refresh and self.provider.own_models() is None else found
 
@@ -809,11 +841,12 @@ class RerankClient:
             return lambda _: rerank_call(plan, self._transport), Subject(plan, started)
         given = as_list(documents)
         own = plan_request(options, query, given)
-        shared: Any = {name: changes[name] for name in changes if name not in _OF_ONE_PROVIDER}
-        for name in ("top_n", "rank_fields", "deadline"):
-            shared[name] = getattr(options, name)
+        asked = {name: getattr(options, name) for name in ("top_n", "rank_fields", "deadline")}
 
         def candidate(fallback: _Fallback) -> Candidate:
+            is_own = fallback.transport is None and fallback.options.provider is options.provider
+            other = _OF_ONE_MODEL if is_own else _OF_ONE_PROVIDER
+            shared = {name: changes[name] for name in changes if name not in other} | asked
             its = fallback.options.replace(_that_fit(fallback.options, shared))
             transport = fallback.transport or self._transport
             return Candidate(its, transport, lambda: plan_request(its, query, given))
@@ -870,32 +903,13 @@ class RerankClient:
             theirs = [_Fallback(given._options, None), *given._fallbacks]  # noqa: SLF001
             transport = given._transport  # noqa: SLF001
             return [one._replace(transport=one.transport or transport) for one in theirs]
-        model, provider = resolved(_checked_fallback(given), None)
-        options = dataclasses.replace(
-            self._options,
-            model=model,
-            provider=provider,
-            extra_headers=Secret(None),  # headers and body keys are for one provider,
-            extra_body=None,
-            instruction=None,
-            score_threshold=None,  # and what is on the scale of one model's scores
-            score_transform=None,
-        )
-        own = _that_fit(options, {"instruction": self._options.instruction})
-        return [_Fallback(options.replace(own), None)]
+        model, found = _named_fallback(given, self.provider)
+        provider = found() if isinstance(found, type) else found
+        return [_by_name(self._options, model, provider)]
 
     def _alone(self) -> Self:
         """A copy without fallbacks; it shares the connections."""
-        other = self._copy_with(self._options, self._transport)
-        other._fallbacks = ()  # noqa: SLF001
-        return other
-
-    def _copy_with(self, options: Options, transport: Transport) -> Self:
-        other = object.__new__(type(self))
-        other._options = options
-        other._transport = transport
-        other._fallbacks = self._fallbacks
-        return other
+        return self._copy(_fallbacks=(), _share=self._transport.share(self._share))
 
 
 def _settings_of_all(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -907,10 +921,24 @@ def _settings_of_all(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Fallback(NamedTuple):
-    """What ranks when the provider fails; `transport` is that of another client, or None."""
+    """What ranks when the provider fails.
+
+    `transport` is that of another client; None where the fallback was given by name.
+    """
 
     options: Options
     transport: Transport | None
+
+
+def _by_name(options: Options, model: str, provider: Provider) -> _Fallback:
+    """A fallback that was given by name, with the settings of the client."""
+    if provider.name == options.provider.name:  # a copy may have another one than when it was named
+        provider = options.provider.for_fallback(model)
+    changes: dict[str, Any] = dict.fromkeys(("instruction", *_OF_ONE_MODEL))
+    if provider is not options.provider:
+        changes |= {"extra_headers": Secret(None), "extra_body": None}
+    own = dataclasses.replace(options, **{**changes, "model": model, "provider": provider})
+    return _Fallback(own.replace(_that_fit(own, {"instruction": options.instruction})), None)
 
 
 def _that_fit(options: Options, changes: dict[str, Any]) -> dict[str, Any]:
@@ -930,19 +958,23 @@ def check_names(model: object, provider: object, fallbacks: object) -> None:
     Raises:
         ConfigurationError: an unknown provider, no model, or a wrong type.
     """
-    named(model, provider)
+    own = named(model, provider)[1]
     for fallback in _checked_list(fallbacks):
         if not isinstance(fallback, RerankClient):
-            named(_checked_fallback(fallback), None)
+            _named_fallback(fallback, own)
 
 
-def _checked_fallback(given: object) -> str:
+def _named_fallback(
+    given: object, own: Provider | type[Provider]
+) -> tuple[str, Provider | type[Provider]]:
+    """The model of a fallback and what provides it: by the name of the client's own, the same."""
     if not isinstance(given, str):
         raise ConfigurationError(
             "a fallback is 'provider:model', such as 'local:bm25', or a RerankClient, "
             f"not {type(given).__name__}"
         )
-    return given
+    name, _, model = given.partition(":")
+    return (model, own) if name == own.name and model.strip() else named(given, None)
 
 
 def _checked_list(fallbacks: Any) -> Sequence[Any]:

@@ -261,6 +261,11 @@ class Provider(metaclass=_CheckedArguments):
     def check(self, model: str) -> None:
         """Raise ConfigurationError where this provider, as set up, cannot serve the model."""
 
+    def for_fallback(self, model: str) -> Provider:
+        """What ranks with another of its models, for a fallback that is given by name: itself."""
+        del model
+        return self
+
     @property
     def takes_retrieval_scores(self) -> bool:
         """Whether the score that a document brings from the first stage counts."""

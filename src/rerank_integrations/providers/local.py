@@ -178,6 +178,11 @@ class Local(Provider):
                     f"{', '.join(sorted(takes))}"
                 )
 
+    def for_fallback(self, model: str) -> Provider:
+        """The engine of that name: it is another than the scorer or the engine in hand."""
+        del model
+        return Local(language=self.language, retrieval_weight=self.retrieval_weight)
+
     @property
     def takes_retrieval_scores(self) -> bool:
         """Whether the retriever's own score counts."""
