@@ -123,6 +123,36 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
 
 
+class Refusal(NamedTuple):
+    """What an endpoint said as it asked to wait; it refers to no frame, as the error itself does.
+
+    `beyond` is what it asked for beyond the time for which nothing is sent.
+    """
+
+    kind: type[StatusError]
+    said: Mapping[str, Any]
+    beyond: float
+
+    @classmethod
+    def of(cls, error: RerankError, beyond: float) -> Refusal:
+        """What the error of such a response says."""
+        assert isinstance(error, StatusError)  # noqa: S101  # no other has a Retry-After
+        names = ("status_code", "provider", "message", "code", "type", "is_retryable")
+        return cls(type(error), {name: getattr(error, name) for name in names}, beyond)
+
+    def error(self, seconds: float, left: float) -> StatusError:
+        """The error of a call that is not sent: it may be in so many seconds, and has fewer."""
+        said = f": {self.said['message']}" if self.said["message"] else ""
+        return self.kind(
+            f"nothing was sent: {self.said['provider']} answered {self.said['status_code']} to an "
+            f"earlier request and asked to wait (Retry-After){said}; the next request may be sent "
+            f"in {seconds:.1f} s, and the deadline leaves {max(left, 0.0):.1f} s for that and the "
+            "response; raise deadline=, or call again later",
+            retry_after=seconds + self.beyond,
+            **self.said,
+        )
+
+
 def least_time(deadline: float | None) -> float:
     """The seconds without which a request over the network is not sent."""
     return LEAST_TIME if deadline is None else min(LEAST_TIME, _LEAST_PART * deadline)
@@ -303,7 +333,8 @@ def _request_call(
                 asked = getattr(error, "retry_after", None)
                 if asked and _is_shared(error):
                     state = transport.availability(_availability_key(options, send.request.url))
-                    state.block_for(min(asked, MAX_RETRY_AFTER))
+                    held = min(asked, MAX_RETRY_AFTER)
+                    state.block_for(held, Refusal.of(error, asked - held))
                 ready = outcome.elapsed + least
                 used_up = len(attempts) > policy.max_retries or (
                     policy.max_elapsed is not None and ready > policy.max_elapsed

@@ -116,7 +116,7 @@ class RerankTimeoutError(TransportError, TimeoutError):
     """No complete response came within `timeout` or `deadline`.
 
     `phase` says which limit passed: "connect", "write", "read" or "pool" of the timeout,
-    "deadline", "wait" for a rate limit or Retry-After that ends too late to send the request, or
+    "deadline", "wait" for your own rate limit, whose next slot is too late for the request, or
     "other" for one of the system or of your own code.
     """
 
@@ -165,7 +165,8 @@ class StatusError(RerankError):
             are removed, and long values shortened. None where none could be read.
         headers: the headers of the response, with lower-case names and without cookies and keys.
         request_id: the vendor's id of this request, where there is one.
-        retry_after: seconds to wait, from Retry-After or the like, if the server sent it.
+        retry_after: seconds to wait, from Retry-After or the like, if the server sent it. Without
+            `attempts` nothing was sent, since an earlier request was told so: what remains of it.
         is_retryable: whether the same request may succeed later.
     """
 
