@@ -316,7 +316,11 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["run", "red", "a.txt", "--model", "nobody:m"], 2, "unknown provider 'nobody'"),
     (["run", "red", "a.txt", "--base-url", "https://a"], 2, "--base-url needs --model"),
     (["run", "red", "a.txt", "--instruction", "x"], 2, "takes no --instruction"),
-    (["run", "red", "a.txt", "-m", "vllm:m", "--base-url", "http://a"], 2, "want it: --allow-http"),
+    (
+        ["run", "red", "a.txt", "-m", "vllm:m", "--base-url", "http://a"],
+        2,
+        "allow it: --allow-http",
+    ),
     (["run", "red", "a.txt", "-m", "azureai:m"], 2, "pass --base-url or set AZURE_AI_API_BASE"),
     (["run", "red", "a.txt", "-m", "cohere:m"], 4, "cohere needs a key: export CO_API_KEY=..."),
     (["run", "red", "a.txt", "-m", "m"], 2, "xinference, zeroentropy\n"),

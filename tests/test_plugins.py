@@ -110,8 +110,8 @@ def test_a_package_brings_a_provider(server: Server, tmp_path: Path) -> None:
         (["broken = no_such_module_of_acme"], "cannot be loaded: ModuleNotFoundError: No module"),
         (["broken = acme_rerank:Nothing"], "cannot be loaded: AttributeError"),
         (["broken = acme_bad"], "cannot be loaded: ZeroDivisionError: division by zero"),
-        (["broken = acme_rerank"], "is no subclass of rerank_integrations.Provider"),
-        (["broken = acme_rerank:ClassVar"], "is no subclass of rerank_integrations.Provider"),
+        (["broken = acme_rerank"], "is not a subclass of rerank_integrations.Provider"),
+        (["broken = acme_rerank:ClassVar"], "is not a subclass of rerank_integrations.Provider"),
         (["broken = acme_rerank:Acme"], "has name = 'acme'; it must be 'broken'"),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_name_that_is_taken_is_told(
     told = str(caught.value)
     assert "is registered by" in told
     assert told.count("acme-rerank 1.2") == told.count("other-rerank 1.2") == 1
-    with pytest.raises(ConfigurationError, match=r"'same' of .* is no subclass"):
+    with pytest.raises(ConfigurationError, match=r"'same' of .* is not a subclass"):
         provider_class("same")
 
 

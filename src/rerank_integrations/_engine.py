@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import threading
 import time
 from collections import deque
@@ -193,6 +194,7 @@ def _send_sync(send: Send, clock: _CallClock, stop: _Stop | None) -> Outcome:
     request = send.request
     ends = None if send.deadline is None else time.monotonic() - began + send.deadline
     result: HTTPResponse | RerankError
+    caller = sys.exception()
     try:
         if request.handler is not None:
             answer = request.handler(b"".join(request.content))
@@ -200,7 +202,7 @@ def _send_sync(send: Send, clock: _CallClock, stop: _Stop | None) -> Outcome:
         else:
             result = send.transport.sender().send(request, send.timeouts, ends)
     except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
-        result = _error(cause, send, clock, began)
+        result = _error(cause, send, clock, began, caller)
     now = clock()
     return Outcome(result, now, now - began)
 
@@ -214,6 +216,7 @@ async def _send_async(send: Send, clock: _CallClock) -> Outcome:
     began = clock()
     request = send.request
     result: HTTPResponse | RerankError
+    caller = sys.exception()
     try:
         async with asyncio.timeout(_time_left(send, clock)):
             if request.handler is not None:
@@ -222,7 +225,7 @@ async def _send_async(send: Send, clock: _CallClock) -> Outcome:
                 sender = await send.transport.async_sender()
                 result = await sender.send(request, send.timeouts)
     except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
-        result = _error(cause, send, clock, began)
+        result = _error(cause, send, clock, began, caller)
     now = clock()
     return Outcome(result, now, now - began)
 
@@ -557,7 +560,9 @@ def _time_left(send: Send, clock: _CallClock) -> float | None:
     return None if send.deadline is None else send.deadline - clock()
 
 
-def _error(cause: Exception, send: Send, clock: _CallClock, began: float) -> RerankError:
+def _error(
+    cause: Exception, send: Send, clock: _CallClock, began: float, caller: BaseException | None
+) -> RerankError:
     """The error of an HTTP library as one of ours; any other is raised."""
     if isinstance(cause, ScorerError) and of_signal(cause) is None:
         return cause  # with all frames of the user's code, and of its libraries
@@ -565,8 +570,13 @@ def _error(cause: Exception, send: Send, clock: _CallClock, began: float) -> Rer
     is_late = left is not None and left <= _TIMER_STEP
     seconds = clock() - (0.0 if is_late else began)
     limits = Limits(send.timeouts, send.deadline, is_late, seconds)
-    retry = send.retry_on_timeout
-    error = rerank_error(cause, send.request.url, limits, retry_on_timeout=retry)
+    error = rerank_error(
+        cause,
+        send.request.url,
+        limits,
+        retry_on_timeout=send.retry_on_timeout,
+        caller=caller,
+    )
     if send.request.handler is not None:  # it has no address that says anything
         error.args = (str(error).replace(f"Request to {send.request.url}", "The scorer"),)
     return error

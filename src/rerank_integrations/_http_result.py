@@ -182,7 +182,12 @@ def response_in(error: Exception, request_size: int) -> HTTPResponse:
 
 
 def rerank_error(
-    cause: Exception, url: str, limits: Limits, *, retry_on_timeout: bool
+    cause: Exception,
+    url: str,
+    limits: Limits,
+    *,
+    retry_on_timeout: bool,
+    caller: BaseException | None = None,
 ) -> RerankError:
     """The error of an HTTP library as one of ours, by name: httpx2 has the names of httpx.
 
@@ -195,21 +200,23 @@ def rerank_error(
         url: the address of the request.
         limits: the time limits of the request.
         retry_on_timeout: whether a request that timed out while reading may be sent again.
+        caller: what the caller handled when the request was sent: it is the context of `cause`,
+            and neither its reason nor ours to change.
 
     Raises:
         Exception: `cause` itself, where it is none of an HTTP library.
     """
     interruption = of_signal(cause)
     if interruption is not None:
-        _remove_library_frames(cause, url)
+        _remove_library_frames(cause, url, caller)
         raise interruption from interruption.__cause__  # not what a library made of it
     if isinstance(cause, RerankError):
-        _remove_library_frames(cause, url)
+        _remove_library_frames(cause, url, caller)
         return cause
     if not _is_translated(cause):
-        _remove_library_frames(cause, url)
+        _remove_library_frames(cause, url, caller)
         raise cause
-    links = list(error_chain(cause))
+    links = list(error_chain(cause, caller))
     found = next((link for link in links if _is_of_library(link) or _is_os_error(link)), cause)
     kinds = _kinds(found)
     address = shown_address(url)
@@ -241,7 +248,7 @@ def rerank_error(
         )
     if not _is_of_aiohttp(cause):
         error.__cause__ = cause
-    _remove_library_frames(cause, url)
+    _remove_library_frames(cause, url, caller)
     return error
 
 
@@ -278,9 +285,16 @@ def _timeouts_of(links: Iterable[BaseException]) -> Mapping[str, float | None]:
     return {}
 
 
-def error_chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came from, each once."""
-    seen: set[int] = set()
+def error_chain(
+    error: BaseException, caller: BaseException | None = None
+) -> Iterator[BaseException]:
+    """An error and what it came from, each once.
+
+    Args:
+        error: where the chain begins.
+        caller: what the caller of this package handles, an error of its own; the chain ends there.
+    """
+    seen = {id(caller)}
     waiting: list[BaseException | None] = [error]
     while waiting:
         link = waiting.pop(0)
@@ -374,14 +388,14 @@ def _is_translated(error: BaseException) -> bool:
     return _package(innermost.tb_frame.f_globals.get("__name__", "")) in _HTTP_LIBRARIES
 
 
-def _remove_library_frames(error: BaseException, url: str) -> None:
+def _remove_library_frames(error: BaseException, url: str, caller: BaseException | None) -> None:
     """Take the frames and requests of HTTP libraries out of an error and its causes.
 
     They hold headers, and so the key: https://github.com/encode/httpx, `RequestError.request`.
     Frames of this package and of the user's code stay.
     """
     address = Address(shown_address(url))
-    for link in list(error_chain(error)):
+    for link in list(error_chain(error, caller)):
         link.__traceback__ = _without_libraries(link.__traceback__)
         for name in ("__cause__", "__context__"):
             if _is_of_aiohttp(getattr(link, name)):

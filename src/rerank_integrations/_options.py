@@ -186,6 +186,12 @@ class Retry:
         return backoff * (0.5 + jitter / 2)
 
 
+@functools.lru_cache(maxsize=64)
+def _retry_of(max_retries: int, on_timeout: bool) -> Retry:  # noqa: FBT001
+    """The policy of the short forms; it is asked for in every request."""
+    return Retry(max_retries=max_retries, on_timeout=on_timeout)
+
+
 _CONNECTING = ("connect", "write", "pool")  # phases before a response is awaited
 _SHORT_FORMS = ("max_retries", "retry_on_timeout")
 _RETRY_CONFLICT = (
@@ -307,7 +313,7 @@ class Options:
         """When a request is sent again."""
         if self.retry is not None:
             return self.retry
-        return Retry(max_retries=self.max_retries, on_timeout=self.retry_on_timeout)
+        return _retry_of(self.max_retries, self.retry_on_timeout)
 
     def instructed(self) -> Instructed | None:
         """How the instruction is sent; None where there is none.

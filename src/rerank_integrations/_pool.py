@@ -23,6 +23,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 import httpx
@@ -41,6 +42,8 @@ _STATUS = b"HTTP/1.1 413"
 _PROXY_ANSWERED = "setup_socks5_connection.complete"
 _CONNECTED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 _call = threading.local()  # .ends: when the call of this thread must end, monotonic seconds
+# whether this task sends a request of ours, on a connection that its user's requests share
+is_ours: ContextVar[bool] = ContextVar("is_ours", default=False)
 
 
 def set_deadline(ends: float | None) -> None:
@@ -80,7 +83,14 @@ def bound_stream(event: str, info: Mapping[str, Any]) -> None:
     stream.read, stream.write = bounded_read, bounded_write
 
 
-async def watch_stream(event: str, info: Mapping[str, Any]) -> None:
+async def watch_shared_stream(event: str, info: Mapping[str, Any]) -> None:
+    """The same on a connection of a user's client, for our requests alone."""
+    await watch_stream(event, info, is_ours.get)
+
+
+async def watch_stream(
+    event: str, info: Mapping[str, Any], watches: Callable[[], bool] = lambda: True
+) -> None:
     """Let every large write on a new connection of an event loop end with an early response.
 
     The `trace` extension of an async request. On an event loop a connection is not read while a
@@ -110,6 +120,9 @@ async def watch_stream(event: str, info: Mapping[str, Any]) -> None:
         buffer: bytes, timeout: float | None = None
     ) -> None:  # the signature of httpcore
         nonlocal head, is_http1
+        if not watches():
+            await write(buffer, timeout)
+            return
         if buffer[:5] == b"POST " and buffer[-4:] == b"\r\n\r\n" and not head:
             head, is_http1 = buffer, True
             return

@@ -10,7 +10,8 @@ import os
 import random
 import threading
 import time
-from collections import OrderedDict, deque
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -293,38 +294,49 @@ def key_of(url: str, model: str, credentials: Secret[object]) -> bytes:
 
 
 class _Window:
-    """What was sent in the last minute, and what is about to be, in order of time."""
+    """What was sent in the last minute, and what is about to be, in order of time.
+
+    With the running sums of the counts, a search finds in a long queue what must be a minute ago.
+    """
 
     def __init__(self) -> None:
-        self._sent: deque[tuple[float, int]] = deque()
-        self._total = 0
+        self._times: list[float] = []
+        self._sums: list[int] = []  # of all counts up to each time
+        self._gone = 0  # the sum of the counts that are forgotten
 
     def last(self) -> float:
         """When the last one goes, or went."""
-        return self._sent[-1][0] if self._sent else float("-inf")
+        return self._times[-1] if self._times else float("-inf")
 
     def free(self, now: float, goes: float, count: int, limit: int | None) -> float:
         """When so much more may be sent, not before `goes`."""
         if limit is None:
             return goes
-        while self._sent and self._sent[0][0] <= now - _MINUTE:
-            self._total -= self._sent.popleft()[1]
-        if self._sent:
-            goes = max(goes, self._sent[-1][0])  # nobody overtakes who waits already
-        total = self._total
-        for at, sent in self._sent:
-            if at > goes - _MINUTE and total + min(count, limit) <= limit:
-                break
-            goes = max(goes, at + _MINUTE)
-            total -= sent
-        return goes
+        self._forget_until(now - _MINUTE)
+        if not self._times:
+            return goes
+        goes = max(goes, self._times[-1])  # nobody overtakes who waits already
+        must_be_gone = self._sums[-1] - (limit - min(count, limit))
+        if must_be_gone <= self._gone:
+            return goes
+        return max(goes, self._times[bisect_left(self._sums, must_be_gone)] + _MINUTE)
 
     def drop(self, at: float, count: int) -> None:
-        if (at, count) in self._sent:
-            self._sent.remove((at, count))
-            self._total -= count
+        """Take back what was about to be sent, if it is not forgotten."""
+        for place in range(bisect_left(self._times, at), bisect_right(self._times, at)):
+            if self._sums[place] - (self._sums[place - 1] if place else self._gone) == count:
+                del self._times[place], self._sums[place]
+                self._sums[place:] = [one - count for one in self._sums[place:]]
+                return
 
     def take(self, goes: float, count: int) -> None:
+        """Note what is about to be sent."""
         if count:
-            self._sent.append((goes, count))
-            self._total += count
+            self._times.append(goes)
+            self._sums.append((self._sums[-1] if self._sums else self._gone) + count)
+
+    def _forget_until(self, then: float) -> None:
+        old = bisect_right(self._times, then)
+        if old:
+            self._gone = self._sums[old - 1]
+            del self._times[:old], self._sums[:old]

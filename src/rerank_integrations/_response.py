@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -713,7 +714,7 @@ def _cut(text: str, most: int) -> str:
 
 def redact_error(error: RerankError, secrets: Secret[list[str]]) -> None:
     """Take secrets out of an error and of all that it came from: each may quote what came."""
-    for link in error_chain(error):
+    for link in error_chain(error, sys.exception()):
         said = str(link)
         cleaned = _hidden(said, secrets)
         if link is error:

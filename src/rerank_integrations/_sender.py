@@ -217,8 +217,10 @@ class AsyncSender(_Clients):
 
     async def _exchange(self, request: HTTPRequest, phases: Any) -> HTTPResponse:
         extensions: dict[str, Any] = {"timeout": phases or self._timeouts()}
+        ours = None
         if self._given is not None:
-            extensions["trace"] = _pool.watch_stream
+            extensions["trace"] = _pool.watch_shared_stream
+            ours = _pool.is_ours.set(True)
         body = _pool.AsyncBody(request.content)
         response = None
         try:
@@ -238,6 +240,8 @@ class AsyncSender(_Clients):
         except Exception as error:  # noqa: BLE001  # a hook may raise anything
             return response_in(error, request.size)
         finally:
+            if ours is not None:
+                _pool.is_ours.reset(ours)
             if response is not None:
                 await response.aclose()
                 if self._is_default:

@@ -776,7 +776,7 @@ def _restore_documents(
 ) -> RerankResponse[DocumentT]:
     """The response with the objects that the caller passed, not what was made of them."""
     results = (
-        RerankResult(result.index, result.relevance_score, documents[result.index])
+        RerankResult(result.index, result.relevance_score, documents[result.index], result.details)
         for result in response
     )
     return replace(response, results=tuple(results))
