@@ -97,12 +97,11 @@ class RerankClient:
         async_http_client: the same with `httpx.AsyncClient`; a callable is called once for each
             event loop.
         fallbacks: models or clients that rank if the provider fails, in order. A name has the
-            settings of this client but its `score_threshold` and `score_transform`. With the
-            name of this client's provider the same provider object is asked, with its key,
-            address and arguments, and with the same headers and body keys; any other provider
-            gets none of these. A client has its own settings. Invalid requests are raised
-            immediately. The time is shared: with one fallback the provider has half of the
-            deadline.
+            settings of this client, without `score_threshold` and `score_transform`. Another
+            model of the same provider is asked with the same key, address, arguments, headers
+            and body keys; another provider gets none of these. A client has its own settings.
+            Invalid requests are raised immediately. The time is shared: with one fallback the
+            provider has half of the deadline.
         top_n: how many results to return; None (the default) for all.
         rank_fields: names of the fields to rank by, in order; `"text"` is a document's own text,
             `"a.b"` is field b of field a. None ranks by all of a document's fields.
@@ -723,9 +722,9 @@ class RerankClient:
     ) -> Self:
         """A copy with other settings, headers and body keys added to those in force.
 
-        It shares this client's connections, which close with this client. To close the copy ends
-        the copy alone; where this client is gone, the last of its copies closes them. Fallbacks
-        that were given by name have the other settings too.
+        It shares this client's connections, which close with this client. Closing the copy leaves
+        them open, unless this client no longer exists and no other copy is open. The settings
+        hold for fallbacks by name too.
 
         Args:
             model: another model; of the same provider, if no other is given.
@@ -809,8 +808,8 @@ class RerankClient:
 
     def _to_close(self) -> tuple[Transport, ...]:
         """What closes with this client, whose calls are an error from now on."""
-        is_last = self._transport.leave(self._share)
-        return (self._transport, *self._also_closed) if is_last else ()
+        closes = self._transport.leave(self._share)
+        return (self._transport, *self._also_closed) if closes else ()
 
     def _check_open(self) -> None:
         """Raise ConfigurationError if the client was closed."""

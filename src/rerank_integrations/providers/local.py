@@ -208,8 +208,8 @@ class Local(Provider):
 
     def for_fallback(self, model: str) -> Provider:
         """The engine of that name: it is another than the scorer or the engine in hand."""
-        del model
-        return Local(language=self.language, retrieval_weight=self.retrieval_weight)
+        language = None if model.startswith(_CROSS_ENCODER) else self.language
+        return Local(language=language, retrieval_weight=self.retrieval_weight)
 
     @property
     def takes_retrieval_scores(self) -> bool:
