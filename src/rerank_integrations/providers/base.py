@@ -266,10 +266,10 @@ class Provider(metaclass=_CheckedArguments):
         object.__setattr__(self, name, value)  # the class is frozen
 
     def _set_secret(self, name: str) -> None:
-        """Put an argument that is a key into form.
+        """Convert an argument that is a key.
 
         Raises:
-            ConfigurationError: it is empty, as a variable may be that was never filled.
+            ConfigurationError: it is empty.
         """
         given = getattr(self, name)
         found = secret(given)
@@ -322,7 +322,7 @@ class Provider(metaclass=_CheckedArguments):
         """
 
     def for_fallback(self, model: str) -> Provider:
-        """What ranks with another of its models, for a fallback that is given by name: itself."""
+        """Return the provider for a fallback by name to another of its models: itself."""
         del model
         return self
 

@@ -207,7 +207,7 @@ class Local(Provider):
                 )
 
     def for_fallback(self, model: str) -> Provider:
-        """The engine of that name: it is another than the scorer or the engine in hand."""
+        """Return a provider for the engine of that name, without the scorer of this one."""
         language = None if model.startswith(_CROSS_ENCODER) else self.language
         return Local(language=language, retrieval_weight=self.retrieval_weight)
 
