@@ -14,18 +14,16 @@ from pydantic import SecretStr
 from rerank_integrations._cache import MEMORY, CacheSetting, cache_of
 from rerank_integrations._checkpoint import open_store
 from rerank_integrations._engine import MakeCall, run_async, run_sync, timed
+from rerank_integrations._ledger import Ledger, Price, Progress, reporter
 from rerank_integrations._many import (
     AsyncManyResults,
-    Ledger,
     ManyResults,
     OnRowError,
     Plan,
-    Price,
-    Progress,
+    PreparedCall,
     TaskRun,
     ThreadRun,
     check_many,
-    reporter,
 )
 from rerank_integrations._options import (
     MAX_REQUEST_BYTES,
@@ -607,14 +605,18 @@ class RerankClient:
         source = read_rows(rows)
         plan = self._plan_of(given_now, changes)
 
-        def call(row: Row) -> tuple[RerankResponse, float]:
+        def prepare(row: Row) -> PreparedCall:
             make_call, subject = self._prepare(row.query, row.documents, changes)
-            self._transport.check_open()
-            took: list[float] = []
-            timed_call = timed(make_call, took.append)
-            return run_sync(timed_call, subject, patient=True, shared=shared), took[0]
 
-        return ManyResults(plan, ThreadRun(plan, source, call).results())
+            def run() -> tuple[RerankResponse, float]:
+                self._transport.check_open()
+                took: list[float] = []
+                timed_call = timed(make_call, took.append)
+                return run_sync(timed_call, subject, patient=True, shared=shared), took[0]
+
+            return PreparedCall(run, is_free=not subject.plan.chunks)
+
+        return ManyResults(plan, ThreadRun(plan, source, prepare).results())
 
     @checked_arguments
     def arerank_many(
@@ -667,16 +669,20 @@ class RerankClient:
 
         context = current_context()
 
-        async def call(row: Row) -> tuple[RerankResponse, float]:
+        def prepare(row: Row) -> PreparedCall:
             make_call, subject = self._prepare(row.query, row.documents, changes)
             around = context if row.trace_context is None else row.trace_context
             subject = subject._replace(context=around)
-            self._transport.check_open()
-            took: list[float] = []
-            timed_call = timed(make_call, took.append)
-            return await run_async(timed_call, subject, patient=True, shared=shared), took[0]
 
-        return AsyncManyResults(plan, TaskRun(plan, source, call).results())
+            async def run() -> tuple[RerankResponse, float]:
+                self._transport.check_open()
+                took: list[float] = []
+                timed_call = timed(make_call, took.append)
+                return await run_async(timed_call, subject, patient=True, shared=shared), took[0]
+
+            return PreparedCall(run, is_free=not subject.plan.chunks)
+
+        return AsyncManyResults(plan, TaskRun(plan, source, prepare).results())
 
     @checked_arguments
     def with_options(
@@ -832,16 +838,18 @@ class RerankClient:
             CheckpointMismatchError: the checkpoint is of another run.
         """
         check_many(arguments)
+        ledger = Ledger(arguments["max_cost"], arguments["max_requests"], arguments["price"])
         options = self._options.replace(changes)  # checks them before the first row
         path = arguments["checkpoint"]
         report = reporter(arguments["progress"], arguments["rows"])
         return Plan(
-            Ledger(arguments["max_cost"], arguments["max_requests"], arguments["price"]),
+            ledger,
             arguments["max_concurrency"],
             arguments["preserve_order"],
             arguments["on_error"],
             None if path is None else open_store(path, options),
             report,
+            options.cache is not None,
         )
 
     def _takes_retrieval_scores(self) -> bool:

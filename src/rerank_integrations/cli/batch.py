@@ -142,7 +142,7 @@ def command(
     not paid again. An OUT that exists is not overwritten without --force.
     """
     from rerank_integrations._checkpoint import errors_file, remove_results
-    from rerank_integrations._many import Price
+    from rerank_integrations._ledger import Price
 
     if resume and force:
         raise click.UsageError("--resume goes on with OUT, and --force writes it anew; choose one")
