@@ -16,14 +16,14 @@ _ROUNDING = 1 + 1e-9  # a sum of equal costs may be a little more than their pro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What a provider charges, in US dollars, where its responses do not say the cost.
+    """What a provider charges, in US dollars, if its responses do not report the cost.
 
     Args:
-        per_1000_search_units: for a thousand search units.
-        per_million_tokens: for a million tokens.
+        per_1000_search_units: the price of 1,000 search units.
+        per_million_tokens: the price of a million tokens.
 
     Raises:
-        ConfigurationError: neither is given, or one is below 0.
+        ConfigurationError: neither is passed, or one is below 0.
     """
 
     per_1000_search_units: float | None = None
@@ -37,7 +37,14 @@ class Price:
             )
 
     def of(self, usage: Usage) -> float | None:
-        """The cost of a call; None where the counts that the price needs are not there."""
+        """Return the cost of a call in US dollars.
+
+        Args:
+            usage: the usage of the call.
+
+        Returns:
+            The cost; None if the usage does not have the counts that the price needs.
+        """
         if self.per_1000_search_units is not None and usage.search_units is not None:
             return usage.search_units / 1000 * self.per_1000_search_units
         tokens = usage.prompt_tokens if usage.total_tokens is None else usage.total_tokens
@@ -47,14 +54,14 @@ class Price:
 
 
 class Progress(NamedTuple):
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        done: rows with a response, those from the checkpoint included.
-        failed: rows with an error.
-        requests: what was sent.
-        cost: US dollars so far; None where no response said it.
-        seconds: since the run began.
+        done: the number of rows with a response, including those from the checkpoint.
+        failed: the number of rows with an error.
+        requests: the number of requests sent, including retries.
+        cost: the cost so far in US dollars; None if it is unknown.
+        seconds: seconds since the run began.
     """
 
     done: int
@@ -127,7 +134,7 @@ class Ledger:
         )
 
     def _reserved(self, largest: float | None, least: float) -> float:
-        """What the calls in flight and one more may need; the first one is made alone."""
+        """Return what the calls in flight and one more may need; the first call runs alone."""
         if largest is None:
             return float("inf") if self.in_flight else least
         return (self.in_flight + 1) * largest
@@ -166,7 +173,7 @@ class Ledger:
             )
 
     def cost_of(self, response: RerankResponse) -> float | None:
-        """The cost of a call: as the response says, else by the price."""
+        """Return the cost of a call: as the response reports it, else from the price."""
         said = response.usage.cost
         return self.price.of(response.usage) if said is None and self.price is not None else said
 
@@ -177,13 +184,13 @@ class Ledger:
         return Usage(**counts)
 
     def progress(self) -> Progress:
-        """How far the run is."""
+        """Return the progress of the run."""
         seconds = time.monotonic() - self._began
         return Progress(self.done, self.failed, self.requests, self.cost, seconds)
 
 
 def _priced(usage: Usage) -> str:
-    """Which price fits what a response counts."""
+    """Return a hint which price fits the counts in a response."""
     counts = usage.counts()
     fits = {
         "per_1000_search_units": usage.search_units is not None,
@@ -222,10 +229,10 @@ class Bar:
 
 
 def reporter(progress: Any, rows: Any) -> Callable[[Progress], Any] | None:
-    """What is told of the progress: the caller's function, or a bar.
+    """Return what is called with the progress: the caller's function, or a progress bar.
 
     Raises:
-        ConfigurationError: neither, or a bar without tqdm.
+        ConfigurationError: `progress` has another type, or tqdm is not installed.
     """
     if progress is False or progress is None:
         return None

@@ -31,16 +31,16 @@ FORKED = (
 
 
 class RowResult(NamedTuple):
-    """What came of a row: a response or an error.
+    """The result of a row: a response or an error.
 
     Attributes:
-        id: the row's own, else its number, from 1; for a file the number of its line.
-        response: None where the row failed.
-        error: None where it succeeded.
-        row: the row as it was given; the text of a line that is no JSON.
+        id: the id of the row, else its number, from 1; for a file its line number.
+        response: the response; None if the row failed.
+        error: the error; None if the row succeeded.
+        row: the row as you passed it; the text of a line that is not JSON.
         is_stored: whether the response comes from the checkpoint, so that nothing was sent.
-        seconds: how long the call took, retries included and waits for slots of the rate limit
-            not; None where there was none, or where it failed.
+        seconds: how long the call took, with retries but without waits for a rate limit; None if
+            it failed, or if the response comes from the checkpoint.
     """
 
     id: str | int
@@ -52,7 +52,7 @@ class RowResult(NamedTuple):
 
 
 class Store(Protocol):
-    """Where finished rows are kept, so that a second run does not pay for them again.
+    """Stores finished rows, so that a second run does not pay for them again.
 
     Attributes:
         holds_ids: whether all ids are held in memory.
@@ -61,13 +61,13 @@ class Store(Protocol):
     holds_ids: bool
 
     def digest(self, row: Row) -> str:
-        """A hash of the query and the documents."""
+        """Return a hash of the query and the documents."""
 
     def find(self, row: Row) -> RerankResponse | None:
-        """The response of a row that has one.
+        """Return the stored response of a row; None if there is none.
 
         Raises:
-            InvalidRequestError: the id has another query or other documents.
+            InvalidRequestError: the id is stored with another query or other documents.
         """
 
     def keep(
@@ -84,10 +84,10 @@ class Store(Protocol):
         """
 
     def fail(self, row_id: str | int, error: RerankError) -> None:
-        """Note a row that failed; it is asked again in the next run."""
+        """Record a row that failed; the next run sends it again."""
 
     def close(self) -> None:
-        """Write what is not written yet; a second time does nothing."""
+        """Write what is not written yet; a second call does nothing."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Plan:
     has_cache: bool = False
 
     def close(self) -> None:
-        """End what a run has opened; a second time does nothing."""
+        """Close what a run has opened; a second call does nothing."""
         if self.store is not None:
             self.store.close()
         if isinstance(self.report, Bar):
@@ -146,7 +146,7 @@ class PreparedCall(NamedTuple):
 
 
 class _Taken(NamedTuple):
-    """A row that was pulled: to be asked for, or with what is known of it already."""
+    """A row that was read: with a `row` to send, or with a `known` result that needs no call."""
 
     place: int
     numbered: Numbered
@@ -177,16 +177,16 @@ class _Feed:
         told_of_forks(self)
 
     def leave_to_parent(self) -> None:
-        """Note that this is a forked child: no thread or loop of the run is here."""
+        """Record that this is a forked child, which has no thread or event loop of the run."""
         self.is_of_parent = True
 
     def check_process(self) -> None:
-        """Raise ConfigurationError in a child that was forked after the run was made."""
+        """Raise ConfigurationError in a child that was forked after the run was created."""
         if self.is_of_parent:
             raise ConfigurationError(FORKED)
 
     def check(self) -> None:
-        """Raise ConfigurationError if finished rows cannot be kept any more."""
+        """Raise ConfigurationError if finished rows can no longer be stored."""
         self.check_process()
         if self._broken is not None:
             raise ConfigurationError(
@@ -205,7 +205,7 @@ class _Feed:
             self._broken = self._broken or error
 
     def taken(self, numbered: Numbered) -> _Taken:
-        """The row; one that is wrong or in the store is not asked for."""
+        """Validate a row and look it up in the store."""
         place, store, found = next(self._places), self._plan.store, None
         try:
             row = checked_row(numbered)
@@ -225,10 +225,10 @@ class _Feed:
         return _Taken(place, numbered, None, known)
 
     def _check_id(self, row: Row, numbered: Numbered) -> None:
-        """Note whose id it is; the first row keeps it, whichever is ready first.
+        """Record the id of a row; the first row with an id keeps it, even if it is ready later.
 
         Raises:
-            InvalidRequestError: an earlier row has it, with another query or other documents.
+            InvalidRequestError: an earlier row has the id, with another query or other documents.
         """
         number, start = numbered.number, int(row.digest[:8], 16)
         first, same = divmod(self._firsts.setdefault(row.id, number << 32 | start), 1 << 32)
@@ -285,12 +285,12 @@ class _Feed:
             self._next += 1
 
     def end(self) -> None:
-        """Raise what has ended the run early: a budget that is used up, or rows that broke."""
+        """Raise the error that has ended the run early: a used-up budget, or an error of `rows`."""
         if self._error is not None:
             raise self._error
 
     def _checked(self, result: RowResult) -> RowResult:
-        """The result; raises its error where a row that fails ends the run."""
+        """Return a result, or raise its error with `on_error="raise"`."""
         if result.error is not None and self._plan.on_error == "raise":
             raise result.error
         return result
@@ -447,9 +447,9 @@ class _Crew(ABC):
 
 
 class ThreadRun(_Crew):
-    """A run whose calls are made by threads, which also pull the rows, one thread at a time.
+    """A run whose calls are made by threads, which also read the rows, one thread at a time.
 
-    No thread outlives an interpreter that ends.
+    The threads are daemons, so they do not keep the interpreter alive.
     """
 
     def __init__(
@@ -466,13 +466,13 @@ class ThreadRun(_Crew):
         self._guard = self._condition = threading.Condition()
 
     def results(self) -> Generator[RowResult, None, None]:
-        """The results of all rows.
+        """Yield the results of all rows.
 
-        What is in flight when the budget is used up, or when a row cannot be read, is given out
-        before that is raised.
+        If the budget is used up or a row cannot be read, the results of calls in flight are yielded
+        before the error is raised.
 
         Raises:
-            RerankError: a row's, with `on_error="raise"`; or a budget that is used up.
+            RerankError: the error of a row, with `on_error="raise"`, or a used-up budget.
         """
         feed = self._feed
         try:
@@ -490,14 +490,14 @@ class ThreadRun(_Crew):
                 self._plan.close()
 
     def _next(self) -> Any:
-        """What a thread has put, once there is something."""
+        """Wait for the next item that a thread has finished."""
         while True:
             self._feed.check_process()
             with suppress(queue.Empty):
                 return self._results.get(timeout=WAKE_SECONDS)
 
     def _start(self) -> None:
-        """Start a thread; those that run already do the work where the system has no more."""
+        """Start a thread; if the system has no more, the running threads do the work."""
         # each thread sees the caller's context variables, as tasks do: traces nest by them
         target = self._context.copy().run
         thread = threading.Thread(target=target, args=(self._run,), name="rerank", daemon=True)
@@ -547,7 +547,7 @@ class TaskRun(_Crew):
         self._event = asyncio.Event()
 
     async def results(self) -> AsyncGenerator[RowResult, None]:
-        """The same as `ThreadRun.results`."""
+        """Async version of `ThreadRun.results`."""
         feed = self._feed
         try:
             self._start()
@@ -615,7 +615,7 @@ class _Spent:
 
 
 class ManyResults(_Spent, Iterator[RowResult]):
-    """The results of `rerank_many`, and what they have cost so far; to be read once."""
+    """The results of `rerank_many`: an iterator that can be read once, with the totals so far."""
 
     def __init__(self, plan: Plan, results: Generator[RowResult, None, None]) -> None:
         super().__init__(plan)
@@ -625,7 +625,7 @@ class ManyResults(_Spent, Iterator[RowResult]):
         return next(self._results)
 
     def close(self) -> None:
-        """End the run; what is in flight is not waited for, and not kept."""
+        """End the run, without waiting for calls in flight, whose results are lost."""
         self._results.close()
         self._plan.close()  # of a run that has not begun
 
@@ -637,7 +637,11 @@ class ManyResults(_Spent, Iterator[RowResult]):
 
 
 class AsyncManyResults(_Spent, AsyncIterator[RowResult]):
-    """The results of `arerank_many`, and what they have cost so far; to be read once."""
+    """The results of `arerank_many`: an async iterator that can be read once, with the totals.
+
+    If a wait for a result is cancelled, the run ends, and reading further raises a
+    `ConfigurationError`.
+    """
 
     def __init__(self, plan: Plan, results: AsyncGenerator[RowResult, None]) -> None:
         super().__init__(plan)
@@ -657,7 +661,7 @@ class AsyncManyResults(_Spent, AsyncIterator[RowResult]):
             raise
 
     async def aclose(self) -> None:
-        """End the run; what is in flight is cancelled."""
+        """End the run, and cancel the calls in flight."""
         await self._results.aclose()
         self._plan.close()  # of a run that has not begun
 

@@ -1,4 +1,4 @@
-"""What can be set on a client and overridden for one call, checked when it is set."""
+"""The settings of a client, which a call can override; they are checked when they are set."""
 
 from __future__ import annotations
 
@@ -81,17 +81,17 @@ NOT_GIVEN = NotGiven()
 
 @runtime_checkable
 class PhasedTimeout(Protocol):
-    """An `httpx.Timeout`, or what looks like one."""
+    """An `httpx.Timeout`, or an object with the same method."""
 
     def as_dict(self) -> dict[str, float | None]:
-        """The seconds for connect, read, write and pool."""
+        """Return the seconds for connect, read, write and pool."""
 
 
 class _Phases(dict[str, float | None]):
-    """Seconds for each phase, as an `httpx.Timeout` has them."""
+    """The seconds for each phase, with the interface of an `httpx.Timeout`."""
 
     def as_dict(self) -> dict[str, float | None]:
-        """The seconds for connect, read, write and pool."""
+        """Return the seconds for connect, read, write and pool."""
         return dict(self)
 
 
@@ -123,26 +123,27 @@ _CHOICES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """When a request is sent again, and how long to wait before.
+    """A retry policy: exponential backoff with jitter.
 
-    The wait before retry number n is `initial_delay * exponent ** (n - 1)`, at most `max_delay`,
-    less up to a half by jitter; it is never less than what the server asks for in Retry-After. No
-    retry begins after the call's `deadline`.
+    The wait before retry number n is `initial_delay * exponent ** (n - 1)` seconds, but at most
+    `max_delay`. Jitter shortens it by up to half. It is never shorter than the server's
+    Retry-After; if that is more than 60 s, the request is not retried. No retry starts after the
+    call's `deadline`.
 
     Args:
-        max_retries: how often a request is sent again; 0 for never.
+        max_retries: how often a request is retried; 0 for never.
         initial_delay: seconds before the first retry.
-        max_delay: seconds.
-        exponent: what the wait is multiplied by with each retry.
-        max_elapsed: seconds since the call began, after which no retry begins; None for no limit.
-        on_connection_error: whether a connection that is refused, dropped, or not made in time is
-            a reason to send again.
-        on_timeout: whether a response that does not come in time is.
-        on_statuses: the statuses that are, such as `(429, 503)`. None: 408, 409, 429, 500, 502 to
-            504, 520 to 524 and 529, unless the server says that a retry cannot help.
+        max_delay: the longest backoff, in seconds.
+        exponent: the factor by which the wait grows with each retry.
+        max_elapsed: seconds since the call began, after which no retry starts; None for no limit.
+        on_connection_error: whether to retry if a connection is refused, dropped, or not made in
+            time.
+        on_timeout: whether to retry if the response is not received in time.
+        on_statuses: the statuses to retry, such as `(429, 503)`. None retries 408, 409, 429, 500,
+            502 to 504, 520 to 524 and 529, unless the error shows that a retry cannot help.
 
     Raises:
-        ConfigurationError: a value out of range.
+        ConfigurationError: a value is out of range.
     """
 
     max_retries: int = 2
@@ -163,7 +164,11 @@ class Retry:
                 raise ConfigurationError(f"Retry: {error}") from None
 
     def allows(self, error: RerankError) -> bool:
-        """Whether a request that failed in this way may be sent again."""
+        """Return whether a request that failed with this error may be retried.
+
+        Args:
+            error: the error of the request.
+        """
         if isinstance(error, StatusError) and self.on_statuses is not None:
             return error.status_code in self.on_statuses
         if isinstance(error, RerankTimeoutError) and error.phase not in _CONNECTING:
@@ -173,7 +178,12 @@ class Retry:
         return error.is_retryable
 
     def delay(self, retry: int, jitter: float) -> float:
-        """Seconds to wait before a retry; the first is number 1, `jitter` is from 0 to 1."""
+        """Return the seconds to wait before a retry.
+
+        Args:
+            retry: the number of the retry; the first one is 1.
+            jitter: a random number from 0 to 1; 1 gives the longest wait.
+        """
         try:
             backoff = min(self.initial_delay * self.exponent ** (retry - 1), self.max_delay)
         except OverflowError:
@@ -190,7 +200,7 @@ _RETRY_CONFLICT = (
 
 
 def merged_retry(own: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of retries with changes: the later ones win, and short forms change a policy."""
+    """Merge settings for retries: later ones win, and short forms change one value of a policy."""
     merged = {**own, **changes}
     policy = merged.get("retry")
     if not isinstance(policy, Retry):
@@ -211,11 +221,11 @@ class _Hashed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options(_Hashed):
-    """A full set of options, checked.
+    """All settings of a call, validated.
 
     Raises:
-        ConfigurationError: something that only the client's setup can fix.
-        InvalidRequestError: `top_n` or `rank_fields` out of range.
+        ConfigurationError: a setting is invalid.
+        InvalidRequestError: `top_n` or `rank_fields` is invalid.
     """
 
     provider: Provider
@@ -252,7 +262,7 @@ class Options(_Hashed):
         self._check([option.name for option in dataclasses.fields(self)])
 
     def _check(self, names: Iterable[str]) -> None:
-        """Check the options of these names, and put them into form."""
+        """Validate and normalise the options with these names."""
         for name in names:
             check = _CHECKS.get(name)
             if check is not None:
@@ -267,7 +277,7 @@ class Options(_Hashed):
             _refuse_own_keys(self.extra_body, self.provider.dialect.own_keys())
 
     def _check_threshold(self) -> None:
-        """Refuse a threshold for scores that depend on the other documents."""
+        """Refuse a score threshold for a model whose scores depend on the other documents."""
         if self.provider.kind_of_scores(self.model) == "relative":
             raise ConfigurationError(
                 f"score_threshold has no meaning for {self.provider.name}:{self.model}: its scores "
@@ -276,7 +286,7 @@ class Options(_Hashed):
             )
 
     def replace(self, changes: Mapping[str, Any]) -> Options:
-        """These options with some of them changed; headers and body keys are added."""
+        """Return a copy with changes; headers and body keys are added."""
         if not changes:
             return self
         changed = dict(changes)
@@ -297,7 +307,7 @@ class Options(_Hashed):
         return self._changed(changed)
 
     def _changed(self, changed: Mapping[str, Any]) -> Options:
-        """A copy of which only what changes is checked: it is made in every call."""
+        """Return a copy; only the changes are validated, because each call makes a copy."""
         other = object.__new__(type(self))
         for option in _NAMES:
             value = changed[option] if option in changed else getattr(self, option)
@@ -317,49 +327,49 @@ class Options(_Hashed):
         return known[2]
 
     def retry_policy(self) -> Retry:
-        """When a request is sent again."""
+        """Return the retry policy."""
         if self.retry is not None:
             return self.retry
         return Retry(max_retries=self.max_retries, on_timeout=self.retry_on_timeout)
 
     def instructed(self) -> Instructed | None:
-        """How the instruction is sent; None where there is none.
+        """Return how the instruction is sent; None without an instruction.
 
         Raises:
-            ConfigurationError: nothing takes one.
+            ConfigurationError: the model takes no instruction.
         """
         if self.instruction is None:
             return None
         return self.provider.instructed(self.model, self.instruction)
 
     def address(self) -> str:
-        """The address that requests are posted to."""
+        """Return the URL that requests are posted to."""
         return self.provider.address(self.model)
 
     def rate_limit(self) -> RateLimit:
-        """What may be sent in any minute."""
+        """Return how much may be sent in any minute."""
         return RateLimit(self.requests_per_minute, self.documents_per_minute)
 
     def most_documents(self) -> int | None:
-        """How many documents go into one request; None for no limit."""
+        """Return the maximum number of documents in one request; None for no limit."""
         if isinstance(self.max_documents_per_request, NotGiven):
             return self.provider.most_documents(self.model)
         return self.max_documents_per_request
 
     def largest_body(self) -> int | None:
-        """How many bytes a request may have; None for no limit."""
+        """Return the maximum size of a request body in bytes; None for no limit."""
         limits = (self.max_request_bytes, self.provider.max_body_bytes)
         return min((limit for limit in limits if limit is not None), default=None)
 
     def image_limits(self) -> ImageLimits | None:
-        """What images may be; None where the provider takes text only."""
+        """Return the limits for images; None if the provider takes only text."""
         if not self.provider.takes_images(self.model):
             return None
         urls = self.image_urls if self.provider.takes_image_urls else "none"
         return ImageLimits(self.max_image_bytes, self.max_image_pixels, urls)
 
     def timeouts(self) -> dict[str, float | None] | None:
-        """The seconds for each phase of a request; None: the HTTP client's own."""
+        """Return the seconds for each phase of a request; None for the HTTP client's own."""
         if isinstance(self.timeout, NotGiven):
             return None
         if isinstance(self.timeout, PhasedTimeout):
@@ -368,11 +378,11 @@ class Options(_Hashed):
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Check values of settings, before there is a provider.
+    """Validate settings that need no provider.
 
     Raises:
-        ConfigurationError: a value out of range.
-        InvalidRequestError: `top_n` or `rank_fields` out of range.
+        ConfigurationError: a setting is invalid.
+        InvalidRequestError: `top_n` or `rank_fields` is invalid.
     """
     for name, value in settings.items():
         if name in _CHECKS and value is not NOT_GIVEN:
@@ -380,12 +390,12 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def is_client(given: Any) -> bool:
-    """Whether this is an HTTP client, and not a callable that makes one."""
+    """Return whether this is an HTTP client, and not a callable that creates one."""
     return given is not None and not isinstance(given, type) and hasattr(given, "send")
 
 
 def check_given(name: str, given: Any, *, is_async: bool) -> None:
-    """Check that an argument is an HTTP client of the right kind, or can make one.
+    """Check that an argument is an HTTP client of the right kind, or a callable that creates one.
 
     Raises:
         ConfigurationError: it is neither.
@@ -406,10 +416,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def argument_check(function: Callable[..., Any]) -> Callable[[dict[str, Any]], None]:
-    """A check of the keyword arguments that a function was given.
+    """Return a function that checks the keyword arguments of a call.
 
-    It refuses unknown ones with a suggestion. It hides headers and keys in the dict itself, before
-    a frame holds them in a variable of its own, so that no traceback shows them.
+    It refuses unknown ones with a suggestion. It also hides headers and keys in the dict itself,
+    before a frame holds them in a local variable, so that no traceback shows them.
     """
     takes = [name for name in inspect.signature(function).parameters if name != "self"]
     owner = function.__qualname__.removesuffix(".__init__")
@@ -494,7 +504,7 @@ _REPLACED = {
 def refuse_unknown_argument(
     owner: str, given: Sequence[str], known: Sequence[str], more: str = ""
 ) -> None:
-    """Raise ConfigurationError for an unknown argument; one of a provider is sent there."""
+    """Raise ConfigurationError for an unknown argument, with a hint where it belongs."""
     unknown = next((name for name in given if name not in known), None)
     if unknown in _REPLACED:
         hint = _REPLACED[unknown].format(name=unknown)
@@ -526,7 +536,7 @@ def _check_short_forms(keywords: Mapping[str, Any]) -> None:
 
 
 def positional_check(function: Callable[..., Any]) -> Callable[[int], str | None]:
-    """What is wrong with a count of positional arguments, `self` included."""
+    """Return a function that says what is wrong with a number of positional arguments."""
     takes = inspect.signature(function).parameters
     names = [one.name for one in takes.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
     owner = function.__qualname__.removesuffix(".__init__")
@@ -542,7 +552,7 @@ def positional_check(function: Callable[..., Any]) -> Callable[[int], str | None
 
 
 def checked_arguments(function: F) -> F:
-    """The function with an `argument_check` before each call."""
+    """Decorate a function so that an `argument_check` runs before each call."""
     check, problem = argument_check(function), positional_check(function)
     if inspect.iscoroutinefunction(function):
 
@@ -570,7 +580,7 @@ def checked_arguments(function: F) -> F:
 
 
 def hide_secrets(keywords: dict[str, Any], known: Container[str]) -> None:
-    """Hide headers, keys and unknown values in a dict of keyword arguments itself."""
+    """Hide headers, keys and unknown values inside a dict of keyword arguments."""
     for name, value in list(keywords.items()):
         if name not in known:  # it may be a key under a wrong name
             keywords[name] = Secret(value)
@@ -589,7 +599,7 @@ def hide_secrets(keywords: dict[str, Any], known: Container[str]) -> None:
 def merged_settings(
     own: Mapping[str, Any], changes: Mapping[str, Any], only: Container[str] | None = None
 ) -> dict[str, Any]:
-    """The settings with changes; headers and body keys are added, all else is replaced."""
+    """Merge settings with changes: headers and body keys are added, all others are replaced."""
     merged = merged_retry(own, changes)
     headers, body = own.get("extra_headers"), own.get("extra_body")
     if headers is not None and changes.get("extra_headers") is not None:
@@ -605,14 +615,14 @@ def merged_settings(
 
 
 def _lower(headers: Any) -> Any:
-    """Header names in lower case; what is no mapping is refused later."""
+    """Convert header names to lower case; a value that is not a mapping is refused later."""
     if not isinstance(headers, Mapping):
         return {"": headers}
     return {str(name).lower(): value for name, value in headers.items()}
 
 
 def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that were given: those that are not NOT_GIVEN, without self."""
+    """Return the arguments that were passed: all but NOT_GIVEN, self, query and documents."""
     return {
         name: value
         for name, value in arguments.items()
@@ -621,9 +631,10 @@ def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Provider]:
-    """The model and the provider; without one, the model is "provider:model".
+    """Return the model and the provider object.
 
-    `arguments` go to the provider that is made then.
+    If `provider` is None, `model` is "provider:model", and `arguments` are passed to the provider
+    class.
 
     Raises:
         ConfigurationError: an unknown provider, no model, or a wrong type.
@@ -633,10 +644,10 @@ def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Pr
 
 
 def named(model: object, provider: object) -> tuple[str, Provider | type[Provider]]:
-    """The model and what provides it: the provider that was given, or the class to make one of.
+    """Return the model, and the provider object that was passed or the class to create one.
 
     Raises:
-        ConfigurationError: as from `resolved`, but for what the provider itself refuses.
+        ConfigurationError: the same as from `resolved`, except errors of the provider itself.
     """
     if not isinstance(model, str) or not model.strip():
         raise ConfigurationError(
@@ -674,7 +685,7 @@ def _refuse_no_provider(given: object) -> NoReturn:
 
 
 def _refuse_prefix(model: str, provider: Any) -> None:
-    """Refuse "provider:model" where the provider is given: a gateway would be sent all of it."""
+    """Refuse "provider:model" next to a provider: all of it would be sent as the model."""
     name, colon, rest = model.partition(":")
     if not colon or name not in known_names():
         return
@@ -869,7 +880,7 @@ def _checked_seconds(name: str, value: Any) -> Any:
 
 
 def _short(value: object) -> str:
-    """The repr of a value; Python refuses to write an int of more than 4,300 digits."""
+    """Return the repr of a value; Python refuses to print an int of more than 4,300 digits."""
     is_large = type(value) is int and abs(value) >= _MANY_DIGITS
     return "a number of many digits" if is_large else repr(value)
 

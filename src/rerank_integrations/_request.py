@@ -1,4 +1,4 @@
-"""From a call to the bodies of its requests: documents encoded, JSON, split by the limits."""
+"""Encodes a call as JSON request bodies, split according to the limits."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ _COMMON_HEADERS = {
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Chunk:
-    """What goes into one request of a call.
+    """One request of a call.
 
     Attributes:
-        options: what the call was made with.
+        options: the options of the call.
         documents: all documents of the call, the caller's own objects.
-        sent: for each document that is sent, its index in `documents`.
-        body: what is sent, with images still to be encoded.
-        keys: with a cache the key of each document that is sent, or one for all of them.
+        sent: the index in `documents` of each document in this request.
+        body: the body, whose images are not encoded yet.
+        keys: with a cache, the key of each document in this request, or one key for the list.
     """
 
     options: Options
@@ -93,18 +93,18 @@ class Chunk:
     keys: Sequence[bytes] = ()
 
     def request(self) -> HTTPRequest:
-        """The request; base64 is made now, so that no part holds it while it waits."""
+        """Return the request; base64 is encoded only now, so that no waiting request holds it."""
         content = tuple(join_pieces(self.body))
         options = self.options
         handler = options.provider.handler
         return HTTPRequest(options.address(), _headers(options), content, handler)
 
     def subject(self) -> str:
-        """What the request is about, for the log."""
+        """Return a description of the request for the log."""
         return f"{self.options.model}: {len(self.sent)} documents"
 
     def sent_text(self, index: int) -> str:
-        """The text that was sent for a document, which has an index in `documents`."""
+        """Return the text that is sent for the document with an index in `documents`."""
         options = self.options
         text = rendered(ranked_values(fields_of(self.documents[index]), options.rank_fields))
         if options.max_document_chars is not None:
@@ -114,12 +114,12 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ListRequest:
-    """What is asked for a page of the list of a provider's models.
+    """A request for a page of a provider's list of models.
 
     Attributes:
-        options: what the call was made with.
-        url: the address of the page.
-        sent: no document.
+        options: the options of the call.
+        url: the URL of the page.
+        sent: always empty, for no documents.
     """
 
     options: Options
@@ -127,7 +127,7 @@ class ListRequest:
     sent: Sequence[int] = ()
 
     def request(self) -> HTTPRequest:
-        """The request, with the headers of a rerank call but the one for its body."""
+        """Return the request, with the headers of a rerank call except `content-type`."""
         headers = Secret(
             {
                 name: value
@@ -138,22 +138,22 @@ class ListRequest:
         return HTTPRequest(self.url, headers, (), method="GET")
 
     def subject(self) -> str:
-        """What the request is about, for the log."""
+        """Return a description of the request for the log."""
         return "the list of models"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RequestPlan:
-    """One call, checked and encoded, as the requests to send.
+    """A validated and encoded call: the requests to send.
 
     Attributes:
-        options: what the call was made with.
-        chunks: one for each request; none where there is nothing to send.
-        skipped: the indexes of blank documents.
-        warnings: what the caller should know of what is sent.
-        hits: the documents whose score is in the cache, with the provider's number.
-        query: as the caller passed it.
-        documents: all of the call, the caller's own objects.
+        options: the options of the call.
+        chunks: one for each request; empty if there is nothing to send.
+        skipped: the indexes of documents that are not sent: blank or invalid ones.
+        warnings: warnings about what is sent, for the response.
+        hits: the documents whose score is in the cache, with the provider's score.
+        query: the query that the caller passed.
+        documents: all documents of the call, the caller's own objects.
     """
 
     options: Options
@@ -166,10 +166,11 @@ class RequestPlan:
 
 
 def plan_request(options: Options, query: object, documents: object) -> RequestPlan:
-    """Check a call and encode it.
+    """Validate and encode a call.
 
     Raises:
-        InvalidRequestError: an empty query, no list of documents, a document that cannot be sent.
+        InvalidRequestError: the query is empty, `documents` is not a list, or a document cannot be
+            sent.
     """
     if isinstance(documents, str) and not isinstance(query, str):
         raise InvalidRequestError("the query comes first, then the documents")
@@ -204,7 +205,7 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
 
 
 def _with_retrieval_scores(ready: EncodedDocuments, documents: Sequence[Any]) -> EncodedDocuments:
-    """With the scores of the first stage, where all documents that are sent have one."""
+    """Add the scores of the first stage, if all documents that are sent have one."""
     found = [getattr(documents[index], "retrieval_score", None) for index in ready.sent]
     scores = [float(score) for score in found if score is not None]
     if len(scores) == len(found):
@@ -219,7 +220,7 @@ def _with_retrieval_scores(ready: EncodedDocuments, documents: Sequence[Any]) ->
 def _blank_documents(
     documents: Sequence[Any], rank_fields: Sequence[str] | None
 ) -> tuple[int, ...]:
-    """The documents that a call would leave out if all others could be sent."""
+    """Return the indexes of blank documents, which are left out even if a call fails."""
     wholes: dict[int, Mapping[str, Any]] = {}
     for index, document in enumerate(documents):
         with suppress(UnsupportedDocumentError):
@@ -237,7 +238,7 @@ def _blank_documents(
 def _encoded_bodies(
     options: Options, query: str, ready: EncodedDocuments
 ) -> tuple[EncodedDocuments, list[_ChunkBody]]:
-    """The bodies, and the documents that are in them, with all characters that JSON can carry."""
+    """Return the bodies and the documents in them; lone surrogates are replaced by U+FFFD."""
     if not ready.sent:
         return ready, []
     instructed = options.instructed()
@@ -273,7 +274,7 @@ def _encoded_bodies(
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:
-    """What is sent of a document, with all its texts changed."""
+    """Apply a function to all texts of what is sent of a document."""
     match value:
         case str():
             return change(value)
@@ -288,7 +289,7 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def identifying_headers(options: Options) -> Iterator[tuple[str, str]]:
-    """The headers that say who asks, or which of a gateway's upstreams is asked."""
+    """Yield the headers that identify the caller, or the upstream of a gateway."""
     for headers in (Secret(options.provider.headers()), options.extra_headers):
         for name, value in sorted(headers.get_secret_value().items()):
             if _identifies(name):
@@ -317,19 +318,25 @@ def _checked_query(query: object) -> str:
 
 
 class ImageDocument(NamedTuple):
-    """A document with an image, and its text, which may be empty."""
+    """A document with an image and a text, which may be empty."""
 
     text: str
     image: WireImage
 
 
 class EncodedDocuments(NamedTuple):
-    """What is sent.
+    """The documents of a call, encoded.
 
-    `wire` has a str, an object of fields or a `ImageDocument` for each document that is sent, and
-    `sent` its index among the caller's. `rank_fields` is None where the endpoint ranks texts.
-    With a cache, `hits` has the index and the score of each document that is not sent, and `keys`
-    the key of each that is; of a listwise model there is one key for all.
+    Attributes:
+        wire: for each document that is sent, a str, an object of fields or an `ImageDocument`.
+        sent: for each of these, its index in the caller's list.
+        rank_fields: the fields that the endpoint ranks; None if it ranks texts.
+        warnings: warnings about what is sent, for the response.
+        has_images: whether a document has an image.
+        retrieval_scores: the scores of the first stage; None if they are not used.
+        hits: with a cache, index and score of each document that is not sent.
+        keys: with a cache, the key of each document that is sent; one key for the whole list if
+            the model is listwise.
     """
 
     wire: Sequence[Any]
@@ -342,17 +349,17 @@ class EncodedDocuments(NamedTuple):
     keys: Sequence[bytes] = ()
 
     def only(self, kept: Sequence[int], *warnings: str) -> EncodedDocuments:
-        """Those at the positions in `kept`, with more warnings."""
+        """Return only the documents at the positions in `kept`, with more warnings."""
         wire, sent = [self.wire[at] for at in kept], [self.sent[at] for at in kept]
         keys = [self.keys[at] for at in kept] if self.keys else ()
         return self._replace(wire=wire, sent=sent, keys=keys, warnings=(*self.warnings, *warnings))
 
 
 def encode_documents(options: Options, documents: Sequence[Any]) -> EncodedDocuments:
-    """Take the documents apart; leave out those that are blank, or invalid and to be skipped.
+    """Encode the documents, without blank ones and invalid ones that are to be skipped.
 
     Raises:
-        UnsupportedDocumentError: a document that cannot be sent, or none that has a ranked field.
+        UnsupportedDocumentError: a document cannot be sent, or no document has a ranked field.
     """
     rank_fields, kinds = options.rank_fields, set(map(type, documents))
     if rank_fields is not None and not (kinds == {str} and TEXT in rank_fields):
@@ -414,7 +421,7 @@ def _encode_one_by_one(
 
 
 class _Findings:
-    """The documents of a call that can be sent, taken apart, and why others cannot."""
+    """The contents of the documents that can be sent, and why others cannot."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -431,7 +438,7 @@ class _Findings:
         self._by_image_alone: list[int] = []
 
     def add(self, index: int, document: object) -> None:
-        """Take a document apart.
+        """Read the fields and the image of a document.
 
         Raises:
             UnsupportedDocumentError: it cannot be sent, and is not to be skipped.
@@ -463,17 +470,17 @@ class _Findings:
             self.images.append(image)
 
     def check(self) -> None:
-        """Refuse a call of which nothing is left although not all documents are blank.
+        """Refuse a call if no document is left to send, and not all of them are blank.
 
         Raises:
-            UnsupportedDocumentError: it says why.
+            UnsupportedDocumentError: the message has the reason.
         """
         if self._invalid and not self.sent:
             reason, indexes = next(iter(self._invalid.items()))
             raise invalid_document(indexes[0], f"{reason}; no other document can be sent either")
 
     def texts(self) -> list[str | ImageDocument]:
-        """What is sent of each document as one text."""
+        """Return what is sent of each document, as one text with or without an image."""
         most = self._options.max_document_chars
         texts = list(map(rendered, self.values))
         if most is not None:
@@ -485,7 +492,7 @@ class _Findings:
         ]
 
     def cut_fields(self) -> list[Mapping[str, Any]]:
-        """What is sent of each document as fields."""
+        """Return what is sent of each document, as fields."""
         most = self._options.max_document_chars
         if most is None:
             return self.values
@@ -495,7 +502,7 @@ class _Findings:
         return list(cut)
 
     def warnings(self) -> tuple[str, ...]:
-        """What the caller should know of what is not sent."""
+        """Return warnings about what is not sent."""
         provider, most = self._options.provider.name, self._options.max_document_chars
         found = []
         for reason, indexes in _few_reasons(self._invalid):
@@ -522,7 +529,7 @@ class _Findings:
         self._invalid.setdefault(str(error), []).append(index)
 
     def _image(self, index: int, image: object, *, has_text: bool) -> WireImage | None:
-        """The image as it is sent; None where it is left out because the provider takes none.
+        """Return the image as it is sent; None if it is left out for this provider.
 
         Raises:
             UnsupportedDocumentError: it cannot be sent.
@@ -548,7 +555,7 @@ class _Findings:
 
 
 def _few_reasons(found: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, Sequence[int]]]:
-    """What is wrong with which documents; many reasons differ by a number only."""
+    """Yield reasons with their documents, at most `_REASONS`; many differ only in a number."""
     yield from list(found.items())[:_REASONS]
     rest = [index for indexes in list(found.values())[_REASONS:] for index in indexes]
     if rest:
@@ -556,18 +563,18 @@ def _few_reasons(found: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, Sequ
 
 
 class _FinalError(UnsupportedDocumentError):
-    """An image that the caller wants refused: on_image="raise" was set."""
+    """An image that on_image="raise" refuses, where on_invalid_document="text" would skip it."""
 
 
 def invalid_document(index: int, reason: str) -> UnsupportedDocumentError:
-    """The error of a document, which names its index."""
+    """Return the error of a document, with its index."""
     error = UnsupportedDocumentError(f"document {index}: {reason}")
     error.index = index
     return error
 
 
 def _listed(indexes: Sequence[int]) -> str:
-    """Indexes as a message names them; not all of many."""
+    """Return the words for documents in a message, with at most `_INDEXES` of their indexes."""
     shown = ", ".join(map(str, indexes[:_INDEXES]))
     more = f" and {len(indexes) - _INDEXES} more" if len(indexes) > _INDEXES else ""
     return f"document{'s' if len(indexes) > 1 else ''} {shown}{more}"
@@ -578,7 +585,7 @@ def _cut_warning(indexes: Sequence[int], most: int) -> str:
 
 
 class _ChunkBody(NamedTuple):
-    """The body that holds the documents from `first` up to `end`, which is not among them."""
+    """The body with the documents from `first` up to, but not including, `end`."""
 
     first: int
     end: int
@@ -588,10 +595,10 @@ class _ChunkBody(NamedTuple):
 def _split_bodies(
     options: Options, query: str, ready: EncodedDocuments
 ) -> tuple[EncodedDocuments, list[_ChunkBody]]:
-    """As few bodies as the limits allow, with the documents in order, and these documents.
+    """Return as few bodies as the limits allow, and the documents in them, in order.
 
     Raises:
-        InvalidRequestError: text that is no text, or one document that no body can hold.
+        InvalidRequestError: a text cannot be encoded, or a document is too large for any request.
     """
     wire = ready.wire
     if options.provider.dialect.document_as == "object" and ready.rank_fields is None:
@@ -616,7 +623,7 @@ def _split_bodies(
 def _looked_up(
     cache: RerankCache, options: Options, frame: _BodyTemplate, ready: EncodedDocuments
 ) -> EncodedDocuments:
-    """What the cache does not have, with its keys, and the scores that it has."""
+    """Return the documents that are not in the cache, with keys, and the scores that are."""
     scope = frame.scope(options)
     keys = [_key_of(scope, frame, document) for document in ready.wire]
     if not options.provider.splits(options.model):
@@ -644,12 +651,12 @@ def _hashed(scope: bytes, pieces: Iterable[bytes]) -> bytes:
 
 
 def size_of(pieces: Sequence[Piece]) -> int:
-    """The bytes of the pieces when they are sent."""
+    """Return the size of the pieces in bytes, as they are sent."""
     return sum(p.size if isinstance(p, WireImage) else len(p) for p in pieces)
 
 
 def join_pieces(pieces: Sequence[Piece]) -> Iterator[bytes]:
-    """The pieces as bytes, small ones together, so that few are sent and no large one is copied."""
+    """Yield the pieces as bytes; small ones are joined, and large ones are not copied."""
     small: list[bytes] = []
     for piece in pieces:
         if isinstance(piece, bytes) and len(piece) < _SMALL:
@@ -664,7 +671,7 @@ def join_pieces(pieces: Sequence[Piece]) -> Iterator[bytes]:
 
 
 class _BodyTemplate:
-    """The body without its documents: the same for all requests of a call, except `top_n`."""
+    """The body without documents; it is the same for all requests of a call, except `top_n`."""
 
     def __init__(self, options: Options, query: str, ready: EncodedDocuments) -> None:
         provider, dialect = options.provider, options.provider.dialect
@@ -692,13 +699,13 @@ class _BodyTemplate:
         self._sizes: dict[int, int] = {}
 
     def scope(self, options: Options) -> bytes:
-        """A hash of all that decides a score but the documents: the first part of each key."""
+        """Return a hash of all that decides a score except the documents, the key of the hashes."""
         digest = blake2b(key=options.identity(_hashed_identity), digest_size=2 * _KEY_SIZE)
         digest.update(_encoded([self._scope, self.around([], 1)]))
         return digest.digest()
 
     def around(self, documents: Sequence[Any], count: int) -> dict[str, Any]:
-        """A whole body of these documents, with the `top_n` for their count."""
+        """Return a whole body with these documents, and `top_n` for this count of documents."""
         dialect = self._dialect
         query: Any = self._query
         if dialect.query_as != "text":
@@ -711,7 +718,7 @@ class _BodyTemplate:
         return {**body, **self._after}
 
     def size(self, count: int) -> int:
-        """The bytes of a body for this many documents, without the documents."""
+        """Return the size in bytes of a body for this many documents, without the documents."""
         top_n = 0 if self._top_n is None else min(self._top_n, count)
         if self._dialect.query_as == "repeated" and count > 1:  # a body of each count takes long
             return self.size(1) + (count - 1) * (len(_encoded(self._query)) + 1)
@@ -754,9 +761,9 @@ def _one_body(frame: _BodyTemplate, wire: Sequence[Any], first: int, end: int) -
 
 
 def _slices(documents: Sequence[Any], lengths: Sequence[int]) -> Iterator[bytes]:
-    """The documents as JSON with commas between them, several in each piece.
+    """Yield the documents as JSON, separated by commas, several in each piece.
 
-    `lengths` are the characters up to each document, and with it.
+    `lengths` are the cumulative numbers of characters, up to and including each document.
     """
     first = held = 0
     while first < len(documents):
@@ -771,7 +778,11 @@ def _slices(documents: Sequence[Any], lengths: Sequence[int]) -> Iterator[bytes]
 def _by_size(
     options: Options, frame: _BodyTemplate, ready: EncodedDocuments, most: int, largest: int
 ) -> tuple[EncodedDocuments, list[_ChunkBody]]:
-    """Bodies within both limits, documents and bytes, each as full as it can be."""
+    """Return bodies within both limits, documents and bytes, each as full as possible.
+
+    Raises:
+        UnsupportedDocumentError: the body without documents, or a document, is too large.
+    """
     sizes = [size_of(_document(frame, document)) for document in ready.wire]
     alone = frame.size(1)
     if alone > largest:
@@ -806,7 +817,7 @@ def _by_size(
 
 
 def _length(fields: Mapping[str, Any] | str) -> int:
-    """The characters of a document's values, or the bytes of those that are no text."""
+    """Return the number of characters of a document's values, or of bytes for other values."""
     if isinstance(fields, str):
         return len(fields)
     return sum(len(one if type(one) is str else _encoded(one)) for one in fields.values())
@@ -837,4 +848,4 @@ def _exactly(value: Mapping[str, Any] | Sequence[Any] | str) -> bytes:
 
 
 class _SurrogateError(InvalidRequestError):
-    """Half of a surrogate pair is in a text."""
+    """A text has a lone surrogate."""
