@@ -23,7 +23,7 @@ PEERS := aiohttp cohere langchain-cohere litellm llama-index-postprocessor-coher
 	llama-index-postprocessor-jinaai-rerank matplotlib openrouter portkey-ai together
 # those that install without torch; some want other versions of an SDK than others
 MIGRATE_langchain := flashrank langchain-classic langchain-cohere langchain-community \
-	langchain-fireworks langchain-nvidia-ai-endpoints langchain-voyageai
+	langchain-fireworks langchain-nvidia-ai-endpoints langchain-reranker langchain-voyageai
 MIGRATE_llama-index := llama-index-llms-openai llama-index-postprocessor-cohere-rerank \
 	llama-index-postprocessor-flashrank-rerank llama-index-postprocessor-jinaai-rerank \
 	llama-index-postprocessor-nvidia-rerank llama-index-postprocessor-voyageai-rerank

@@ -105,16 +105,31 @@ def test_nothing_in_the_input_steers_the_terminal(data: Path) -> None:
     ("words", "told"),
     [
         (("--max-drop", "1"), "--max-drop needs --compare"),
-        (("--html", "no/such/r.html"), "there is no folder no/such"),
-        (("--price-per-1000-searches", "x=1"), "a price is USD, or MODEL=USD"),
-        (("--price-per-million-tokens", "much"), "a price is USD, or MODEL=USD"),
+        (("--html", "no/such/r.html"), "the directory no/such does not exist"),
+        (
+            ("--price-per-1000-searches", "bm25=1"),
+            (
+                "--price-per-1000-searches names 'bm25', which is not one of --model; did you mean "
+                "'local:bm25'? the models are local:bm25"
+            ),
+        ),
+        (("--base-url", "x=http://localhost"), "--base-url names 'x', which is not one of --model"),
+        (("--price-per-million-tokens", "much"), "a price must be USD, or MODEL=USD"),
         (("--split", "dev"), "pass --split one of test"),
+        (
+            ("-m", "cohere:m", "--max-cost", "1", "--price-per-million-tokens", "local:bm25=1"),
+            (
+                "--max-cost needs to know the cost, and responses of cohere do not say it: pass "
+                "--price-per-1000-searches or --price-per-million-tokens"
+            ),
+        ),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_asked(
-    data: Path, words: tuple[str, ...], told: str
+    data: Path, words: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 2, in the words of the options."""
+    monkeypatch.setenv("CO_API_KEY", "the-key")
     done = rerank("evaluate", data, "-m", "local:bm25", *words)
     assert (done.exit_code, told in done.stderr) == (2, True), done.stderr
 
@@ -128,4 +143,4 @@ def test_sample_writes_a_table_once(data: Path) -> None:
     text = Path("labels.csv").read_text(encoding="utf-8-sig")
     Path("labels.csv").write_text(text.replace(",\n", ",1\n"), encoding="utf-8")
     labelled = rerank("evaluate", data, "--labels", "labels.csv", "-m", "local:bm25")
-    assert "Too few to tell: 1 usable queries" in labelled.stdout
+    assert "Too few queries to tell (usable: 1, needed: 20)" in labelled.stdout

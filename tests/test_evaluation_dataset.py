@@ -61,6 +61,26 @@ def test_windows_files_and_another_split(tmp_path: Path) -> None:
     assert Dataset.read(tmp_path, split="dev").judgments == {"2": {"b": 3}}
 
 
+@cases(
+    ("qrels", "judgments"),
+    [
+        ("1 0 a 2\n1 0 b 0\n2 0 b 1\n", {"1": {"a": 2, "b": 0}, "2": {"b": 1}}),
+        ("1\tQ0\ta\t2\r\n2   0  b\t1\r\n", {"1": {"a": 2}, "2": {"b": 1}}),
+        ("1 0 a -2\n2 0 b 1\n", {"1": {"a": 0}, "2": {"b": 1}}),
+        ("query-id\tcorpus-id\tscore\n1 0\ta b\t1\n", {"1 0": {"a b": 1}}),  # ids with spaces
+    ],
+)
+def test_judgments_in_the_form_of_trec_are_read(
+    tmp_path: Path, qrels: str, judgments: dict[str, dict[str, int]]
+) -> None:
+    """Four words are query, iteration, document and grade; three cells are those of BEIR."""
+    corpus = "".join(f'{{"_id": "{name}", "text": "x"}}\n' for name in ("a", "b", "a b"))
+    queries = "".join(f'{{"_id": "{name}", "text": "x"}}\n' for name in ("1", "2", "1 0"))
+    files = {"corpus.jsonl": corpus, "queries.jsonl": queries, "qrels/test.tsv": qrels}
+
+    assert Dataset.read(folder(tmp_path, **files)).judgments == judgments
+
+
 def test_packed_files_are_read(tmp_path: Path) -> None:
     """As collections are handed out: each file may end in `.gz`; a broken one is told."""
     lists = '{"query_id":"1","doc_ids":["b","a"]}'
@@ -111,9 +131,14 @@ def test_packed_files_are_read(tmp_path: Path) -> None:
         (
             {"qrels/test.tsv": "1\ta\t1\n2\tb\thigh\n2\tb\t1"},
             (
-                "1 lines of qrels are not query-id, corpus-id and a whole number; left out "
+                "1 lines of qrels are neither query-id, corpus-id and a whole number, separated "
+                "by tabs, nor TREC's query, iteration, document and a whole number; left out "
                 "(test.tsv, line 2)"
             ),
+        ),
+        (
+            {"qrels/test.tsv": "1 0 a 1\n1 a 2\n2 0 b 1"},  # two forms, and neither of them
+            "1 lines of qrels are neither query-id, corpus-id and a whole number, separated by",
         ),
         (
             {"qrels/test.tsv": "1\ta\t1\n1\ta\t2\n2\tb\t1"},
@@ -251,6 +276,14 @@ def test_a_retriever_gives_the_candidates() -> None:
             Dataset.from_retriever(lambda _: [], asked, judged)
     with pytest.raises(ConfigurationError, match="a Document of the retriever has no id"):
         Dataset.from_retriever(lambda _: [Document("x")], queries, judgments)
+    a_set: Any = {"1": {"b"}}
+    with pytest.raises(ConfigurationError, match=r"of query '1' must be a mapping .*, not set"):
+        Dataset.from_retriever(documents, queries, a_set)
+    grades: Any = {"1": {"a": 0.9, "b": 1.0, "c": "2", "d": float("nan"), "e": True}}
+    graded = Dataset.from_retriever(documents, queries, grades)
+    assert graded.judgments == {"1": {"b": 1, "e": 1}}
+    told = "3 grades are not whole numbers; left out (1 a: 0.9, 1 c: '2', 1 d: nan)"
+    assert told in map(str, graded.problems)
 
 
 def test_labels_make_the_round_trip(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pickle
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -26,7 +26,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
-from calls import QUERY, TEXTS, AsyncCalls, Calls, client_of
+from calls import LOOPS, QUERY, TEXTS, AsyncCalls, Calls, client_of
 from cases import cases
 from fakes import chain
 from loopback import Received, Reply, Server, ranking, ranks_all, running, tls_context
@@ -173,6 +173,39 @@ def test_a_given_client_stays_open() -> None:
         client_of("http://localhost", http_client=blocking).rerank(QUERY, ["a", "b"])
         gc.collect()
         assert not blocking.is_closed
+
+
+@cases("loop", LOOPS)
+def test_a_users_own_request_is_sent_as_ever(loop: str) -> None:
+    """A request of the user's, on a connection that served a call, is not held back."""
+
+    async def run() -> None:
+        head_came = asyncio.Event()
+
+        async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            answer = b'{"results": [{"index": 0, "relevance_score": 0.5}]}'
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(answer) + answer)
+            await reader.readuntil(b"\r\n\r\n")
+            head_came.set()
+            await reader.readuntil(b"0\r\n\r\n")
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            writer.close()
+
+        async def body() -> AsyncIterator[bytes]:
+            await asyncio.wait_for(head_came.wait(), 10)
+            yield b"x"
+
+        async with await asyncio.start_server(play, "127.0.0.1") as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with httpx.AsyncClient() as theirs:
+                client = client_of(url, async_http_client=theirs)
+                await client.arerank("query", ["text"])
+                assert (await theirs.post(url, content=body())).status_code == 204
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(run())
 
 
 @libraries

@@ -275,6 +275,19 @@ def test_the_raw_response(way: Way, server: Server) -> None:
     assert response.usage.counts() == {"search_units": 1, "cost": 0.001}
 
 
+def test_a_result_keeps_what_else_the_provider_says(way: Way, server: Server) -> None:
+    """The spans, the text that was sent and the extra keys of a result come with it."""
+    span = {"start": 2, "end": 5, "score": 0.8}
+    result = {"index": 1, "relevance_score": 0.9, "relevant_spans": [span], "tokens": 7}
+    server.plays(Reply({"results": [result]}))
+
+    (found,) = way.rerank(openrouter(server, top_n=1), three())
+
+    assert [(one.start, one.end) for one in found.spans] == [(2, 5)]
+    assert found.sent_text == three()[1].page_content
+    assert found.extra == {"tokens": 7}
+
+
 def test_the_raw_response_of_all_kinds_of_documents(way: Way, server: Server) -> None:
     """rerank() takes LangChain's documents and everything that a client takes, mixed."""
     documents: list[Any] = [

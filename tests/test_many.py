@@ -119,21 +119,21 @@ def test_rows_of_every_kind(way: str, kind: str, server: Server, tmp_path: Path)
 
 
 BAD_ROWS: list[tuple[Any, str]] = [
-    ("text", "row 2: a row is {'query': ..., 'documents': [...]}, not str"),
-    ({"documents": TEXTS}, "row 2: there is no 'query'; the row has 'documents'"),
-    ({"query": "q"}, "row 2: there is no 'documents'"),
+    ("text", "row 2: a row must be {'query': ..., 'documents': [...]}, not str"),
+    ({"documents": TEXTS}, "row 2: the row has no key 'query'; its keys are 'documents'"),
+    ({"query": "q"}, "row 2: the row has no key 'documents'"),
     ({"query": "q", "documents": "text"}, "row 2: documents must be a list of documents"),
     ({"query": "", "documents": TEXTS}, "row 2: query is empty"),
     ({"query": "q", "documents": ["a", None]}, "row 2: document 1"),
-    ({"id": True, "query": "q", "documents": TEXTS}, "row 2: id is a str or an int, not True"),
+    ({"id": True, "query": "q", "documents": TEXTS}, "row 2: id must be a str or an int, not True"),
     (
         {"id": 10**4000, "query": "q", "documents": TEXTS},
-        "row 2: id is a str or an int, not one of",
+        "row 2: id must be a str or an int, not an int of",
     ),
-    ({"id": 1.5, "query": "q", "documents": TEXTS}, "row 2: id is a str or an int"),
-    ({"id": "\ud83d", "query": "q", "documents": TEXTS}, "row 2: id is a str or an int"),
-    (b'{"query": ', "in.jsonl, line 2: it is no JSON"),
-    (b'{"query": "q"}', "in.jsonl, line 2: there is no 'documents'"),
+    ({"id": 1.5, "query": "q", "documents": TEXTS}, "row 2: id must be a str or an int"),
+    ({"id": "\ud83d", "query": "q", "documents": TEXTS}, "row 2: id must be a str or an int"),
+    (b'{"query": ', "in.jsonl, line 2: not valid JSON"),
+    (b'{"query": "q"}', "in.jsonl, line 2: the row has no key 'documents'"),
 ]
 
 
@@ -447,6 +447,35 @@ def test_nothing_is_sent_beyond_the_budget(
     for error in (came.error, pickle.loads(pickle.dumps(came.error))):  # noqa: S301  # ours
         assert {name: getattr(error, name) for name in said} == said
         assert "budget is used up" in str(error)
+
+
+@cases(
+    ("model", "given", "options", "told"),
+    [
+        ("cohere:m", {}, {}, "responses of cohere do not say it: pass price=Price(per_1000_"),
+        ("jina:m", {"fallbacks": ["local:bm25"]}, {}, "responses of jina and local do not say it"),
+        ("local:bm25", {}, {}, "leave it out for what runs in this process"),
+        ("cohere:m", {}, {"price": Price(per_1000_search_units=2)}, None),
+        ("cohere:m", {"base_url": "https://gateway.example"}, {}, None),  # which may say it
+        ("cohere:m", {"base_url": "https://api.cohere.com/v2/"}, {}, "responses of cohere"),
+        ("cohere:m", {"fallbacks": ["openrouter:m"]}, {}, None),
+        ("openrouter:m", {}, {}, None),
+    ],
+)
+def test_a_budget_without_a_known_cost_is_refused_before_anything_is_sent(
+    model: str, given: Any, options: Any, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no response would say the cost and there is no price; what may say it is asked."""
+    for name in ("CO_API_KEY", "JINA_API_KEY", "OPENROUTER_API_KEY"):
+        monkeypatch.setenv(name, "the-key")
+    client = RerankClient(model, **given)
+    for method in (client.rerank_many, client.arerank_many):
+        if told is None:
+            method([], max_cost=1, **options)
+            continue
+        with pytest.raises(ConfigurationError) as caught:
+            method([], max_cost=1, **options)
+        assert told in str(caught.value)
 
 
 @cases("way", WAYS)

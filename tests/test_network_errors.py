@@ -411,6 +411,28 @@ def test_an_exception_of_a_hook(
     assert not {name.partition(".")[0] for name in modules(cause)} & LIBRARIES
 
 
+@pytest.mark.usefixtures("pauses")
+def test_what_the_caller_handles_is_no_reason_and_stays_as_it_is(call: Calls) -> None:
+    """An exception that the caller handles meanwhile changes no diagnosis, and is not changed."""
+    request = httpx.Request("GET", "http://example.org/other")
+    handled: tuple[Exception, ...] = (
+        ssl.SSLCertVerificationError(1, "certificate verify failed"),
+        httpx.ReadTimeout("theirs", request=request),
+        KeyError("tenant the-key"),
+    )
+    for theirs in handled:
+        try:
+            raise theirs  # noqa: TRY301
+        except Exception as caught:  # noqa: BLE001
+            before = (str(caught), caught.__traceback__, dict(vars(caught)))
+            with pytest.raises(TransportError, match="ConnectError") as refused:
+                call(client_of("http://127.0.0.1:1", max_retries=1))
+            assert refused.value.is_retryable
+            assert refused.value.retries == 1
+            assert (str(caught), caught.__traceback__, dict(vars(caught))) == before
+            assert caught in links(refused.value)
+
+
 class ReadTimeout(Exception):  # noqa: N818  # the name of an error of httpx
     """Of a worker that ends a job, and not of an HTTP client."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import httpx
@@ -322,11 +323,28 @@ def test_unknown_provider(name: str) -> None:
         resolved(name, None)
 
 
+def test_provider_of_another_package() -> None:
+    """The name that another package has for a provider is refused with ours."""
+    for name, meant in (
+        ("voyageai", "did you mean 'voyage'?"),
+        ("nvidia_nim", "did you mean 'nvidia'?"),
+        ("huggingface", "'local:cross-encoder/<model>' runs"),
+        ("bedrock", "use 'portkey:<model>'"),
+    ):
+        words = re.escape(f"unknown provider '{name}'; {meant}")
+        with pytest.raises(ConfigurationError, match=words):
+            resolved(f"{name}:m", None)
+
+
 def test_no_provider() -> None:
     """A model that names no provider is refused with the form that does."""
     for model, meant in (
         ("rerank-v3.5", r"no provider; write"),
         ("tei", r"did you mean 'tei:model'\? write"),
+        ("cohere/rerank-v3.5", r"did you mean 'cohere:rerank-v3.5'\? write"),
+        ("together_ai/Salesforce/rank", r"did you mean 'together:Salesforce/rank'\? write"),
+        ("BAAI/reranker", r"'local:cross-encoder/BAAI/reranker' runs .* has the model; write"),
+        ("vertex_ai/m", r"use a LiteLLM proxy, 'litellm:<name in its configuration>'; write"),
     ):
         form = f"{meant} 'provider:model' with one of azureai, cohere"
         with pytest.raises(ConfigurationError, match=form):

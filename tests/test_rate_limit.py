@@ -302,8 +302,8 @@ def test_what_is_remembered_is_bounded(clock: Told, traffic: RateLimiter) -> Non
     for _ in range(1000):
         clock.now += 1
         traffic.reserve(RateLimit(1000, 1000), 1)
-    assert len(traffic._requests._sent) <= MINUTE + 1
-    assert len(traffic._documents._sent) <= MINUTE + 1
+    assert len(traffic._requests._times) <= MINUTE + 1
+    assert len(traffic._documents._times) <= MINUTE + 1
 
 
 outcomes = st.lists(st.sampled_from(["failed", "succeeded"]), max_size=30)

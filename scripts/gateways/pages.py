@@ -1,4 +1,4 @@
-"""The text of the pages and tables: what the classes say, joined with `table.PROVIDERS`."""
+"""The text of the pages and tables, from the provider classes and `table.PROVIDERS`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import os
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -32,21 +32,26 @@ WRITTEN = "<!-- written by `make providers` from scripts/gateways/table.py -->"
 _KEY = "the-key"
 _QUERY, _DOCUMENTS = "a red bicycle", ["a blue car", "a red bicycle"]
 _OF_HTTPX = {"host", "user-agent", "accept-encoding", "connection", "content-length"}
-# models by which the providers tell who follows an instruction, and what scores are
+# models by which the providers decide whether they take an instruction, and the score kind
 _ANY, _QWEN3, _VOYAGE = "a-model", "Qwen/Qwen3-Reranker-8B", "voyageai/rerank-2.5"
 _MODELS = (_ANY, _QWEN3, "jina-reranker-v3", "cohere/rerank-v3.5", "nvidia/rerank")
-_WITH_FIELDS = ("bge-reranker-v2-m3", "Llama-Rank-V1")  # models that rank fields themselves
+_WITH_FIELDS = ("bge-reranker-v2-m3", "Llama-Rank-V1")  # models for which servers rank fields
 _WIDTH = 120
 _CODE_WIDTH = 100
 _UNBROKEN = re.compile(r"\[[^]]*\]\([^)]*\)|`[^`]*`")
 _ARGUMENT = re.compile(r"^    (?P<names>[\w, ]+): (?P<text>.*\n(?:     +.*\n)*)", re.MULTILINE)
 SCORE_KINDS: Mapping[ScoreKind, str] = {
     "probability": "from 0 to 1",
-    "logit": 'any number; `score_transform="sigmoid"` makes a probability of it',
+    "logit": 'any number; `score_transform="sigmoid"` turns it into a probability',
     "cosine": "from -1 to 1",
-    "relative": "it depends on the other documents of the list",
+    "relative": "depends on the other documents of the list",
     "unbounded": "from 0 up",
-    "unknown": "the vendor does not say",
+    "unknown": "not documented",
+}
+_FIELDS = {
+    "server": "ranked by the server",
+    "some models": "ranked by the server for some models, else sent as text",
+    "as text": "sent as text",
 }
 _SHORT_MARKS: Mapping[Mark, str] = {
     "server": "server",
@@ -54,31 +59,34 @@ _SHORT_MARKS: Mapping[Mark, str] = {
     "documentation": "docs",
 }
 _GROUPS = {
-    "vendor": ("A vendor's own API", "a key of the vendor"),
-    "gateway": ("Gateways and proxies", "one key, or one proxy, for models of several vendors"),
-    "server": ("Servers of your own", "a server of your own"),
+    "vendor": ("A vendor's own API", "an API key of the vendor"),
+    "gateway": (
+        "Gateways and proxies",
+        "one key, or your own proxy, for models of several vendors",
+    ),
+    "server": ("Servers of your own", "your own server with a rerank model"),
 }
 
 _KEY_AND_ADDRESS = (
     (
         "no `api_key=`",
-        "the key is read from the environment variable that the provider's page names",
+        "the key is read from the environment variable on the page of the provider",
     ),
     (
         "`base_url=` without a path",
         (
-            "it gets the path of the default address: for `cohere:`, `https://rerank.example.org` "
-            "becomes `https://rerank.example.org/v2`"
+            "the path of the default is added: for `cohere:`, `https://rerank.example.org` becomes "
+            "`https://rerank.example.org/v2`"
         ),
     ),
     (
         "`base_url=` with a path",
-        "it is taken as it is, without a final `/` or `/rerank`",
+        "the path is used unchanged, except that a trailing `/` or `/rerank` is removed",
     ),
     (
         "`http://` to another machine",
         (
-            "it is a `ConfigurationError`, unless you allow it, with the model alone: "
+            "a `ConfigurationError`, unless you set `allow_http` on a provider object: "
             '`RerankClient("my-model", provider=TEI(base_url="http://tei.internal:8080", '
             "allow_http=True))`"
         ),
@@ -107,28 +115,27 @@ def example(name: str, **given: Any) -> RemoteProvider:
 
 
 def instruction_of(name: str) -> str:
-    """How an instruction is sent, in a sentence or two."""
+    """How an instruction is sent, for the cell of a table."""
     provider = example(name)
     error = f"`{ConfigurationError.__name__}`"
-    for model, who in ((_ANY, ""), (_QWEN3, "For Qwen3 models "), (_VOYAGE, "For Voyage 2.5 ")):
+    for model, models in ((_ANY, ""), (_QWEN3, "Qwen3"), (_VOYAGE, "Voyage 2.5")):
         found = _instructed(provider, model)
         if found is not None:
-            others = f" For other models it is a {error}." if who else ""
-            return f"{who}`instruction=` is {_way(found)}.{others}"
-    return f"`instruction=` is a {error}: the API has no parameter for it."
+            return f"{models}: {_way(found)}; other models: {error}" if models else _way(found)
+    return f"no: {error}"
 
 
 def _way(found: Instructed) -> str:
     for key, value in found.body.items():
         is_nested = value != "..."
-        return f"sent inside body `{key}`, a JSON text" if is_nested else f"sent as body `{key}`"
+        return f"sent inside `{key}`, a JSON text" if is_nested else f"sent as `{key}`"
     if found.around_document != ("", ""):
-        return "written around the query and each document, in the template of the model"
-    return "written before the query, in a line of its own"
+        return "written into the query and each document, as in the model's chat template"
+    return "written before the query, on its own line"
 
 
 def short_instruction(name: str) -> str:
-    """For which models an instruction is sent, in a word."""
+    """The models that take an instruction, in a word."""
     provider = example(name)
     for model, word in ((_ANY, "yes"), (_QWEN3, "Qwen3"), (_VOYAGE, "Voyage 2.5")):
         if _instructed(provider, model) is not None:
@@ -144,7 +151,7 @@ def _instructed(provider: RemoteProvider, model: str) -> Instructed | None:
 
 
 def score_kinds(name: str) -> list[ScoreKind]:
-    """The kinds of scores of its models, that of the example first."""
+    """The kinds of scores of its models; the first is that of the example."""
     provider = example(name)
     models = (PROVIDERS[name].model, *_MODELS)
     return list(dict.fromkeys(provider.kind_of_scores(model) for model in models))
@@ -158,6 +165,12 @@ def rank_fields_of(name: str) -> str:
     return "server" if all(native) else "some models" if any(native) else "as text"
 
 
+def documents_of(name: str) -> str:
+    """What a document may have, in a few words."""
+    fields = rank_fields_of(name) != "as text"
+    return ", ".join(["text", *["fields"] * fields, *["images"] * bool(PROVIDERS[name].images)])
+
+
 # the pages
 
 
@@ -165,96 +178,164 @@ def pages() -> dict[Path, str]:
     """Each file that `make providers` writes, with its text."""
     with patch.dict(os.environ, clear=True):  # keys and addresses of whoever runs this
         generated = {
-            PAGES / f"{name}.md": page(name)
+            path: page(name) if facts.is_generated else _filled(path, features(name))
             for name, facts in PROVIDERS.items()
-            if facts.is_generated
+            for path in [PAGES / f"{name}.md"]
         }
-        before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-        _, _, after = rest.partition(END)
-        readme = f"{before}{BEGIN}\n\n{providers_table('docs/gateways/')}\n\n{END}{after}"
+        readme = _filled(README, providers_table("docs/gateways/"))
         return {**generated, PAGES / "index.md": overview(), README: readme}
+
+
+def _filled(path: Path, table: str) -> str:
+    """The text of a file, with the table in its place."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
 
 
 def page(name: str) -> str:
     """The page of one provider."""
     facts = PROVIDERS[name]
-    kinds = score_kinds(name)
     arguments = dataclasses.fields(remote_class(name))
     parts = [
         f"# {facts.title}",
-        _wrapped(f"{facts.summary} [API]({facts.link})."),
-        _wrapped(_access(name)),
-        f"```python\n{_program(name, kinds[0])}\n```",
+        _wrapped(f"{facts.summary} [API documentation]({facts.link})."),
+        f"```sh\n{_setup(name)}\n```",
+        f"```python\n{_program(name)}\n```",
+        features(name),
+        "The same request with curl:",
         f"```sh\n{curl(name)}\n```",
         "## Arguments",
         _table(
-            ("argument", "where it goes", "meaning"),
+            ("argument", "sent as", "meaning"),
             [
                 (f"`{one.name}`", place_of(name, one), meaning_of(remote_class(name), one.name))
                 for one in arguments
             ],
         ),
         facts.more.strip(),
-        "## Documents and limits",
-        "\n".join(_wrapped(f"- {limit}", "  ") for limit in _limits(name)),
-        "## Instruction and scores",
-        _wrapped(f"{instruction_of(name)} {facts.instruction}"),
-        _wrapped(_scores(kinds)),
-        "## Errors and usage",
-        _wrapped(" ".join(["[Errors of every gateway](../errors.md).", *facts.errors])),
-        _wrapped(f"Usage: {facts.usage}." if facts.usage else "The response has no usage."),
-        "## How it was tested",
-        _wrapped(_sentence(f"{MARKS[facts.mark]}: {facts.source}.")),
+        _details(name),
+        "## Errors",
+        _wrapped(
+            "[Errors](../errors.md) explains the errors of all providers."
+            + (" In addition, for this one:" if facts.errors else "")
+        ),
+        _table(("the server sends", "you get"), facts.errors) if facts.errors else "",
         WRITTEN,
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _access(name: str) -> str:
+def features(name: str) -> str:
+    """The table with what a newcomer needs to know first."""
+    facts, provider = PROVIDERS[name], example(name)
+    rows = [
+        ("API key", _key(name)),
+        ("base URL", _address(name)),
+        ("models", f"{facts.models}{_listed(provider)}"),
+        ("[images](../images.md)", facts.images or "no"),
+        ("[`rank_fields`](../rank-fields.md)", _FIELDS[rank_fields_of(name)]),
+        (
+            "[`instruction`](index.md#instructions)",
+            "; ".join(filter(None, [instruction_of(name), facts.instruction])),
+        ),
+        ("[`score_kind`](../client.md#how-scores-compare)", facts.scores or _scores(name)),
+        ("`top_n`", _top_n(provider)),
+        ("documents in one request", _most(provider, facts.model)),
+        ("usage", facts.usage or "none"),
+        ("tested", _tested(facts)),
+    ]
+    return _table(("feature", "support"), rows)
+
+
+def _key(name: str) -> str:
     kind = remote_class(name)
-    if not kind.api_key_env:
-        key = "The server needs no key; one that wants a key gets `api_key=`."
-    elif not kind.needs_key:
-        key = f"The key, if the server wants one, is read from `{kind.api_key_env}`."
-    else:
-        others = "".join(f", else `{other}`" for other in kind.other_key_envs)
-        key = f"The key is read from `{kind.api_key_env}`{others}."
+    variables = [f"`{one}`" for one in (kind.api_key_env, *kind.other_key_envs) if one]
+    sources = ", else ".join([*variables, "`api_key=`"] if variables else ["`api_key=`"])
+    sources = sources.replace(", else `api_key=`", ", or `api_key=`")
+    return sources if kind.needs_key else f"optional: {sources}"
+
+
+def _address(name: str) -> str:
+    kind = remote_class(name)
     variable = f" or `{kind.base_url_env}`" if kind.base_url_env else ""
-    address = f"The address is `{kind.default_base_url}`; another comes from `base_url=`{variable}."
-    if not kind.has_default:
-        address = (
-            f"There is no default address: `base_url=`{variable} names your resource, which is "
-            f"asked at `{kind.default_base_url}`."
-        )
-    return f"{key} {address}"
+    if kind.has_default:
+        return f"`{kind.default_base_url}`; set another with `base_url=`{variable}"
+    return f"required: `base_url=`{variable}; requests are sent to `{kind.default_base_url}`"
 
 
-def _program(name: str, kind_of_scores: str) -> str:
-    kind, facts = remote_class(name), PROVIDERS[name]
+def _listed(provider: RemoteProvider) -> str:
+    try:
+        provider.models_address({})
+    except ConfigurationError:
+        return ""
+    return "; [`client.models()`](../client.md#models) lists models"
+
+
+def _top_n(provider: RemoteProvider) -> str:
+    if provider.dialect.top_n is None:
+        return "applied by the client; the API has no such parameter"
+    always = "always " if provider.dialect.needs_top_n else ""
+    return f"{always}sent as `{provider.dialect.top_n}`"
+
+
+def _most(provider: RemoteProvider, model: str) -> str:
+    count = provider.most_documents(model)
+    if count is None:
+        return "no limit"
+    for_this = "" if provider.most_documents(_ANY) == count else " for this model"
+    return f"at most {count:,}{for_this}; a longer list is split into several requests"
+
+
+def _tested(facts: Facts) -> str:
+    if facts.mark == "server":
+        return f"{MARKS[facts.mark]}: {facts.source}"
+    other = "a real server" if facts.group == "server" else "the live service"
+    return f"against {facts.source}, not {other}"
+
+
+def _scores(name: str) -> str:
+    first, *others = score_kinds(name)
+    more = f"; other models: {' or '.join(f'`{kind}`' for kind in others)}" if others else ""
+    return f"`{first}`, {SCORE_KINDS[first]}{more}"
+
+
+def _details(name: str) -> str:
+    facts = PROVIDERS[name]
+    lines = [_wrapped(f"- {limit}", "  ") for limit in facts.limits]
+    return "\n".join(["## Limits", "", *lines]) if lines else ""
+
+
+def _setup(name: str) -> str:
+    kind = remote_class(name)
+    lines = ["pip install rerank-integrations"]
+    if kind.api_key_env and kind.needs_key:
+        lines.append(f'export {kind.api_key_env}="..."')
+    return "\n".join(lines)
+
+
+def _program(name: str) -> str:
+    facts = PROVIDERS[name]
     arguments = [f'"{name}:{facts.model}"']
     if facts.base_url:
         arguments.append(f'base_url="{facts.base_url}"')
     call = f"client = RerankClient({', '.join(arguments)})"
     if len(call) > _CODE_WIDTH:
         call = f"client = RerankClient(\n    {', '.join(arguments)}\n)"
-    comment = f"# the key from {kind.api_key_env}" if kind.api_key_env else ""
-    if not comment or not kind.needs_key:
-        comment = f"# {kind.default_base_url}"
     return "\n".join(
         [
             "from rerank_integrations import RerankClient",
             "",
-            comment,
             call,
             f'response = client.rerank("{_QUERY}", {json.dumps(_DOCUMENTS)}, top_n=1)',
             "print(response[0].document)  # a red bicycle",
-            f"print(response.score_kind)  # {kind_of_scores}",
+            f"print(response.score_kind)  # {score_kinds(name)[0]}",
         ]
     )
 
 
 def curl(name: str) -> str:
-    """The request of the example, as it leaves the client, for a command line."""
+    """The request of the example as a curl command."""
     sent: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -283,7 +364,7 @@ def curl(name: str) -> str:
 
 
 def place_of(name: str, argument: dataclasses.Field[Any]) -> str:
-    """Where an argument goes, found by setting it."""
+    """Where an argument is sent, found by setting it."""
     before, after = example(name), example(name, **{argument.name: _value(name, argument)})
     if before.url != after.url:
         return "the address"
@@ -298,7 +379,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 
 def _value(name: str, argument: dataclasses.Field[Any]) -> Any:
-    """A value that an argument takes and that is not its default."""
+    """A valid value of an argument that is not its default."""
     if argument.name == "base_url":
         return "https://example.org/rerank"
     hint = get_type_hints(remote_class(name))[argument.name]
@@ -315,48 +396,26 @@ def _value(name: str, argument: dataclasses.Field[Any]) -> Any:
 
 
 def meaning_of(kind: type, argument: str) -> str:
-    """What the docstring of the class, or of the one that it derives from, says of an argument."""
+    """The description of an argument in the docstring of the class or of a base class."""
     for owner in kind.__mro__:
         text = inspect.cleandoc(vars(owner).get("__doc__") or "").partition("Args:\n")[2]
         for found in _ARGUMENT.finditer(text.partition("\n\n")[0] + "\n"):
             said = " ".join(found["text"].split())
             if argument in found["names"].split(", ") and not said.startswith("as in"):
                 return said.removesuffix(".").replace("|", "\\|")
-    raise LookupError(f"{kind.__name__} does not say what {argument} is")
-
-
-def _limits(name: str) -> Iterator[str]:
-    facts, provider = PROVIDERS[name], example(name)
-    yield f"Documents: {facts.documents}."
-    yield {
-        "server": "Fields are ranked by the server, by the names in `rank_fields`.",
-        "some models": "Fields are ranked by the server, for some models.",
-        "as text": "Fields are written as one text here ([Fields](../rank-fields.md)).",
-    }[rank_fields_of(name)]
-    most = provider.most_documents(facts.model)
-    if most is not None:
-        yield f"More than {most:,} documents go in several requests, and are ranked together."
-    yield from facts.limits
-
-
-def _scores(kinds: Sequence[ScoreKind]) -> str:
-    meaning = f"`response.score_kind` is `{kinds[0]}`: {SCORE_KINDS[kinds[0]]}."
-    if len(kinds) > 1:
-        others = " or ".join(f"`{kind}`" for kind in kinds[1:])
-        meaning += f" For other models it is {others}."
-    return f"{meaning} [How scores compare](../client.md#how-scores-compare)."
+    raise LookupError(f"{kind.__name__} has no description of {argument}")
 
 
 # the tables
 
 
 def providers_table(folder: str) -> str:
-    """README's table: a row for each provider; `folder` is where the pages are."""
+    """README's table with a row for each provider; `folder` has the pages."""
     rows = [
         (
             f"[{facts.title}]({folder}{name}.md) `{name}:`",
             _short_key(name),
-            short_documents(facts),
+            "text, images" if facts.images else "text",
             rank_fields_of(name),
             short_instruction(name),
             " ".join(score_kinds(name)) if len(score_kinds(name)) == 1 else "by model",
@@ -389,13 +448,13 @@ def providers_table(folder: str) -> str:
 
 
 def overview() -> str:
-    """The page that helps to choose a provider."""
+    """The overview of all providers."""
     parts = [
         "# Providers",
         _wrapped(
-            "A model is named `provider:model`, such as `cohere:rerank-v3.5`. All providers have "
-            "the same client, settings, errors and results; what differs is said here and on the "
-            "page of each."
+            "A model is written `provider:model`, such as `cohere:rerank-v3.5`. The client, its "
+            "settings, the errors and the results are the same for all providers. This page and "
+            "the page of each provider list what differs."
         ),
         "## Which provider do I need",
         _table(("you have", "use"), _choices()),
@@ -407,7 +466,7 @@ def overview() -> str:
                 f"[{facts.title}]({name}.md)",
                 f"`{name}:`",
                 facts.models,
-                facts.documents,
+                documents_of(name),
                 facts.usage or "none",
                 _SHORT_MARKS[facts.mark],
             )
@@ -417,16 +476,16 @@ def overview() -> str:
         head = ("provider", "prefix", "models", "documents", "usage", "tested")
         parts += [f"## {heading}", _table(head, rows)]
     parts += [
-        "## How they were tested",
+        "## How the providers were tested",
         _table(
             ("tested", "means"),
             [(_SHORT_MARKS[mark], meaning) for mark, meaning in MARKS.items()],
         ),
-        "The page of each provider says what it was compared with.",
+        "The page of each provider names what it was compared with.",
         "## Kinds of scores",
         _wrapped(
-            "`response.score_kind` says what the numbers are; a provider with several kinds of "
-            "models is in several rows."
+            "`response.score_kind` names the scale of the scores. A provider is in several rows if "
+            "the scale depends on the model."
         ),
         _table(
             ("`score_kind`", "scores", "providers"),
@@ -434,12 +493,13 @@ def overview() -> str:
         ),
         "## Instructions",
         _wrapped(
-            "`instruction=` says what the model is to look for. Where a model cannot take one, it "
-            "is an error; a fallback that cannot is called without it, with a warning."
+            "`instruction=` tells the model what to look for. If the model takes no instruction, "
+            "it is an error. A fallback that takes none is called without it, with a warning."
         ),
-        _table(("provider", "how it is sent"), _instruction_rows()),
+        _table(("provider", "`instruction`"), _instruction_rows()),
         _wrapped(
-            f"None: {_joined(name for name in PROVIDERS if short_instruction(name) == 'no')}."
+            "These take none: "
+            f"{_joined(name for name in PROVIDERS if short_instruction(name) == 'no')}."
         ),
         WRITTEN,
     ]
@@ -451,14 +511,14 @@ def _choices() -> list[tuple[str, str]]:
         (sentence, _joined(name for name, facts in PROVIDERS.items() if facts.group == group))
         for group, (_, sentence) in _GROUPS.items()
     ]
-    seeing = _joined(name for name, facts in PROVIDERS.items() if "image" in facts.documents)
+    vision = _joined(name for name, facts in PROVIDERS.items() if facts.images)
     return [
         *rows,
-        ("page images to rank", f"{seeing}, and [Local](local.md) with a scorer of yours"),
-        ("another server, or a proxy with its own key header", "[`Compatible`](compatible.md)"),
+        ("images to rank", f"{vision}, and [Local](local.md) with your own scorer"),
+        ("another server, or a proxy with another key header", "[`Compatible`](compatible.md)"),
         (
             "an API that `Compatible` cannot describe",
-            "[a provider of your own](../own-provider.md)",
+            "[your own provider class](../own-provider.md)",
         ),
         ("no key and no server", "[`local:hybrid`](local.md)"),
     ]
@@ -491,11 +551,6 @@ def _short_key(name: str) -> str:
     return f"`{kind.api_key_env}`" if kind.api_key_env else "none"
 
 
-def short_documents(facts: Facts) -> str:
-    """Whether a document may have an image."""
-    return "text, images" if "image" in facts.documents else "text"
-
-
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(
@@ -503,12 +558,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     ).replace("|--- |", "|---|")
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _wrapped(text: str, indent: str = "") -> str:
-    """The text in lines that end in no link and no code."""
+    """The text in lines; no link and no code is broken."""
     joined = _UNBROKEN.sub(lambda found: found[0].replace(" ", "\0"), text.strip())
     filled = textwrap.fill(
         joined,

@@ -39,7 +39,7 @@ _DROP = "DELETE FROM rerank_scores WHERE place <= (SELECT max(place) FROM rerank
 _PACKED = struct.Struct("<d")  # a score of a list, in which one follows another
 
 Score: TypeAlias = float | bytes
-"""The score of a document, or those of a whole list, packed."""
+"""The score of a document, or the packed scores of a whole list."""
 
 
 def sqlite_path(name: str, given: str, *, other: str = "") -> Path:
@@ -93,7 +93,7 @@ class SqliteFile:
             self.connection()
 
     def connection(self) -> sqlite3.Connection:
-        """The connection of this process, for the thread that holds the lock.
+        """Return the connection of this process, for the thread that holds the lock.
 
         Raises:
             ConfigurationError: the file can no longer be opened.
@@ -104,10 +104,10 @@ class SqliteFile:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for one thread that writes: all that is done is kept, or nothing.
+        """Provide the connection in a transaction that writes: all or nothing is stored.
 
         Raises:
-            sqlite3.OperationalError: another process writes, for longer than `busy`.
+            sqlite3.OperationalError: another process writes for longer than `busy`.
         """
         with self.lock:
             db = self.connection()

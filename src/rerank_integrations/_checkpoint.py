@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from hashlib import blake2b
@@ -40,6 +41,8 @@ from rerank_integrations.providers._validation import shown_address
 
 SQLITE = (".sqlite", ".sqlite3", ".db")
 _JSONL = (".jsonl", ".ndjson")
+# how the file of failed rows says an error; the command line has other words for settings
+error_words: ContextVar[Callable[[RerankError], str]] = ContextVar("error_words", default=str)
 _SYNC_EVERY = 1.0  # seconds; what a loss of power can cost
 _IN_MEMORY = re.compile(r" at 0x[0-9a-f]+", re.IGNORECASE)
 # what decides the results of a run; not how it is sent
@@ -63,6 +66,7 @@ def open_store(path: str | os.PathLike[str], options: Options) -> Store:
         raise ConfigurationError(
             f"checkpoint must end in {', '.join((*SQLITE, *_JSONL))}, not {file.name!r}"
         )
+    _refuse_other_kinds(file)
     made = fingerprint(options)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -77,10 +81,21 @@ def remove_results(file: Path) -> None:
     Raises:
         ConfigurationError: another run writes to it, or it is not a regular file.
     """
+    _refuse_other_kinds(file)
     with suppress(FileNotFoundError), file.open("r+b", buffering=0) as out:
         _refuse_second_run(out, file)
-    for one in (file, _about_run(file), errors_file(file)):
-        one.unlink(missing_ok=True)
+    # a link stays, for it may lead to another disk
+    for one in (os.path.realpath(file), _about_run(file), errors_file(file)):
+        Path(one).unlink(missing_ok=True)
+
+
+def _refuse_other_kinds(file: Path) -> None:
+    """Refuse a directory, a pipe or a device, which cannot be read again from the beginning."""
+    if file.exists() and not file.is_file():
+        link = f", as a link to {file.readlink()}" if file.is_symlink() else ""
+        raise ConfigurationError(
+            f"the checkpoint {str(file)!r} is not a regular file{link}; use another path"
+        )
 
 
 def errors_file(file: Path) -> Path:
@@ -115,7 +130,7 @@ def _check_fingerprint(file: Path, stored: str | bytes, made: Mapping[str, Any])
         was: dict[str, Any] = dict(json.loads(stored))
     except (ValueError, TypeError) as cause:
         raise ConfigurationError(
-            f"the checkpoint {str(file)!r} does not say of which run it is; use another file"
+            f"the checkpoint {str(file)!r} has no readable settings; use another file"
         ) from cause
     differs = sorted(name for name in was.keys() | made if was.get(name) != made.get(name))
     if differs:
@@ -123,8 +138,8 @@ def _check_fingerprint(file: Path, stored: str | bytes, made: Mapping[str, Any])
             f"{name} was {was.get(name)!r:.80}, and is {made.get(name)!r:.80}" for name in differs
         )
         raise CheckpointMismatchError(
-            f"the checkpoint {str(file)!r} is of another run: {what}. Use another file, or the "
-            "settings of that run"
+            f"the checkpoint {str(file)!r} belongs to a run with other settings: {what}. "
+            "Use another file, or the settings of that run"
         )
 
 
@@ -282,11 +297,11 @@ class SqliteStore:
             return self._find(row) if self._is_open else None
 
     def keep(self, row: Row, response: RerankResponse, cost: float | None) -> Callable[[], None]:
-        """Keep a response: a commit that a killed process has made is not lost.
+        """Take a response, to be stored in a commit, which is not lost if the process is killed.
 
         Returns:
-            What commits it, in one transaction with all others that were given until then. It
-            raises an InvalidRequestError where the id has another query or other documents.
+            A function that commits it, in one transaction with all others taken until then. It
+            raises an InvalidRequestError if the id is stored with another query or documents.
         """
         entry = _Entry(row, _key_of(row), _line(_saved(row, response, cost)).decode())
         self._given.append(entry)
@@ -296,7 +311,7 @@ class SqliteStore:
         """Do nothing: a row that is not stored is sent again."""
 
     def close(self) -> None:
-        """Write what is not written yet, for it is paid, and close the file."""
+        """Write what is not written yet, since it is paid for, and close the file."""
         with self.lock:
             if self._is_open:
                 with suppress(sqlite3.Error):
@@ -362,7 +377,7 @@ class JsonlStore:
     def __init__(self, file: Path, made: Mapping[str, Any]) -> None:
         self._file = file
         self._lock = threading.RLock()  # a run may be collected inside of it
-        self._failed = errors_file(file)
+        self._failed, self._words = errors_file(file), error_words.get()
         self._out = file.open("ab", buffering=0)
         try:
             _refuse_second_run(self._out, file)
@@ -413,7 +428,7 @@ class JsonlStore:
 
     def fail(self, row_id: str | int, error: RerankError) -> None:
         """Append a line to the file of errors, which starts empty in each run."""
-        line = _line({"id": row_id, "error": type(error).__name__, "message": str(error)})
+        line = _line({"id": row_id, "error": type(error).__name__, "message": self._words(error)})
         with self._lock:
             if not self._out.closed:
                 with self._failed.open("ab") as file:
@@ -450,8 +465,8 @@ class JsonlStore:
             _check_fingerprint(self._file, about.read_bytes(), made)
         else:
             raise CheckpointMismatchError(
-                f"{str(self._file)!r} is not empty, and {about.name!r}, which says of which run, "
-                "is not there; use another file"
+                f"{str(self._file)!r} is not empty, but its settings file {about.name!r} is "
+                "missing; use another file"
             )
 
     def _sync(self) -> None:
@@ -495,8 +510,8 @@ def _index_of(file: Path) -> tuple[dict[str | int, int], int]:
                 found = None
             if not isinstance(found, dict) or not is_id(found.get("id")):
                 raise ConfigurationError(
-                    f"{str(file)!r} is no file of results: the line at byte {end} is no row with "
-                    "an id"
+                    f"{str(file)!r} is not a file of results: the line at byte {end} is not a "
+                    "row with an id"
                 )
             places.setdefault(found["id"], end)
             end += len(line)

@@ -1,4 +1,4 @@
-"""Many calls: rows in, results out, with a bound on memory and on what is in flight."""
+"""Runs many calls concurrently, with limits for memory, cost, requests and calls in flight."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rerank_integrations.errors import ConfigurationError, InvalidRequestError, 
 from rerank_integrations.models import RerankResponse, Usage
 
 OnRowError: TypeAlias = Literal["raise", "keep"]
-"""What becomes of a run when a row fails."""
+"""What happens to a run when a row fails."""
 
 _BACKLOG = 2  # finished results that wait to be taken, for each call at once
 _END: Any = object()
@@ -73,14 +73,14 @@ class Store(Protocol):
     def keep(
         self, row: Row, response: RerankResponse, cost: float | None
     ) -> Callable[[], None] | None:
-        """Keep a response and its cost; nothing after `close`, when another run may have the file.
+        """Store a response and its cost; after `close`, do nothing.
 
         Returns:
-            What writes it, with all others that were given until then. None where it is written.
+            A function that writes it, with all others stored until then; None if it is written.
 
         Raises:
-            InvalidRequestError: here or when it is written; the id has another query or other
-                documents.
+            InvalidRequestError: now or when it is written: the id is stored with another query or
+                other documents.
         """
 
     def fail(self, row_id: str | int, error: RerankError) -> None:
@@ -196,7 +196,7 @@ class _Feed:
 
     @contextmanager
     def using_store(self) -> Iterator[None]:
-        """Note that the store fails; what was paid for is still given out."""
+        """Record that the store has failed; results that were paid for are still yielded."""
         try:
             yield
         except InvalidRequestError:  # it is about the row
@@ -343,7 +343,7 @@ class _Crew(ABC):
         """Start a worker."""
 
     def _end(self) -> None:
-        """Let no call begin any more, and wake the workers that wait to begin one."""
+        """Let no further call start, and wake the workers that wait to start one."""
         self._stops = True
         with self._guard:
             self._changed()
@@ -363,7 +363,7 @@ class _Crew(ABC):
         self._room.release()
 
     async def _take(self) -> _Taken | None:
-        """The next row, once it may begin; None at the end."""
+        """Return the next row when its call may start; None at the end."""
         await self._waited(self._room.acquire())
         await self._waited(self._pulling.acquire())
         try:
@@ -406,14 +406,14 @@ class _Crew(ABC):
         return taken
 
     def _free_call(self, taken: _Taken) -> PreparedCall | None:
-        """The call of a row of which the cache has all."""
+        """Return the call of a row whose documents are all in the cache; None for any other."""
         with suppress(RerankError):
             call = self._prepare(cast("Row", taken.row)) if self._plan.has_cache else None
             return call if call is not None and call.is_free else None
         return None
 
     async def _asked(self, taken: _Taken) -> RowResult:
-        """What comes of the call of a row, stored."""
+        """Make the call of a row; store and return its result."""
         row = cast("Row", taken.row)
         came: RerankResponse | RerankError
         seconds: float | None = None
@@ -431,7 +431,7 @@ class _Crew(ABC):
         return self._feed.result(taken, refused or came, seconds)
 
     async def _kept(self, row: Row, came: RerankResponse | RerankError) -> RerankError | None:
-        """Keep a response; what is returned is wrong with its row."""
+        """Store a response; return what is wrong with its row, if anything."""
         store = self._plan.store
         if store is None or isinstance(came, RerankError):
             return None
@@ -588,29 +588,29 @@ class TaskRun(_Crew):
 
 
 class _Spent:
-    """What a run has spent so far."""
+    """The totals of a run so far."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
     @property
     def usage(self) -> Usage:
-        """What the provider counted so far, without what came from the checkpoint."""
+        """The usage so far, without responses from the checkpoint."""
         return self._plan.ledger.usage
 
     @property
     def cost(self) -> float | None:
-        """US dollars so far; None where no response said it and there is no price."""
+        """The cost so far in US dollars; None if it is unknown."""
         return self._plan.ledger.cost
 
     @property
     def requests(self) -> int:
-        """How many requests were sent so far, retries included."""
+        """The number of requests sent so far, including retries."""
         return self._plan.ledger.requests
 
     @property
     def progress(self) -> Progress:
-        """How far the run is."""
+        """The progress of the run."""
         return self._plan.ledger.progress()
 
 

@@ -26,7 +26,12 @@ from rerank_integrations.errors import (
 )
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageLimits, ImageUrls
 from rerank_integrations.models import join_surrogates, replace_surrogates
-from rerank_integrations.providers import known_names, own_names, provider_class
+from rerank_integrations.providers import (
+    hint_without_colon,
+    known_names,
+    own_names,
+    provider_class,
+)
 from rerank_integrations.providers._validation import (
     Address,
     finite,
@@ -38,10 +43,10 @@ from rerank_integrations.providers._validation import (
 from rerank_integrations.providers.base import Dialect, Instructed, Provider, RemoteProvider
 
 OWN_KEYS = Dialect().own_keys()  # never from extra_body
-# what an adapter says where it refuses an argument
-INSTEAD = "; for all else pass client=RerankClient(...)"
-# for these, "not given" is a value of its own
-_MAY_BE_LEFT = ("max_documents_per_request", "on_image", "on_invalid_document")
+# what the message of an adapter adds when it refuses an argument
+INSTEAD = "; to use other arguments, pass client=RerankClient(...)"
+# for these settings NOT_GIVEN is a valid value
+_MAY_BE_NOT_GIVEN = ("max_documents_per_request", "on_image", "on_invalid_document")
 _NO_SETTINGS = frozenset({"self", "__class__", "query", "documents"})
 _PHASES = ("connect", "read", "write", "pool")
 _LIMITS = (
@@ -53,10 +58,10 @@ _LIMITS = (
     "requests_per_minute",
     "documents_per_minute",
 )
-# the proxies in front of the gateways refuse bodies of about 100 MB; a third of it leaves room
-# for what they add, and less to send again after a failure
+# the proxies in front of the gateways refuse bodies of about 100 MB; a third of that leaves room
+# for what they add, and keeps retries cheap
 MAX_REQUEST_BYTES = 32 * 2**20
-_MANY_DIGITS = 10**20  # no count is as large, and Python would not write some in a message
+_MANY_DIGITS = 10**20  # larger than any count; Python refuses to print an int of too many digits
 _MOST_SECONDS = 4_000_000  # `threading.TIMEOUT_MAX` of Windows is a little more
 
 
@@ -72,11 +77,11 @@ class NotGiven:
         return False
 
     def __reduce__(self) -> str:
-        return "NOT_GIVEN"  # there is one only, also after a copy or a pickle
+        return "NOT_GIVEN"  # a copy or a pickle is the same object
 
 
 NOT_GIVEN = NotGiven()
-"""The default of an argument whose absence differs from None."""
+"""The default value of arguments for which None has a meaning of its own."""
 
 
 @runtime_checkable
@@ -100,18 +105,18 @@ Timeout: TypeAlias = float | PhasedTimeout | None
 
 
 OnImage: TypeAlias = Literal["raise", "text"]
-"""What becomes of an image where the provider takes text only."""
+"""What happens to an image if the provider takes only text."""
 
 
 OnInvalidDocument: TypeAlias = Literal["raise", "skip", "text"]
-"""What becomes of a document that cannot be sent."""
+"""What happens to a document that cannot be sent."""
 
 
 OnPartial: TypeAlias = Literal["raise", "keep"]
-"""What becomes of a call of several requests when one of them fails."""
+"""What happens when one request of a split call fails."""
 
 ScoreTransform: TypeAlias = Literal["sigmoid"] | Callable[[float], float]
-"""What makes another score of the provider's number."""
+"""How the provider's score is converted: "sigmoid", or a function of one score."""
 
 _CHOICES = {
     "on_partial": get_args(OnPartial),
@@ -191,10 +196,16 @@ class Retry:
         return backoff * (0.5 + jitter / 2)
 
 
+@functools.lru_cache(maxsize=64)
+def _retry_of(max_retries: int, on_timeout: bool) -> Retry:  # noqa: FBT001
+    """Return the policy for the short forms; cached, because every request needs it."""
+    return Retry(max_retries=max_retries, on_timeout=on_timeout)
+
+
 _CONNECTING = ("connect", "write", "pool")  # phases before a response is awaited
 _SHORT_FORMS = ("max_retries", "retry_on_timeout")
 _RETRY_CONFLICT = (
-    "retry= says all about retries: leave out {given}, and write "
+    "retry= is the whole retry policy: leave out {given}, and set it in "
     "Retry(max_retries=..., on_timeout=...)"
 )
 
@@ -281,8 +292,8 @@ class Options(_Hashed):
         if self.provider.kind_of_scores(self.model) == "relative":
             raise ConfigurationError(
                 f"score_threshold has no meaning for {self.provider.name}:{self.model}: its scores "
-                "say how a document compares with the others of the list; use top_n, or a model "
-                "whose scores can be compared, such as local:bm25 without retrieval_weight"
+                "depend on the other documents of the list; use top_n, or a model whose scores can "
+                "be compared between lists, such as local:bm25 without retrieval_weight"
             )
 
     def replace(self, changes: Mapping[str, Any]) -> Options:
@@ -330,7 +341,7 @@ class Options(_Hashed):
         """Return the retry policy."""
         if self.retry is not None:
             return self.retry
-        return Retry(max_retries=self.max_retries, on_timeout=self.retry_on_timeout)
+        return _retry_of(self.max_retries, self.retry_on_timeout)
 
     def instructed(self) -> Instructed | None:
         """Return how the instruction is sent; None without an instruction.
@@ -437,13 +448,13 @@ def argument_check(function: Callable[..., Any]) -> Callable[[dict[str, Any]], N
 
 
 _OF_A_MODEL = "is for the model's own library: provider=Local(scorer=CrossEncoder(..., {name}=...))"
-_OF_AN_LLM = "is for a language model: let your scorer ask it, provider=Local(scorer=...)"
+_OF_AN_LLM = "is for a language model: call it in a scorer of your own, provider=Local(scorer=...)"
 _OF_HTTP = "is for the HTTP client: client=RerankClient(..., http_client=httpx.Client(...))"
-_OF_THE_CONSTRUCTOR = "is for the constructor, beside the model: {name}=..."
+_OF_THE_CONSTRUCTOR = "is for the constructor, next to the model: {name}=..."
 _ADDRESS = "is written base_url=..., in the constructor"
 _USER_AGENT = "is written extra_headers={{'user-agent': ...}}"
-# arguments of other rerankers whose name does not lead to ours, and ours in a wrong place; {name}
-# is the argument itself
+# arguments of other rerankers whose name is unlike ours, and our own arguments in a wrong place;
+# {name} is the argument itself
 _REPLACED = {
     "api_base": _ADDRESS,
     "api_key": _OF_THE_CONSTRUCTOR,
@@ -463,7 +474,7 @@ _REPLACED = {
     "device": _OF_A_MODEL,
     "dtype": "is for the model's own library: "
     "provider=Local(scorer=CrossEncoder(..., model_kwargs={{'torch_dtype': ...}}))",
-    "drop_params": "is not needed: an argument that nothing takes is an error",
+    "drop_params": "is not needed: an argument that the provider does not take is an error",
     "endpoint": _ADDRESS,
     "fallbacks": _OF_THE_CONSTRUCTOR,
     "format_node_batch_fn": _OF_AN_LLM,
@@ -476,27 +487,27 @@ _REPLACED = {
     "provider=Cohere(max_tokens_per_doc=...); SiliconFlow and Xinference have max_chunks_per_doc",
     "max_length": _OF_A_MODEL,
     "max_tokens_per_doc": "is an argument of the provider: provider=Cohere(max_tokens_per_doc=...) "
-    "with the model alone; for any provider max_document_chars=... cuts before sending",
+    "with the model alone; for any provider, max_document_chars=... truncates before sending",
     "model_type": "is not needed: the provider decides, model='provider:model'",
     "parse_choice_select_answer_fn": _OF_AN_LLM,
     "prefix_metadata": "is written score_key=..., in LangChain's adapter",
     "provider": _OF_THE_CONSTRUCTOR,
     "request_options": "is written timeout=..., max_retries=..., extra_headers=... and "
     "extra_body=...",
-    "return_documents": "is not needed: each result holds the document that you gave, "
+    "return_documents": "is not needed: each result holds the document that you passed, "
     "result.document",
     "session": _OF_HTTP,
     "task": "is written instruction=...",
     "token": "is written api_key=..., in the constructor",
     "trust_remote_code": _OF_A_MODEL,
     "truncate": "is an argument of the provider: provider=NVIDIA(truncate='END') with the model "
-    "alone, or TEI(truncate=True); for any provider max_document_chars=... cuts before sending",
+    "alone, or TEI(truncate=True); for any provider, max_document_chars=... truncates before "
+    "sending",
     "truncation": "is an argument of the provider: provider=Voyage(truncation=...) with the model "
-    "alone; for any provider max_document_chars=... cuts before sending",
+    "alone; for any provider, max_document_chars=... truncates before sending",
     "url": _ADDRESS,
     "user_agent": _USER_AGENT,
-    "verbose": "is a level of the logger: "
-    "logging.getLogger('rerank_integrations').setLevel('INFO')",
+    "verbose": "is a log level: logging.getLogger('rerank_integrations').setLevel('INFO')",
     "verify_ssl": _OF_HTTP,
 }
 
@@ -517,14 +528,15 @@ def refuse_unknown_argument(
         ]
         if unknown in {one.name for one in dataclasses.fields(RemoteProvider)}:
             raise ConfigurationError(
-                f"{owner} has no argument {unknown!r}; the provider object has it: pass one, such "
-                f"as provider=Together({unknown}=...), and the model alone"
+                f"{owner} has no argument {unknown!r}; it is an argument of providers: pass a "
+                f"provider object, such as provider=Together({unknown}=...), and the model alone"
             )
         if owners:
             such = "" if len(owners) == 1 else "such as "
             raise ConfigurationError(
-                f"{owner} has no argument {unknown!r}; it is one of {', '.join(owners)}: pass a "
-                f"provider object, {such}provider={owners[0]}({unknown}=...), and the model alone"
+                f"{owner} has no argument {unknown!r}; it is an argument of {', '.join(owners)}: "
+                f"pass a provider object, {such}provider={owners[0]}({unknown}=...), and the model "
+                "alone"
             )
     refuse_unknown(owner, given, known, more)
 
@@ -546,7 +558,10 @@ def positional_check(function: Callable[..., Any]) -> Callable[[int], str | None
             return None
         shown = ", ".join(name for name in names if name != "self") or "none"
         other = "api_key" if "api_key" in takes else "top_n"
-        return f"{owner} takes as positional arguments: {shown}; name the others, as in {other}=..."
+        return (
+            f"{owner} takes these positional arguments: {shown}; pass the others by name, as in "
+            f"{other}=..."
+        )
 
     return problem
 
@@ -582,7 +597,7 @@ def checked_arguments(function: F) -> F:
 def hide_secrets(keywords: dict[str, Any], known: Container[str]) -> None:
     """Hide headers, keys and unknown values inside a dict of keyword arguments."""
     for name, value in list(keywords.items()):
-        if name not in known:  # it may be a key under a wrong name
+        if name not in known:  # it may be an API key under a wrong name
             keywords[name] = Secret(value)
     headers = keywords.get("extra_headers")
     if headers is not None and not isinstance(headers, Secret | NotGiven):
@@ -592,7 +607,7 @@ def hide_secrets(keywords: dict[str, Any], known: Container[str]) -> None:
         keywords["api_key"] = SecretStr(key) if isinstance(key, str) else Secret(key)
     del key
     if isinstance(keywords.get("base_url"), str):
-        # a password is refused, but the frames that refuse it show their variables
+        # a URL with a password is refused, but a traceback shows the variables of those frames
         keywords["base_url"] = Address(keywords["base_url"])
 
 
@@ -657,7 +672,7 @@ def named(model: object, provider: object) -> tuple[str, Provider | type[Provide
     if isinstance(provider, Provider):
         if model.startswith(f"{provider.name}:"):
             raise ConfigurationError(
-                f"with provider= the model is written without {provider.name + ':'!r}: "
+                f"with provider= write the model without {provider.name + ':'!r}: "
                 f"{model.partition(':')[2]!r}"
             )
         return model, provider
@@ -665,11 +680,9 @@ def named(model: object, provider: object) -> tuple[str, Provider | type[Provide
         _refuse_no_provider(provider)
     name, colon, rest = model.partition(":")
     if not colon:
-        vendor, _, own = model.partition("/")  # as LiteLLM writes it
-        meant = f"did you mean '{vendor}:{own or 'model'}'? " if vendor in known_names() else ""
         raise ConfigurationError(
-            f"{model!r} names no provider; {meant}write 'provider:model' with one of "
-            f"{', '.join(known_names())}, or pass provider="
+            f"{model!r} names no provider; {hint_without_colon(model)}write 'provider:model' with "
+            f"one of {', '.join(known_names())}, or pass provider="
         )
     found = provider_class(name)
     if not rest.strip():
@@ -694,14 +707,14 @@ def _refuse_prefix(model: str, provider: Any) -> None:
             f"the provider is {name} already: write the model without {name + ':'!r}: {rest!r}"
         )
     raise ConfigurationError(
-        f"{model!r} is of another provider than {getattr(provider, 'name', provider)}; make "
-        "another RerankClient, or with_options(model=..., provider=None)"
+        f"{model!r} names another provider than {getattr(provider, 'name', provider)}; create "
+        "another RerankClient, or use with_options(model=..., provider=None)"
     )
 
 
 def _checked_model(_: str, model: Any) -> str:
     if not isinstance(model, str) or not model.strip():
-        raise ConfigurationError("model must be the name of a model, and not be empty")
+        raise ConfigurationError("model must be the name of a model, a str that is not empty")
     return model
 
 
@@ -724,7 +737,7 @@ def _checked_count(name: str, value: Any, least: int = 0) -> int:
 
 
 def _checked_limit(name: str, value: Any) -> Any:
-    if value is None or (value is NOT_GIVEN and name in _MAY_BE_LEFT):
+    if value is None or (value is NOT_GIVEN and name in _MAY_BE_NOT_GIVEN):
         return value
     if name == "max_image_pixels" and find_spec("PIL") is None:
         raise ConfigurationError(
@@ -755,7 +768,7 @@ def _checked_flag(name: str, value: Any) -> bool:
 
 def _checked_choice(name: str, value: Any) -> Any:
     choices = _CHOICES[name]
-    if value is NOT_GIVEN and name in _MAY_BE_LEFT:
+    if value is NOT_GIVEN and name in _MAY_BE_NOT_GIVEN:
         return value
     if value not in choices:
         words = " or ".join(map(repr, choices))
@@ -777,7 +790,9 @@ def _checked_rank_fields(_: str, rank_fields: Any) -> tuple[str, ...] | None:
     if isinstance(rank_fields, str) or not isinstance(rank_fields, Sequence):
         raise InvalidRequestError("rank_fields must be a list of names, such as ['title', 'text']")
     if not rank_fields or not all(isinstance(name, str) and name for name in rank_fields):
-        raise InvalidRequestError("rank_fields must hold at least one name, and only names")
+        raise InvalidRequestError(
+            "rank_fields must hold at least one name, and each must be a str that is not empty"
+        )
     return tuple(dict.fromkeys(rank_fields))
 
 
@@ -817,7 +832,7 @@ def _refuse_own_keys(body: Mapping[str, Any], keys: Mapping[str, str]) -> None:
     name = next((key for key in keys if key in body), None)
     if name is not None:
         raise ConfigurationError(
-            f"extra_body must not hold {name!r}; pass it as the argument {keys[name]}"
+            f"extra_body must not have the key {name!r}; pass it as the argument {keys[name]}"
         )
 
 
@@ -825,10 +840,10 @@ def _checked_instruction(name: str, value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.strip():
-        raise ConfigurationError(f"{name} must be a text that is not empty, or None")
+        raise ConfigurationError(f"{name} must be a str that is not empty, or None")
     joined = join_surrogates(value)
     if joined != replace_surrogates(value):
-        raise ConfigurationError(f"{name} holds half of a surrogate pair, which is no character")
+        raise ConfigurationError(f"{name} has a lone surrogate, which cannot be encoded; remove it")
     return joined
 
 
@@ -856,10 +871,10 @@ def _checked_timeout(name: str, timeout: Any) -> Any:
         return timeout
     if isinstance(timeout, PhasedTimeout):
         for seconds in timeout.as_dict().values():
-            if seconds != 0:  # httpx takes it
+            if seconds != 0:  # httpx accepts 0
                 _checked_seconds(name, seconds)
         return timeout
-    if isinstance(timeout, Mapping) and timeout.keys() == set(_PHASES):  # one that was dumped
+    if isinstance(timeout, Mapping) and timeout.keys() == set(_PHASES):  # from `model_dump`
         return _Phases({phase: _checked_seconds(name, timeout[phase]) for phase in _PHASES})
     return _checked_seconds(name, timeout)
 

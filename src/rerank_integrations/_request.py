@@ -44,29 +44,29 @@ from rerank_integrations.models import (
 from rerank_integrations.providers.base import RETRIEVAL_SCORES, HTTPRequest
 
 Piece: TypeAlias = bytes | WireImage
-"""JSON, or an image whose tail becomes JSON when the request is sent."""
+"""JSON, or an image whose tail is encoded when the request is sent."""
 
-# the place of an image until the JSON is cut there; nobody can write it into a document
+# a placeholder for an image in the JSON, which is split there; random, so no document contains it
 _IMAGE = f"image-{os.urandom(16).hex()}"
 _IMAGE_JSON = _IMAGE.encode()
 _IMAGE_QUOTED = b'"%b"' % _IMAGE_JSON
-# characters; longer lists are encoded slice by slice, for the buffer of one would be held twice
+# characters; longer lists are encoded in slices, because a single buffer would be held twice
 _LARGE = 2 * 2**20
 _SLICE = 256 * 1024
-_SMALL = 64 * 1024  # bytes that are rather copied than sent alone
-_SKIP = "; on_invalid_document='skip' leaves such documents out"
-_INDEXES = 10  # of documents, that a message lists
-# headers that say who asks, or which of a gateway's upstreams is asked; x-portkey-trace-id does not
+_SMALL = 64 * 1024  # bytes; smaller pieces are joined, since sending each alone costs more
+_SKIP = "; on_invalid_document='skip' leaves out such documents"
+_INDEXES = 10  # the number of document indexes that a message lists
+# headers that identify the caller or the upstream of a gateway; x-portkey-trace-id does not
 _IDENTIFYING = re.compile(
     "auth|(?<!port)(?<!idempotency-)key|token|secret|cookie|credential|password|provider|config|host"
     "|model|version|region|deployment|project|organi[sz]ation|tenant|target|upstream|backend"
-    "|rout(?!er)|base-?url"  # x-openrouter-title says nothing of that
+    "|rout(?!er)|base-?url"  # not x-openrouter-title
 )
-_FORM_OF_KEYS = 2  # of the cache; another one where the same score would get another key
+_FORM_OF_KEYS = 2  # version of the cache keys; to be raised if the key of the same score changes
 _KEY_SIZE = 16  # bytes
-_REASONS = 10  # why documents cannot be sent, that a call lists
+_REASONS = 10  # the number of reasons that the warnings of a call list
 _COMMON_HEADERS = {
-    # OpenRouter's specification also lists an event stream for this endpoint
+    # OpenRouter's specification also lists an event stream as the response of this endpoint
     "accept": "application/json",
     "accept-encoding": "gzip, deflate",  # what `_http_result` decodes
     "content-type": "application/json",
@@ -173,7 +173,7 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
             sent.
     """
     if isinstance(documents, str) and not isinstance(query, str):
-        raise InvalidRequestError("the query comes first, then the documents")
+        raise InvalidRequestError("pass the query first, then the documents")
     given = as_list(documents)
     if not given:
         return RequestPlan(options, query=query if isinstance(query, str) else "")
@@ -211,9 +211,9 @@ def _with_retrieval_scores(ready: EncodedDocuments, documents: Sequence[Any]) ->
     if len(scores) == len(found):
         return ready._replace(retrieval_scores=scores)
     lacking = [index for index, score in zip(ready.sent, found, strict=True) if score is None]
-    warning = f"{_listed(lacking)}: no retrieval_score, so those of the others were not counted"
+    warning = f"{_listed(lacking)}: no retrieval_score, so retrieval_weight was not applied"
     if not scores:
-        warning = "no document has a retrieval_score, so retrieval_weight counts for nothing"
+        warning = "no document has a retrieval_score, so retrieval_weight was not applied"
     return ready._replace(warnings=(*ready.warnings, warning))
 
 
@@ -226,7 +226,7 @@ def _blank_documents(
         with suppress(UnsupportedDocumentError):
             wholes[index] = fields_of(document)
     if rank_fields is not None and not any(has_any(w, rank_fields) for w in wholes.values()):
-        rank_fields = None  # misspelt
+        rank_fields = None  # probably misspelt
     found = []
     for index, whole in wholes.items():
         with suppress(UnsupportedDocumentError):
@@ -261,8 +261,8 @@ def _encoded_bodies(
             *([_listed(changed)] if changed else []),
         ]
         warning = (
-            f"{' and '.join(where)}: halves of surrogate pairs, which no encoding can carry, were "
-            "replaced by U+FFFD"
+            f"{' and '.join(where)}: lone surrogates, which cannot be encoded, were replaced by "
+            "U+FFFD"
         )
         warnings = (*ready.warnings, warning) if where else ready.warnings
         names = ready.rank_fields and tuple(map(replace_surrogates, ready.rank_fields))
@@ -310,7 +310,7 @@ def _checked_query(query: object) -> str:
     if not isinstance(query, str):
         raise InvalidRequestError(
             f"query must be a str, not {type(query).__name__}; "
-            "no rerank endpoint here takes an image as the query"
+            "no provider takes an image as the query"
         )
     if not query or query.isspace():
         raise InvalidRequestError("query is empty; pass the text to rank the documents by")
@@ -380,7 +380,7 @@ def _encoded_documents(
     if kinds == {str} and (rank_fields is None or (TEXT in rank_fields and most == 0)):
         return _texts(options, documents)
     if kinds == {dict} and most == 0 and all(one.get(IMAGE) is None for one in documents):
-        with suppress(UnsupportedDocumentError):  # which has a document's index below
+        with suppress(UnsupportedDocumentError):  # raised below, with the document's index
             texts = [rendered(ranked_values(one, rank_fields)) for one in documents]
             if rank_fields is None or all(texts):
                 return _texts(options, texts)
@@ -432,9 +432,9 @@ class _Findings:
         self.images: list[WireImage | None] = []
         self._invalid: dict[str, list[int]] = {}  # by the reason
         self._bad_images: dict[str, list[int]] = {}
-        self._unseen: list[int] = []  # whose image the provider does not take
+        self._unseen: list[int] = []  # the provider does not take their image
         self._cut: list[int] = []
-        self._lacking: dict[int, Mapping[str, Any]] = {}  # which have no ranked field
+        self._lacking: dict[int, Mapping[str, Any]] = {}  # they have no ranked field
         self._by_image_alone: list[int] = []
 
     def add(self, index: int, document: object) -> None:
@@ -511,7 +511,7 @@ class _Findings:
             found.append(f"the images of {_listed(indexes)} were left out: {reason}")
         if self._unseen:
             images = f"the images of {_listed(self._unseen)}"
-            found.append(f"{images} were left out: {provider} takes no such images")
+            found.append(f"{images} were left out: {provider} does not take them")
         if self._lacking:
             fields = ", ".join(self._options.rank_fields or ())
             found.append(f"skipped {_listed(list(self._lacking))}: no field {fields}")
@@ -539,7 +539,7 @@ class _Findings:
         if self._limits is None:
             why = "takes text only"
         elif has_text and not options.provider.takes_text_with_image:
-            why = "takes a text or an image, not the two together"
+            why = "takes a text or an image in one document, not both"
         if self._limits is not None and not why:
             return wire_image(image, self._limits)
         if options.on_image == "text" or (
@@ -547,10 +547,12 @@ class _Findings:
         ):
             self._unseen.append(index)
             return None
-        kind = _FinalError if self._mode == "text" else UnsupportedDocumentError
+        is_final = self._mode == "text" and options.on_image == "raise"
+        kind = _FinalError if is_final else UnsupportedDocumentError
+        fix = "" if self._limits is not None else "use a vision model, or "
         raise kind(
-            f"an image is given, and {options.provider.name} {why} (model {options.model}); use a "
-            "vision model, or set on_image='text' to rank by the text alone"
+            f"an image is given, and {options.provider.name} {why} (model {options.model}); "
+            f"{fix}set on_image='text' to rank by the text alone"
         )
 
 
@@ -559,7 +561,7 @@ def _few_reasons(found: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, Sequ
     yield from list(found.items())[:_REASONS]
     rest = [index for indexes in list(found.values())[_REASONS:] for index in indexes]
     if rest:
-        yield "for similar reasons, or for others", rest
+        yield "for similar or other reasons", rest
 
 
 class _FinalError(UnsupportedDocumentError):
@@ -685,7 +687,7 @@ class _BodyTemplate:
         self._query = query
         self._scope = provider.cache_scope(options.model) if options.cache is not None else None
         self.cache = options.cache if self._scope is not None else None
-        # what is to be cached needs a score for each document
+        # a cache needs a score for each document
         self._top_n = options.top_n if dialect.top_n and self.cache is None else None
         instructed = options.instructed()
         body = {
@@ -713,14 +715,14 @@ class _BodyTemplate:
         body = {**self._before, dialect.query: query, dialect.documents: documents}
         if dialect.top_n and (self._top_n is not None or dialect.needs_top_n):
             body[dialect.top_n] = min(self._top_n or count, count)
-        if self._scores is not None:  # all of them: a provider that takes them does not split
+        if self._scores is not None:  # of all documents: a provider that takes them does not split
             body[RETRIEVAL_SCORES] = self._scores
         return {**body, **self._after}
 
     def size(self, count: int) -> int:
         """Return the size in bytes of a body for this many documents, without the documents."""
         top_n = 0 if self._top_n is None else min(self._top_n, count)
-        if self._dialect.query_as == "repeated" and count > 1:  # a body of each count takes long
+        if self._dialect.query_as == "repeated" and count > 1:  # encoding each count takes long
             return self.size(1) + (count - 1) * (len(_encoded(self._query)) + 1)
         differs_by = count if self._dialect.needs_top_n else top_n
         if differs_by not in self._sizes:
@@ -833,17 +835,17 @@ def _document(frame: _BodyTemplate, document: Any) -> list[Piece]:
 
 
 def _encoded(value: Mapping[str, Any] | Sequence[Any] | str) -> bytes:
-    with suppress(TypeError):  # an int of more than 64 bits, which the other can write
+    with suppress(TypeError):  # an int of more than 64 bits, which only pydantic can encode
         return orjson.dumps(value)
     return _exactly(value)
 
 
 def _exactly(value: Mapping[str, Any] | Sequence[Any] | str) -> bytes:
-    with suppress(PydanticSerializationError):  # its words hold the text
+    with suppress(PydanticSerializationError):  # not chained: its message quotes the text
         return to_json(value)
     raise _SurrogateError(
-        "the request holds half a surrogate pair, which is no character; look into extra_body, "
-        "the provider's arguments and rank_fields"
+        "the request has a lone surrogate, which cannot be encoded; check extra_body, the "
+        "provider's arguments and rank_fields"
     )
 
 

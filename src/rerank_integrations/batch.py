@@ -54,7 +54,7 @@ from rerank_integrations.models import USAGE_COUNTS
 from rerank_integrations.providers.base import Provider
 
 OnBatchError: TypeAlias = Literal["column", "raise"]
-"""What becomes of a row that fails."""
+"""What happens when a row fails."""
 
 FrameT = TypeVar("FrameT")
 
@@ -314,7 +314,7 @@ class RerankBatch:
 
 
 class _Answer(Future[list[RowResult]]):
-    """What a thread or a task of this process waits for."""
+    """The future results of rows that were requested together, with the process that waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -326,10 +326,10 @@ class _Answer(Future[list[RowResult]]):
         return self._process != os.getpid()
 
     def wait(self) -> None:
-        """Wait for it.
+        """Wait for the results.
 
         Raises:
-            ConfigurationError: another process, of which this one is a fork, has asked for it.
+            ConfigurationError: this process was forked from the one that requested them.
         """
         self.check_process()
         while not self.done():

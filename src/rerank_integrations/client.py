@@ -61,10 +61,10 @@ from rerank_integrations.models import DocumentInput, DocumentT, RerankResponse,
 from rerank_integrations.providers._model_list import ModelInfo
 from rerank_integrations.providers.base import Provider
 
-# what was set for the first model alone; a threshold is on the scale of its scores
+# settings of a call that hold for the first model only; a threshold is on the scale of its scores
 _OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body", "score_threshold", "score_transform")
 _CALL_SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {
-    *("provider", "max_concurrency")  # which means another thing for many rows
+    *("provider", "max_concurrency")  # in `rerank_many` the latter counts calls
 }
 _SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {"model", "provider"}
 
@@ -220,7 +220,8 @@ class RerankClient:
         own = {name: value for name, value in own.items() if value is not None}
         if provider is not None and own:
             raise ConfigurationError(
-                f"{' and '.join(own)} must be given to the provider, not beside it"
+                f"{' and '.join(own)} cannot be combined with provider=; pass "
+                f"{'it' if len(own) == 1 else 'them'} to the provider object"
             )
         model, provider = resolved(model, provider, **own)
         if settings["extra_headers"] is None:
@@ -810,7 +811,7 @@ class RerankClient:
         self._options = state["options"]
         self._transport = state["transport"]
         self._fallbacks = state["fallbacks"]
-        # the clients that these came from are not here, so nobody else can close them
+        # the clients that the fallbacks came from were not pickled, so they are closed here
         self._also_closed = tuple(one.transport for one in self._fallbacks if one.transport)
 
     def __repr__(self) -> str:
@@ -834,8 +835,8 @@ class RerankClient:
         started = time_ns()
         if isinstance(changes.get("cache"), str) and changes["cache"] == MEMORY:
             raise ConfigurationError(
-                "a cache in memory that one call makes is of no use to the next; set it on the "
-                "client, or pass a RerankCache() that you keep"
+                "cache='memory' for one call creates a cache that the next call cannot use; set it "
+                "on the client, or pass a RerankCache() that you keep"
             )
         options = self._options.replace(changes)
         if not self._fallbacks:
@@ -867,6 +868,8 @@ class RerankClient:
         """
         check_many(arguments)
         ledger = Ledger(arguments["max_cost"], arguments["max_requests"], arguments["price"])
+        if ledger.max_cost is not None:
+            self._check_cost(ledger.price)
         options = self._options.replace(changes)  # checks them before the first row
         path = arguments["checkpoint"]
         report = reporter(arguments["progress"], arguments["rows"])
@@ -878,6 +881,19 @@ class RerankClient:
             None if path is None else open_store(path, options),
             report,
             options.cache is not None,
+        )
+
+    def _check_cost(self, price: Price | None) -> None:
+        """Refuse `max_cost` if no response would report the cost."""
+        every = [self.provider, *(one.options.provider for one in self._fallbacks)]
+        if price is not None or any(one.may_say_cost() for one in every):
+            return
+        names = " and ".join(dict.fromkeys(one.name for one in every))
+        cure = "pass price=Price(per_1000_search_units=...) or price=Price(per_million_tokens=...)"
+        if all(one.handler is not None for one in every):
+            cure = "leave it out for what runs in this process"
+        raise ConfigurationError(
+            f"max_cost needs to know the cost, and responses of {names} do not say it: {cure}"
         )
 
     def _takes_retrieval_scores(self) -> bool:
@@ -896,14 +912,20 @@ class RerankClient:
             self._options,
             model=model,
             provider=provider,
-            extra_headers=Secret(None),  # headers and body keys are for one provider,
+            extra_headers=Secret(None),  # headers and body keys are for one provider
             extra_body=None,
             instruction=None,
-            score_threshold=None,  # and what is on the scale of one model's scores
+            score_threshold=None,  # this and the next depend on the scale of one model's scores
             score_transform=None,
         )
         own = _that_fit(options, {"instruction": self._options.instruction})
         return [_Fallback(options.replace(own), None)]
+
+    def _alone(self) -> Self:
+        """Return a copy without fallbacks, which shares the connections."""
+        other = self._copy_with(self._options, self._transport)
+        other._fallbacks = ()  # noqa: SLF001
+        return other
 
     def _copy_with(self, options: Options, transport: Transport) -> Self:
         other = object.__new__(type(self))
@@ -954,7 +976,7 @@ def check_names(model: object, provider: object, fallbacks: object) -> None:
 def _checked_fallback(given: object) -> str:
     if not isinstance(given, str):
         raise ConfigurationError(
-            "a fallback is 'provider:model', such as 'local:bm25', or a RerankClient, "
+            "a fallback must be 'provider:model', such as 'local:bm25', or a RerankClient, "
             f"not {type(given).__name__}"
         )
     return given
@@ -972,6 +994,7 @@ def _check_clients(provider: Provider, http_client: Any, async_http_client: Any)
         if http is not None:
             if provider.handler is not None:
                 raise ConfigurationError(
-                    f"{name} has no use with {provider.name}, which sends nothing over the network"
+                    f"{name} cannot be used with {provider.name}, which sends nothing over the "
+                    "network; leave it out"
                 )
             check_given(name, http, is_async=is_async)

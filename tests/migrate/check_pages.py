@@ -60,6 +60,11 @@ CLASSES: dict[str, tuple[tuple[str, int | None], ...]] = {
     "llm-rerank": (("llama_index.core.postprocessor.LLMRerank", 10),),
     "rerankers": (("rerankers.Reranker", None), ("rerankers.models.api_rankers.APIRanker", None)),
     "litellm": (("litellm.rerank", None),),
+    "langchain-reranker": (
+        ("langchain_reranker.rerankers.init_reranker", None),
+        ("langchain_reranker.rerankers.HttpReranker", None),
+        ("langchain_reranker.rerankers.CrossEncoderReranker", None),
+    ),
 }
 PAGES = sorted(MIGRATE.glob("*.md"))
 DIFFS = [

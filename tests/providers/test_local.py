@@ -349,8 +349,8 @@ def test_deadline_of_an_async_scorer(call: Calls) -> None:
         await asyncio.Event().wait()
         return []
 
-    client = RerankClient("mine", provider=Local(scorer=scorer), deadline=0.02, max_retries=0)
-    with pytest.raises(RerankTimeoutError, match=r"^The scorer timed out .*\(deadline=0\.02\)"):
+    client = RerankClient("mine", provider=Local(scorer=scorer), deadline=0.2, max_retries=0)
+    with pytest.raises(RerankTimeoutError, match=r"^The scorer timed out .*\(deadline=0\.2\)"):
         call(client)
 
 
@@ -571,5 +571,7 @@ def test_scorer_that_does_not_see() -> None:
         ("mine", {"scorer": noted, "device": "cpu"}),
     ]
     for model, arguments in ignored:  # what an engine would ignore is refused, as all else is
-        with pytest.raises(ConfigurationError, match=f"Local.{[*arguments][-1]}=....* has no use"):
+        with pytest.raises(
+            ConfigurationError, match=f"Local.{[*arguments][-1]}=....* has no effect"
+        ):
             RerankClient(model, provider=Local(**arguments))

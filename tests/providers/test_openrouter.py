@@ -220,8 +220,14 @@ def test_refused_preference_is_not_repeated() -> None:
 
 
 def test_images() -> None:
-    """OpenRouter takes images."""
-    assert openrouter().takes_images("some/model") is True
+    """OpenRouter takes images, but for models that are known to rank text only."""
+    takes = openrouter().takes_images
+    assert takes("some/model")
+    assert takes("nvidia/llama-nemotron-rerank-vl-1b-v2")
+    assert takes("qwen/qwen3-vl-reranker-8b")
+    assert not takes("cohere/rerank-v3.5")
+    assert not takes("voyageai/rerank-2.5-lite")
+    assert not takes("qwen/qwen3-reranker-8b")
 
 
 @cases("model", ["Salesforce/Llama-Rank-V1", "pinecone/bge-reranker-v2-m3"])

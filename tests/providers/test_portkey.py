@@ -67,7 +67,7 @@ def test_slug_in_the_model() -> None:
 
 def test_nobody_serves() -> None:
     """A setup that says nobody who could serve is refused with the ways to say it."""
-    with pytest.raises(ConfigurationError, match="Portkey must be told who serves"):
+    with pytest.raises(ConfigurationError, match="Portkey needs a host"):
         call("a", provider=portkey(), model="rerank-v3.5")
 
 

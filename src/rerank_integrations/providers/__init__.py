@@ -1,6 +1,6 @@
-"""The providers, one module each, found by the name before the `:` of a model.
+"""The providers, one module each, found by the prefix before the `:` of a model.
 
-Other packages add theirs by the entry-point group `rerank_integrations.providers`.
+Other packages add providers with the entry-point group `rerank_integrations.providers`.
 """
 
 from __future__ import annotations
@@ -21,27 +21,66 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "rerank_integrations.providers"
+# the names that LiteLLM, rerankers, langchain-reranker and SDKs have for providers of this package
+_ALIASES = {
+    "azure": "azureai",
+    "azure_ai": "azureai",
+    "contextual": "contextualai",
+    "custom": "compatible",
+    "dashscope_ai": "dashscope",
+    "fireworks_ai": "fireworks",
+    "hosted_vllm": "vllm",
+    "jina_ai": "jina",
+    "jinaai": "jina",
+    "litellm_proxy": "litellm",
+    "llama_cpp": "llamacpp",
+    "llama_server": "llamacpp",
+    "mixedbread.ai": "mixedbread",
+    "mxbai": "mixedbread",
+    "nim": "nvidia",
+    "nvidia_nim": "nvidia",
+    "text-embeddings-inference": "tei",
+    "together_ai": "together",
+    "togetherai": "together",
+    "vercel": "vercelgateway",
+    "vercel_ai_gateway": "vercelgateway",
+    "voyage_ai": "voyage",
+    "voyageai": "voyage",
+}
+# hints for names of other packages that are not the name of a provider here
+_HUGGING_FACE = (
+    "'local:cross-encoder/{model}' runs a cross-encoder in this process, and 'tei:', 'infinity:' "
+    "and 'vllm:' name a server that has the model; "
+)
+_A_GATEWAY = "use a LiteLLM proxy, 'litellm:<name in its configuration>'; "
+_ELSEWHERE = {
+    "bedrock": "use 'portkey:<model>', or a LiteLLM proxy with 'litellm:'; ",
+    "flashrank": "use provider=Local(scorer=...); ",
+    "huggingface": _HUGGING_FACE,
+    "vertex_ai": _A_GATEWAY,
+    "watsonx": _A_GATEWAY,
+}
 _log = logging.getLogger("rerank_integrations")
 
 
 @cache
 def own_names() -> Sequence[str]:
-    """The names of the providers of this package: those of the public modules in this folder."""
+    """The names of the providers of this package: the public modules in this folder."""
     names = [module.name for module in iter_modules(__path__)]
     return sorted(name for name in names if not name.startswith("_") and name != "base")
 
 
 def known_names() -> list[str]:
-    """The names of all providers, those of other packages included; none of these is loaded."""
+    """The names of all providers, including those of other packages, which are not loaded."""
     return sorted({*own_names(), *_plugins(tuple(sys.path))})
 
 
 def provider_class(name: str) -> type[Provider]:
-    """The provider class of that name, loaded now.
+    """Load the provider class with this name.
 
     Raises:
-        ConfigurationError: there is none, and the message lists the known names; or that of
-            another package cannot be used, and the message names the package.
+        ConfigurationError: there is no such provider (the message lists the known names), or the
+            provider of another package cannot be used (the message names the package).
     """
     if name in own_names():
         return _own_class(name)
@@ -50,19 +89,39 @@ def provider_class(name: str) -> type[Provider]:
         _plugins.cache_clear()
         found = _plugins(tuple(sys.path)).get(name)
     if not found:
-        names = {known.lower(): known for known in known_names()}
-        close = get_close_matches(name.lower(), names, n=1)
-        hint = f"did you mean {names[close[0]]!r}? " if close else ""
         raise ConfigurationError(
-            f"unknown provider {name!r}; {hint}a model is written 'provider:model' with one of "
-            f"{', '.join(known_names())}"
+            f"unknown provider {name!r}; {hint(name)}a model is written 'provider:model' with one "
+            f"of {', '.join(known_names())}"
         )
     if len({entry.value for entry in found}) > 1:
         raise ConfigurationError(
             f"the provider {name!r} is registered by {' and by '.join(map(_package, found))}; "
-            "uninstall all but one, or pass provider= an object of the class that you mean"
+            "uninstall all but one, or pass an object of the right class as provider="
         )
     return _loaded(found[0])
+
+
+def hint(name: str, model: str = "") -> str:
+    """A hint for an error about an unknown provider name; "" if there is none.
+
+    Args:
+        name: the unknown name, such as `voyage_ai` (LiteLLM's) or `coher`.
+        model: the model that was given with it; "" for none.
+    """
+    if name in _ELSEWHERE:
+        return _ELSEWHERE[name].format(model=model or "<model>")
+    names = {known.lower(): known for known in known_names()} | _ALIASES
+    close = get_close_matches(name.lower(), names, n=1)
+    meant = f"{names[close[0]]}:{model}".removesuffix(":") if close else ""
+    return f"did you mean {meant!r}? " if meant else ""
+
+
+def hint_without_colon(model: str) -> str:
+    """A hint for a model without a prefix, such as LiteLLM's `cohere/rerank-v3.5`; or ""."""
+    vendor, slash, own = model.partition("/")
+    if vendor in _ELSEWHERE or vendor in _ALIASES or vendor in known_names():
+        return hint(vendor, own or "model")
+    return _HUGGING_FACE.format(model=model) if slash else ""
 
 
 def _own_class(name: str) -> type[Provider]:
@@ -81,13 +140,13 @@ def _own_class(name: str) -> type[Provider]:
 def _plugins(_: tuple[str, ...]) -> Mapping[str, Sequence[EntryPoint]]:
     """The entry points of other packages by name, found once for each `sys.path`.
 
-    To look for them takes milliseconds, so nobody who names a provider of this package does.
+    The search takes milliseconds, so it is skipped for a provider of this package.
     """
     found: dict[str, dict[str, EntryPoint]] = {}  # by name, then by package
     for entry in _entries():
         if entry.name in own_names():
             _log.warning(
-                "the provider %r of %s is not used: rerank_integrations has one of that name",
+                "the provider %r of %s is not used: rerank_integrations has one with that name",
                 entry.name,
                 _package(entry),
             )
@@ -99,7 +158,7 @@ def _plugins(_: tuple[str, ...]) -> Mapping[str, Sequence[EntryPoint]]:
 
 
 def _entries() -> Iterator[EntryPoint]:
-    """The entry points of the group; a package whose own cannot be read hides no other."""
+    """The entry points of the group; a package with a broken file does not hide the others."""
     from importlib.metadata import distributions  # noqa: PLC0415  # slow to load
 
     for package in distributions():
@@ -116,10 +175,10 @@ def _entries() -> Iterator[EntryPoint]:
 
 
 def _loaded(entry: EntryPoint) -> type[Provider]:
-    """The class of an entry point.
+    """Load the class of an entry point.
 
     Raises:
-        ConfigurationError: it cannot be loaded, or is no provider of that name.
+        ConfigurationError: it cannot be loaded, or it is not a provider with that name.
     """
     try:
         found: Any = entry.load()
@@ -128,7 +187,9 @@ def _loaded(entry: EntryPoint) -> type[Provider]:
             f"{_named(entry)} cannot be loaded: {type(cause).__name__}: {cause}"
         ) from cause
     if not isinstance(found, type) or not issubclass(found, Provider):
-        raise ConfigurationError(f"{_named(entry)} is no subclass of rerank_integrations.Provider")
+        raise ConfigurationError(
+            f"{_named(entry)} is not a subclass of rerank_integrations.Provider"
+        )
     said = getattr(found, "name", None)
     if said != entry.name:
         raise ConfigurationError(f"{_named(entry)} has name = {said!r}; it must be {entry.name!r}")

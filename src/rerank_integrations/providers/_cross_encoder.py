@@ -16,7 +16,7 @@ from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import sigmoid
 
 Logits: TypeAlias = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
-"""Takes pairs of query and text; returns the model's number for each."""
+"""A function that takes pairs of query and text, and returns a logit for each pair."""
 
 log = logging.getLogger("rerank_integrations")
 _ONNX_FILES = ("model.onnx", "onnx/model.onnx", "model_optimized.onnx", "onnx/model_quantized.onnx")
@@ -26,7 +26,7 @@ _BATCH_SIZE = 32
 _INSTALL = "pip install 'rerank-integrations[cross-encoder]'"
 _INSTALL_TORCH = "pip install sentence-transformers"
 _LABELS = "the model {!r} gives {} numbers for a text; a cross-encoder that ranks gives one"
-_OFFLINE = "; HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so that nothing is downloaded"
+_OFFLINE = "; HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so nothing is downloaded"
 _loading = threading.Lock()
 
 
@@ -34,10 +34,10 @@ class Settings(NamedTuple):
     """How a model is loaded and run.
 
     Attributes:
-        device: such as "cpu" or "cuda"; the library's choice when None.
-        batch_size: pairs in one pass of the model.
-        max_length: tokens of query and text together; the model's own when None.
-        revision: of a model that is downloaded; the newest when None.
+        device: the device, such as "cpu" or "cuda"; the library chooses when None.
+        batch_size: the number of pairs in one pass of the model; 32 when None.
+        max_length: the maximum number of tokens of query and text; the model's limit when None.
+        revision: the revision of a model that is downloaded; the newest when None.
     """
 
     device: str | None = None
@@ -47,7 +47,7 @@ class Settings(NamedTuple):
 
 
 def score(name: str, settings: Settings, query: str, texts: Sequence[str]) -> list[float]:
-    """The probability that each text is relevant: the sigmoid of the model's logit.
+    """Score each text with the probability that it is relevant, the sigmoid of the logit.
 
     Args:
         name: a folder, or the name of a model, which may be downloaded.
@@ -56,7 +56,7 @@ def score(name: str, settings: Settings, query: str, texts: Sequence[str]) -> li
         texts: the texts.
 
     Raises:
-        ConfigurationError: no such model, or a library that is not installed.
+        ConfigurationError: there is no such model, or a library is not installed.
     """
     with _loading:  # one load for all threads; the model itself serves them together
         logits_of = _loaded(full_name(name), settings)
@@ -64,13 +64,13 @@ def score(name: str, settings: Settings, query: str, texts: Sequence[str]) -> li
 
 
 def full_name(name: str) -> str:
-    """The name, or the whole path of a folder."""
+    """The name of a model, or the absolute path of a folder."""
     folder = _folder(name)
     return name if folder is None else str(folder.resolve())
 
 
 def check(name: str) -> None:
-    """Raise ConfigurationError for a folder that holds no model; nothing is loaded."""
+    """Raise ConfigurationError if a folder has no model; nothing is loaded."""
     if not name.strip():
         raise ConfigurationError(
             "name a model or a folder: 'local:cross-encoder/BAAI/bge-reranker-v2-m3' or "
@@ -106,7 +106,7 @@ def _loaded(name: str, settings: Settings) -> Logits:
 
 
 def _folder(name: str) -> Path | None:
-    """The folder that a name means, if it is there or looks like a path."""
+    """The folder of a name, if it exists or the name looks like a path; else None."""
     path = Path(name)
     with suppress(RuntimeError):  # the home of a user who is not there
         path = path.expanduser()
@@ -122,7 +122,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _check_folder(folder: Path) -> None:
-    """Say what a folder lacks, before a library says it in its own words."""
+    """Raise an error that names what is missing in a folder, before a library fails."""
     if not _is_folder(folder):
         raise ConfigurationError(f"there is no folder {str(folder)!r} with a cross-encoder")
     needed = {
@@ -221,7 +221,7 @@ def _with_torch(name: str, settings: Settings) -> Logits:
 
 @contextmanager
 def _readable_errors(name: str) -> Iterator[None]:
-    """What a library raises as it loads a model, as one error; fastembed prints nothing."""
+    """Convert the errors of a library that loads a model; fastembed prints nothing."""
     logger: Any = None
     with suppress(ImportError):
         from loguru import logger  # noqa: PLC0415  # of fastembed, which writes to stderr
@@ -240,6 +240,6 @@ def _readable_errors(name: str) -> Iterator[None]:
 
 
 def _is_offline() -> bool:
-    """Whether the user has told Hugging Face's libraries to download nothing."""
+    """Whether Hugging Face's libraries are set to offline mode."""
     names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in names)

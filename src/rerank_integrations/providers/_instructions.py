@@ -1,4 +1,4 @@
-"""Instructions to models on servers that have no key for them: written around the texts."""
+"""Instructions for models on servers that have no key for them: written into the texts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 
 
 def is_qwen3(model: str) -> bool:
-    """Whether the name is that of a Qwen3 reranker."""
+    """Whether this is the name of a Qwen3 reranker."""
     return "qwen3" in model.lower()
 
 
 def is_voyage(model: str) -> bool:
-    """Whether the name is that of a Voyage model that follows instructions: 2.5 and its kin."""
+    """Whether this is the name of a Voyage model that follows instructions: `rerank-2.5*`."""
     return "rerank-2.5" in model
 
 
 def qwen3_template(instruction: str) -> Instructed:
-    """The template of a Qwen3 reranker, for a server that does not have it."""
+    """The chat template of a Qwen3 reranker, for a server that does not apply it."""
     return Instructed(
         around_query=(f"{_PREFIX}<Instruct>: {instruction}\n<Query>: ", "\n"),
         around_document=("<Document>: ", _SUFFIX),
@@ -33,13 +33,16 @@ def qwen3_template(instruction: str) -> Instructed:
 
 
 def before_query(instruction: str) -> Instructed:
-    """The instruction as the first line of the query, as Voyage asks for."""
+    """The instruction as the first line of the query, as Voyage recommends.
+
+    https://docs.voyageai.com/docs/reranker
+    """
     return Instructed(around_query=(f"{instruction}\n", ""))
 
 
 def no_instruction(provider: str, model: str, others: str) -> ConfigurationError:
-    """The refusal of a provider that takes an instruction for other models only."""
+    """The error of a provider that takes an instruction only for other models."""
     return ConfigurationError(
         f"{provider} takes an instruction for {others} only, not for {model}; leave instruction= "
-        "out, or put what you look for into the query"
+        "out, or put it into the query"
     )

@@ -1,6 +1,6 @@
 """Lexical ranking of a few documents: words, languages, BM25, and latent semantic analysis.
 
-Everything is learnt from the documents of one call; nothing is downloaded.
+All statistics come from the documents of one call; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ _SCRIPTS = {
 
 
 class Language(NamedTuple):
-    """What is known of a language; None where there is nothing.
+    """The resources of a language; None if there is none.
 
     Attributes:
-        stems: the algorithm of PyStemmer.
-        stop_words: the list of bm25s.
+        stems: the name of the PyStemmer algorithm.
+        stop_words: the name of the list in bm25s.
     """
 
     stems: str | None
@@ -104,7 +104,7 @@ class Words(NamedTuple):
 
 
 def words_of(query: str, texts: Sequence[str], language: str | None = None) -> Words:
-    """Take query and texts apart; the language is detected where it is None."""
+    """Split the query and the texts into words; the language is detected when None."""
     asked = split_words(query)
     # a character that is asked for alone is a word of the texts too, besides its pairs
     alone = frozenset(word for word in asked if len(word) == 1 and _UNSPACED_RUN.match(word))
@@ -119,7 +119,7 @@ def words_of(query: str, texts: Sequence[str], language: str | None = None) -> W
 
 
 def _stemmed(words: Counter[str], stems: Mapping[str, str]) -> Counter[str]:
-    """The words by stem, without those that have none."""
+    """The words as stems, without words that have none."""
     found: Counter[str] = Counter()
     for word, times in words.items():
         stem = stems.get(word)
@@ -129,7 +129,7 @@ def _stemmed(words: Counter[str], stems: Mapping[str, str]) -> Counter[str]:
 
 
 def bm25_scores(words: Words) -> list[float]:
-    """Lucene's BM25 over these texts alone: never negative, 0.0 where no word is shared."""
+    """Lucene's BM25 over these texts only: 0.0 if no word is shared, else above 0."""
     lengths = [text.total() for text in words.texts]
     mean = sum(lengths) / len(lengths) if any(lengths) else 1.0
     norms = [_K1 * (1 - _B + _B * length / mean) for length in lengths]
@@ -143,16 +143,16 @@ def bm25_scores(words: Words) -> list[float]:
 
 
 def hybrid_scores(words: Words) -> list[float]:
-    """BM25, and likeness in a latent space that is learnt from the texts; both as z-scores.
+    """BM25 and latent semantic analysis of the texts, added as z-scores.
 
-    The scores depend on the other texts of the list; those of one text, or of equal texts, are 0.
+    The scores depend on the other texts of the list; one text, or equal texts, get 0.
     """
     exact = bm25_scores(words)
     return fused([(exact, 1.0), (lsa_scores(words, exact), _LSA_WEIGHT)])
 
 
 def fused(parts: Iterable[tuple[Sequence[float], float]]) -> list[float]:
-    """The weighted sum of lists of scores, each as z-scores; a constant list counts nothing."""
+    """The weighted sum of lists of scores, each as z-scores; a constant list has no effect."""
     standard = [[weight * score for score in _standardised(scores)] for scores, weight in parts]
     return [math.fsum(column) for column in zip(*standard, strict=True)]
 
@@ -177,7 +177,7 @@ def lsa_scores(words: Words, exact: Sequence[float]) -> list[float]:
         return [0.0] * count
 
     def matrix(places: Sequence[int]) -> Any:
-        """Rows of unit length; what a text has for itself counts in the length alone."""
+        """Rows of unit length; a word that only one text has counts only in the length."""
         rows = np.zeros((len(places), len(columns)), dtype=np.float32)
         for row, place in enumerate(places):
             values = {w: (1 + math.log(n)) * weights[w] for w, n in words.texts[place].items()}
@@ -227,7 +227,7 @@ def _standardised(scores: Sequence[float]) -> list[float]:
 
 
 class _Separated(dict[int, str]):
-    """What `str.translate` puts for a character, so that `split()` finds the words."""
+    """A table for `str.translate`, after which `split()` finds the words."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -243,7 +243,7 @@ _SEPARATED = _Separated()
 
 
 def split_words(text: str, alone: frozenset[str] = frozenset()) -> list[str]:
-    """The words of a text; of scripts without spaces the pairs of neighbours, and those `alone`."""
+    """The words of a text; without spaces, pairs of adjacent characters and those in `alone`."""
     if not text.isascii():
         text = "".join(unicodedata.normalize("NFKC", one) for one in _PIECE.findall(text))
         text = _UNSPACED_RUN.sub(lambda run: f" {run[0]} ", text)
@@ -268,7 +268,7 @@ def split_words(text: str, alone: frozenset[str] = frozenset()) -> list[str]:
 def _detected(
     query: str, texts: Sequence[str], asked: Sequence[str], found: Sequence[Counter[str]]
 ) -> str:
-    """The language: by its script, else by its stop words."""
+    """Detect the language by its script, else by its stop words."""
     most, length = _SAMPLE
     sample = " ".join([query, *(text[:length] for text in texts[:most])])
     if not sample.isascii():
@@ -305,7 +305,7 @@ def _stop_words(language: str) -> frozenset[str]:
 
 @cache
 def _stop_lists() -> Mapping[str, Any]:
-    """The lists of bm25s, without the rest of it: that loads scipy, and sets up a logger."""
+    """The stop-word lists of bm25s, without loading the rest, which loads scipy."""
     spec = find_spec("bm25s")
     if spec is None or spec.origin is None:
         raise ConfigurationError(_NEEDS_EXTRA)
@@ -313,7 +313,7 @@ def _stop_lists() -> Mapping[str, Any]:
 
 
 def _library(name: str) -> Any:
-    """A library of the extra `local`, which is not loaded before it is needed.
+    """Load a library of the extra `local` when it is needed.
 
     Raises:
         ConfigurationError: it is not installed.

@@ -1,4 +1,4 @@
-"""The models that a provider offers, read from the forms in which servers list them."""
+"""The models that a provider offers, parsed from the lists of its server."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ _CONTEXT = ("max_model_len", "context_length", "context_window")  # vLLM and SGL
 
 
 class ModelInfo(NamedTuple):
-    """A rerank model that a provider offers; what it does not say is None, or is not there.
+    """A rerank model that a provider offers.
+
+    A value that the provider does not report is None; a price that it does not report is absent.
 
     Attributes:
         id: the name to pass as `model`.
-        context_length: tokens of the query and one document together.
-        takes_images: whether the model sees images.
+        context_length: the maximum number of tokens of the query and one document together.
+        takes_images: whether the model takes images.
         prices: US dollars by unit: `"million_tokens"`, `"request"` and `"image"`.
-        raw: the provider's own entry, without keys.
+        raw: the entry as the provider sent it, with secrets redacted.
     """
 
     id: str
@@ -43,7 +45,7 @@ class ModelsPage(NamedTuple):
 
     Attributes:
         models: the rerank models on it.
-        next_query: what to add to the query of the address for the next page; None on the last.
+        next_query: parameters to add to the query string for the next page; None on the last.
     """
 
     models: Sequence[ModelInfo]
@@ -51,7 +53,7 @@ class ModelsPage(NamedTuple):
 
 
 def listed(payload: object) -> list[Any] | None:
-    """The entries: under `data` or `models`, or the whole body; None where there is no list."""
+    """The entries in `data`, in `models`, or in a body that is a list; None if there is no list."""
     if isinstance(payload, list):
         return payload
     found = (payload.get(key) for key in ("data", "models")) if isinstance(payload, Mapping) else ()
@@ -59,7 +61,7 @@ def listed(payload: object) -> list[Any] | None:
 
 
 def openai_model(entry: Mapping[str, Any]) -> ModelInfo | None:
-    """A model in the form of OpenAI's list, with the context length that some servers add."""
+    """Parse an entry of an OpenAI list, with the context length that some servers add."""
     counts = (whole(entry.get(key)) for key in _CONTEXT)
     return named_model(entry.get("id"), next(filter(None, counts), None))
 
@@ -71,7 +73,10 @@ def named_model(
     modalities: object = None,
     prices: Mapping[str, float | None] | None = None,
 ) -> ModelInfo | None:
-    """A model; None without a name. Prices that are None are left out."""
+    """A model, or None if the name is not a string or is empty.
+
+    Prices that are None are left out.
+    """
     if not isinstance(name, str) or not name:
         return None
     sees = None
@@ -82,19 +87,19 @@ def named_model(
 
 
 def whole(value: object) -> int | None:
-    """A count above 0, of a number or its digits."""
+    """A positive whole number, from a number or a string of digits; None for anything else."""
     number = _decimal(value)
     return int(number) if number is not None and number > 0 and number % 1 == 0 else None
 
 
 def dollars(value: object, count: int = 1) -> float | None:
-    """A price of one, times the count; a negative one stands for a price that varies."""
+    """The price of `count` units; None for a negative price, which means that it varies."""
     number = _decimal(value)
     return float(number * count) if number is not None and number >= 0 else None
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """The value, or an empty mapping where it is none."""
+    """The value, or an empty mapping if it is not a mapping."""
     return value if isinstance(value, Mapping) else {}
 
 

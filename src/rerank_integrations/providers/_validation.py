@@ -38,7 +38,7 @@ _CODINGS = frozenset({"gzip", "deflate", "identity"})
 
 
 def shown(value: Any) -> Any:
-    """What a Secret argument holds; any other value as it is."""
+    """The value of a Secret argument; any other value unchanged."""
     return shown(value.get_secret_value()) if isinstance(value, Secret) else value
 
 
@@ -46,7 +46,7 @@ def secret(value: Any) -> SecretStr | None:
     """A str or SecretStr as a SecretStr without surrounding spaces; None for an empty one.
 
     Raises:
-        ConfigurationError: any other type.
+        ConfigurationError: the value has another type.
     """
     value = shown(value)
     if value is not None and not isinstance(value, str | SecretStr):
@@ -58,13 +58,13 @@ def secret(value: Any) -> SecretStr | None:
 
 
 def key_header(key: Any, name: str = "Authorization", scheme: str = "Bearer") -> dict[str, str]:
-    """A header for the key, after the scheme if there is one; no header without a key."""
+    """The header of the key, with its scheme; no header without a key."""
     found = secret(key)
     return {name: f"{scheme} {found.get_secret_value()}".strip()} if found else {}
 
 
 def type_problem(owner: type, given: Mapping[str, Any]) -> str | None:
-    """Which argument is not of the type that its field is annotated with."""
+    """The message about an argument of the wrong type; None if all are right."""
     hints = _type_hints(owner)
     for name, value in given.items():
         union = isinstance(hints[name], UnionType) or get_origin(hints[name]) is Union
@@ -93,9 +93,9 @@ def _type_hints(owner: type) -> Mapping[str, Any]:
 
 
 def header_problem(headers: Mapping[Any, Any]) -> str | None:
-    """What is wrong with the first header that HTTP cannot carry; it never holds the value.
+    """The message about the first invalid header, without its value; None if all are valid.
 
-    It is returned, not raised: a traceback would keep the values in this frame.
+    The message is returned, not raised, because a traceback would show the values.
     """
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
@@ -114,7 +114,7 @@ def header_problem(headers: Mapping[Any, Any]) -> str | None:
 
 
 def framing_problem(headers: Mapping[str, str]) -> str | None:
-    """Which of a user's headers would contradict the message that is sent; returned, as above."""
+    """The message about a user's header that conflicts with the request; None if there is none."""
     for name, value in headers.items():
         if name.lower() in _FRAMING:
             return f"header {name!r} is set by the HTTP client; leave it out of extra_headers"
@@ -126,7 +126,7 @@ def framing_problem(headers: Mapping[str, str]) -> str | None:
 
 
 def header_secrets(headers: Mapping[str, str]) -> list[str]:
-    """What of a user's headers must not appear anywhere: their values, whole and in words."""
+    """The values of a user's headers to redact, whole and word by word."""
     return [
         secret
         for name, value in headers.items()
@@ -136,7 +136,7 @@ def header_secrets(headers: Mapping[str, str]) -> list[str]:
 
 
 class Address(str):
-    """An address whose repr hides a password and the values of a query."""
+    """A URL whose repr hides a password and the values of the query string."""
 
     __slots__ = ()
 
@@ -145,7 +145,7 @@ class Address(str):
 
 
 def shown_address(address: str) -> str:
-    """The address without what may be secret: a user, a password, a query and a fragment."""
+    """The URL without what may be secret: user, password, query string and fragment."""
     head, slashes, rest = address.partition("//")
     for mark in "?#":
         before, found, _ = rest.partition(mark)
@@ -156,7 +156,7 @@ def shown_address(address: str) -> str:
 
 
 def address_problem(value: object, *, query: bool = False) -> str | None:
-    """Why the value is no usable http(s) address; it may hold a password, so none is repeated."""
+    """The message about an invalid URL, without the URL, which may have a password; else None."""
     try:
         parts = urlsplit(str(value))
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -173,7 +173,7 @@ def address_problem(value: object, *, query: bool = False) -> str | None:
 
 
 def is_open_http(address: str) -> bool:
-    """Whether the address is unencrypted and leaves this machine."""
+    """Whether the URL is `http://` and of another machine."""
     parts = urlsplit(address)
     host = (parts.hostname or "").rstrip(".")
     if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
@@ -184,7 +184,7 @@ def is_open_http(address: str) -> bool:
 
 
 def normalised_base_url(given: str, default: str, ending: str = "/rerank") -> str:
-    """The address without a trailing `/` or `ending`; without a path it gets the default's."""
+    """The URL without a trailing `/` or `ending`; without a path, with that of the default."""
     parts = urlsplit(given)
     path = parts.path.rstrip("/").removesuffix(ending).rstrip("/")
     if parts.path in ("", "/"):
@@ -194,7 +194,7 @@ def normalised_base_url(given: str, default: str, ending: str = "/rerank") -> st
 
 
 def json_problem(value: object) -> str | None:
-    """Why JSON cannot carry the value; returned, as in `header_problem`."""
+    """The message about a value that is not valid JSON; None if it is valid."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):  # an object of its own kind; NaN, infinity or a circle
@@ -205,7 +205,7 @@ def json_problem(value: object) -> str | None:
 
 
 def finite(value: object) -> float | None:
-    """The value as a finite float, if it is a number; a bool is none."""
+    """The value as a finite float; None if it is not a number, or is a bool."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -216,13 +216,13 @@ def finite(value: object) -> float | None:
 
 
 def sigmoid(logit: float) -> float:
-    """The probability of a logit, in the form that does not overflow."""
+    """The probability of a logit, computed without overflow."""
     smaller = math.exp(-abs(logit))
     return (1.0 if logit >= 0 else smaller) / (1.0 + smaller)
 
 
 def seconds_in(text: str | None) -> float | None:
-    """The seconds that a header holds as a number; None for anything else, and below 0."""
+    """The seconds in a header; None if it is not a number of at least 0."""
     try:
         seconds = finite(float(text or "")) if "_" not in (text or "") else None
     except ValueError:
@@ -231,13 +231,20 @@ def seconds_in(text: str | None) -> float | None:
 
 
 def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str], more: str = "") -> None:
-    """Raise ConfigurationError for the first of `given` that is not among `known`."""
+    """Raise ConfigurationError for the first name in `given` that is not in `known`."""
     for name in given:
         if name not in known:
-            # a vendor's SDK may spell a name with a prefix: x_open_router_title, cohere_api_key
-            meant = [k for k in known if name.endswith(k) and len(k) > _SHORTEST_SUFFIX]
-            meant = meant or get_close_matches(name, known, n=1)
-            hint = f"did you mean {meant[0]!r}? " if meant else ""
             raise ConfigurationError(
-                f"{owner} has no argument {name!r}; {hint}it takes {', '.join(known)}{more}"
+                f"{owner} has no argument {name!r}; {nearest(name, known)}it takes "
+                f"{', '.join(known)}{more}"
             )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint with the most similar known name; "" if none is similar."""
+    names = list(known)
+    # one of them may have a prefix: x_open_router_title and cohere_api_key in a vendor's SDK
+    pairs = [(one, *sorted((name, one), key=len)) for one in names]
+    meant = [one for one, a, b in pairs if b.endswith(a) and len(a) > _SHORTEST_SUFFIX]
+    meant = meant or get_close_matches(name, names, n=1)
+    return f"did you mean {meant[0]!r}? " if meant else ""

@@ -1,4 +1,4 @@
-"""Azure AI Foundry: Cohere's models on a resource of your own."""
+"""Azure AI Foundry: Cohere's models on your Azure resource."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from rerank_integrations.providers.cohere import Cohere
 
 @dataclass(frozen=True, kw_only=True)
 class AzureAI(Cohere):
-    """https://learn.microsoft.com/azure/ai-foundry.
+    """Cohere's models, deployed on your Azure AI Foundry resource.
 
-    The model is the name of the deployment.
+    API documentation: https://learn.microsoft.com/azure/ai-foundry
+
+    The model is the name of your deployment.
 
     Args:
-        api_key: the key; from `AZURE_AI_API_KEY` when None.
-        base_url: the resource, such as `https://NAME.services.ai.azure.com`; from
-            `AZURE_AI_API_BASE` when None. A resource with its own endpoint for the model has `/v1`.
+        api_key: the API key; from `AZURE_AI_API_KEY` when None.
+        base_url: the address of your resource, such as `https://NAME.services.ai.azure.com`; from
+            `AZURE_AI_API_BASE` when None. If the model has an endpoint of its own, end it with
+            `/v1`.
+        allow_http: as in `RemoteProvider`.
         max_tokens_per_doc: as in `Cohere`.
         priority: as in `Cohere`.
         relevant_spans: as in `Cohere`.
+
+    Raises:
+        ConfigurationError: there is no key or no address, or an argument is invalid.
     """
 
     name: ClassVar[str] = "azureai"

@@ -1,4 +1,4 @@
-"""What every provider defines: URL, headers, and what differs from the common body."""
+"""The base classes of all providers: URL, headers, and the differences from the common body."""
 
 from __future__ import annotations
 
@@ -44,29 +44,34 @@ _TWO_VERSIONS = re.compile(r"/v\d+(/v\d+/)")
 
 
 ScoreKind: TypeAlias = Literal["probability", "logit", "cosine", "relative", "unbounded", "unknown"]
-"""What the scores of a model are.
+"""The scale of the scores of a model.
 
 - "probability": from 0 to 1
-- "logit": any number; `score_transform="sigmoid"` gives a probability
+- "logit": any number; `score_transform="sigmoid"` turns it into a probability
 - "cosine": from -1 to 1
-- "relative": it depends on the other documents of the list
+- "relative": depends on the other documents of the list
 - "unbounded": from 0 up, such as BM25
-- "unknown": the vendor does not say
+- "unknown": not documented by the vendor
 """
 
 
 RETRIEVAL_SCORES = "retrieval_scores"
-"""The key of the body for the scores of the first stage, for a scorer in this process."""
+"""The body key of the first-stage scores, for a scorer in this process."""
 
 
 class Dialect(NamedTuple):
-    """How an endpoint spells the common request body; a key that is None is never sent.
+    """The names and forms that an endpoint uses in the request body.
 
     Attributes:
-        documents, query, model, top_n, rank_fields: the keys.
-        document_as: how a document of text alone is written: the string, or `{"text": ...}`.
-        query_as: the same for the query; "repeated" is a list with the query for each document.
-        needs_top_n: whether `top_n` is sent although the caller gives none.
+        documents: the body key of the documents.
+        query: the body key of the query.
+        model: the body key of the model; None sends no model.
+        top_n: the body key of `top_n`; None sends none: then the client applies it.
+        rank_fields: the body key of `rank_fields`.
+        document_as: how a text is sent: "text" as a string, "object" as `{"text": ...}`.
+        query_as: the same for the query; "repeated" sends a list with the query once for each
+            document.
+        needs_top_n: whether `top_n` is sent even if the caller sets none.
     """
 
     documents: str = "documents"
@@ -79,7 +84,7 @@ class Dialect(NamedTuple):
     needs_top_n: bool = False
 
     def own_keys(self) -> dict[str, str]:
-        """The keys of the body that the call fills, with the argument that each comes from."""
+        """The body keys that the call sets, each with the name of its argument."""
         keys = {
             self.documents: "documents",
             self.query: "query",
@@ -91,12 +96,12 @@ class Dialect(NamedTuple):
 
 
 class Instructed(NamedTuple):
-    """How an instruction to the model is sent.
+    """How an instruction is sent to the model.
 
     Attributes:
-        body: keys for the body.
-        around_query: what is written before and after the query.
-        around_document: the same for the text of each document.
+        body: keys to add to the request body.
+        around_query: the text to add before and after the query.
+        around_document: the text to add before and after each document.
     """
 
     body: Mapping[str, Any] = {}
@@ -105,9 +110,13 @@ class Instructed(NamedTuple):
 
 
 class HTTPResponse(NamedTuple):
-    """What came back over HTTP; `headers` has lower-case names.
+    """An HTTP response.
 
-    `problem` says why there is no content, where the body could not be read.
+    Attributes:
+        status_code: the HTTP status.
+        headers: the headers, with lower-case names.
+        content: the body.
+        problem: why the body could not be read; None if it was read.
     """
 
     status_code: int
@@ -120,25 +129,33 @@ class HTTPResponse(NamedTuple):
 
 
 Handler: TypeAlias = Callable[[bytes], HTTPResponse | Awaitable[HTTPResponse]]
-"""Takes a request body; returns the response, or an awaitable of it.
+"""A function that takes a request body and returns the response, or an awaitable of it.
 
-Under asyncio it is called in a worker thread, unless it is an `async def` function; an awaitable is
+Under asyncio it is called in a worker thread, unless it is an `async def` function. An awaitable is
 awaited on the caller's event loop.
 """
 
 
 class HTTPRequest(NamedTuple):
-    """A request, ready to be sent; the pieces of its body follow one another."""
+    """A request that is ready to be sent.
+
+    Attributes:
+        url: the address.
+        headers: the headers, which contain secrets.
+        content: the parts of the body, in order.
+        handler: the function that is called instead of the network; None for an HTTP request.
+        method: the HTTP method.
+    """
 
     url: str
     headers: Secret[dict[str, str]]
     content: Sequence[bytes]
-    handler: Handler | None = None  # instead of the network
+    handler: Handler | None = None
     method: str = "POST"
 
     @property
     def size(self) -> int:
-        """Bytes of the body."""
+        """The size of the body in bytes."""
         return sum(map(len, self.content))
 
     def __repr__(self) -> str:  # a body may hold images
@@ -146,9 +163,17 @@ class HTTPRequest(NamedTuple):
 
 
 class ErrorDetails(NamedTuple):
-    """An error status as it was read, before a provider adds what only it knows.
+    """A parsed error response, which a provider can refine in `parse_error`.
 
-    `error` is the error object of the body, `{}` where there is none.
+    Attributes:
+        status_code: the HTTP status.
+        headers: the headers, with lower-case names.
+        error: the error object of the body; `{}` if there is none.
+        message: the error message of the server.
+        code: the error code of the server; None if there is none.
+        retry_after: seconds to wait before a retry; None if the server does not say.
+        is_retryable: whether the request may be sent again.
+        key_hint: what to check after a rejected key, if it is not the provider's own key.
     """
 
     status_code: int
@@ -158,14 +183,14 @@ class ErrorDetails(NamedTuple):
     code: str | None
     retry_after: float | None
     is_retryable: bool
-    key_hint: str | None = None  # what to check, where it is not the provider's own key
+    key_hint: str | None = None
 
     def __repr__(self) -> str:
         return f"<failure {self.status_code}>"
 
 
 class _CheckedArguments(type):
-    """Refuses unknown arguments, and hides secret ones before any frame holds them in clear."""
+    """Rejects unknown arguments, and hides secret ones before a stack frame holds them in clear."""
 
     if not TYPE_CHECKING:  # type checkers and editors read the fields of the dataclass
 
@@ -174,7 +199,7 @@ class _CheckedArguments(type):
             places = [field.name for field in dataclasses.fields(cls) if not field.kw_only]
             if len(args) <= len(places) and not given.keys() & places[: len(args)]:
                 given, args = dict(zip(places, args, strict=False)) | given, ()
-            given = {  # `dataclasses.replace` hands on some that are hidden already
+            given = {  # `dataclasses.replace` passes on some that are hidden already
                 name: Secret(shown(value))
                 if value is not None and (name in cls.secret_arguments or name not in known)
                 else value
@@ -188,19 +213,34 @@ class _CheckedArguments(type):
 
         @property
         def __signature__(cls) -> inspect.Signature:
-            """The arguments, which `inspect` would not look for behind `__call__`."""
+            """The arguments, which `inspect` does not find through `__call__`."""
             own = inspect.signature(cls.__init__)
             return own.replace(parameters=list(own.parameters.values())[1:])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provider(metaclass=_CheckedArguments):
-    """A rerank endpoint that speaks the common dialect.
+    """The base class of all providers: an endpoint with the common request and response.
 
-    A subclass overrides what differs; nothing outside asks for its name.
+    A subclass overrides what differs from the common request.
+
+    Attributes:
+        name: the prefix of the provider, before the `:` of a model.
+        dialect: the names and forms in the request body.
+        score_kind: the scale of the scores.
+        takes_text_with_image: whether one document may have both a text and an image.
+        takes_bare_base64: whether an image is sent as base64 without the `data:` prefix.
+        takes_image_urls: whether an image may be sent as a URL.
+        max_documents: the maximum number of documents in one request; None for no limit.
+        max_body_bytes: the maximum size of a request body in bytes; None for the client's limit.
+        says_cost: False if a response never has the cost of the call; True if it may have it.
+        request_id_headers: the response headers that may have the request ID, in order.
+        image_codes: the error codes that raise an `ImageError`.
+        secret_arguments: the arguments that are hidden in messages and reprs.
+        api_key_env: the environment variable of the key; None if no variable is read.
 
     Raises:
-        ConfigurationError: an unknown argument, or a header that HTTP cannot carry.
+        ConfigurationError: an argument is unknown or invalid, or a header cannot be sent over HTTP.
     """
 
     name: ClassVar[str]
@@ -211,6 +251,7 @@ class Provider(metaclass=_CheckedArguments):
     takes_image_urls: ClassVar[bool] = True
     max_documents: ClassVar[int | None] = 1000
     max_body_bytes: ClassVar[int | None] = None
+    says_cost: ClassVar[bool] = True
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
     image_codes: ClassVar[frozenset[str]] = frozenset()
     secret_arguments: ClassVar[frozenset[str]] = frozenset()
@@ -226,66 +267,72 @@ class Provider(metaclass=_CheckedArguments):
 
     @property
     def url(self) -> str:
-        """The address that requests are posted to."""
+        """The URL of the requests."""
         raise NotImplementedError
 
     def address(self, model: str) -> str:
-        """The address that requests for this model are posted to."""
+        """The URL of the requests for this model."""
         del model
         return self.url
 
     @property
     def key_hint(self) -> str:
-        """Where the key came from or should come from, for a message about a refused one."""
+        """Where the key came from or should come from, for the error about a rejected key."""
         return "the key"
 
     @property
     def handler(self) -> Handler | None:
-        """Ranks a request body in this process; None for an endpoint on the network."""
+        """The function that ranks a request body in this process; None for HTTP."""
         return None
 
     def headers(self) -> dict[str, str]:
-        """The headers that say who asks; they hold secrets."""
+        """The headers of this provider, such as the key; they contain secrets."""
         return {}
 
     def secrets(self) -> list[str]:
-        """What must not appear in a message, although the server may repeat it."""
+        """The values to redact, for example when a server repeats them in an error."""
         values = (getattr(self, name) for name in self.secret_arguments)
         return [v.get_secret_value() for v in values if isinstance(v, SecretStr)]
 
     def body(self) -> dict[str, Any]:
-        """The keys that this provider adds to the common body; None values are left out."""
+        """The keys to add to the request body; a value of None is left out."""
         return {}
 
     def check(self, model: str) -> None:
-        """Raise ConfigurationError where this provider, as set up, cannot serve the model."""
+        """Check that this provider can serve the model with its current arguments.
+
+        Raises:
+            ConfigurationError: it cannot.
+        """
 
     @property
     def takes_retrieval_scores(self) -> bool:
-        """Whether the score that a document brings from the first stage counts."""
+        """Whether the first-stage score of a document is used."""
         return False
 
     def max_rank_fields(self, model: str) -> int | None:
-        """How many fields the endpoint ranks by itself for this model.
+        """The maximum number of fields that the server ranks for this model.
 
-        0 where it takes texts only, None for any number. With more fields than this, each document
-        is sent as one text.
+        With more fields than this, each document is sent as one text.
+
+        Returns:
+            The number; 0 if the endpoint takes only texts, None for no limit.
         """
         del model
         return 0
 
     def most_documents(self, model: str) -> int | None:
-        """How many documents one request may have for this model; None for no limit."""
+        """The maximum number of documents in one request for this model; None for no limit."""
         del model
         return self.max_documents
 
     def takes_images(self, model: str) -> bool:
-        """Whether the model sees images."""
+        """Whether the model takes images."""
         del model
         return False
 
     def kind_of_scores(self, model: str) -> ScoreKind:
-        """What the scores of this model are, with the provider's arguments as they are."""
+        """The scale of the scores of this model, with the current arguments."""
         del model
         return self.score_kind
 
@@ -293,72 +340,97 @@ class Provider(metaclass=_CheckedArguments):
         """How to send an instruction to the model.
 
         Raises:
-            ConfigurationError: nothing takes one; the message says so.
+            ConfigurationError: the API or the model takes no instruction.
         """
         del instruction
         raise ConfigurationError(
             f"{self.name} takes no instruction (model {model}): its API has no parameter for one; "
-            "leave instruction= out, or put what you look for into the query"
+            "leave instruction= out, or put it into the query"
         )
 
     def splits(self, model: str) -> bool:
-        """Whether scores of several requests can be compared: a listwise model's cannot."""
+        """Whether a list may be split into several requests.
+
+        False for a listwise model, whose scores depend on the other documents of the request.
+        """
         return not any(name in model for name in _LISTWISE)
 
+    def may_say_cost(self) -> bool:
+        """Whether a response may have the cost of the call in its usage."""
+        return self.says_cost
+
     def cache_scope(self, model: str) -> str | None:
-        """What decides a score besides what is sent; None where no score can be cached."""
+        """A string for the cache key, for what a score depends on besides the request.
+
+        Returns:
+            The string; None if scores cannot be cached.
+        """
         del model
         return "" if self.handler is None else None
 
     def with_image(self, text: str, image: str) -> Mapping[str, Any] | Sequence[Any]:
-        """A document with an image, and a text unless that is empty."""
+        """The request form of a document with an image; the text may be empty."""
         return {"text": text, "image": image} if text else {"image": image}
 
     def document(self, fields: Mapping[str, Any], text: str) -> Mapping[str, Any]:
-        """A document of JSON values for an endpoint that ranks fields; `text` has all of them."""
+        """The request form of a document with fields, for an endpoint that ranks fields.
+
+        Args:
+            fields: the fields as JSON values.
+            text: all fields as one text.
+        """
         del text
         return fields
 
     def results(self, payload: Mapping[str, Any], count: int) -> list[Any] | None:
-        """The results, where they are under no common key; each has an index and a score.
+        """The results of a response that has them under none of the common keys.
 
-        `count` is the number of documents of the request.
+        Args:
+            payload: the parsed body.
+            count: the number of documents in the request.
+
+        Returns:
+            The results, each with an index and a score; None to use the common keys.
         """
         del payload, count
         return None
 
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
-        """The failure with what only this provider's documentation knows about it."""
+        """Refine an error response with what this provider documents."""
         return failure
 
     def served_by(self, headers: Mapping[str, str]) -> str | None:
-        """Who served the call, where the headers of the response say it and its body does not."""
+        """The host that served the call, from the response headers; None if they do not name it."""
         del headers
         return None
 
     def warnings(self, response: HTTPResponse) -> tuple[str, ...]:
-        """What the caller should know although the call succeeded."""
+        """Warnings about a successful response."""
         del response
         return ()
 
     def models_address(self, query: Mapping[str, str]) -> str:
-        """The address that lists the models, with the query of a page; of the first it is empty.
+        """The URL of the list of models.
+
+        Args:
+            query: the parameters of the page; empty for the first page.
 
         Raises:
-            ConfigurationError: there is none; the message names the provider's page.
+            ConfigurationError: there is no list; the message links the provider's page, the first
+                `https://` address in the class's docstring.
         """
         del query
-        said = (type(self).__doc__ or "").split(maxsplit=1)[:1]
-        pages = [word.rstrip(".,") for word in said if word.startswith("https://")]
-        see = f"; its page is {pages[0]}" if pages else ""
+        words = (type(self).__doc__ or "").split()
+        page = next((word.rstrip(".,;)") for word in words if word.startswith("https://")), None)
+        see = f"; its page is {page}" if page else ""
         raise ConfigurationError(f"{self.name} has no endpoint that lists its rerank models{see}")
 
     def own_models(self) -> Sequence[ModelInfo] | None:
-        """The models, where no request is needed to know them."""
+        """The models, if they are known without a request; else None."""
         return None
 
     def models_page(self, payload: Any) -> ModelsPage | None:
-        """The models on a page of the list, which is parsed JSON; None where it is no list."""
+        """Parse a page of the list of models; None if the body is not a list of models."""
         entries = listed(payload)
         if entries is None:
             return None
@@ -370,40 +442,55 @@ class Provider(metaclass=_CheckedArguments):
         return ModelsPage(found, self.next_models(mapping(payload)))
 
     def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
-        """What an entry of the list says, without `raw`; None for no rerank model."""
+        """Parse an entry of the list, without `raw`; None if it is not a rerank model."""
         return openai_model(entry)
 
     def next_models(self, payload: Mapping[str, Any]) -> Mapping[str, str] | None:
-        """The query that the next page of the list adds; None on the last page."""
+        """The parameters of the next page of the list; None on the last page."""
         del payload
         return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteProvider(Provider):
-    """A provider that is reached over the network with a key.
+    """The base class of providers that are called over HTTP with a key.
 
     Args:
-        api_key: the key; from the provider's environment variable when None.
-        base_url: another address. Without a path it gets the vendor's prefix; with one it is
-            taken as it is; a trailing `/` or `/rerank` is cut. A query such as
-            `?api-version=2024-05-01` is sent with every request, and its values are not shown.
-        allow_http: whether the key and the documents may go unencrypted to another machine.
+        api_key: the API key; from the provider's environment variable when None.
+        base_url: the base URL; the provider's own when None. Without a path, the path of the
+            default is added. A path is used unchanged, except that a trailing `/` or `/rerank` is
+            removed. A query string such as `?api-version=2024-05-01` is sent with every request,
+            and its values are hidden.
+        allow_http: True allows `http://` to another machine, so the key and the documents are sent
+            unencrypted.
+
+    Attributes:
+        base_url_env: the environment variable of `base_url`; None if no variable is read.
+        default_base_url: the base URL when none is given.
+        has_default: False if a base URL is required; `default_base_url` then gives only the path.
+        rerank_path: the path after the base URL.
+        other_key_envs: more environment variables of the key, in order.
+        needs_key: whether a key is required.
+        key_header: the header of the key, and the scheme before the key.
+        instruction_key: the body key of `instruction`; None if the API has none.
+        models_path: the path of the list of models; None if there is no list. A path with a version
+            replaces the version of the base URL.
+        models_query: the parameters of the list of models.
 
     Raises:
-        ConfigurationError: no key, or an address that is none.
+        ConfigurationError: there is no key, the address is invalid, or an argument is invalid.
     """
 
     base_url_env: ClassVar[str | None] = None
     default_base_url: ClassVar[str]
-    has_default: ClassVar[bool] = True  # else `default_base_url` gives only the path of a prefix
+    has_default: ClassVar[bool] = True
     rerank_path: ClassVar[str] = "/rerank"
     other_key_envs: ClassVar[tuple[str, ...]] = ()
     needs_key: ClassVar[bool] = True
     key_header: ClassVar[tuple[str, str]] = ("Authorization", "Bearer")
-    _key_env: ClassVar[str | None] = None  # of an object: the variable that its key came from
+    _key_env: ClassVar[str | None] = None  # on an object: the variable that its key came from
     instruction_key: ClassVar[str | None] = None
-    models_path: ClassVar[str | None] = None  # one with a version replaces that of the address
+    models_path: ClassVar[str | None] = None
     models_query: ClassVar[Mapping[str, str]] = {}
     secret_arguments: ClassVar[frozenset[str]] = frozenset({"api_key", "base_url"})
 
@@ -432,11 +519,11 @@ class RemoteProvider(Provider):
 
     @classmethod
     def _key_variables(cls) -> list[str]:
-        """The environment variables that are read for the key, in their order."""
+        """The environment variables of the key, in order."""
         return [name for name in (cls.api_key_env, *cls.other_key_envs) if name]
 
     def _default_address(self) -> str:
-        """The address where none is given."""
+        """The base URL when none is given."""
         if not self.has_default:
             variable = f" or set {self.base_url_env}" if self.base_url_env else ""
             raise ConfigurationError(
@@ -453,16 +540,22 @@ class RemoteProvider(Provider):
             raise ConfigurationError(f"base_url {problem}")
         if not self.allow_http and is_open_http(given.get_secret_value()):
             raise ConfigurationError(
-                "base_url begins with http://, so the key and the documents would travel "
-                "unencrypted; use https://, or say that you want it: "
+                "base_url begins with http://, so the key and the documents would be sent "
+                "unencrypted; use https://, or allow it: "
                 f"provider={type(self).__name__}(base_url=..., allow_http=True)"
             )
         return normalised_base_url(
             given.get_secret_value(), self.default_base_url, self._rerank_path()
         )
 
+    def may_say_cost(self) -> bool:
+        """`says_cost`; always True at another base URL, which may be a gateway that adds a cost."""
+        path = self._rerank_path()
+        own = normalised_base_url(self.default_base_url, self.default_base_url, path)
+        return self.says_cost or self.base_url != own
+
     def _rerank_path(self) -> str:
-        """What follows the base address; cut from a `base_url` that has it already."""
+        """The path after the base URL; it is removed from a `base_url` that ends with it."""
         return self.rerank_path
 
     def _needs_key(self) -> bool:
@@ -470,23 +563,23 @@ class RemoteProvider(Provider):
 
     @property
     def key_hint(self) -> str:
-        """The argument and the environment variable: the one that was used, if one was."""
+        """`api_key=` and the environment variable of the key, the one that was used if any."""
         name = self._key_env or next(iter(self._key_variables()), None)
         return f"api_key= or the environment variable {name}" if name else "api_key="
 
     @property
     def url(self) -> str:
-        """The address that every request is posted to."""
+        """The URL of the requests."""
         return self._address(self._rerank_path())
 
     def _address(self, path: str, query: Mapping[str, str] | None = None) -> str:
-        """The base address with a path, and its query with more of it."""
+        """The base URL with a path, and with parameters added to its query string."""
         base, _, own = (self.base_url or "").partition("?")
         joined = "&".join(filter(None, (own, urlencode(query or {}))))
         return Address(f"{base}{path}?{joined}" if joined else f"{base}{path}")
 
     def models_address(self, query: Mapping[str, str]) -> str:
-        """The base address with `models_path`, where the provider has one."""
+        """The base URL with `models_path`, if the provider has one."""
         if self.models_path is None:
             return super().models_address(query)
         address = self._address(self.models_path, {**self.models_query, **query})
@@ -494,13 +587,13 @@ class RemoteProvider(Provider):
         return Address(_TWO_VERSIONS.sub(r"\1", path) + mark + rest)
 
     def instructed(self, model: str, instruction: str) -> Instructed:
-        """Under the key of the body that the provider has for it."""
+        """Send the instruction as `instruction_key`, if the provider has one."""
         if self.instruction_key is None:
             return super().instructed(model, instruction)
         return Instructed({self.instruction_key: instruction})
 
     def secrets(self) -> list[str]:
-        """The keys, and the values in the query of the address."""
+        """The keys, and the values in the query string of the base URL."""
         query = self.url.partition("?")[2]
         values = [value for _, value in parse_qsl(query)]
         written = [pair.partition("=")[2] for pair in query.split("&")]

@@ -1,4 +1,4 @@
-"""Any endpoint in the form of Cohere's or Jina's, described by its keys and its path."""
+"""Any server with an API like Cohere's or Jina's, described by its keys and its path."""
 
 from __future__ import annotations
 
@@ -24,30 +24,32 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, kw_only=True)
 class Compatible(RemoteProvider):
-    """A server that no other class is for, or a proxy of your own.
+    """A server that has no class of its own, or your own proxy.
 
-    The list of results is found under `results`, `data` or `rankings`, or is the whole body; a
-    score under `relevance_score`, `score` or `logit`.
+    The results are read from `results`, `data` or `rankings`, or from a body that is a list; a
+    score is read from `relevance_score`, `score` or `logit`.
 
     Args:
-        api_key: the key, if the server wants one; no environment variable is read.
-        base_url: the address of the server.
-        path: what follows the address.
-        documents_key: the key of the body for the documents.
-        document_as: a document of text alone is the string ("text"), or `{"text": ...}` ("object").
-        top_n_key: the key for `top_n`; None where the server has none: then it is applied here.
-        return_documents_key: the key that asks for an echo of the documents, which is sent as
-            false, for a server that echoes without a word; None sends nothing.
-        instruction_key: the key for `instruction`; None where the server has none.
-        auth_header: the header for the key.
-        auth_scheme: what stands before the key in it; "" for nothing.
+        api_key: the API key, if the server requires one; no environment variable is read.
+        base_url: the base URL; required.
+        allow_http: as in `RemoteProvider`.
+        path: the path after the base URL; it begins with `/`.
+        documents_key: the body key of the documents.
+        document_as: how a text is sent: "text" as a string, "object" as `{"text": ...}`.
+        top_n_key: the body key of `top_n`; None if the server has none: then the client applies it.
+        return_documents_key: the body key that makes the server send the documents back. It is sent
+            as false, for servers that do so by default; None sends nothing.
+        instruction_key: the body key of `instruction`; None if the server has none.
+        auth_header: the header of the key.
+        auth_scheme: the scheme before the key in that header; "" for none.
         extra_headers: headers to add to every request; their values are hidden.
         extra_body: keys to add to every body.
-        extra_query: names and values to add to the query of the address, such as
+        extra_query: parameters to add to the query string of every request, such as
             `{"api-version": "2024-05-01"}`; their values are hidden.
 
     Raises:
-        ConfigurationError: no address, or keys that exclude one another.
+        ConfigurationError: there is no address, two arguments set the same body key, or an argument
+            is invalid.
     """
 
     name: ClassVar[str] = "compatible"
@@ -108,33 +110,33 @@ class Compatible(RemoteProvider):
 
     @property
     def url(self) -> str:
-        """The address with the path, and the query."""
+        """The base URL with `path`, and with `extra_query` as the query string."""
         return self._address(self.path, shown(self.extra_query))
 
     def _rerank_path(self) -> str:
         return self.path
 
     def models_address(self, query: Mapping[str, str]) -> str:
-        """In the place of the last part of the path."""
+        """The address with `/models` in place of the last segment of `path`."""
         beside = self.path.rpartition("/")[0] + "/models"
         return self._address(beside, {**(shown(self.extra_query) or {}), **query})
 
     def headers(self) -> dict[str, str]:
-        """The key in its header, and the headers of the caller."""
+        """The key in `auth_header`, and `extra_headers`."""
         own = key_header(self.api_key, self.auth_header, self.auth_scheme.strip())
         return own | dict(shown(self.extra_headers) or {})
 
     def secrets(self) -> list[str]:
-        """The key, and the values of the caller's headers and query."""
+        """The key, and the values of `extra_headers` and of the query string."""
         return super().secrets() + header_secrets(shown(self.extra_headers) or {})
 
     def body(self) -> dict[str, Any]:
-        """No echo, where the server has a key for that, and the keys of the caller."""
+        """`return_documents_key` as false, if it is set, and `extra_body`."""
         echo = {self.return_documents_key: False} if self.return_documents_key else {}
         return echo | dict(self.extra_body or {})
 
     def instructed(self, model: str, instruction: str) -> Instructed:
-        """Under the key that was named for it."""
+        """Send the instruction as `instruction_key`."""
         if self.instruction_key is None:
             raise ConfigurationError(
                 "Compatible was not told how the server takes an instruction; pass "
@@ -148,7 +150,10 @@ def _headers_problem(headers: Mapping[Any, Any]) -> str | None:
 
 
 def _query_problem(query: Mapping[Any, Any]) -> str | None:
-    """Which pair is no text; returned, for a traceback would show the values in this frame."""
+    """Name the pair that is not text.
+
+    Returns the message instead of raising it, because a traceback would show the values.
+    """
     for name, value in query.items():
         if not isinstance(name, str) or not isinstance(value, str):
             return f"the value of {name!r} must be a str"

@@ -10,17 +10,24 @@ from rerank_integrations.providers.base import RemoteProvider, ScoreKind
 
 @dataclass(frozen=True, kw_only=True)
 class ContextualAI(RemoteProvider):
-    """https://docs.contextual.ai/api-reference/rerank/rerank.
+    """Contextual AI's rerankers, which follow an instruction.
+
+    API documentation: https://docs.contextual.ai/api-reference/rerank/rerank
 
     Args:
-        api_key: the key; from `CONTEXTUAL_API_KEY` when None.
-        base_url: another address; from `CONTEXTUAL_AI_BASE_URL`, else
-            `https://api.contextual.ai/v1` when None.
+        api_key: the API key; from `CONTEXTUAL_API_KEY` when None.
+        base_url: the base URL; from `CONTEXTUAL_AI_BASE_URL`, else `https://api.contextual.ai/v1`,
+            when None.
+        allow_http: as in `RemoteProvider`.
+
+    Raises:
+        ConfigurationError: there is no key, or an argument is invalid.
     """
 
     name: ClassVar[str] = "contextualai"
     api_key_env: ClassVar[str | None] = "CONTEXTUAL_API_KEY"
     base_url_env: ClassVar[str | None] = "CONTEXTUAL_AI_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.contextual.ai/v1"
+    says_cost: ClassVar[bool] = False
     instruction_key: ClassVar[str | None] = "instruction"
     score_kind: ClassVar[ScoreKind] = "probability"

@@ -11,19 +11,27 @@ from rerank_integrations.providers.base import RemoteProvider, ScoreKind
 
 @dataclass(frozen=True, kw_only=True)
 class DashScope(RemoteProvider):
-    """https://help.aliyun.com/zh/model-studio/text-rerank-api.
+    """Qwen3 and GTE rerankers of Alibaba Cloud Model Studio (DashScope).
 
-    An instruction goes as `instruct`. A workspace in Singapore has an address of its own.
+    API documentation: https://help.aliyun.com/zh/model-studio/text-rerank-api
+
+    An instruction is sent as `instruct`.
 
     Args:
-        api_key: the key; from `DASHSCOPE_API_KEY` when None.
-        base_url: another address; `https://dashscope.aliyuncs.com/compatible-api/v1` when None.
-        workspace: the id of a workspace in Singapore; from `DASHSCOPE_WORKSPACE_ID` when None.
+        api_key: the API key; from `DASHSCOPE_API_KEY` when None.
+        base_url: the base URL; `https://dashscope.aliyuncs.com/compatible-api/v1` when None.
+        allow_http: as in `RemoteProvider`.
+        workspace: the ID of a workspace in Singapore, which has its own address; from
+            `DASHSCOPE_WORKSPACE_ID` when None. `base_url` overrides it.
+
+    Raises:
+        ConfigurationError: there is no key, or an argument is invalid.
     """
 
     name: ClassVar[str] = "dashscope"
     api_key_env: ClassVar[str | None] = "DASHSCOPE_API_KEY"
     default_base_url: ClassVar[str] = "https://dashscope.aliyuncs.com/compatible-api/v1"
+    says_cost: ClassVar[bool] = False
     rerank_path: ClassVar[str] = "/reranks"
     instruction_key: ClassVar[str | None] = "instruct"
     max_documents: ClassVar[int | None] = 500

@@ -12,13 +12,20 @@ from rerank_integrations.providers.base import Dialect, RemoteProvider, ScoreKin
 
 @dataclass(frozen=True, kw_only=True)
 class DeepInfra(RemoteProvider):
-    """https://deepinfra.com/Qwen/Qwen3-Reranker-8B/api.
+    """Qwen3 rerankers on DeepInfra, with one address for each model.
 
-    The query is sent once for each document, and scores come in the order of the documents.
+    API documentation: https://deepinfra.com/Qwen/Qwen3-Reranker-8B/api
+
+    A request repeats the query for each document, and the response lists the scores in the order of
+    the documents.
 
     Args:
-        api_key: the key; from `DEEPINFRA_API_KEY`, else `DEEPINFRA_TOKEN`, when None.
-        base_url: another address; `https://api.deepinfra.com/v1` when None.
+        api_key: the API key; from `DEEPINFRA_API_KEY`, else `DEEPINFRA_TOKEN`, when None.
+        base_url: the base URL; `https://api.deepinfra.com/v1` when None.
+        allow_http: as in `RemoteProvider`.
+
+    Raises:
+        ConfigurationError: there is no key, or an argument is invalid.
     """
 
     name: ClassVar[str] = "deepinfra"
@@ -33,11 +40,11 @@ class DeepInfra(RemoteProvider):
     score_kind: ClassVar[ScoreKind] = "probability"
 
     def address(self, model: str) -> str:
-        """The model is part of the address."""
+        """The address, which includes the model."""
         return self._address(f"/inference/{quote(model)}")
 
     def results(self, payload: Mapping[str, Any], count: int) -> list[Any] | None:
-        """The scores, which have no index, so there must be one for each document."""
+        """Number the scores, which have no index; None unless there is one for each document."""
         scores = payload.get("scores")
         if not isinstance(scores, list) or len(scores) != count:
             return None

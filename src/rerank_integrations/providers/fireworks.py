@@ -10,21 +10,28 @@ from rerank_integrations.providers.base import RemoteProvider, ScoreKind
 
 @dataclass(frozen=True, kw_only=True)
 class Fireworks(RemoteProvider):
-    """https://docs.fireworks.ai/api-reference/rerank-documents.
+    """Qwen3 rerankers on Fireworks AI, which follow an instruction.
 
-    An instruction goes as `task`.
+    API documentation: https://docs.fireworks.ai/api-reference/rerank-documents
+
+    An instruction is sent as `task`.
 
     Args:
-        api_key: the key; from `FIREWORKS_API_KEY` when None.
-        base_url: another address; `https://api.fireworks.ai/inference/v1` when None.
+        api_key: the API key; from `FIREWORKS_API_KEY` when None.
+        base_url: the base URL; `https://api.fireworks.ai/inference/v1` when None.
+        allow_http: as in `RemoteProvider`.
+
+    Raises:
+        ConfigurationError: there is no key, or an argument is invalid.
     """
 
     name: ClassVar[str] = "fireworks"
     api_key_env: ClassVar[str | None] = "FIREWORKS_API_KEY"
     default_base_url: ClassVar[str] = "https://api.fireworks.ai/inference/v1"
+    says_cost: ClassVar[bool] = False
     instruction_key: ClassVar[str | None] = "task"
     score_kind: ClassVar[ScoreKind] = "probability"
 
     def body(self) -> dict[str, Any]:
-        """No echo; without a word Fireworks gives one."""
+        """Turn off the documents in the response, which Fireworks sends by default."""
         return {"return_documents": False}

@@ -1,4 +1,4 @@
-"""Infinity: rerank models on a machine of your own."""
+"""Infinity: rerank models on your own server."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ from rerank_integrations.providers.base import Instructed, RemoteProvider, Score
 
 @dataclass(frozen=True, kw_only=True)
 class Infinity(RemoteProvider):
-    """https://michaelfeil.eu/infinity.
+    """Rerank models on your own Infinity server.
 
-    A server that was started with `--url-prefix` has it in its address: `http://localhost:7997/v1`.
-    An instruction is for a Qwen3 model: it is written around the query and the documents.
+    API documentation: https://michaelfeil.eu/infinity
+
+    For a Qwen3 model the client writes an instruction into the query and the documents.
 
     Args:
-        api_key: the key, if the server wants one; from `INFINITY_API_KEY` when None.
-        base_url: the server's address; `http://localhost:7997` when None.
-        raw_scores: whether scores are logits, not probabilities.
+        api_key: the API key, if the server requires one; from `INFINITY_API_KEY` when None.
+        base_url: the base URL; `http://localhost:7997` when None. If the server was started with
+            `--url-prefix /v1`, it is `http://localhost:7997/v1`.
+        allow_http: as in `RemoteProvider`.
+        raw_scores: True returns logits instead of probabilities.
+
+    Raises:
+        ConfigurationError: an argument is invalid.
     """
 
     name: ClassVar[str] = "infinity"
@@ -39,17 +45,17 @@ class Infinity(RemoteProvider):
         return {"raw_scores": self.raw_scores}
 
     def kind_of_scores(self, model: str) -> ScoreKind:
-        """As the caller asks."""
+        """Logits with `raw_scores`, else probabilities."""
         return "logit" if self.raw_scores else super().kind_of_scores(model)
 
     def instructed(self, model: str, instruction: str) -> Instructed:
-        """Around query and documents, for a Qwen3 model."""
+        """Write the template of a Qwen3 model into the query and the documents."""
         if is_qwen3(model):
             return qwen3_template(instruction)
         raise no_instruction(self.name, model, "Qwen3 rerankers")
 
     def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
-        """The server also lists models that do not rank, and says so."""
+        """Parse an entry; None for a model without the capability `rerank`."""
         tasks = entry.get("capabilities")
         is_other = isinstance(tasks, list) and "rerank" not in tasks
         return None if is_other else openai_model(entry)

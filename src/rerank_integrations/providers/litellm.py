@@ -1,4 +1,4 @@
-"""LiteLLM proxy: many vendors behind a server of your own."""
+"""LiteLLM proxy: models of several vendors behind your own server."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from rerank_integrations.providers.base import ErrorDetails, Instructed, RemoteP
 
 @dataclass(frozen=True, kw_only=True)
 class LiteLLM(RemoteProvider):
-    """https://docs.litellm.ai/docs/rerank.
+    """Models of several vendors behind your own LiteLLM proxy.
 
-    The model is a name of the proxy's own configuration.
+    API documentation: https://docs.litellm.ai/docs/rerank
+
+    The model is a name from the configuration of the proxy.
 
     Args:
-        api_key: the key, if the server wants one; from `LITELLM_PROXY_API_KEY` when None.
-        base_url: the server's address; from `LITELLM_PROXY_API_BASE`, else
-            `http://localhost:4000/v1` when None.
+        api_key: the API key, if the proxy requires one; from `LITELLM_PROXY_API_KEY` when None.
+        base_url: the base URL; from `LITELLM_PROXY_API_BASE`, else `http://localhost:4000/v1`, when
+            None.
+        allow_http: as in `RemoteProvider`.
+
+    Raises:
+        ConfigurationError: an argument is invalid.
     """
 
     name: ClassVar[str] = "litellm"
@@ -29,18 +35,18 @@ class LiteLLM(RemoteProvider):
     needs_key: ClassVar[bool] = False
 
     def instructed(self, model: str, instruction: str) -> Instructed:
-        """Refused: for most vendors the proxy drops it without a word."""
+        """Raise an error, because the proxy ignores an instruction for most vendors."""
         del instruction
         raise ConfigurationError(
-            "LiteLLM hands an instruction to vLLM and DeepInfra only, and drops it without a word "
-            f"for others; where {model} is one of these, pass extra_body={{'instruction': ...}}"
+            "LiteLLM passes an instruction to vLLM and DeepInfra only, and ignores it for other "
+            f"vendors; if {model} is on one of these, pass extra_body={{'instruction': ...}}"
         )
 
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
-        """Say whose key was refused.
+        """Name the key that was rejected: that of the proxy or that of the vendor behind it.
 
-        A proxy without a database answers an unknown key with 400 "No connected db."; a key that
-        the vendor behind it refuses is told by how the message begins.
+        A proxy without a database returns 400 "No connected db." for an unknown key. If the vendor
+        rejects its key, the message begins with `litellm.AuthenticationError:`.
         """
         if failure.error.get("type") == "no_db_connection":
             return failure._replace(key_hint=self.key_hint)

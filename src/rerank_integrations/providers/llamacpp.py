@@ -1,4 +1,4 @@
-"""llama.cpp: a GGUF rerank model on a machine of your own."""
+"""llama.cpp: a GGUF rerank model on your own server."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from rerank_integrations.providers.base import RemoteProvider, ScoreKind
 
 @dataclass(frozen=True, kw_only=True)
 class LlamaCpp(RemoteProvider):
-    """https://github.com/ggml-org/llama.cpp/tree/master/tools/server.
+    """A GGUF rerank model on your own llama.cpp server.
 
-    Scores are logits. The server must have been started with `--reranking`.
+    API documentation: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
+
+    Start the server with `--reranking`. Scores are logits.
 
     Args:
-        api_key: the key, if the server wants one; from `LLAMA_API_KEY` when None.
-        base_url: the server's address; `http://localhost:8080/v1` when None.
+        api_key: the API key, if the server requires one; from `LLAMA_API_KEY` when None.
+        base_url: the base URL; `http://localhost:8080/v1` when None.
+        allow_http: as in `RemoteProvider`.
+
+    Raises:
+        ConfigurationError: an argument is invalid.
     """
 
     name: ClassVar[str] = "llamacpp"

@@ -1,4 +1,4 @@
-"""A scorer in this process, with the request and response bodies of a gateway."""
+"""A scorer in this process, with the request and response bodies of a remote provider."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ from rerank_integrations.providers.base import (
 
 Scores: TypeAlias = Iterable[float] | AsyncIterable[float] | Awaitable[Iterable[float]]
 Scorer: TypeAlias = Callable[[str, Sequence[str]], Scores]
-"""Takes the query and the texts; returns one score a text, higher is better."""
+"""A function that takes the query and the texts, and returns one score for each text.
+
+A higher score is better.
+"""
 
 _NO_LISTS = (Mapping, AbstractSet, str, bytes, bytearray)  # iterables, but no list of scores
 _CROSS_ENCODER = "cross-encoder/"  # before the name of a model or a folder
@@ -46,59 +49,84 @@ _ENGINES = ("hybrid", "bm25", "cross-encoder/<model or folder>")
 
 
 def bm25(query: str, texts: Sequence[str]) -> list[float]:
-    """Score each text by the words that it shares with the query, rare words higher.
+    """Score each text with BM25: words shared with the query count, rare words count more.
 
-    Lucene's BM25 over the given texts alone, of stems and without stop words: never negative, 0.0
-    where no word is shared. Needs the extra `local`.
+    This is Lucene's BM25, computed over the given texts only, on stems and without stop words.
+    Needs the extra `local`.
+
+    Args:
+        query: the query.
+        texts: the texts.
+
+    Returns:
+        One score for each text: 0.0 if it shares no word with the query, else above 0.
+
+    Raises:
+        ConfigurationError: the extra `local` is not installed.
     """
     return _lexical.bm25_scores(_lexical.words_of(query, texts)) if texts else []
 
 
 def hybrid(query: str, texts: Sequence[str]) -> list[float]:
-    """Score each text by BM25 and by its likeness to the query in a space learnt from the texts.
+    """Score each text with BM25 and latent semantic analysis (LSA) of the texts.
 
-    A score says how a text compares with the others of the list; it is 0.0 for a list of equal
-    texts. Needs the extra `local`.
+    The two scores are added as z-scores, so a score compares a text with the others of the list.
+    Needs the extra `local`.
+
+    Args:
+        query: the query.
+        texts: the texts.
+
+    Returns:
+        One score for each text; 0.0 for each if all texts are equal.
+
+    Raises:
+        ConfigurationError: the extra `local` is not installed.
     """
     return _lexical.hybrid_scores(_lexical.words_of(query, texts)) if texts else []
 
 
 @dataclass(frozen=True, kw_only=True)
 class Local(Provider):
-    """A scorer in this process: no key, no network, and text only unless it sees images.
+    """A scorer in this process, without a key and without a network.
 
-    The model is one of these engines, or any name beside a `scorer`:
+    The model is one of these engines, or any name if you pass a `scorer`:
 
     - "hybrid": BM25 and latent semantic analysis of the texts; nothing is downloaded
-    - "bm25": words alone
-    - "cross-encoder/<model or folder>": a cross-encoder; a folder is read from disk only, a model
+    - "bm25": BM25 only
+    - "cross-encoder/<model or folder>": a cross-encoder. A folder is read from disk only; a model
       may be downloaded. Needs the extra `cross-encoder`, or `sentence-transformers`
 
+    The engines take only text.
+
     Args:
-        scorer: a function `(query, texts) -> scores`, in place of an engine. A cross-encoder, or
-            its bound method `predict`, is called with `(query, text)` pairs instead. Scores are an
-            iterable of numbers, an array or a tensor. Either may be async: `arerank` awaits it on
-            the caller's event loop, `rerank` on a loop of its own.
-        sees_images: whether the scorer also takes documents with an image: for each of these it
-            gets a mapping with the `image`, as a URL or a data URI, and the `text` if there is one.
-        language: the language of query and texts for "hybrid" and "bm25", such as "de"; detected
-            when None, by script, else by stop words.
-        retrieval_weight: how much the retriever's own score counts: z-scores of both are added,
-            this many times the retriever's. 0 (the default) ignores it. Documents bring it as
-            `RerankDocument(retrieval_score=...)`, nodes of LlamaIndex and documents of Haystack by
-            themselves; it counts only where all documents of a call have one.
-        batch_size: how many texts the scorer or cross-encoder gets at once; a scorer gets all of
-            them when None.
-        score_kind: what the scores of `scorer` are, if you know.
-        device: where a cross-encoder runs, such as "cuda".
-        max_length: the tokens of query and text that a cross-encoder reads.
-        revision: of a cross-encoder that is downloaded.
+        scorer: a function `(query, texts) -> scores`, in place of an engine. An object with a
+            method `predict`, such as a cross-encoder, is called with `(query, text)` pairs, and so
+            is a bound method `predict`. Scores are an iterable of numbers, an array or a tensor.
+            The scorer may be async: `arerank` awaits it on the caller's event loop, `rerank` on a
+            new event loop.
+        sees_images: whether the scorer takes documents with an image. Each of these is passed as a
+            mapping with the `image`, as a URL or a data URI, and the `text` if there is one.
+        language: the language of the query and the texts for "hybrid" and "bm25", such as "de".
+            When None, it is detected by script, else by stop words.
+        retrieval_weight: the weight of the retriever's score, from 0 to 1000; 0 ignores it. The
+            scores of the engine and of the retriever are added as z-scores. Documents have it as
+            `RerankDocument(retrieval_score=...)`; nodes of LlamaIndex and documents of Haystack
+            have it already. It is used only if all documents of a call have one.
+        batch_size: the maximum number of texts in one call of the scorer or the cross-encoder. When
+            None, a cross-encoder gets 32 texts and a scorer gets all.
+        score_kind: the scale of the scores of `scorer`, if you know it.
+        device: the device of a cross-encoder, such as "cuda".
+        max_length: the maximum number of tokens of query and text that a cross-encoder reads.
+        revision: the revision of a cross-encoder that is downloaded.
 
     Raises:
-        ConfigurationError: the scorer cannot be called, or is a class instead of an object.
+        ConfigurationError: the scorer cannot be called, or is a class instead of an object, or
+            another argument is invalid.
     """
 
     name: ClassVar[str] = "local"
+    says_cost: ClassVar[bool] = False
     max_documents: ClassVar[int | None] = None
 
     scorer: Scorer | Any = field(default=None, repr=False)
@@ -137,23 +165,24 @@ class Local(Provider):
 
     @property
     def url(self) -> str:
-        """An address of the kind that is never looked up."""
+        """A placeholder; no request is sent to it."""
         return "http://local.invalid/v1/rerank"
 
     @property
     def handler(self) -> Handler | None:
-        """The engine itself."""
+        """The function that runs the scorer."""
         asked = self._predict() or self.scorer
         is_async = any(map(inspect.iscoroutinefunction, (asked, type(asked).__call__)))
         return self._answer_on_loop if is_async else self._answer
 
     def check(self, model: str) -> None:
-        """Refuse a model name that promises another scorer than the one in hand.
+        """Check that the model is an engine, and that it uses all arguments that are set.
 
-        An argument that the engine would ignore is refused too.
+        Raises:
+            ConfigurationError: the engine is unknown, or would ignore an argument.
         """
         if self.scorer is not None:
-            self._refuse("a scorer of your own", {"batch_size", "score_kind", "sees_images"})
+            self._refuse("your own scorer", {"batch_size", "score_kind", "sees_images"})
             return
         if model in ("bm25", "hybrid"):
             self._refuse(f"the engine {model}", {"language"})
@@ -173,17 +202,17 @@ class Local(Provider):
             is_set = getattr(self, one.name) != one.default
             if is_set and one.name not in common and one.name not in takes:
                 raise ConfigurationError(
-                    f"Local({one.name}=...) has no use with {engine}, which takes "
+                    f"Local({one.name}=...) has no effect with {engine}, which takes "
                     f"{', '.join(sorted(takes))}"
                 )
 
     @property
     def takes_retrieval_scores(self) -> bool:
-        """Whether the retriever's own score counts."""
+        """Whether the retriever's score is used."""
         return self.retrieval_weight > 0
 
     def own_models(self) -> Sequence[ModelInfo]:
-        """The engines, or the scorer by its name."""
+        """The engines, or the name of the scorer."""
         if self.scorer is None:
             return [ModelInfo("hybrid", takes_images=False), ModelInfo("bm25", takes_images=False)]
         name = getattr(self.scorer, "__name__", type(self.scorer).__name__)
@@ -192,7 +221,7 @@ class Local(Provider):
         return [ModelInfo(name, takes_images=self.sees_images)]
 
     def kind_of_scores(self, model: str) -> ScoreKind:
-        """What the engine gives; of another scorer, what the caller says."""
+        """The scale of the engine's scores; `score_kind` for a scorer."""
         if self.takes_retrieval_scores:
             return "relative"
         if self.scorer is not None:
@@ -201,7 +230,7 @@ class Local(Provider):
         return kinds.get(model, "probability")
 
     def instructed(self, model: str, instruction: str) -> Instructed:
-        """Refused: a scorer gets the query and the texts."""
+        """Raise an error, because a scorer gets only the query and the texts."""
         del model, instruction
         raise ConfigurationError(
             "a local scorer takes no instruction, only the query and the texts; leave instruction= "
@@ -209,19 +238,20 @@ class Local(Provider):
         )
 
     def takes_images(self, model: str) -> bool:
-        """As the caller says of a scorer; the engines read text only."""
+        """`sees_images` for a scorer; False for an engine."""
         del model
         return self.sees_images and self.scorer is not None
 
     def splits(self, model: str) -> bool:
-        """Never: BM25 counts how rare a word is among all documents."""
+        """False: BM25 counts how rare a word is among all documents of a call."""
         del model
         return False
 
     def cache_scope(self, model: str) -> str | None:
-        """The engine, which each version may change; no two scorers of the caller are told apart.
+        """The engine and the version of this package; None for a scorer, which has no identity.
 
-        A cross-encoder in a folder has the whole path: another process has another current folder.
+        A cross-encoder in a folder has its absolute path, because processes have different current
+        folders.
         """
         if self.scorer is not None:
             return None
@@ -269,7 +299,7 @@ class Local(Provider):
     async def _in_batches_later(
         self, query: str, batches: Sequence[list[str]], given: Any
     ) -> list[Any]:
-        """The same of an async scorer, which is asked only when the batch before is done."""
+        """The same for an async scorer, which is called after the previous batch is done."""
         scores: list[Any] = []
         for position, batch in enumerate(batches):
             if position:
@@ -296,7 +326,7 @@ class Local(Provider):
         return self.scorer(query, texts)
 
     def _predict(self) -> Callable[[list[tuple[str, str]]], Any] | None:
-        """What takes pairs: the scorer's method, or the scorer where it is such a method."""
+        """The method that takes pairs, if the scorer has one or is one."""
         if inspect.ismethod(self.scorer) and self.scorer.__name__ == "predict":
             return self.scorer
         found: Callable[[list[tuple[str, str]]], Any] | None = getattr(self.scorer, "predict", None)
@@ -308,7 +338,7 @@ def _is_later(given: Any) -> bool:
 
 
 async def _awaited(given: Any) -> Any:
-    """What a scorer returned, when it is there."""
+    """Wait for what a scorer returned."""
     if inspect.isawaitable(given):
         given = await given
     if isinstance(given, AsyncIterable):
@@ -367,13 +397,13 @@ def _scores(found: Any, count: int) -> list[float]:
     """One finite number for each text.
 
     Raises:
-        ScorerError: what the scorer returned is something else.
+        ScorerError: the scorer returned something else.
     """
     return [_number(position, score) for position, score in enumerate(_one_each(found, count))]
 
 
 def _one_each(found: Any, count: int) -> Sequence[Any]:
-    """The scores of texts, or of a batch of them, one a text."""
+    """The scores of some texts, one for each."""
     if isinstance(found, int | float):  # a 0-d array: `squeeze()` makes one of a single score
         found = [found]
     if not isinstance(found, list):

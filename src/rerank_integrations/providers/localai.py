@@ -1,4 +1,4 @@
-"""LocalAI: rerank models on a machine of your own."""
+"""LocalAI: rerank models on your own server."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from rerank_integrations.providers.base import RemoteProvider
 
 @dataclass(frozen=True, kw_only=True)
 class LocalAI(RemoteProvider):
-    """https://localai.io/features/reranker.
+    """Rerank models on your own LocalAI server.
 
-    Results are put into order here, and `top_n` is applied here too: some versions do neither.
+    API documentation: https://localai.io/features/reranker
+
+    The client sorts the results and applies `top_n`, because some versions of the server do
+    neither.
 
     Args:
-        api_key: the key, if the server wants one.
-        base_url: the server's address; `http://localhost:8080/v1` when None.
+        api_key: the API key, if the server requires one; no environment variable is read.
+        base_url: the base URL; `http://localhost:8080/v1` when None.
+        allow_http: as in `RemoteProvider`.
+
+    Raises:
+        ConfigurationError: an argument is invalid.
     """
 
     name: ClassVar[str] = "localai"

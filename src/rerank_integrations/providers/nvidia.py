@@ -1,4 +1,4 @@
-"""NVIDIA NIM: hosted or on a machine of your own, with models that see images."""
+"""NVIDIA NIM: hosted or on your own server, with vision models."""
 
 from __future__ import annotations
 
@@ -12,21 +12,27 @@ from rerank_integrations.providers.base import Dialect, Provider, RemoteProvider
 
 @dataclass(frozen=True, kw_only=True)
 class NVIDIA(RemoteProvider):
-    """https://docs.nvidia.com/nim/nemo-retriever/text-reranking.
+    """NVIDIA's rerank models, hosted by NVIDIA or on your own NIM.
 
-    Scores are logits. An image goes as base64, never as a URL, and to a model with `vl` in its name
-    only.
+    API documentation: https://docs.nvidia.com/nim/nemo-retriever/text-reranking
+
+    Scores are logits. Models with `-vl-` in their name take images, as base64 and never as a URL.
 
     Args:
-        api_key: the key; from `NVIDIA_API_KEY` when None. A NIM of your own needs none.
-        base_url: the address of a NIM of your own, such as `http://localhost:8000/v1`; NVIDIA's
-            hosted models, `https://ai.api.nvidia.com/v1`, when None.
-        truncate: "END" cuts what is too long, "NONE" refuses it.
+        api_key: the API key; from `NVIDIA_API_KEY` when None. Your own NIM needs none.
+        base_url: the base URL of your own NIM, such as `http://localhost:8000/v1`; when None,
+            NVIDIA's hosted models at `https://ai.api.nvidia.com/v1`.
+        allow_http: as in `RemoteProvider`.
+        truncate: "END" truncates a text that is too long; "NONE" makes it an error.
+
+    Raises:
+        ConfigurationError: there is no key, or an argument is invalid.
     """
 
     name: ClassVar[str] = "nvidia"
     api_key_env: ClassVar[str | None] = "NVIDIA_API_KEY"
     default_base_url: ClassVar[str] = "https://ai.api.nvidia.com/v1"
+    says_cost: ClassVar[bool] = False
     rerank_path: ClassVar[str] = "/ranking"
     models_path: ClassVar[str | None] = "/models"
     max_documents: ClassVar[int | None] = 512
@@ -45,21 +51,21 @@ class NVIDIA(RemoteProvider):
         return self._is_hosted()
 
     def address(self, model: str) -> str:
-        """NVIDIA's own address has the model in it, with `_` for `.`."""
+        """The address; for a hosted model it includes the model, with `_` in place of `.`."""
         if not self._is_hosted():
             return self.url
         return self._address(f"/retrieval/{quote(model.replace('.', '_'))}/reranking")
 
     def models_address(self, query: Mapping[str, str]) -> str:
-        """A NIM of your own lists its model; NVIDIA's own address lists none."""
+        """The address of the list on your own NIM; there is none for hosted models."""
         if self._is_hosted():
             return Provider.models_address(self, query)
         return super().models_address(query)
 
     def body(self) -> dict[str, Any]:
-        """Whether to cut."""
+        """Whether a text that is too long is truncated."""
         return {"truncate": self.truncate}
 
     def takes_images(self, model: str) -> bool:
-        """Whether the model's name says so."""
+        """Whether the name of the model contains `-vl-`."""
         return "-vl-" in model.lower()

@@ -1,4 +1,4 @@
-"""OpenRouter: many vendors' rerank models behind one key, images included."""
+"""OpenRouter: rerank models of several vendors behind one key, vision models included."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ _MOST_CATEGORIES = 2
 _LONGEST_SESSION_ID = 256
 _MILLISECONDS_FROM = 1e10  # an epoch above this is in milliseconds
 _SCORE_KINDS: Mapping[str, ScoreKind] = {"cohere": "probability", "nvidia": "logit"}
+# models whose pages name text alone as input; a newer one is not refused before it is known
+_TEXT_ONLY = (
+    *("cohere/rerank-v3.5", "cohere/rerank-4-", "cohere/rerank-5-"),
+    *("voyageai/rerank-2.5", "qwen/qwen3-reranker-"),
+)
 
 
 Sort = Literal["price", "throughput", "latency", "exacto"]
@@ -50,14 +55,19 @@ class _Strict(BaseModel):
 
 
 class SortConfig(_Strict):
-    """How to sort endpoints, and whether each model is sorted by itself."""
+    """How to sort the hosts.
+
+    Attributes:
+        by: the criterion.
+        partition: "model" sorts the hosts of each model separately, "none" sorts all together.
+    """
 
     by: Sort | None = None
     partition: Literal["model", "none"] | None = None
 
 
 def _price(value: object) -> object:
-    """A number as the string of digits that OpenRouter's schema asks for."""
+    """A number as the string of digits that OpenRouter's schema requires."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, Real | Decimal) and not isinstance(value, bool):
@@ -71,9 +81,17 @@ Price: TypeAlias = Annotated[str | float | Decimal | None, BeforeValidator(_pric
 
 
 class MaxPrice(_Strict):
-    """The most to pay, in US dollars: numbers, or strings of digits such as "0.5".
+    """The maximum price in US dollars: numbers, or strings of digits such as "0.5".
 
-    Numbers become strings, which is what OpenRouter takes.
+    Numbers are sent as strings, as OpenRouter requires:
+    https://openrouter.ai/docs/features/provider-routing.
+
+    Attributes:
+        prompt: per million prompt tokens.
+        completion: per million completion tokens.
+        request: per request.
+        image: per image.
+        audio: per audio unit.
     """
 
     prompt: Price = None
@@ -84,7 +102,7 @@ class MaxPrice(_Strict):
 
 
 class Percentiles(_Strict):
-    """A limit for each percentile."""
+    """A limit for each percentile: seconds for latency, tokens per second for throughput."""
 
     p50: float | None = None
     p75: float | None = None
@@ -93,10 +111,28 @@ class Percentiles(_Strict):
 
 
 class ProviderPreferences(_Strict):
-    """Which of OpenRouter's hosts may serve the call, as its API spells it.
+    """Which of OpenRouter's hosts may serve the call, with the keys of its API.
 
-    https://openrouter.ai/docs/features/provider-routing. Latency is in seconds, throughput in
-    tokens per second, prices in US dollars. Unknown keys are refused.
+    API documentation: https://openrouter.ai/docs/features/provider-routing
+
+    Attributes:
+        allow_fallbacks: whether another host may serve the call if the first one is unavailable.
+        require_parameters: use only hosts that support all parameters of the request.
+        data_collection: whether hosts may collect data.
+        zdr: use only hosts with zero data retention.
+        enforce_distillable_text: use only models whose author allows text distillation.
+        order: the hosts to try, in this order.
+        only: use only these hosts.
+        ignore: never use these hosts.
+        quantizations: use only hosts with these quantizations.
+        sort: how to sort the hosts if there is no `order`; turns off load balancing.
+        max_price: the maximum price in US dollars.
+        preferred_max_latency: prefer hosts with at most this latency, in seconds.
+        preferred_min_throughput: prefer hosts with at least this throughput, in tokens per second.
+        options: further parameters for each host.
+
+    Raises:
+        pydantic.ValidationError: a key is unknown, or a value is invalid.
     """
 
     allow_fallbacks: bool | None = None
@@ -117,22 +153,26 @@ class ProviderPreferences(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRouter(RemoteProvider):
-    """https://openrouter.ai/docs/api/api-reference/rerank/create-rerank.
+    """Rerank models of several vendors on OpenRouter.
+
+    API documentation: https://openrouter.ai/docs/api/api-reference/rerank/create-rerank
 
     Args:
-        api_key: the key; from `OPENROUTER_API_KEY` when None.
-        base_url: another address; `https://openrouter.ai/api/v1` when None.
-        http_referer: your app's URL, for attribution. (SDK: `http_referer`.)
-        title: your app's name. (SDK: `x_open_router_title`.)
+        api_key: the API key; from `OPENROUTER_API_KEY` when None.
+        base_url: the base URL; `https://openrouter.ai/api/v1` when None.
+        allow_http: as in `RemoteProvider`.
+        http_referer: the URL of your app, for attribution. (SDK: `http_referer`.)
+        title: the name of your app. (SDK: `x_open_router_title`.)
         categories: at most two of OpenRouter's app categories. (SDK: `x_open_router_categories`.)
         provider_preferences: which hosts may serve the call; a mapping or `ProviderPreferences`.
             (SDK: `provider`.)
-        session_id: groups calls on OpenRouter's pages, at most 256 characters.
-        user: your user's id; stays at OpenRouter.
-        trace: ids and names for broadcast traces, such as `trace_id`; further keys pass.
+        session_id: groups calls on OpenRouter's pages; at most 256 characters.
+        user: the ID of your end user; OpenRouter does not pass it to the host.
+        trace: IDs and names for broadcast traces, such as `trace_id`. Other keys are sent
+            unchanged.
 
     Raises:
-        ConfigurationError: no key, or an argument that OpenRouter would refuse or drop.
+        ConfigurationError: there is no key, or OpenRouter would reject or ignore an argument.
     """
 
     name: ClassVar[str] = "openrouter"
@@ -169,22 +209,25 @@ class OpenRouter(RemoteProvider):
         super().__post_init__()
 
     def kind_of_scores(self, model: str) -> ScoreKind:
-        """As the vendor of the model gives them."""
+        """Probabilities for Cohere's models, logits for NVIDIA's, else unknown."""
         return _SCORE_KINDS.get(model.partition("/")[0], self.score_kind)
 
     def instructed(self, model: str, instruction: str) -> Instructed:
-        """Before the query, for the Voyage models that follow it; there is no key for others."""
+        """Write the instruction before the query, for Voyage 2.5; OpenRouter has no key for it."""
         if is_voyage(model):
             return before_query(instruction)
         raise no_instruction(self.name, model, "Voyage 2.5")
 
     def takes_images(self, model: str) -> bool:
-        """OpenRouter takes them for every model, and returns 400 for a text-only one."""
-        del model
-        return True
+        """False for the models that are known to be text-only.
+
+        OpenRouter returns 400 for an image if the model is text-only, so one image would fail the
+        whole call: https://openrouter.ai/models?output_modalities=rerank.
+        """
+        return not model.startswith(_TEXT_ONLY)
 
     def headers(self) -> dict[str, str]:
-        """The key and what says which app asks."""
+        """The key, and the attribution of your app."""
         optional = {
             "HTTP-Referer": self.http_referer,
             "X-OpenRouter-Title": self.title,
@@ -194,7 +237,7 @@ class OpenRouter(RemoteProvider):
         return super().headers() | given
 
     def body(self) -> dict[str, Any]:
-        """Routing preferences and what groups calls."""
+        """Routing preferences, and the IDs that group calls."""
         preferences: Any = self.provider_preferences  # as `_checked_preferences` has left it
         return {
             "provider": preferences and preferences.model_dump(exclude_none=True),
@@ -204,7 +247,7 @@ class OpenRouter(RemoteProvider):
         }
 
     def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
-        """In the form of https://openrouter.ai/docs/api-reference/list-available-models."""
+        """Parse an entry of https://openrouter.ai/docs/api-reference/list-available-models."""
         pricing = mapping(entry.get("pricing"))
         return named_model(
             entry.get("id"),
@@ -218,7 +261,7 @@ class OpenRouter(RemoteProvider):
         )
 
     def next_models(self, payload: Mapping[str, Any]) -> Mapping[str, str] | None:
-        """The query of the link to the next page; its address is not followed."""
+        """The query of the link to the next page; the host of the link is ignored."""
         link = mapping(payload.get("links")).get("next")
         query = link.partition("?")[2] if isinstance(link, str) else ""
         return dict(parse_qsl(query)) or None
@@ -245,10 +288,10 @@ class OpenRouter(RemoteProvider):
 
 
 def _checked_preferences(given: ProviderPreferences | Mapping[str, Any]) -> ProviderPreferences:
-    """The preferences, if OpenRouter knows all of them.
+    """The preferences as an object.
 
     Raises:
-        ConfigurationError: what is wrong, and the keys that there are.
+        ConfigurationError: a key or a value is invalid; the message lists the known keys.
     """
     if isinstance(given, ProviderPreferences):
         return given
@@ -281,7 +324,10 @@ def _checked_categories(given: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _wait(failure: ErrorDetails, availability: Mapping[str, Any]) -> float | None:
-    """Seconds to wait: as asked, or on a 429 to an epoch that comes in seconds or ms."""
+    """Seconds to wait: `retry_after`, or on a 429 the time until `X-RateLimit-Reset`.
+
+    The header is a time since the epoch, in seconds or milliseconds.
+    """
     asked = finite(availability.get("retry_after"))
     if asked is not None:
         return max(0.0, asked)

@@ -1,4 +1,4 @@
-"""Pinecone: hosted rerank models that rank fields themselves."""
+"""Pinecone: hosted rerank models, which rank fields on the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rerank_integrations.providers.base import Dialect, RemoteProvider, ScoreKin
 
 
 class Limits(NamedTuple):
-    """What a request may hold; None for no limit."""
+    """The limits of one request; None for no limit."""
 
     rank_fields: int | None
     documents: int | None
@@ -29,22 +29,29 @@ OTHER_MODEL = Limits(None, None)
 
 @dataclass(frozen=True, kw_only=True)
 class Pinecone(RemoteProvider):
-    """https://docs.pinecone.io/reference/api/latest/inference/rerank.
+    """Rerank models hosted by Pinecone, which rank fields on the server.
 
-    How many fields a model ranks, and how many documents a request may have, differ by the model.
+    API documentation: https://docs.pinecone.io/reference/api/latest/inference/rerank
+
+    The number of fields, and of documents in one request, depend on the model.
 
     Args:
-        api_key: the key; from `PINECONE_API_KEY` when None.
-        base_url: another address; from `PINECONE_CONTROLLER_HOST`, else
-            `https://api.pinecone.io` when None.
+        api_key: the API key; from `PINECONE_API_KEY` when None.
+        base_url: the base URL; from `PINECONE_CONTROLLER_HOST`, else `https://api.pinecone.io`,
+            when None.
+        allow_http: as in `RemoteProvider`.
         parameters: further parameters of the model, such as `{"truncate": "END"}`.
         api_version: the version of Pinecone's API.
+
+    Raises:
+        ConfigurationError: there is no key, or an argument is invalid.
     """
 
     name: ClassVar[str] = "pinecone"
     api_key_env: ClassVar[str | None] = "PINECONE_API_KEY"
     base_url_env: ClassVar[str | None] = "PINECONE_CONTROLLER_HOST"
     default_base_url: ClassVar[str] = "https://api.pinecone.io"
+    says_cost: ClassVar[bool] = False
     models_path: ClassVar[str | None] = "/models"
     models_query: ClassVar[Mapping[str, str]] = {"type": "rerank"}
     dialect: ClassVar[Dialect] = Dialect(document_as="object")
@@ -59,7 +66,7 @@ class Pinecone(RemoteProvider):
         return super().headers() | {"X-Pinecone-Api-Version": self.api_version}
 
     def body(self) -> dict[str, Any]:
-        """No echo; without a word Pinecone gives one."""
+        """Turn off the documents in the response, which Pinecone sends by default."""
         return {"return_documents": False, "parameters": self.parameters}
 
     def max_rank_fields(self, model: str) -> int | None:
@@ -71,5 +78,5 @@ class Pinecone(RemoteProvider):
         return MODELS.get(model, OTHER_MODEL).documents or self.max_documents
 
     def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
-        """In the form of https://docs.pinecone.io/reference/api/latest/inference/list_models."""
+        """Parse an entry of https://docs.pinecone.io/reference/api/latest/inference/list_models."""
         return named_model(entry.get("model"), whole(entry.get("max_sequence_length")))

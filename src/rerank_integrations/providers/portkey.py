@@ -42,40 +42,44 @@ _MOST_FOR_VERTEX = 200  # as Portkey's page about Vertex says
 
 @dataclass(frozen=True, kw_only=True)
 class Portkey(RemoteProvider):
-    """https://portkey.ai/docs/api-reference.
+    """Rerank models of several hosts behind the Portkey gateway.
 
-    Who serves the call is said in one of these ways: `virtual_key`; `provider="@slug"`, or a
-    model `"@slug/model"`; `provider` and `authorization`; `config`. Each of these may be joined by
-    `custom_host`.
+    API documentation: https://portkey.ai/docs/api-reference
+
+    Select the host in one of these ways: `virtual_key`; `provider="@slug"`, or a model
+    `"@slug/model"`; `provider` and `authorization`; `config`. `custom_host` can be added to each of
+    them.
 
     Args:
-        api_key: the key; from `PORTKEY_API_KEY` when None. A gateway of your own needs none.
-        base_url: another address, such as your own gateway's; `https://api.portkey.ai/v1` when
+        api_key: the API key; from `PORTKEY_API_KEY` when None. Your own gateway needs none.
+        base_url: the base URL, for example of your own gateway; `https://api.portkey.ai/v1` when
             None.
-        virtual_key: the older way to name stored credentials.
-        provider: a name such as `"cohere"`, or an `"@slug"` of the model catalog.
-        authorization: the key of the host behind Portkey, sent as a bearer token.
-        config: a saved config's id, or a config as a mapping; it may hold keys.
-        custom_host: the base address of a host of your own behind Portkey, which speaks the dialect
-            of the provider that is named in any of these ways.
-        trace_id: groups calls in Portkey's logs.
-        span_id: this call there.
-        parent_span_id: the span above it.
-        span_name: what the span is called.
-        metadata: values of at most 128 characters; `_user` and the like have a meaning there.
-            Numbers and booleans are sent as strings, as Portkey asks for: `"3"`, `"true"`.
-        return_documents: ask for an echo (Voyage, Jina, Pinecone); results hold yours without it.
-        max_tokens_per_doc: where Cohere cuts a document.
-        priority: Cohere's priority hint.
-        truncation: whether Voyage cuts what is too long.
+        allow_http: as in `RemoteProvider`.
+        virtual_key: the ID of credentials stored at Portkey, the older alternative to a slug.
+        provider: a host name such as `"cohere"`, or an `"@slug"` of the model catalog.
+        authorization: the API key of the host behind Portkey, sent as a bearer token.
+        config: the ID of a saved config, or a config as a mapping; it may contain keys.
+        custom_host: the base URL of your own host behind Portkey. The host must use the API of the
+            provider that is selected.
+        trace_id: the ID that groups calls in Portkey's logs.
+        span_id: the ID of this call in the trace.
+        parent_span_id: the ID of the parent span.
+        span_name: the name of the span.
+        metadata: values of at most 128 characters; some keys, such as `_user`, have a meaning at
+            Portkey. Numbers and booleans are sent as strings, as Portkey requires: `"3"`, `"true"`.
+        return_documents: True makes Voyage, Jina and Pinecone send the documents back. It is not
+            needed: results hold your own documents.
+        max_tokens_per_doc: the number of tokens after which Cohere truncates a document.
+        priority: the priority of the request at Cohere.
+        truncation: whether Voyage truncates a text that is too long.
         parameters: further parameters for Pinecone.
-        native_rank_fields: whether the host ranks fields itself. None: Pinecone does, known by
-            `provider`, by the slug, or by the model's name where neither says another host; for
-            others the fields are written as text here. What Pinecone's models take at most holds
-            in any case.
+        native_rank_fields: whether the host ranks fields itself. When None, only Pinecone does; for
+            other hosts the client writes the fields as text. Pinecone is detected by `provider` or
+            by the slug, or by the model if `provider` names no other host. The limits of Pinecone's
+            models always apply.
 
     Raises:
-        ConfigurationError: no key, nothing that says who serves, or an argument out of range.
+        ConfigurationError: there is no key, no host is selected, or an argument is invalid.
     """
 
     name: ClassVar[str] = "portkey"
@@ -124,17 +128,17 @@ class Portkey(RemoteProvider):
         return urlsplit(self.base_url or "").hostname == cloud
 
     def check(self, model: str) -> None:
-        """Refuse a setup that says nobody who could serve the model."""
+        """Raise ConfigurationError if no host is selected."""
         if self.virtual_key or self.config or model.startswith("@"):
             return
         if self.custom_host and not self.provider:
             raise ConfigurationError(
-                "custom_host needs provider=, whose dialect it speaks; virtual_key=, config= or a "
-                "model '@slug/model' says it too"
+                "custom_host needs provider=, the provider whose API it has; virtual_key=, config= "
+                "or a model '@slug/model' also selects one"
             )
         if not self.provider:
             raise ConfigurationError(
-                "Portkey must be told who serves: pass provider='@slug' of your model catalog, "
+                "Portkey needs a host: pass provider='@slug' of your model catalog, "
                 "a model '@slug/model', virtual_key=, config=, or provider= with authorization="
             )
         with_key = self.provider.startswith("@") or self.provider in _OWN_CREDENTIALS
@@ -145,7 +149,7 @@ class Portkey(RemoteProvider):
             )
 
     def headers(self) -> dict[str, str]:
-        """The keys, who serves, and how the call appears in Portkey's logs."""
+        """The keys, the host, and the IDs for Portkey's logs."""
         optional = {
             "x-portkey-api-key": _revealed(self.api_key),
             "x-portkey-virtual-key": _revealed(self.virtual_key),
@@ -162,11 +166,11 @@ class Portkey(RemoteProvider):
         return key_header(self.authorization) | given
 
     def secrets(self) -> list[str]:
-        """The keys, those inside a config too."""
+        """The keys, including those inside a config."""
         return super().secrets() + _keys_in(_revealed(self.config))
 
     def body(self) -> dict[str, Any]:
-        """What Portkey hands to the host that knows it."""
+        """The keys that Portkey passes on to hosts that take them."""
         return {
             "return_documents": self.return_documents,
             "max_tokens_per_doc": self.max_tokens_per_doc,
@@ -176,32 +180,32 @@ class Portkey(RemoteProvider):
         }
 
     def max_rank_fields(self, model: str) -> int | None:
-        """As many as Pinecone's model takes; Pinecone alone gets `rank_fields` through Portkey."""
+        """The limit of Pinecone's model; 0 for other hosts, to which Portkey passes no fields."""
         limits = self._pinecone(model)
         native = limits is not None if self.native_rank_fields is None else self.native_rank_fields
         return (limits or OTHER_MODEL).rank_fields if native else 0
 
     def most_documents(self, model: str) -> int | None:
-        """As many as Pinecone's model takes, or Vertex; for other hosts the common limit."""
+        """The limit of Pinecone's model or of Vertex; for other hosts `max_documents`."""
         limits = self._pinecone(model) or OTHER_MODEL
         if self.provider == "vertex-ai":
             return _MOST_FOR_VERTEX
         return limits.documents or super().most_documents(model)
 
     def kind_of_scores(self, model: str) -> ScoreKind:
-        """As the host gives them, where its name is known."""
+        """Probabilities if the host is known to be Cohere or Pinecone, else unknown."""
         host = (model if model.startswith("@") else self.provider or "").partition("/")[0]
         known = any(name in host for name in _PROBABILITIES)
         return "probability" if known or self._pinecone(model) else self.score_kind
 
     def instructed(self, model: str, instruction: str) -> Instructed:
-        """Before the query, for the Voyage models that follow it; there is no key for others."""
+        """Write the instruction before the query, for Voyage 2.5; Portkey has no key for it."""
         if is_voyage(model):
             return before_query(instruction)
         raise no_instruction(self.name, model, "Voyage 2.5")
 
     def _pinecone(self, model: str) -> Limits | None:
-        """What a request may hold where Pinecone serves; None where it does not."""
+        """The limits of one request if Pinecone serves the call, else None."""
         slug, _, rest = model.partition("/") if model.startswith("@") else ("", "", model)
         limits = MODELS.get(rest)
         provider = self.provider or "@"
@@ -211,20 +215,20 @@ class Portkey(RemoteProvider):
         return limits if provider.startswith("@") else None
 
     def document(self, fields: Mapping[str, Any], text: str) -> Mapping[str, Any]:
-        """An object whose `text` is a str: without one Portkey sends null to the host."""
+        """The fields with a `text` that is a str: without one Portkey sends null to the host."""
         sent = {"text": text, **fields}
         return sent if isinstance(sent["text"], str) else {**sent, "text": text}
 
     def served_by(self, headers: Mapping[str, str]) -> str | None:
-        """The host, as the gateway names it."""
+        """The host, from the header `x-portkey-provider`."""
         return headers.get("x-portkey-provider") or None
 
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
-        """Do not repeat what the gateway calls permanent, or has repeated itself; say whose key.
+        """Mark permanent failures, and name the key that was rejected.
 
-        A gateway exception wears status 500 but is a wrong setup; a retry count of -1 says that
-        the gateway's own retries are used up. A host that refuses its own key is told from the
-        gateway by the form of the message, or by the header that names who served.
+        A gateway exception has status 500, but means a wrong setup. A retry count of -1 means that
+        the gateway has used up its own retries. If the host rejects its key, the message has the
+        form of the host, or a header names the host.
         """
         permanent = failure.headers.get("x-portkey-gateway-exception") == "true"
         repeated = failure.headers.get("x-portkey-retry-attempt-count") == "-1"
@@ -237,7 +241,7 @@ class Portkey(RemoteProvider):
         return failure
 
     def _host_key_hint(self) -> str:
-        """Where the key of the host behind Portkey came from."""
+        """Where the key of the host behind Portkey came from, for an error message."""
         if self.authorization:
             return "authorization=, the key of the host behind Portkey"
         if self.virtual_key:
@@ -249,7 +253,7 @@ class Portkey(RemoteProvider):
         return "the key of the host that is stored at Portkey for the slug"
 
     def warnings(self, response: HTTPResponse) -> tuple[str, ...]:
-        """Say that a guardrail failed although the response was passed on."""
+        """A warning if a guardrail failed but the response was passed on."""
         if response.status_code == _GUARDRAIL_FAILED:
             return ("a Portkey guardrail failed on this call but let it through",)
         return ()
@@ -260,7 +264,7 @@ def _revealed(value: object) -> str | None:
 
 
 def _config_text(config: Any) -> SecretStr | None:
-    """A config's id, or a config as JSON; both hidden, for a config may hold keys."""
+    """The ID of a config, or a config as JSON; hidden, because a config may contain keys."""
     text = _json_of(shown(config))
     if text == "":
         raise ConfigurationError("config must be a config's id or a mapping of JSON values")
@@ -268,7 +272,7 @@ def _config_text(config: Any) -> SecretStr | None:
 
 
 def _json_of(config: Any) -> str | None:
-    """The text of a config; "" for what is none: raised here, a traceback would keep it."""
+    """The text of a config; "" if it is invalid, because a traceback would show its keys."""
     if config is None:
         return None
     if isinstance(config, SecretStr):
@@ -282,7 +286,7 @@ def _json_of(config: Any) -> str | None:
 
 
 def _keys_in(config: str | None) -> list[str]:
-    """The values in a JSON config whose names say that they are secret."""
+    """The values in a JSON config that have the name of a secret."""
     found: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> None:
@@ -296,10 +300,10 @@ def _keys_in(config: str | None) -> list[str]:
 
 
 def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """The metadata with strings as values, which is all that Portkey takes.
+    """The metadata with strings as values, as Portkey requires.
 
     Raises:
-        ConfigurationError: a value that is no string, number or boolean, or is too long.
+        ConfigurationError: a value is not a string, number or boolean, or is too long.
     """
     return {name: _metadata_text(name, value) for name, value in metadata.items()}
 

@@ -1,4 +1,4 @@
-"""SGLang: rerank models on a machine of your own, those that see images included."""
+"""SGLang: a rerank model on your own server, vision models included."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from rerank_integrations.providers.base import Dialect, RemoteProvider, ScoreKin
 
 @dataclass(frozen=True, kw_only=True)
 class SGLang(RemoteProvider):
-    """https://docs.sglang.io/supported_models/rerank_models.html.
+    """A rerank model on your own SGLang server.
 
-    The server has one model, so its name is not sent. A document with an image goes as content
-    parts, which older servers refuse. An instruction goes as `instruct`.
+    API documentation: https://docs.sglang.io/supported_models/rerank_models.html
+
+    The server has one model, so the name of the model is not sent. A document with an image is sent
+    as content parts, which older servers reject. An instruction is sent as `instruct`.
 
     Args:
-        api_key: the key, if the server wants one.
-        base_url: the server's address; `http://localhost:30000/v1` when None.
+        api_key: the API key, if the server requires one; no environment variable is read.
+        base_url: the base URL; `http://localhost:30000/v1` when None.
+        allow_http: as in `RemoteProvider`.
+
+    Raises:
+        ConfigurationError: an argument is invalid.
     """
 
     name: ClassVar[str] = "sglang"
@@ -30,15 +36,15 @@ class SGLang(RemoteProvider):
     dialect: ClassVar[Dialect] = Dialect(model=None)
 
     def body(self) -> dict[str, Any]:
-        """No echo; without a word the server gives one."""
+        """Turn off the documents in the response, which the server sends by default."""
         return {"return_documents": False}
 
     def kind_of_scores(self, model: str) -> ScoreKind:
-        """A Qwen3 model gives the probability of "yes"; for others it depends on the model."""
+        """Probabilities for a Qwen3 model (of the answer "yes"), else unknown."""
         return "probability" if is_qwen3(model) else super().kind_of_scores(model)
 
     def takes_images(self, model: str) -> bool:
-        """The server says so where its model does not see."""
+        """True: the server returns an error for a text-only model."""
         del model
         return True
 

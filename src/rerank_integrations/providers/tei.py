@@ -1,4 +1,4 @@
-"""Text Embeddings Inference of Hugging Face, on a machine of your own."""
+"""Text Embeddings Inference of Hugging Face, on your own server."""
 
 from __future__ import annotations
 
@@ -19,17 +19,24 @@ from rerank_integrations.providers.base import Dialect, Instructed, RemoteProvid
 
 @dataclass(frozen=True, kw_only=True)
 class TEI(RemoteProvider):
-    """https://huggingface.github.io/text-embeddings-inference.
+    """A rerank model on your own Text Embeddings Inference server (Hugging Face).
 
-    The server has one model, so its name is not sent. A server takes 32 documents in one request
-    unless it was started with `--max-client-batch-size`; pass that as `max_documents_per_request`.
-    An instruction is for a Qwen3 model: it is written around the query and the documents.
+    API documentation: https://huggingface.github.io/text-embeddings-inference
+
+    The server has one model, so the name of the model is not sent. By default the server takes 32
+    documents in one request; if it was started with another `--max-client-batch-size`, pass that
+    number as `max_documents_per_request` to the client. For a Qwen3 model the client writes an
+    instruction into the query and the documents.
 
     Args:
-        api_key: the key, if the server wants one.
-        base_url: the server's address; `http://localhost:8080` when None.
-        truncate: whether the server cuts what is too long; False when None.
-        raw_scores: whether scores are logits, not probabilities.
+        api_key: the API key, if the server requires one; no environment variable is read.
+        base_url: the base URL; `http://localhost:8080` when None.
+        allow_http: as in `RemoteProvider`.
+        truncate: whether the server truncates a text that is too long; False when None.
+        raw_scores: True returns logits instead of probabilities.
+
+    Raises:
+        ConfigurationError: an argument is invalid.
     """
 
     name: ClassVar[str] = "tei"
@@ -44,24 +51,24 @@ class TEI(RemoteProvider):
     raw_scores: bool | None = None
 
     def body(self) -> dict[str, Any]:
-        """What only this server takes."""
+        """Keys that only this server takes."""
         return {"truncate": self.truncate, "raw_scores": self.raw_scores}
 
     def kind_of_scores(self, model: str) -> ScoreKind:
-        """As the caller asks."""
+        """Logits with `raw_scores`, else probabilities."""
         return "logit" if self.raw_scores else super().kind_of_scores(model)
 
     def instructed(self, model: str, instruction: str) -> Instructed:
-        """Around query and documents, for a Qwen3 model."""
+        """Write the template of a Qwen3 model into the query and the documents."""
         if is_qwen3(model):
             return qwen3_template(instruction)
         raise no_instruction(self.name, model, "Qwen3 rerankers")
 
     def models_page(self, payload: Any) -> ModelsPage | None:
-        """The only model, of which `/info` tells."""
+        """The only model, read from `/info`."""
         info = self.model_info(mapping(payload))
         return None if info is None else ModelsPage([info._replace(raw=payload)])
 
     def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
-        """By its own names."""
+        """Parse the body of `/info`."""
         return named_model(entry.get("model_id"), whole(entry.get("max_input_length")))

@@ -1,4 +1,4 @@
-"""Together AI: rerank models on dedicated endpoints, with fields ranked by the server."""
+"""Together AI: rerank models on dedicated endpoints, some of which rank fields."""
 
 from __future__ import annotations
 
@@ -24,42 +24,54 @@ _DEDICATED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Together(RemoteProvider):
-    """https://docs.together.ai/docs/inference/embeddings/rerank.
+    """Rerank models on dedicated endpoints of Together AI.
 
-    Documents go out as strings, or, for a model that ranks fields, all as objects with an
-    explicit `rank_fields`: its specification and its guide name different defaults.
+    API documentation: https://docs.together.ai/docs/inference/embeddings/rerank
+
+    Documents are sent as strings. For a model that ranks fields they are all sent as objects,
+    always with `rank_fields`, because Together's specification and its guide name different
+    defaults.
 
     Args:
-        api_key: the key; from `TOGETHER_API_KEY` when None.
-        base_url: another address, with or without `/v1`; from `TOGETHER_BASE_URL`, else
-            `https://api.together.ai/v1`.
-        return_documents: ask for an echo of the documents; results hold yours without it.
-        native_rank_fields: whether the model takes objects and `rank_fields` itself. None: the
-            Llama-Rank family does; for others the fields are written as text here.
+        api_key: the API key; from `TOGETHER_API_KEY` when None.
+        base_url: the base URL, with or without `/v1`; from `TOGETHER_BASE_URL`, else
+            `https://api.together.ai/v1`, when None.
+        allow_http: as in `RemoteProvider`.
+        return_documents: True makes Together send the documents back. It is not needed: results
+            hold your own documents.
+        native_rank_fields: whether the model takes objects and `rank_fields`. When None, only the
+            Llama-Rank family does; for other models the client writes the fields as text.
+
+    Raises:
+        ConfigurationError: there is no key, or an argument is invalid.
     """
 
     name: ClassVar[str] = "together"
     api_key_env: ClassVar[str | None] = "TOGETHER_API_KEY"
     base_url_env: ClassVar[str | None] = "TOGETHER_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.together.ai/v1"
+    says_cost: ClassVar[bool] = False
     models_path: ClassVar[str | None] = "/v2/supported-models"
 
     return_documents: bool | None = None
     native_rank_fields: bool | None = None
 
     def body(self) -> dict[str, Any]:
-        """Whether to echo; the schema allows no further keys."""
+        """Whether the response has the documents; Together's schema allows no other key."""
         return {"return_documents": self.return_documents}
 
     def max_rank_fields(self, model: str) -> int | None:
-        """Any number for the Llama-Rank family, which takes objects, or as the caller says."""
+        """None (any number) with `native_rank_fields` or for the Llama-Rank family, else 0."""
         native = self.native_rank_fields
         if native is None:
             native = "llama-rank" in model.lower()
         return None if native else 0
 
     def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
-        """A model of the catalog, if it ranks; the price is that of the serverless offer."""
+        """Parse an entry of the catalog; None if the model does not rank.
+
+        The price is for the serverless offer.
+        """
         tasks = entry.get("capabilities")
         if not isinstance(tasks, list) or "CAPABILITY_RERANKING" not in tasks:
             return None
@@ -71,14 +83,14 @@ class Together(RemoteProvider):
         )
 
     def next_models(self, payload: Mapping[str, Any]) -> Mapping[str, str] | None:
-        """By a cursor."""
+        """The query with `next_cursor`, if there is one."""
         cursor = payload.get("next_cursor")
         return {"after": cursor} if cursor and isinstance(cursor, str) else None
 
     def parse_error(self, failure: ErrorDetails) -> ErrorDetails:
-        """Say what a model that is not serverless needs, and read the rate-limit reset.
+        """Say that a model needs a dedicated endpoint, and read the reset of the rate limit.
 
-        `x-ratelimit-reset` is a duration in seconds here
+        At Together, `x-ratelimit-reset` is a duration in seconds
         (https://docs.together.ai/docs/rate-limits).
         """
         if failure.code == "model_not_available":

@@ -1,4 +1,4 @@
-"""Vercel's AI gateway: Cohere's endpoint at another address."""
+"""Vercel AI Gateway: Cohere's rerank API at Vercel's address."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from rerank_integrations.providers.cohere import Cohere
 
 @dataclass(frozen=True, kw_only=True)
 class VercelGateway(Cohere):
-    """https://vercel.com/docs/ai-gateway.
+    """Cohere's rerank API on the Vercel AI Gateway.
 
-    Models are written with their vendor: `cohere/rerank-v3.5`.
+    API documentation: https://vercel.com/docs/ai-gateway
+
+    A model name includes its vendor: `cohere/rerank-v3.5`.
 
     Args:
-        api_key: the key; from `AI_GATEWAY_API_KEY` when None.
-        base_url: another address; `https://ai-gateway.vercel.sh/v2` when None.
+        api_key: the API key; from `AI_GATEWAY_API_KEY` when None.
+        base_url: the base URL; `https://ai-gateway.vercel.sh/v2` when None.
+        allow_http: as in `RemoteProvider`.
         max_tokens_per_doc: as in `Cohere`.
         priority: as in `Cohere`.
         relevant_spans: as in `Cohere`.
+
+    Raises:
+        ConfigurationError: there is no key, or an argument is invalid.
     """
 
     name: ClassVar[str] = "vercelgateway"
@@ -32,5 +38,5 @@ class VercelGateway(Cohere):
     models_query: ClassVar[Mapping[str, str]] = {}
 
     def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
-        """In the form of OpenAI's list; the gateway lists models of all kinds."""
+        """Parse an entry; None if its type is not `reranking`."""
         return openai_model(entry) if entry.get("type") == "reranking" else None

@@ -1,4 +1,4 @@
-"""vLLM: rerank models on a server of your own, those that see images included."""
+"""vLLM: rerank models on your own server, vision models included."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ from rerank_integrations.providers.base import Instructed, RemoteProvider
 
 @dataclass(frozen=True, kw_only=True)
 class VLLM(RemoteProvider):
-    """https://docs.vllm.ai/en/latest/serving/openai_compatible_server/, its rerank API.
+    """A rerank model on your own vLLM server.
 
-    A document with an image goes as content parts, the image first, as in a chat message; servers
-    that take a list of strings only return 400.
+    API documentation: https://docs.vllm.ai/en/latest/serving/openai_compatible_server/
+
+    A document with an image is sent as content parts, the image first, as in a chat message. A
+    server that takes only strings returns 400 or 422 for it.
 
     Args:
-        api_key: the key that the server was started with; from `VLLM_API_KEY` when None, and
-            none at all where neither is set.
-        base_url: the server's address; `http://localhost:8000/v1` when None.
-        truncate_prompt_tokens: cut each pair of query and document to this number of tokens.
-        instruction: what the model is to look for; the client's `instruction=` wins over it.
-        has_chat_template: whether the server was started with the model's chat template, which has
-            the place for an instruction. False: for a Qwen3 model the instruction of the client is
-            written around the query and the documents here.
+        api_key: the API key that the server was started with; from `VLLM_API_KEY`, else
+            `HOSTED_VLLM_API_KEY`, when None. If none is set, no key is sent.
+        base_url: the base URL; `http://localhost:8000/v1` when None.
+        allow_http: as in `RemoteProvider`.
+        truncate_prompt_tokens: the maximum number of tokens of a query and a document together;
+            longer pairs are truncated.
+        instruction: what the model should look for; the client's `instruction=` overrides it.
+        has_chat_template: whether the server was started with the chat template of the model, which
+            has a place for the instruction. If False, and for a Qwen3 model, the client writes its
+            `instruction=` into the query and the documents.
+
+    Raises:
+        ConfigurationError: an argument is invalid.
     """
 
     name: ClassVar[str] = "vllm"
@@ -42,25 +49,28 @@ class VLLM(RemoteProvider):
     has_chat_template: bool = True
 
     def body(self) -> dict[str, Any]:
-        """What only vLLM takes."""
+        """Keys that only vLLM takes."""
         return {
             "truncate_prompt_tokens": self.truncate_prompt_tokens,
             "instruction": self.instruction,
         }
 
     def instructed(self, model: str, instruction: str) -> Instructed:
-        """Under its key, or around the texts where the server has no template."""
+        """Send the instruction as `instruction`.
+
+        For a Qwen3 model on a server without a chat template, write the template here instead.
+        """
         if not self.has_chat_template and is_qwen3(model):
             return qwen3_template(instruction)._replace(body={"instruction": None})
         return super().instructed(model, instruction)
 
     def takes_images(self, model: str) -> bool:
-        """The server says so where its model does not see."""
+        """True: the server returns an error for a text-only model."""
         del model
         return True
 
     def with_image(self, text: str, image: str) -> Mapping[str, Any]:
-        """Content parts."""
+        """Content parts, the image first."""
         parts: list[Mapping[str, Any]] = [{"type": "image_url", "image_url": {"url": image}}]
         if text:
             parts.append({"type": "text", "text": text})

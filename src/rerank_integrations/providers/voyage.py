@@ -1,4 +1,4 @@
-"""Voyage AI: its own endpoint, also that of MongoDB Atlas."""
+"""Voyage AI: its own rerank API, also on MongoDB Atlas."""
 
 from __future__ import annotations
 
@@ -17,21 +17,29 @@ from rerank_integrations.providers.base import Dialect, Instructed, RemoteProvid
 
 @dataclass(frozen=True, kw_only=True)
 class Voyage(RemoteProvider):
-    """https://docs.voyageai.com/reference/reranker-api.
+    """Voyage AI's rerank API, also on MongoDB Atlas.
 
-    An instruction goes before the query, for the models 2.5. A key that begins with `al-` is one of
-    MongoDB Atlas, whose endpoint is asked then.
+    API documentation: https://docs.voyageai.com/reference/reranker-api
+
+    For `rerank-2.5` and `rerank-2.5-lite` an instruction is written before the query. A key that
+    begins with `al-` is a key of MongoDB Atlas, and its requests are sent to Atlas.
 
     Args:
-        api_key: the key; from `VOYAGE_API_KEY` when None, or the file that
+        api_key: the API key; when None, from `VOYAGE_API_KEY`, else from the file that
             `VOYAGE_API_KEY_PATH` names.
-        base_url: another address; `https://api.voyageai.com/v1` when None.
-        truncation: whether Voyage cuts what is too long; True when None.
+        base_url: the base URL; `https://api.voyageai.com/v1` when None, or
+            `https://ai.mongodb.com/v1` with a key of MongoDB Atlas.
+        allow_http: as in `RemoteProvider`.
+        truncation: whether Voyage truncates a text that is too long; True when None.
+
+    Raises:
+        ConfigurationError: there is no key, or an argument is invalid.
     """
 
     name: ClassVar[str] = "voyage"
     api_key_env: ClassVar[str | None] = "VOYAGE_API_KEY"
     default_base_url: ClassVar[str] = "https://api.voyageai.com/v1"
+    says_cost: ClassVar[bool] = False
     dialect: ClassVar[Dialect] = Dialect(top_n="top_k")
 
     truncation: bool | None = None
@@ -55,11 +63,11 @@ class Voyage(RemoteProvider):
         return "https://ai.mongodb.com/v1" if is_atlas else self.default_base_url
 
     def body(self) -> dict[str, Any]:
-        """Whether to cut."""
+        """Whether a text that is too long is truncated."""
         return {"truncation": self.truncation}
 
     def instructed(self, model: str, instruction: str) -> Instructed:
-        """Before the query, for the models that follow it."""
+        """Write the instruction before the query, for Voyage 2.5."""
         if is_voyage(model):
             return before_query(instruction)
         raise no_instruction(self.name, model, "Voyage 2.5")

@@ -1,4 +1,4 @@
-"""Xinference: rerank models on a machine of your own."""
+"""Xinference: rerank models on your own server."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from rerank_integrations.providers.base import Instructed, RemoteProvider
 
 @dataclass(frozen=True, kw_only=True)
 class Xinference(RemoteProvider):
-    """https://inference.readthedocs.io/en/latest/models/model_abilities/rerank.html.
+    """Rerank models on your own Xinference server.
 
-    An instruction goes inside `kwargs`, a JSON text, where alone the server looks for it.
+    API documentation: https://inference.readthedocs.io/en/latest/models/model_abilities/rerank.html
+
+    An instruction is sent inside the JSON text `kwargs`, the only place where the server reads it.
 
     Args:
-        api_key: the key, if the server wants one.
-        base_url: the server's address; `http://localhost:9997/v1` when None.
-        max_chunks_per_doc: into how many chunks a document is cut at most.
+        api_key: the API key, if the server requires one; no environment variable is read.
+        base_url: the base URL; `http://localhost:9997/v1` when None.
+        allow_http: as in `RemoteProvider`.
+        max_chunks_per_doc: the maximum number of chunks of a document.
+
+    Raises:
+        ConfigurationError: an argument is invalid.
     """
 
     name: ClassVar[str] = "xinference"
@@ -31,14 +37,14 @@ class Xinference(RemoteProvider):
     max_chunks_per_doc: int | None = None
 
     def body(self) -> dict[str, Any]:
-        """How documents are cut."""
+        """How documents are split into chunks."""
         return {"max_chunks_per_doc": self.max_chunks_per_doc}
 
     def instructed(self, model: str, instruction: str) -> Instructed:
-        """As a JSON text."""
+        """Send the instruction inside the JSON text `kwargs`."""
         del model
         return Instructed({"kwargs": json.dumps({"instruction": instruction})})
 
     def model_info(self, entry: Mapping[str, Any]) -> ModelInfo | None:
-        """The server also lists models of other types, and says so."""
+        """Parse an entry; None if its model type is not `rerank`."""
         return openai_model(entry) if entry.get("model_type", "rerank") == "rerank" else None

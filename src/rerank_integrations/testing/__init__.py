@@ -1,6 +1,6 @@
-"""Tests for authors of rerankers: subclass one, say how to build yours, and run pytest.
+"""Conformance tests for authors of rerankers: subclass one, define `make`, and run pytest.
 
-Every name is loaded when it is first used, so that each needs its own framework only.
+Each name is loaded at its first use, so each needs only its own framework.
 """
 
 from __future__ import annotations

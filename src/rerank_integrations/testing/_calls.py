@@ -1,4 +1,4 @@
-"""Rules about calls: several in a row, at once, and from event loops."""
+"""Rules about several calls: one after another, concurrent, and from event loops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from unittest import SkipTest
 from unittest.mock import patch
 
-from rerank_integrations.testing._setup import Found, Reranker, Setup, cured_by
+from rerank_integrations.testing._setup import Found, Reranker, Setup, with_fix
 
 AT_ONCE = 6
 # asyncio itself looks host names up in a thread
@@ -19,10 +19,10 @@ _KEEP_APART = "keep what belongs to one call in local variables, not on self"
 
 
 class CallRules(Setup):
-    """A call depends on its own arguments alone, whoever else calls."""
+    """A call depends only on its own arguments, not on other calls."""
 
     def test_a_later_call_leaves_earlier_results_alone(self) -> None:
-        """A result stays as it was when the same input is ranked for another query."""
+        """A result does not change when the same input is ranked for another query."""
         documents = self._documents()
         reranker = self._keeping(len(documents))
 
@@ -30,12 +30,12 @@ class CallRules(Setup):
             before = self._snapshot(kept)
             list(self._both(reranker, documents, self.texts[-1]))
             assert self._snapshot(kept) == before, (
-                f"a second call changed what {way} had returned for the first query, so results "
-                f"belong to a call of their own, in a new list: {self._copy}"
+                f"a second call changed what {way} had returned for the first query; return new "
+                f"objects in a new list: {self._copy}"
             )
 
     def test_calls_on_one_loop_are_kept_apart(self) -> None:
-        """Calls that run at once on one event loop answer as each does alone."""
+        """Concurrent calls on one event loop return the same as each call alone."""
         reranker = self.make()
 
         async def together() -> list[Sequence[Found]]:
@@ -50,79 +50,77 @@ class CallRules(Setup):
             )
 
     def test_calls_on_threads_are_kept_apart(self) -> None:
-        """Calls that run at once on threads, each with its own event loop, answer as alone."""
+        """Concurrent calls in threads, each with its own event loop, return the same as alone."""
         reranker = self.make()
 
         def answers(reranker: Reranker, number: int) -> dict[str, list[str]]:
             documents, query = self._arguments(number)
             return {way: self._texts(kept) for way, kept in self._both(reranker, documents, query)}
 
-        cure = f"{_KEEP_APART}, and keep one async client for each running event loop"
-        with cured_by(cure), ThreadPoolExecutor(AT_ONCE) as pool:
+        fix = f"{_KEEP_APART}, and keep one async client for each running event loop"
+        with with_fix(fix), ThreadPoolExecutor(AT_ONCE) as pool:
             for number, kept in enumerate(pool.map(partial(answers, reranker), range(AT_ONCE))):
                 alone = answers(self.make(), number)
                 assert kept == alone, (
-                    f"the answers were {kept} while other threads called, and {alone} alone: {cure}"
+                    f"the results were {kept} while other threads called, and {alone} alone: {fix}"
                 )
 
     def test_event_loops_one_after_another_work(self) -> None:
-        """What served one event loop serves the next."""
+        """A reranker that was used on one event loop works on another one."""
         documents, reranker = self._documents(), self.make()
         first = self._texts(self._run(reranker, documents, self.query))
-        cure = (
+        fix = (
             "an async client belongs to the event loop that it was first used on; keep one for "
             "each running loop, or open one for each call"
         )
-        with cured_by(cure):
+        with with_fix(fix):
             for _ in range(2):
                 again = self._texts(self._run(reranker, documents, self.query))
-                assert again == first, f"another event loop gave {again} instead of {first}: {cure}"
+                assert again == first, f"another event loop gave {again} instead of {first}: {fix}"
 
     def test_sync_works_inside_a_running_loop(self) -> None:
-        """The sync method starts no event loop, for async code calls it while one runs."""
+        """The sync method works while an event loop runs in the same thread."""
         documents, reranker = self._documents(), self.make()
         alone = self._texts(self._rank(reranker, documents, self.query))
-        cure = (
-            f"write {self._written[0]} with a sync client, not with asyncio.run(); share the code "
-            "before and after the request"
+        fix = (
+            f"implement {self._written[0]} with a sync client, not with asyncio.run(); share the "
+            "code before and after the request"
         )
 
         async def inside() -> list[str]:
             return self._texts(self._rank(reranker, documents, self.query))
 
-        with cured_by(cure):
+        with with_fix(fix):
             kept = asyncio.run(inside())
             assert kept == alone, (
-                f"{self._ways[0]} gave {kept} while an event loop ran, and {alone} alone: {cure}"
+                f"{self._ways[0]} gave {kept} while an event loop ran, and {alone} alone: {fix}"
             )
 
     def test_async_is_native(self) -> None:
-        """The async method waits on the event loop, and neither blocks it nor takes a thread."""
+        """The async method awaits on the event loop; it neither blocks it nor uses a thread."""
         if not self.native_async:
-            raise SkipTest("native_async is False: the work is computing in this process")
+            raise SkipTest("native_async is False: the work is computation in this process")
         reranker = self.make()
         sync, written = self._written
-        cure = (
-            f"write {written} with an async client, or set native_async = False where the work is "
-            "computing in this process"
+        fix = (
+            f"implement {written} with an async client, or set native_async = False if the work is "
+            "computation in this process"
         )
         own = {
             name
             for name in (self._ways[1], written)
             if getattr(type(reranker), name) is not getattr(self._base, name)
         }
-        assert own, (
-            f"{written} is the inherited one, which runs {sync} in one of few threads: {cure}"
-        )
+        assert own, f"{written} is the inherited method, which runs {sync} in a thread pool: {fix}"
         handed, calls = asyncio.run(self._watched(reranker))
-        assert not handed, f"{self._ways[1]} ran {', '.join(handed)} in a thread: {cure}"
+        assert not handed, f"{self._ways[1]} ran {', '.join(handed)} in a thread: {fix}"
         assert not calls, (
             f"{self._ways[1]} calls {sync}, during which no other task of the event loop can run: "
-            f"{cure}"
+            f"{fix}"
         )
 
     async def _watched(self, reranker: Reranker) -> tuple[list[str], int]:
-        """What the async method runs in threads, and how often it calls the sync method."""
+        """The functions that the async method runs in threads, and its calls of the sync method."""
         loop, kind, written = asyncio.get_running_loop(), type(reranker), self._written[0]
         run_in_executor, sync = loop.run_in_executor, getattr(kind, written)
         handed: list[str] = []
@@ -141,7 +139,7 @@ class CallRules(Setup):
         return handed, called.call_count
 
     def _arguments(self, number: int) -> tuple[list[Found], str]:
-        """Arguments of their own for each of several calls."""
+        """Different arguments for each of several calls."""
         return self._documents(f" {number}"), (self.query, self.texts[-1])[number % 2]
 
     def _snapshot(self, documents: Sequence[Found]) -> list[tuple[object, ...]]:

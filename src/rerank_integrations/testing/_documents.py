@@ -1,4 +1,4 @@
-"""Rules about what happens to documents or nodes on their way through a reranker."""
+"""Rules about the documents or nodes that a reranker gets and returns."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from rerank_integrations.testing._setup import Setup, cured_by
+from rerank_integrations.testing._setup import Setup, with_fix
 
 _TWINS = 4
 
 
 class Author(BaseModel):
-    """A model that a user keeps in metadata."""
+    """A pydantic model in the metadata of a user."""
 
     name: str
 
 
 class DocumentRules(Setup):
-    """What was given comes back as it went in, with a score added to a copy."""
+    """Inputs come back unchanged, with a score added to a copy."""
 
     def test_inputs_are_left_alone(self) -> None:
-        """What is given, its metadata, what is nested in it and the list do not change."""
+        """The inputs, their metadata, nested values and the list do not change."""
         documents = self._documents()
         before, order = copy.deepcopy(documents), list(documents)
 
         for way, _ in self._both(self.make(), documents):
             assert list(map(id, documents)) == list(map(id, order)), (
-                f"{way} changed the list that it was given: work on list({self._thing}s)"
+                f"{way} changed the list of inputs: work on list({self._thing}s)"
             )
             for number, document in enumerate(documents):
                 assert document == before[number], (
@@ -37,7 +37,7 @@ class DocumentRules(Setup):
                 )
 
     def test_results_are_copies(self) -> None:
-        """What a score is attached to is a new object."""
+        """A score is attached to a new object."""
         self._needs_score()
         documents = self._documents()
         given = {id(part) for found in documents for part in self._scored_in(found).values()}
@@ -46,12 +46,12 @@ class DocumentRules(Setup):
             for found in kept:
                 for name, part in self._scored_in(found).items():
                     assert id(part) not in given, (
-                        f"{way} returned the {name} of the input, so that a change of one changes "
-                        f"the other: {self._copy}"
+                        f"{way} returned the {name} of the input, so a change of one changes the "
+                        f"other: {self._copy}"
                     )
 
     def test_ids_are_kept(self) -> None:
-        """A result has the id that it came with."""
+        """A result has the ID of its input."""
         documents = self._documents()
         ids = {self._text(document): self._id(document) for document in documents}
 
@@ -64,7 +64,7 @@ class DocumentRules(Setup):
                 )
 
     def test_subclasses_are_kept(self) -> None:
-        """What is of a user's own class comes back as such, with its fields."""
+        """An input of a user-defined class comes back with its class and its fields."""
         given = self._of_own_class(self.query)
         own: Any = self._inside(given)
 
@@ -72,12 +72,12 @@ class DocumentRules(Setup):
             for found in map(self._inside, kept):
                 assert type(found) is type(own), (
                     f"{way} returned a {type(found).__name__} for a {type(own).__name__}, which is "
-                    f"a {self._thing} of a class of its own: {self._copy}"
+                    f"a {self._thing} of a user-defined class: {self._copy}"
                 )
                 assert found.number == own.number, f"{way} lost the field 'number': {self._copy}"
 
     def test_metadata_is_kept(self) -> None:
-        """A result has all the metadata that it came with."""
+        """A result has all the metadata of its input."""
         documents = self._documents()
         metadata = {self._text(found): self._inside(found).metadata for found in documents}
 
@@ -89,16 +89,16 @@ class DocumentRules(Setup):
                     )
 
     def test_metadata_that_cannot_be_copied_is_kept(self) -> None:
-        """A lock in the metadata comes through, as the same object."""
+        """A lock in the metadata comes back as the same object."""
         lock = threading.Lock()
         document = self._input(self.query, metadata={"lock": lock})
-        cure = f"do not deep-copy or serialize metadata; {self._copy}"
+        fix = f"do not deep-copy or serialize metadata; {self._copy}"
 
-        with cured_by(cure):
+        with with_fix(fix):
             for way, kept in self._both(self.make(), [document]):
                 for found in map(self._inside, kept):
                     assert found.metadata.get("lock") is lock, (
-                        f"{way} put something else in place of a lock in the metadata: {cure}"
+                        f"{way} replaced a lock in the metadata: {fix}"
                     )
 
     def test_models_in_metadata_stay_models(self) -> None:
@@ -110,7 +110,7 @@ class DocumentRules(Setup):
             for found in map(self._inside, kept):
                 value = found.metadata.get("author")
                 assert type(value) is Author, (
-                    f"{way} made a {type(value).__name__} of a pydantic model in the metadata: "
+                    f"{way} turned a pydantic model in the metadata into a {type(value).__name__}: "
                     f"do not rebuild the {self._thing} from a dump; {self._copy}"
                 )
                 assert value == author, (
@@ -118,7 +118,7 @@ class DocumentRules(Setup):
                 )
 
     def test_every_result_is_an_input(self) -> None:
-        """Every result has the text and the id of one input, and none is invented."""
+        """Every result has the text and the ID of one input, and no input comes back twice."""
         documents = self._documents()
         known = {(self._text(document), self._id(document)) for document in documents}
         texts = set(self._texts(documents))
@@ -135,23 +135,23 @@ class DocumentRules(Setup):
                     f"{self._copy}"
                 )
             assert len(kept) == len(set(self._texts(kept))), (
-                f"{way} returned a {self._thing} more often than it was given: refuse an index "
+                f"{way} returned a {self._thing} more often than it was given: reject an index "
                 "that the server repeats"
             )
 
     def test_equal_documents_come_back_each_once(self) -> None:
-        """Inputs of equal text and id are told apart by their place in the list."""
+        """Inputs with equal text and ID are distinguished by their position in the list."""
         documents = [self._input(self.query, "same", {"place": place}) for place in range(_TWINS)]
 
         for way, kept in self._both(self._keeping(_TWINS), documents):
             places = sorted(self._inside(found).metadata.get("place", -1) for found in kept)
             assert places == list(range(_TWINS)), (
-                f"{way} was given {_TWINS} {self._thing}s of equal text and id, and returned those "
+                f"{way} got {_TWINS} {self._thing}s with equal text and ID, and returned those "
                 f"at {places}: find a {self._thing} by its index in the list, not by its text or id"
             )
 
     def test_a_document_given_twice_comes_back_twice(self) -> None:
-        """One object that is in the list twice comes back as two."""
+        """An object that is in the list twice comes back twice."""
         twin = self._input(self.query, "twin")
 
         for way, kept in self._both(self._keeping(2), [twin, twin]):
@@ -163,6 +163,6 @@ class DocumentRules(Setup):
                 one, other = map(self._scored_in, kept)
                 for name, part in one.items():
                     assert part is not other[name], (
-                        f"{way} returned one {name} for both places of a {self._thing}: make a "
+                        f"{way} returned one {name} for both positions of a {self._thing}: make a "
                         "copy for each result"
                     )

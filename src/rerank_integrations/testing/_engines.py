@@ -1,4 +1,4 @@
-"""Rules about a postprocessor where it is kept and used: as a dict, and in a query engine."""
+"""Rules about a postprocessor as a dict and in a query engine."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from rerank_integrations.testing._llama_index import LlamaIndex
-from rerank_integrations.testing._setup import cured_by
+from rerank_integrations.testing._setup import with_fix
 
 
 class Given(BaseRetriever):
-    """Retrieves what it was given."""
+    """A retriever that returns the nodes that it was given."""
 
     def __init__(self, nodes: list[NodeWithScore]) -> None:
         self._nodes = nodes
@@ -28,39 +28,39 @@ class Given(BaseRetriever):
 
 
 class EngineRules(LlamaIndex):
-    """It can be stored with an engine's settings, and works in the engine."""
+    """A postprocessor can be stored as a dict and works in a query engine."""
 
     from_dict_arguments: Mapping[str, Any] | None
 
     def test_a_dict_keeps_the_settings(self) -> None:
-        """What from_dict makes of to_dict, and from_json of to_json, answers as the original."""
+        """The copy from from_dict(to_dict()) or from_json(to_json()) works as the original."""
         if self.from_dict_arguments is None:
-            raise SkipTest("from_dict_arguments is None: it cannot be made of a dict")
+            raise SkipTest("from_dict_arguments is None: it cannot be built from a dict")
         documents, original = self._documents(), self._keeping(1)
         kind, more = type(original), self.from_dict_arguments
-        cure = (
-            "make every setting a field of the argument's name and type, and a secret one with "
-            "Field(exclude=True), which from_dict gets again by name"
+        fix = (
+            "make every setting a field with the name and type of the argument; make a secret a "
+            "Field(exclude=True), which the caller passes to from_dict again"
         )
         expected = dict(self._both(original, documents))
-        with cured_by(cure):
+        with with_fix(fix):
             for name, twin in (
                 ("from_dict(to_dict())", kind.from_dict(original.to_dict(), **more)),
                 ("from_json(to_json())", kind.from_json(original.to_json(), **more)),
             ):
-                assert twin.to_dict() == original.to_dict(), f"{name} lost a setting: {cure}"
+                assert twin.to_dict() == original.to_dict(), f"{name} lost a setting: {fix}"
                 for way, kept in self._both(twin, documents):
                     assert self._texts(kept) == self._texts(expected[way]), (
                         f"{way} after {name} gave {self._texts(kept)} instead of "
-                        f"{self._texts(expected[way])}: {cure}"
+                        f"{self._texts(expected[way])}: {fix}"
                     )
 
     def test_a_query_engine_takes_it(self) -> None:
-        """The source nodes of a query engine, sync or async, are the results in their order."""
+        """The source nodes of a query engine, sync or async, are the results in order."""
         documents = self._documents()
         expected = dict(self._both(self.make(), documents))
-        cure = f"override {' and '.join(self._written)}, and nothing else of the base class"
-        with cured_by(cure):
+        fix = f"override {' and '.join(self._written)}, and nothing else of the base class"
+        with with_fix(fix):
             engine = RetrieverQueryEngine.from_args(
                 Given(documents), llm=MockLLM(), node_postprocessors=[self.make()]
             )
@@ -69,5 +69,5 @@ class EngineRules(LlamaIndex):
                 sources = self._texts(answer.source_nodes)
                 assert sources == self._texts(expected[way]), (
                     f"an engine that calls {way} has the source nodes {sources} instead of "
-                    f"{self._texts(expected[way])}: {cure}"
+                    f"{self._texts(expected[way])}: {fix}"
                 )

@@ -1,4 +1,4 @@
-"""Rules about what a postprocessor tells LlamaIndex's two event channels."""
+"""Rules about the events that a postprocessor emits on both event APIs of LlamaIndex."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from llama_index.core.schema import NodeWithScore
 from pydantic import Field
 
 from rerank_integrations.testing._llama_index import LlamaIndex
-from rerank_integrations.testing._setup import cured_by
+from rerank_integrations.testing._setup import with_fix
 
 
 class Events(BaseEventHandler):
-    """Notes the events about reranking."""
+    """Records the events about reranking."""
 
     noted: list[Any] = Field(default_factory=list)
 
     def handle(self, event: BaseEvent, **_: Any) -> None:
-        """Note one."""
+        """Record one."""
         if isinstance(event, ReRankStartEvent | ReRankEndEvent):
             self.noted.append(event)
 
 
 class Spans(NullSpanHandler):
-    """Notes whose spans were entered."""
+    """Records the instances whose spans were entered."""
 
     noted: list[Any] = Field(default_factory=list)
 
@@ -47,78 +47,78 @@ class Spans(NullSpanHandler):
         *_: Any,
         **__: Any,
     ) -> None:
-        """Note one."""
+        """Record one."""
         self.noted.append(instance)
 
 
 class EventRules(LlamaIndex):
-    """Traces show each call: what was asked, what went in, what came out."""
+    """A trace shows the query, the inputs and the results of each call."""
 
     tells_events: bool
 
     def test_both_methods_run_in_a_span(self) -> None:
-        """Each call, sync or async, runs in a span of the postprocessor's own."""
+        """Each call, sync or async, runs in a span of the postprocessor."""
         reranker = self.make()
         with _listening() as (_, spans):
             for way, _ in self._both(reranker, self._documents()):
                 assert any(instance is reranker for instance in spans.noted), (
-                    f"{way} opened no span, so its events stand in its caller's: decorate "
+                    f"{way} opened no span, so its events are in the span of the caller: decorate "
                     f"{self._written[1]} with @dispatcher.span of get_dispatcher(__name__); "
                     f"{self._written[0]} gets its span from LlamaIndex"
                 )
                 spans.noted.clear()
 
     def test_instrumentation_is_told(self) -> None:
-        """Each call tells ReRankStartEvent and then ReRankEndEvent, with query and nodes."""
+        """Each call emits ReRankStartEvent and then ReRankEndEvent, with query and nodes."""
         self._needs_events()
         documents = self._documents()
         with _listening() as (events, _):
             for way, kept in self._both(self._keeping(len(documents)), documents):
-                told, cure = list(events.noted), "call dispatcher.event() around the request"
+                told, fix = list(events.noted), "call dispatcher.event() around the request"
                 events.noted.clear()
                 names = [type(event).__name__ for event in told]
                 assert names == ["ReRankStartEvent", "ReRankEndEvent"], (
-                    f"{way} told {names}, not one ReRankStartEvent and one ReRankEndEvent: {cure}, "
-                    "in both methods"
+                    f"{way} emitted {names}, not one ReRankStartEvent and one ReRankEndEvent: "
+                    f"{fix}, in both methods"
                 )
                 start, end = told
                 asked = getattr(start.query, "query_str", start.query)
-                assert asked == self.query, f"{way} told the query {asked!r}: tell query_str"
+                assert asked == self.query, f"{way} emitted the query {asked!r}: use query_str"
                 self._check_nodes(f"ReRankStartEvent of {way}", start.nodes, documents)
                 self._check_nodes(f"ReRankEndEvent of {way}", end.nodes, kept)
 
     def test_the_callback_manager_can_be_assigned(self) -> None:
-        """The field callback_manager can be set from outside, as every engine does."""
-        with cured_by("do not set frozen=True: engines assign postprocessor.callback_manager"):
+        """The field callback_manager can be assigned, as every engine does."""
+        with with_fix("do not set frozen=True: engines assign postprocessor.callback_manager"):
             self.make().callback_manager = CallbackManager([])
 
     def test_the_callback_manager_is_told(self) -> None:
-        """Each call is one RERANKING event of the assigned manager, with query and nodes."""
+        """Each call emits one RERANKING event on the assigned manager, with query and nodes."""
         self._needs_events()
         documents = self._documents()
         reranker, handler = self._keeping(len(documents)), _Debug()
         reranker.callback_manager = CallbackManager([handler])
-        cure = (
+        fix = (
             "put `with self.callback_manager.event(CBEventType.RERANKING, payload={...}) as event` "
             "around the request and call event.on_end(payload={EventPayload.NODES: ...}) in it"
         )
-        with cured_by(cure):
+        with with_fix(fix):
             for way, kept in self._both(reranker, documents):
                 pairs = handler.taken()
                 assert [len(pair) for pair in pairs] == [2], (
-                    f"{way} told {len(pairs)} RERANKING events that begin and end: {cure}"
+                    f"{way} emitted {len(pairs)} RERANKING events that begin and end: {fix}"
                 )
                 start, end = pairs[0]
                 asked = start.get(EventPayload.QUERY_STR)
                 assert asked == self.query, (
-                    f"{way} told the query {asked!r}: put EventPayload.QUERY_STR in the payload"
+                    f"{way} emitted the query {asked!r}: put EventPayload.QUERY_STR in the payload"
                 )
                 nodes = [payload.get(EventPayload.NODES, []) for payload in (start, end)]
                 self._check_nodes(f"the start of {way}'s RERANKING event", nodes[0], documents)
                 self._check_nodes(f"the end of {way}'s RERANKING event", nodes[1], kept)
 
     def test_events_keep_what_they_were_told(self) -> None:
-        """What changes a NodeWithScore after the call does not change the events about it."""
+        """Changing a NodeWithScore after the call does not change its events."""
         self._needs_events()
         for sync in (True, False):
             documents = self._documents()
@@ -135,7 +135,7 @@ class EventRules(LlamaIndex):
                 found.score = -1.0  # as the next postprocessor may
             assert [found.score for found in told] == before, (
                 f"events of {self._ways[0 if sync else 1]} hold the NodeWithScore objects that "
-                "went in or came out, so that later scores stand in the trace: tell copies, "
+                "went in or came out, so later scores appear in the trace: emit copies, "
                 "[found.model_copy() for found in nodes]"
             )
 
@@ -143,8 +143,8 @@ class EventRules(LlamaIndex):
         self, place: str, told: Sequence[NodeWithScore], expected: Sequence[NodeWithScore]
     ) -> None:
         assert self._texts(told) == self._texts(expected), (
-            f"{place} holds {self._texts(told)} instead of {self._texts(expected)}: tell all nodes "
-            "that came in at the start, and all that are returned at the end"
+            f"{place} holds {self._texts(told)} instead of {self._texts(expected)}: emit all input "
+            "nodes at the start, and all returned nodes at the end"
         )
 
     def _needs_events(self) -> None:
@@ -157,7 +157,7 @@ class _Debug(LlamaDebugHandler):
         super().__init__(print_trace_on_end=False)
 
     def taken(self) -> list[list[dict[str, Any]]]:
-        """The payloads of each RERANKING event since the last time."""
+        """The payloads of each RERANKING event since the last call."""
         pairs = [
             [event.payload or {} for event in pair]
             for pair in self.get_event_pairs(CBEventType.RERANKING)
@@ -168,7 +168,7 @@ class _Debug(LlamaDebugHandler):
 
 @contextmanager
 def _listening() -> Iterator[tuple[Events, Spans]]:
-    """What is told to the root dispatcher inside."""
+    """Record the events and spans of the root dispatcher."""
     root, events, spans = get_dispatcher(), Events(), Spans()
     with (
         patch.object(root, "event_handlers", [*root.event_handlers, events]),

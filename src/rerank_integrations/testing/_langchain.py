@@ -1,4 +1,4 @@
-"""What LangChain calls things, and the rules that hold for its compressors alone."""
+"""The hooks for LangChain, and the rules that are only for its compressors."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, 
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.load import dumpd, dumps
 
-from rerank_integrations.testing._setup import Setup, cured_by
+from rerank_integrations.testing._setup import Setup, with_fix
 
 
 class Page(Document):
-    """A document of a user's own kind."""
+    """A document of a user-defined class."""
 
     number: int = 0
 
 
 class LangChain(Setup):
-    """The hooks, filled in."""
+    """The hooks for LangChain."""
 
     score_key: str | None
 
@@ -31,11 +31,11 @@ class LangChain(Setup):
     _base = BaseDocumentCompressor
     _copy = (
         "return document.model_copy(update={'metadata': {**document.metadata, 'relevance_score': "
-        "score}}), which keeps id, class and fields and leaves the input alone"
+        "score}}), which keeps ID, class and fields and does not change the input"
     )
     _keep_out = (
-        "keep clients and locks in private attributes that are made when first needed, and leave "
-        "them out in __getstate__ and __deepcopy__"
+        "keep clients and locks in private attributes that are created at first use, and exclude "
+        "them in __getstate__ and __deepcopy__"
     )
 
     def _input(
@@ -76,7 +76,7 @@ class LangChain(Setup):
     def _score(self, found: Document) -> Any:
         assert self.score_key in found.metadata, (
             f"no score under metadata[{self.score_key!r}]: write it there, set score_key to the "
-            "key that you use, or to None where the compressor attaches no score"
+            "key that you use, or to None if the compressor attaches no score"
         )
         return found.metadata[self.score_key]
 
@@ -100,42 +100,42 @@ class LangChain(Setup):
 
 
 class LangChainRules(LangChain):
-    """Sequences and callbacks, as retrievers and pipelines pass them."""
+    """Sequences and callbacks work as retrievers and pipelines pass them."""
 
     def test_the_answer_is_a_sequence(self) -> None:
-        """The answer has a length and can be read twice."""
+        """The results are a sequence: they have a length and can be read twice."""
         for way, kept in self._both(self.make(), self._documents()):
             assert isinstance(kept, Sequence), (
                 f"{way} returned a {type(kept).__name__}: return a list, as the signature promises"
             )
 
     def test_a_tuple_of_documents_works(self) -> None:
-        """Any sequence of documents will do, for the signature says Sequence."""
+        """A tuple of documents works, because the signature has a Sequence."""
         documents = self._documents()
         compressor = self.make()
         expected = dict(self._both(self.make(), documents))
-        cure = "take list(documents) before anything else"
-        with cured_by(cure):
+        fix = "begin with list(documents)"
+        with with_fix(fix):
             for way, kept in self._both(compressor, tuple(documents)):
                 assert self._texts(kept) == self._texts(expected[way]), (
-                    f"{way} answered otherwise to a tuple than to a list: {cure}"
+                    f"{way} returned other results for a tuple than for a list: {fix}"
                 )
 
     def test_callbacks_is_a_parameter(self) -> None:
-        """Both methods have a parameter of the very name callbacks, with None as its default."""
+        """Both methods have a parameter named callbacks, with None as its default."""
         compressor = self.make()
         for method in (compressor.compress_documents, compressor.acompress_documents):
             way = method.__name__
             found = inspect.signature(method).parameters.get("callbacks")
-            cure = "write callbacks: Callbacks | None = None as the third parameter"
+            fix = "write callbacks: Callbacks | None = None as the third parameter"
             assert found is not None, (
                 f"{way} has no parameter named callbacks, so DocumentCompressorPipeline passes "
-                f"none: {cure}; a decorator around it needs functools.wraps"
+                f"none: {fix}; a decorator around it needs functools.wraps"
             )
             assert found.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD, (
-                f"callbacks of {way} must be given by position and by name: {cure}"
+                f"callbacks of {way} must be accepted by position and by name: {fix}"
             )
-            assert found.default is None, f"callbacks of {way} must default to None: {cure}"
+            assert found.default is None, f"callbacks of {way} must default to None: {fix}"
 
     def test_every_kind_of_callbacks_is_accepted(self) -> None:
         """Both methods take None, handlers, a CallbackManager and an AsyncCallbackManager."""
@@ -150,13 +150,13 @@ class LangChainRules(LangChain):
         expected = dict(self._both(self.make(), documents))
         for callbacks in kinds:
             kind = type(callbacks).__name__
-            cure = (
+            fix = (
                 f"the {kind} was not accepted; pass callbacks through CallbackManager.configure("
                 "inheritable_callbacks=callbacks), in the async method AsyncCallbackManager's, "
                 "which take every kind"
             )
-            with cured_by(cure):
+            with with_fix(fix):
                 for way, kept in self._both(self.make(), documents, callbacks=callbacks):
                     assert self._texts(kept) == self._texts(expected[way]), (
-                        f"{way} answered otherwise with callbacks of type {kind}: {cure}"
+                        f"{way} returned other results with callbacks of type {kind}: {fix}"
                     )

@@ -1,4 +1,4 @@
-"""What LlamaIndex calls things: the hooks of the rules, filled in for its postprocessors."""
+"""The hooks of the rules for LlamaIndex and its postprocessors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rerank_integrations.testing._setup import Setup
 
 
 class Page(TextNode):
-    """A node of a user's own kind."""
+    """A node of a user-defined class."""
 
     number: int = 0
 
 
 class LlamaIndex(Setup):
-    """The hooks, filled in."""
+    """The hooks for LlamaIndex."""
 
     attaches_score: bool
 
@@ -31,12 +31,12 @@ class LlamaIndex(Setup):
     _base = BaseNodePostprocessor
     _copy = (
         "return given.model_copy(update={'score': score}) of the NodeWithScore that was given, "
-        "which keeps its node as it is and leaves the input alone"
+        "which keeps its node and does not change the input"
     )
     _keep_out = (
-        "keep clients and locks in private attributes that are made when first needed, and leave "
-        "them out in __deepcopy__; let __init__ take every field, callback_manager too, for "
-        "BaseComponent unpickles by calling it"
+        "keep clients and locks in private attributes that are created at first use, and exclude "
+        "them in __deepcopy__; let __init__ take every field, callback_manager too, because "
+        "BaseComponent calls it to unpickle"
     )
 
     def _input(
@@ -75,7 +75,7 @@ class LlamaIndex(Setup):
 
     def _score(self, found: NodeWithScore) -> Any:
         assert found.score is not None, (
-            "a result has no score: set it, or set attaches_score = False where the postprocessor "
+            "a result has no score: set it, or set attaches_score = False if the postprocessor "
             "attaches none"
         )
         return found.score

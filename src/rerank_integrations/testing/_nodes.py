@@ -22,7 +22,7 @@ from llama_index.core.schema import (
 )
 
 from rerank_integrations.testing._llama_index import LlamaIndex
-from rerank_integrations.testing._setup import cured_by
+from rerank_integrations.testing._setup import with_fix
 
 KINDS: dict[type[BaseNode], Callable[[str], BaseNode]] = {
     TextNode: lambda text: TextNode(text=text),
@@ -35,14 +35,14 @@ KINDS: dict[type[BaseNode], Callable[[str], BaseNode]] = {
 
 
 class NodeRules(LlamaIndex):
-    """Every node is ranked for query_str, and stays what it was."""
+    """Every node is ranked for query_str, and is not changed."""
 
     def test_the_answer_is_a_list_of_nodes_with_score(self) -> None:
-        """The answer is a list of NodeWithScore."""
+        """The results are a list of NodeWithScore."""
         for way, kept in self._both(self.make(), self._documents()):
             kinds = {type(found).__name__ for found in kept if not isinstance(found, NodeWithScore)}
             assert isinstance(kept, list), (
-                f"{way} returned a {type(kept).__name__}, and engines add lists: return a list"
+                f"{way} returned a {type(kept).__name__}, but engines add lists: return a list"
             )
             assert not kinds, (
                 f"{way} returned {', '.join(kinds)} in the list: return NodeWithScore, which the "
@@ -50,63 +50,63 @@ class NodeRules(LlamaIndex):
             )
 
     def test_every_kind_of_node_works(self) -> None:
-        """Every kind of node that has a text is ranked by it, and comes back as it was."""
+        """Every type of node with a text is ranked by the text, and comes back unchanged."""
         texts = [self._text(found) for found in self._documents()]
         plain = dict(self._both(self._keeping(len(texts)), self._documents()))
         for kind, made in KINDS.items():
             nodes = [NodeWithScore(node=made(text), score=0.5) for text in texts]
             given = {found.node.node_id: found.node for found in nodes}
-            cure = (
-                f"this was about {kind.__name__}; read the text with node.get_content(metadata_mode"
+            fix = (
+                f"for {kind.__name__}: read the text with node.get_content(metadata_mode"
                 "=...), not node.text, and neither copy nor serialize nodes"
             )
-            with cured_by(cure):
+            with with_fix(fix):
                 for way, kept in self._both(self._keeping(len(texts)), nodes):
                     assert self._texts(kept) == self._texts(plain[way]), (
                         f"{way} gave {self._texts(kept)} and for a plain TextNode "
-                        f"{self._texts(plain[way])}: {cure}"
+                        f"{self._texts(plain[way])}: {fix}"
                     )
                     for found in kept:
                         assert _same(found.node, given.get(found.node.node_id)), (
-                            f"{way} returned another node than it was given: {cure}"
+                            f"{way} returned a node that it was not given: {fix}"
                         )
 
     def test_nodes_without_a_score_work(self) -> None:
-        """Nodes with None as their score, as keyword retrievers give them, are ranked as others."""
+        """Nodes without a score, as keyword retrievers return them, are ranked like others."""
         documents = self._documents()
         bare = [found.model_copy(update={"score": None}) for found in documents]
         expected = dict(self._both(self.make(), documents))
-        cure = "a score that comes in may be None: neither compute with it nor sort by it"
-        with cured_by(cure):
+        fix = "the score of an input may be None: do not compute with it or sort by it"
+        with with_fix(fix):
             for way, kept in self._both(self.make(), bare):
                 assert self._texts(kept) == self._texts(expected[way]), (
-                    f"{way} answered otherwise to nodes without a score: {cure}"
+                    f"{way} returned other results for nodes without a score: {fix}"
                 )
 
     def test_the_query_is_query_str(self) -> None:
-        """A QueryBundle is ranked for its query_str, as the text alone is, whatever else it has."""
+        """A QueryBundle is ranked for its query_str only; its other values have no effect."""
         documents = self._documents()
         expected = dict(self._both(self.make(), documents))
         bundles = [
             QueryBundle(self.query),
             QueryBundle(self.query, custom_embedding_strs=[self.texts[-1]], embedding=[1.0]),
         ]
-        cure = (
-            "rank for query_bundle.query_str, for other texts in it are for the embedding, and "
-            f"override {' and '.join(self._written)}, which get a bundle in either case"
+        fix = (
+            "rank for query_bundle.query_str, because its other texts are for the embedding; "
+            f"override {' and '.join(self._written)}, which always get a bundle"
         )
-        with cured_by(cure):
+        with with_fix(fix):
             for bundle in bundles:
                 for way, answer in _asked(self.make(), documents, bundle):
                     kept = answer()
                     assert self._texts(kept) == self._texts(expected[way]), (
                         f"{way} gave {self._texts(kept)} for a QueryBundle, and "
-                        f"{self._texts(expected[way])} for its query_str: {cure}"
+                        f"{self._texts(expected[way])} for its query_str: {fix}"
                     )
 
     def test_a_missing_query_is_a_value_error(self) -> None:
-        """Nodes without a query are a ValueError that speaks of the query."""
-        cure = "begin with `if query_bundle is None: raise ValueError('pass query_str=...')`"
+        """Without a query the call raises a ValueError that mentions the query."""
+        fix = "begin with `if query_bundle is None: raise ValueError('pass query_str=...')`"
         for way, answer in _asked(self.make(), self._documents(), None):
             told = None
             try:
@@ -115,22 +115,22 @@ class NodeRules(LlamaIndex):
                 told = str(error)
             except Exception as error:
                 raise AssertionError(
-                    f"{way} without a query raised {type(error).__name__}: {cure}"
+                    f"{way} without a query raised {type(error).__name__}: {fix}"
                 ) from error
-            assert told is not None, f"{way} ranked nodes without a query: {cure}"
+            assert told is not None, f"{way} ranked nodes without a query: {fix}"
             assert "query" in told.lower(), (
-                f"{way} without a query raised a ValueError that does not speak of it: {cure}"
+                f"{way} without a query raised a ValueError that does not mention it: {fix}"
             )
 
     def test_an_empty_list_needs_no_query(self) -> None:
-        """An empty list is answered before the query is looked at."""
-        cure = "begin with `if not nodes: return []`, before the check of the query"
-        with cured_by(cure):
+        """An empty list gives an empty list, even without a query."""
+        fix = "begin with `if not nodes: return []`, before the check of the query"
+        with with_fix(fix):
             for way, answer in _asked(self.make(), [], None):
-                assert answer() == [], f"{way} made nodes out of an empty list: {cure}"
+                assert answer() == [], f"{way} returned nodes for an empty list: {fix}"
 
     def test_nothing_added_reaches_a_prompt(self) -> None:
-        """What a language model and an embedding read of a node is what they read before."""
+        """The text of a node for language models and embeddings does not change."""
         nodes = [
             NodeWithScore(
                 node=TextNode(text=text, metadata={"source": f"page {number}"}), score=0.5
@@ -142,8 +142,8 @@ class NodeRules(LlamaIndex):
             for found in kept:
                 was = before.get(found.node.node_id, _read(found.node))
                 assert _read(found.node) == was, (
-                    f"{way} changed what is read of a node to {_read(found.node)[0]!r}: add the "
-                    "keys of new metadata to excluded_llm_metadata_keys and "
+                    f"{way} changed the text of a node for models to {_read(found.node)[0]!r}: "
+                    "add the keys of new metadata to excluded_llm_metadata_keys and "
                     "excluded_embed_metadata_keys of a copy of the node"
                 )
 
@@ -151,7 +151,7 @@ class NodeRules(LlamaIndex):
 def _asked(
     reranker: BaseNodePostprocessor, nodes: list[NodeWithScore], bundle: QueryBundle | None
 ) -> Iterator[tuple[str, Callable[[], Sequence[NodeWithScore]]]]:
-    """Both methods, ready to be called with a bundle in place of a text."""
+    """Both methods, ready to be called with a bundle."""
 
     async def answer() -> list[NodeWithScore]:
         return await reranker.apostprocess_nodes(nodes, query_bundle=bundle)

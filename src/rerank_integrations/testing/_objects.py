@@ -7,38 +7,38 @@ import pickle
 from collections.abc import Callable
 from unittest import SkipTest
 
-from rerank_integrations.testing._setup import Reranker, Setup, cured_by
+from rerank_integrations.testing._setup import Reranker, Setup, with_fix
 
 _HIDE = "hold it in a pydantic SecretStr field"
 
 
 class ObjectRules(Setup):
-    """A reranker can be set up safely, copied and shown."""
+    """A reranker rejects unknown arguments, can be copied, and hides secrets."""
 
     def test_unknown_arguments_are_refused(self) -> None:
-        """An argument that does not exist is an error, so that a typing mistake shows."""
+        """An argument that does not exist is an error, so a typing mistake is found."""
         assert self._refusal() is not None, (
             "make(nonsense_argument=1) was accepted: set model_config = ConfigDict(extra='forbid'),"
             " and let make() pass **arguments to the constructor"
         )
 
     def test_pickles_work(self) -> None:
-        """A pickle, made before or after use, answers as the original does."""
+        """A pickle, made before or after use, works as the original."""
         self._check_copies(
             "pickle",
             lambda reranker: pickle.loads(pickle.dumps(reranker)),  # noqa: S301  # our own
         )
 
     def test_deep_copies_work(self) -> None:
-        """A deep copy, made before or after use, answers as the original does."""
+        """A deep copy, made before or after use, works as the original."""
         self._check_copies("copy.deepcopy", copy.deepcopy)
 
     def test_model_copies_work(self) -> None:
-        """The copy of model_copy, made before or after use, answers as the original does."""
+        """A copy from model_copy, made before or after use, works as the original."""
         self._check_copies("model_copy", lambda reranker: reranker.model_copy())
 
     def test_a_copy_with_another_top_n_works(self) -> None:
-        """The copy of model_copy(update={"top_n": 1}) keeps one result, the original as many."""
+        """A copy by model_copy(update={"top_n": 1}) has one result, and the original has all."""
         field = self._needs_top_n()
         documents = self._documents()
         for used in (False, True):
@@ -58,7 +58,7 @@ class ObjectRules(Setup):
                 )
 
     def test_secrets_are_hidden(self) -> None:
-        """No text that shows it, as logs and traces do, holds a secret."""
+        """No text form of a reranker, as in logs and traces, contains a secret."""
         if not self.secrets:
             raise SkipTest("secrets is empty: name the key that make() passes")
         reranker = self.make()
@@ -88,7 +88,7 @@ class ObjectRules(Setup):
             when = "after use" if used else "before use"
             if used:
                 list(self._both(reranker, documents))
-            with cured_by(f"{name} {when} must work; {self._keep_out}"):
+            with with_fix(f"{name} {when} must work; {self._keep_out}"):
                 twin = dict(self._both(copied(reranker), documents))
             for way, kept in self._both(reranker, documents):
                 assert self._texts(twin[way]) == self._texts(kept), (

@@ -1,4 +1,4 @@
-"""What every rule starts from: the author's settings, and hooks for what frameworks call things."""
+"""The base class of all rules: the author's settings, and hooks for the two frameworks."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from typing import Any, TypeAlias
 from unittest import SkipTest
 
 Reranker: TypeAlias = Any
-"""What is tested: a compressor or a postprocessor."""
+"""The reranker under test: a compressor or a postprocessor."""
 
 Found: TypeAlias = Any
-"""What goes in and comes back: a document, or a node in its NodeWithScore."""
+"""The inputs and the results: a document, or a NodeWithScore."""
 
 
 class Setup(ABC):
-    """The settings that all suites share, and the hooks through which a rule meets a framework."""
+    """The settings of all suites, and the hooks that adapt a rule to a framework."""
 
     query: str = "a red bicycle"
-    """What is asked."""
+    """The query of the tests."""
 
     texts: Sequence[str] = ("a blue car", "a red bicycle", "a red car", "two white horses")
-    """At least two different texts; one fits `query` best, and not by a hair."""
+    """At least two different texts; one of them is clearly the best for `query`."""
 
     top_n_field: str | None = "top_n"
-    """The field that says how many to keep, such as "top_k"; None where it has none."""
+    """The field that limits the number of results, such as "top_k"; None if there is none."""
 
     native_async: bool = True
-    """False where the work is computing in this process, which belongs in a thread."""
+    """False if the work is computation in this process, which belongs in a thread."""
 
     secrets: Sequence[str] = ()
-    """Texts that must appear nowhere, such as the key that `make` passes."""
+    """Texts that must not appear anywhere, such as the key that `make` passes."""
 
     make: Callable[..., Reranker]
 
     # the words of the messages
     _kind: str
     _thing: str
-    _ways: tuple[str, str]  # the two methods that are called
+    _ways: tuple[str, str]  # the two methods that the tests call
     _written: tuple[str, str]  # the two that an author writes
     _base: type
     _copy: str  # how to add a score to what is returned
@@ -49,23 +49,23 @@ class Setup(ABC):
     def _input(
         self, text: str, id_: str | None = None, metadata: dict[str, Any] | None = None
     ) -> Found:
-        """One to be ranked by its text alone."""
+        """An input that is ranked by its text only."""
 
     @abstractmethod
     def _of_own_class(self, text: str) -> Found:
-        """One of a user's own class, with a field `number`."""
+        """An input of a user-defined class with a field `number`."""
 
     @abstractmethod
     def _rank(
         self, reranker: Reranker, documents: Sequence[Found], query: str, **more: Any
     ) -> Sequence[Found]:
-        """The answer of the sync method."""
+        """The results of the sync method."""
 
     @abstractmethod
     async def _arank(
         self, reranker: Reranker, documents: Sequence[Found], query: str, **more: Any
     ) -> Sequence[Found]:
-        """The answer of the async method."""
+        """The results of the async method."""
 
     @abstractmethod
     def _inside(self, found: Found) -> Any:
@@ -81,15 +81,15 @@ class Setup(ABC):
 
     @abstractmethod
     def _score(self, found: Found) -> Any:
-        """The score that was attached."""
+        """The attached score."""
 
     @abstractmethod
     def _why_no_score(self) -> str | None:
-        """The setting that says that no score is attached; None where one is."""
+        """The setting that turns scores off; None if there is a score."""
 
     @abstractmethod
     def _scored_in(self, found: Found) -> dict[str, object]:
-        """By name the objects that a score changes, which no two results may share."""
+        """The objects that hold the score, by name; no two results may share them."""
 
     @abstractmethod
     def _metadata(self, found: Found) -> dict[str, Any]:
@@ -97,10 +97,10 @@ class Setup(ABC):
 
     @abstractmethod
     def _shown(self, reranker: Reranker) -> Iterator[tuple[str, str]]:
-        """The texts that show a reranker, each with how it was made."""
+        """The texts that show a reranker, each with the call that made it."""
 
     def _keeping(self, count: int) -> Reranker:
-        """A reranker that keeps this many."""
+        """A reranker that returns at most this number of results."""
         return self.make(**({self.top_n_field: count} if self.top_n_field else {}))
 
     def _documents(self, suffix: str = "") -> list[Found]:
@@ -120,7 +120,7 @@ class Setup(ABC):
         query: str | None = None,
         **more: Any,
     ) -> Iterator[tuple[str, Sequence[Found]]]:
-        """The answers of both methods, each with the method's name."""
+        """The results of both methods, each with the name of the method."""
         asked = self.query if query is None else query
         yield self._ways[0], self._rank(reranker, documents, asked, **more)
         yield self._ways[1], self._run(reranker, documents, asked, **more)
@@ -128,15 +128,15 @@ class Setup(ABC):
     def _run(
         self, reranker: Reranker, documents: Sequence[Found], query: str, **more: Any
     ) -> Sequence[Found]:
-        """The async answer, on an event loop of its own."""
+        """The results of the async method, on a new event loop."""
         return asyncio.run(self._arank(reranker, documents, query, **more))
 
     def _texts(self, documents: Sequence[Found]) -> list[str]:
         return [self._text(found) for found in documents]
 
     def _best(self, documents: Sequence[Found]) -> str:
-        """The text that came first."""
-        assert documents, f"nothing came back: make() must build a {self._kind} without a threshold"
+        """The text of the first result."""
+        assert documents, f"no results: make() must build a {self._kind} without a threshold"
         return self._text(documents[0])
 
     def _needs_score(self) -> None:
@@ -145,16 +145,16 @@ class Setup(ABC):
 
     def _needs_top_n(self) -> str:
         if self.top_n_field is None:
-            raise SkipTest("top_n_field is None: nothing limits the answer")
+            raise SkipTest("top_n_field is None: nothing limits the number of results")
         return self.top_n_field
 
 
 @contextmanager
-def cured_by(cure: str) -> Iterator[None]:
-    """Adds the cure to whatever error comes up inside."""
+def with_fix(fix: str) -> Iterator[None]:
+    """Add the fix to the message of any error raised inside."""
     try:
         yield
     except AssertionError:
         raise
     except Exception as error:
-        raise AssertionError(f"{type(error).__name__}: {error}. Cure: {cure}") from error
+        raise AssertionError(f"{type(error).__name__}: {error}. Fix: {fix}") from error

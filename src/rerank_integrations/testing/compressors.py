@@ -1,8 +1,8 @@
-"""A conformance test for compressors, LangChain's rerankers, for whoever writes one.
+"""A conformance test for compressors, the rerankers of LangChain.
 
-LangChain has standard tests for chat models and embeddings, and none for compressors. These are
-the rules that retrievers, pipelines and tracers rely on, and that published compressors break.
-Subclass the class in a test file, say how to build yours, and run pytest:
+LangChain has standard tests for chat models and embeddings, but none for compressors. These rules
+are what retrievers, pipelines and tracers rely on. Subclass the class in a test file, define how to
+build your compressor, and run pytest:
 
 ```python
 from rerank_integrations.langchain import RerankCompressor
@@ -16,11 +16,11 @@ class TestRerankCompressor(CompressorConformance):
         return RerankCompressor(model="local:bm25", **arguments)
 ```
 
-No rule needs the network. A compressor that asks a server needs a stand-in that scores by text,
-not by position, for the rules send the same texts in several orders. Documents may be selected
-and put in order; a compressor that rewrites their text is of another kind.
+No rule needs the network. If your compressor calls a server, use a mock server that scores by text,
+not by position: the rules send the same texts in several orders. The rules are for compressors that
+select and sort documents, not for compressors that rewrite their text.
 
-Each rule is one method. One that does not fit is marked, with the reason:
+Each rule is one method. If a rule does not apply, override it and mark it with the reason:
 
 ```python
     @pytest.mark.xfail(reason="the vendor's client holds a socket")
@@ -49,19 +49,28 @@ from rerank_integrations.testing._objects import ObjectRules
 
 
 class CompressorConformance(LangChainRules, DocumentRules, AnswerRules, CallRules, ObjectRules):
-    """What every compressor must hold; subclass it as `Test...` and give it `make`.
+    """The rules for every compressor; subclass it as `Test...` and define `make`.
 
-    Its settings are `score_key` and those of `testing._setup.Setup`.
+    Attributes:
+        query: the query of the tests.
+        texts: at least two different texts; one of them is clearly the best for `query`.
+        top_n_field: the field that limits the number of results; None if there is none.
+        native_async: False if the work is computation in this process.
+        secrets: texts that must not appear anywhere, such as the key that `make` passes.
+        score_key: the metadata key of the score; None if the compressor attaches none.
     """
 
     score_key: str | None = "relevance_score"
-    """The metadata key of the score; None where the compressor attaches none."""
+    """The metadata key of the score; None if the compressor attaches none."""
 
     def make(self, **arguments: Any) -> BaseDocumentCompressor:
-        """A compressor that is ready for use and keeps every document unless told otherwise.
+        """Build a compressor that is ready for use and keeps all documents by default.
 
         Args:
-            **arguments: for the constructor, to be passed on as they are: `top_n_field`, and an
-                argument that does not exist, which the constructor must refuse.
+            **arguments: pass them on to the constructor unchanged: `top_n_field`, and an argument
+                that does not exist, which the constructor must reject.
+
+        Returns:
+            The compressor.
         """
-        raise NotImplementedError("write make(self, **arguments) to build your compressor")
+        raise NotImplementedError("define make(self, **arguments) to build your compressor")

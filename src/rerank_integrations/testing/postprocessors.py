@@ -1,7 +1,7 @@
-"""A conformance test for postprocessors, LlamaIndex's rerankers, for whoever writes one.
+"""A conformance test for postprocessors, the rerankers of LlamaIndex.
 
-These are the rules that engines, retrievers and tracers rely on, and that published postprocessors
-break. Subclass the class in a test file, say how to build yours, and run pytest:
+These rules are what engines, retrievers and tracers rely on. Subclass the class in a test file,
+define how to build your postprocessor, and run pytest:
 
 ```python
 from rerank_integrations.llama_index import RerankPostprocessor
@@ -15,11 +15,11 @@ class TestRerankPostprocessor(PostprocessorConformance):
         return RerankPostprocessor(model="local:bm25", **arguments)
 ```
 
-No rule needs the network. A postprocessor that asks a server needs a stand-in that scores by text,
-not by position, for the rules send the same texts in several orders. "Document" in a rule that
-holds for compressors too is a node here.
+No rule needs the network. If your postprocessor calls a server, use a mock server that scores by
+text, not by position: the rules send the same texts in several orders. In a rule that is shared
+with compressors, "document" means a node.
 
-Each rule is one method. One that does not fit is marked, with the reason:
+Each rule is one method. If a rule does not apply, override it and mark it with the reason:
 
 ```python
     @pytest.mark.xfail(reason="the vendor's client holds a socket")
@@ -53,25 +53,36 @@ from rerank_integrations.testing._objects import ObjectRules
 class PostprocessorConformance(
     NodeRules, EventRules, EngineRules, DocumentRules, AnswerRules, CallRules, ObjectRules
 ):
-    """What every postprocessor must hold; subclass it as `Test...` and give it `make`.
+    """The rules for every postprocessor; subclass it as `Test...` and define `make`.
 
-    Its settings are those below and those of `testing._setup.Setup`.
+    Attributes:
+        query: the query of the tests.
+        texts: at least two different texts; one of them is clearly the best for `query`.
+        top_n_field: the field that limits the number of results; None if there is none.
+        native_async: False if the work is computation in this process.
+        secrets: texts that must not appear anywhere, such as the key that `make` passes.
+        attaches_score: False if the nodes get no score.
+        tells_events: False if the postprocessor emits no rerank events.
+        from_dict_arguments: what `from_dict` needs besides the dict; None if it cannot work.
     """
 
     attaches_score: bool = True
-    """False where nodes come back as they are, in another order or fewer of them."""
+    """False if the nodes get no score, and are only sorted or filtered."""
 
     tells_events: bool = True
-    """False where it tells no rerank events, as what only filters does not."""
+    """False if it emits no rerank events, such as a postprocessor that only filters."""
 
     from_dict_arguments: Mapping[str, Any] | None = {}
-    """What `from_dict` needs beside the dict, such as the key; None where it cannot work."""
+    """What `from_dict` needs besides the dict, such as the key; None if it cannot work."""
 
     def make(self, **arguments: Any) -> BaseNodePostprocessor:
-        """A postprocessor that is ready for use and keeps every node unless told otherwise.
+        """Build a postprocessor that is ready for use and keeps all nodes by default.
 
         Args:
-            **arguments: for the constructor, to be passed on as they are: `top_n_field`, and an
-                argument that does not exist, which the constructor must refuse.
+            **arguments: pass them on to the constructor unchanged: `top_n_field`, and an argument
+                that does not exist, which the constructor must reject.
+
+        Returns:
+            The postprocessor.
         """
-        raise NotImplementedError("write make(self, **arguments) to build your postprocessor")
+        raise NotImplementedError("define make(self, **arguments) to build your postprocessor")
