@@ -15,18 +15,16 @@ from pydantic import SecretStr
 from rerank_integrations._cache import MEMORY, CacheSetting, cache_of
 from rerank_integrations._checkpoint import open_store
 from rerank_integrations._engine import MakeCall, run_async, run_sync, timed
+from rerank_integrations._ledger import Ledger, Price, Progress, reporter
 from rerank_integrations._many import (
     AsyncManyResults,
-    Ledger,
     ManyResults,
     OnRowError,
     Plan,
-    Price,
-    Progress,
+    PreparedCall,
     TaskRun,
     ThreadRun,
     check_many,
-    reporter,
 )
 from rerank_integrations._options import (
     MAX_REQUEST_BYTES,
@@ -392,7 +390,6 @@ class RerankClient:
             ScorerError: the scorer of `Local` failed.
         """
         call = self._prepare(query, documents, given(locals()))
-        self._check_open()
         if self.provider.handler is None:
             self._transport.sender()  # making it does not count against the deadline
         return run_sync(*call)
@@ -505,7 +502,6 @@ class RerankClient:
         """Async version of `rerank`."""
         running_loop()
         call = self._prepare(query, documents, given(locals()))
-        self._check_open()
         if self.provider.handler is None:
             await self._transport.async_sender()
         return await run_async(*call)
@@ -638,14 +634,18 @@ class RerankClient:
         source = read_rows(rows)
         plan = self._plan_of(given_now, changes)
 
-        def call(row: Row) -> tuple[RerankResponse, float]:
+        def prepare(row: Row) -> PreparedCall:
             make_call, subject = self._prepare(row.query, row.documents, changes)
-            self._check_open()
-            took: list[float] = []
-            timed_call = timed(make_call, took.append)
-            return run_sync(timed_call, subject, patient=True, shared=shared), took[0]
 
-        return ManyResults(plan, ThreadRun(plan, source, call).results())
+            def run() -> tuple[RerankResponse, float]:
+                self._check_open()
+                took: list[float] = []
+                timed_call = timed(make_call, took.append)
+                return run_sync(timed_call, subject, patient=True, shared=shared), took[0]
+
+            return PreparedCall(run, is_free=not subject.plan.chunks)
+
+        return ManyResults(plan, ThreadRun(plan, source, prepare).results())
 
     @checked_arguments
     def arerank_many(
@@ -698,15 +698,19 @@ class RerankClient:
 
         context = current_context()
 
-        async def call(row: Row) -> tuple[RerankResponse, float]:
+        def prepare(row: Row) -> PreparedCall:
             around = context if row.trace_context is None else row.trace_context
             make_call, subject = self._prepare(row.query, row.documents, changes, around)
-            self._check_open()
-            took: list[float] = []
-            timed_call = timed(make_call, took.append)
-            return await run_async(timed_call, subject, patient=True, shared=shared), took[0]
 
-        return AsyncManyResults(plan, TaskRun(plan, source, call).results())
+            async def run() -> tuple[RerankResponse, float]:
+                self._check_open()
+                took: list[float] = []
+                timed_call = timed(make_call, took.append)
+                return await run_async(timed_call, subject, patient=True, shared=shared), took[0]
+
+            return PreparedCall(run, is_free=not subject.plan.chunks)
+
+        return AsyncManyResults(plan, TaskRun(plan, source, prepare).results())
 
     @checked_arguments
     def with_options(
@@ -859,7 +863,7 @@ class RerankClient:
         started = time_ns()
         try:
             make_call, plan = self._planned(query, documents, changes)
-            self._transport.check_open()
+            self._check_open()
         except BaseException as error:
             shows = changes.get("trace_content", self._options.trace_content) is True
             asked = RequestPlan(
@@ -914,18 +918,20 @@ class RerankClient:
             CheckpointMismatchError: the checkpoint belongs to another run.
         """
         check_many(arguments)
-        if arguments["max_cost"] is not None:
-            self._check_cost(arguments["price"])
+        ledger = Ledger(arguments["max_cost"], arguments["max_requests"], arguments["price"])
+        if ledger.max_cost is not None:
+            self._check_cost(ledger.price)
         options = self._options.replace(changes)  # checks them before the first row
         path = arguments["checkpoint"]
         report = reporter(arguments["progress"], arguments["rows"])
         return Plan(
-            Ledger(arguments["max_cost"], arguments["max_requests"], arguments["price"]),
+            ledger,
             arguments["max_concurrency"],
             arguments["preserve_order"],
             arguments["on_error"],
             None if path is None else open_store(path, options),
             report,
+            options.cache is not None,
         )
 
     def _check_cost(self, price: Price | None) -> None:
