@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -501,7 +502,11 @@ class RerankClient:
     ) -> RerankResponse[Any]:
         """Async version of `rerank`."""
         running_loop()
-        call = self._prepare(query, documents, given(locals()))
+        changes = given(locals())
+        if changes.get("max_image_pixels", self._options.max_image_pixels) is None:
+            call = self._prepare(query, documents, changes)
+        else:  # to decode and resize images takes long
+            call = await asyncio.to_thread(self._prepare, query, documents, changes)
         if self.provider.handler is None:
             await self._transport.async_sender()
         return await run_async(*call)
