@@ -344,10 +344,8 @@ class Options:
         limits = (self.max_request_bytes, self.provider.max_body_bytes)
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def image_limits(self) -> ImageLimits | None:
-        """What images may be; None where the provider takes text only."""
-        if not self.provider.takes_images(self.model):
-            return None
+    def image_limits(self) -> ImageLimits:
+        """What images may be."""
         urls = self.image_urls if self.provider.takes_image_urls else "none"
         return ImageLimits(self.max_image_bytes, self.max_image_pixels, urls)
 

@@ -59,7 +59,13 @@ from rerank_integrations._tracing import Subject, current_context
 from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
-from rerank_integrations.models import DocumentInput, DocumentT, RerankResponse, as_list
+from rerank_integrations.models import (
+    DocumentInput,
+    DocumentT,
+    QueryInput,
+    RerankResponse,
+    as_list,
+)
 from rerank_integrations.providers._model_list import ModelInfo
 from rerank_integrations.providers.base import Provider
 
@@ -118,8 +124,9 @@ class RerankClient:
         extra_headers: headers to add to every request.
         extra_body: keys to add to the body, for what the provider does not offer.
         on_image: "raise" refuses an image where the provider takes text only; "text" ranks the
-            document's text alone, with a warning. Where it is not given, such an image makes its
-            document invalid, and `on_invalid_document` decides.
+            document's text alone, or by the query's text alone, with a warning. Where it is not
+            given, such an image makes its document invalid, and `on_invalid_document` decides;
+            one in the query is refused.
         on_invalid_document: what becomes of a document that cannot be sent: an image that is
             refused, bytes in a field, more than `max_request_bytes`. "raise" (the default) fails
             the call, and the error names the document; "skip" leaves the document out, lists it
@@ -248,7 +255,7 @@ class RerankClient:
     @overload
     def rerank(
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentT],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -283,7 +290,7 @@ class RerankClient:
     @overload  # for lists of several types, which type checkers may not name
     def rerank(  # type: ignore[overload-cannot-match]
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentInput],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -318,7 +325,7 @@ class RerankClient:
     @checked_arguments
     def rerank(
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentInput],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -353,7 +360,8 @@ class RerankClient:
         """Rank documents by their relevance to the query, best first.
 
         Args:
-            query: the text to rank by.
+            query: the text to rank by; or a mapping with `image`, or `RerankDocument(image=...)`,
+                where the provider takes an image as the query. A text may stand beside the image.
             documents: strings, mappings of fields or `RerankDocument`s; none of them is changed.
                 An empty list gives an empty response and sends nothing.
             model: another model of the same provider, without `provider:`.
@@ -376,7 +384,7 @@ class RerankClient:
     @overload
     async def arerank(
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentT],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -411,7 +419,7 @@ class RerankClient:
     @overload  # for lists of several types, which type checkers may not name
     async def arerank(  # type: ignore[overload-cannot-match]
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentInput],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -446,7 +454,7 @@ class RerankClient:
     @checked_arguments
     async def arerank(
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentInput],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -794,7 +802,7 @@ class RerankClient:
         return lambda _: models_call(self._options, self._transport)
 
     def _prepare(
-        self, query: str, documents: Any, changes: Any
+        self, query: Any, documents: Any, changes: Any
     ) -> tuple[MakeCall[RerankResponse], Subject]:
         """Check and encode a call; what is wrong with it is raised now."""
         started = time_ns()
@@ -858,6 +866,11 @@ class RerankClient:
         raise ConfigurationError(
             f"max_cost needs to know the cost, and responses of {names} do not say it: {cure}"
         )
+
+    def _takes_image_query(self) -> bool:
+        """Whether the query may be an image, here or in a fallback."""
+        every = (self._options, *(one.options for one in self._fallbacks))
+        return any(options.provider.takes_image_query(options.model) for options in every)
 
     def _takes_retrieval_scores(self) -> bool:
         """Whether the score that a document brings counts, here or in a fallback."""

@@ -37,8 +37,10 @@ from rerank_integrations._adapter import (
 )
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
+from rerank_integrations.fields import shown_query
 from rerank_integrations.models import (
     DocumentInput,
+    QueryInput,
     RerankDocument,
     RerankResponse,
     RerankResult,
@@ -268,7 +270,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         return self._copy_with(given(locals()))
 
     def compress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        self, documents: Sequence[Document], query: QueryInput, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """The most relevant documents, best first.
 
@@ -282,7 +284,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         facts = _Facts()
         if manager.handlers:
             facts.announce(manager, self._start_metadata(len(found)))
-        run = manager.on_retriever_start(None, query, name=type(self).__name__)
+        run = manager.on_retriever_start(None, shown_query(query), name=type(self).__name__)
         try:
             with in_span_of(run):
                 response = self.rerank(found, query)
@@ -303,7 +305,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         return kept
 
     async def acompress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        self, documents: Sequence[Document], query: QueryInput, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """The same, without blocking the event loop."""
         found = _documents(documents)
@@ -313,7 +315,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         facts = _Facts()
         if manager.handlers:
             facts.announce(manager, self._start_metadata(len(found)))
-        run = await manager.on_retriever_start(None, query, name=type(self).__name__)
+        run = await manager.on_retriever_start(None, shown_query(query), name=type(self).__name__)
         try:
             with in_span_of(run):
                 response = await self.arerank(found, query)
@@ -339,7 +341,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     def rerank(
         self,
         documents: Sequence[DocumentT],
-        query: str,
+        query: QueryInput,
         *,
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
@@ -374,7 +376,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
 
         Args:
             documents: LangChain documents, or whatever `RerankClient.rerank` takes.
-            query: the text to rank by.
+            query: the text to rank by, or an image, as in `RerankClient.rerank`.
             model: another model of the same provider.
 
         The other arguments are those of `RerankClient.rerank`, for this call.
@@ -390,7 +392,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     async def arerank(
         self,
         documents: Sequence[DocumentT],
-        query: str,
+        query: QueryInput,
         *,
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
@@ -739,7 +741,7 @@ def _around(callbacks: Callbacks | None) -> Callbacks | None:
 
 
 @errors_of_both_families()
-def _of_input(given: object) -> tuple[Sequence[Document], str]:
+def _of_input(given: object) -> tuple[Sequence[Document], QueryInput]:
     if not isinstance(given, Mapping) or not {"query", "documents"} <= given.keys():
         raise InvalidRequestError("the step takes {'query': ..., 'documents': [...]}")
     return _documents(given["documents"]), given["query"]

@@ -50,7 +50,14 @@ from rerank_integrations.errors import (
     RerankError,
     UnsupportedDocumentError,
 )
-from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse, as_list
+from rerank_integrations.fields import shown_query
+from rerank_integrations.models import (
+    DocumentInput,
+    QueryInput,
+    RerankDocument,
+    RerankResponse,
+    as_list,
+)
 
 try:
     from llama_index.core.callbacks import CallbackManager
@@ -107,8 +114,10 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             text. Without it the node is ranked by its content in `metadata_mode`.
         metadata_mode: which metadata is part of the content that is ranked without `rank_fields`.
             EMBED leaves out a `file_path` that is absolute: it tells of your disk. ALL sends it.
-        allow_local_images: read images that are local files: True, or a directory that they must
-            be in. A `file:` URL and a path in the metadata are never read.
+        allow_local_images: read images of nodes that are local files: True, or a directory that
+            they must be in. A `file:` URL and a path in the metadata are never read. The
+            `image_path` of a query is the caller's own, and is read without it where the provider
+            takes an image as the query; a directory holds for it too.
         keep_retrieval_score: keep the score of the first stage in the metadata of a copy of the
             node, as `retrieval_score`, where neither a language model nor an embedding sees it.
         instruction: what the model is to look for; refused where nothing takes it.
@@ -246,7 +255,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         found = _checked(nodes)
         if not found:
             return []
-        query = _query_text(query_bundle)
+        query = self._query(query_bundle)
         with self._instrument(found, query) as end:
             try:
                 with naming(lambda index: f"node {found[index].node.node_id}"):
@@ -269,7 +278,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         found = _checked(nodes)
         if not found:
             return []
-        query = _query_text(query_bundle)
+        query = await self._aquery(query_bundle)
         with self._instrument(found, query) as end:
             try:
                 inputs = await self._ainputs(found)
@@ -285,14 +294,14 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             return end(self._ranked(found, response), end_metadata(response))
 
     @contextmanager
-    def _instrument(self, nodes: Sequence[NodeWithScore], query: str) -> Iterator[End]:
+    def _instrument(self, nodes: Sequence[NodeWithScore], query: QueryInput) -> Iterator[End]:
         """Tell both event channels of a call; later changes of list, order or score stay out."""
         if not (_has_listeners() or self.callback_manager.handlers):
             yield lambda kept, _: kept
             return
         name, top_n = self._ranker().model, self._top_n() or len(nodes)
         start = ReRankStartEvent(
-            query=query,
+            query=shown_query(query),
             nodes=_copies(nodes),
             top_n=top_n,
             model_name=name,
@@ -302,7 +311,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         payload: dict[str, Any] = {
             EventPayload.NODES: _copies(nodes),
             EventPayload.MODEL_NAME: name,
-            EventPayload.QUERY_STR: query,
+            EventPayload.QUERY_STR: shown_query(query),
             EventPayload.TOP_K: top_n,
         }
         event_of_call = self.callback_manager.event(CBEventType.RERANKING, payload=payload)
@@ -314,6 +323,36 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
                 return kept
 
             yield end
+
+    def _query(self, query_bundle: QueryBundle | None) -> QueryInput:
+        """The query; the file of its image is read only where an image can be sent.
+
+        The caller names the file, as with `RerankDocument.from_file`; a directory that
+        `allow_local_images` names holds for it too.
+        """
+        if isinstance(query_bundle, str):  # passed as the second positional argument
+            return query_bundle
+        if query_bundle is None:
+            raise InvalidRequestError(
+                "nodes are reranked by a query: pass query_str= or query_bundle="
+            )
+        text, image = query_bundle.query_str or None, query_bundle.image_path
+        if not image:
+            return query_bundle.query_str
+        if image.startswith(_SCHEMES) or not self._ranker()._takes_image_query():  # noqa: SLF001
+            return RerankDocument(text=text, image=image)
+        try:
+            is_anywhere = isinstance(self.allow_local_images, bool)
+            path = Path(image) if is_anywhere else self._allowed(Path(image))
+            return RerankDocument.from_file(path, text=text)
+        except UnsupportedDocumentError as error:
+            raise InvalidRequestError(f"the query: {error}") from error.__cause__
+
+    async def _aquery(self, query_bundle: QueryBundle | None) -> QueryInput:
+        """The same; a thread reads the file."""
+        if getattr(query_bundle, "image_path", None):
+            return await asyncio.to_thread(self._query, query_bundle)
+        return self._query(query_bundle)
 
     async def _ainputs(self, nodes: Sequence[NodeWithScore]) -> list[DocumentInput]:
         """The same; a thread reads the files."""
@@ -474,16 +513,3 @@ def _has_listeners() -> bool:
 
 def _copies(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
     return [found.model_copy() for found in nodes]
-
-
-def _query_text(query_bundle: QueryBundle | None) -> str:
-    if isinstance(query_bundle, str):  # passed as the second positional argument
-        return query_bundle
-    if query_bundle is None:
-        raise InvalidRequestError("nodes are reranked by a query: pass query_str= or query_bundle=")
-    if query_bundle.image_path:
-        raise InvalidRequestError(
-            "the query has an image_path, and rerank endpoints take the query as text only; "
-            "describe the image in query_str, and leave image_path out"
-        )
-    return query_bundle.query_str

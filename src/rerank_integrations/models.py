@@ -146,6 +146,12 @@ class RerankDocument:
 DocumentInput: TypeAlias = str | Mapping[str, Any] | RerankDocument
 """The types of a document that a caller can give."""
 
+QueryInput: TypeAlias = str | Mapping[str, Any] | RerankDocument
+"""The types of a query that a caller can give; one with an image is a mapping or `RerankDocument`.
+
+A mapping has `text`, `image` or both, and a `RerankDocument` no `fields`.
+"""
+
 DocumentT = TypeVar("DocumentT", bound=DocumentInput)
 """The type of the documents of one call, and so of those in its response."""
 
