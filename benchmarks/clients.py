@@ -38,7 +38,7 @@ def plain_httpx(url: str, documents: Sequence[str], top_n: int) -> Call:
 
 
 def raw_socket(url: str, documents: Sequence[str], top_n: int) -> Call:
-    """The limit: prebuilt bytes, and an answer that is looked at for its last bracket only."""
+    """The limit: prebuilt bytes, and a response that is read but not parsed."""
     parts = urlsplit(url)
     held = socket.create_connection((parts.hostname, parts.port or 80))
     held.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -244,6 +244,6 @@ ALL = {
     "raw socket (limit)": raw_socket,
     **OURS,
     "RerankPostprocessor": ours_llama_index,
-    "LlamaIndex, ranking nothing": llama_index_alone,
+    "LlamaIndex, no-op": llama_index_alone,
     **PEERS,
 }

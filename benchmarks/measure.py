@@ -1,4 +1,4 @@
-"""Measuring: everyone in turn, again and again, and ratios with their spread instead of times."""
+"""Measuring: all clients in turn, in several rounds, as ratios with their spread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Call = Callable[[], object]
 
 
 class Ratio(NamedTuple):
-    """How much of the reference's time or CPU, in the median round, and in the middle half."""
+    """The ratio to the reference: the median of the rounds, and the interquartile range."""
 
     median: float
     low: float
@@ -23,7 +23,7 @@ class Ratio(NamedTuple):
 
 
 def ratios(rounds: list[dict[str, float]], reference: str) -> dict[str, Ratio]:
-    """Everyone's ratio to the reference, each within its own round."""
+    """The ratio of each client to the reference of the same round."""
     found = {}
     for name in rounds[0]:
         each = [one[name] / one[reference] for one in rounds]
@@ -33,11 +33,11 @@ def ratios(rounds: list[dict[str, float]], reference: str) -> dict[str, Ratio]:
 
 
 def cpu_in_turn(calls: Mapping[str, Call], *, rounds: int, each: int) -> list[dict[str, float]]:
-    """Seconds of CPU for `each` calls of everyone, in each round: A B C A B C."""
+    """Seconds of CPU for `each` calls of every client, in each round: A B C A B C."""
     for call in calls.values():
         call()
     gc.collect()
-    gc.freeze()  # what the peers have loaded is not walked through in anybody's turn
+    gc.freeze()  # so that no client pays for scanning what the others have loaded
     found = []
     for _ in range(rounds):
         one = {}

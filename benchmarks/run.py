@@ -2,8 +2,8 @@
 
     python -m benchmarks.run [--quick] [--only cpu at_once threads parts start growth]
 
-Every client's answer is checked before it is timed, everyone takes turns within a round, and
-only ratios are written: times would be this machine's.
+Every client's response is checked before it is timed. All clients take turns in each round. Only
+ratios are written, since times depend on the machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Lines = list[str]
 
 
 def cpu(quick: int) -> Lines:
-    """Client CPU for each call, one after another."""
+    """CPU time of the client for each call, one call after another."""
     goals = {
         (10, 10, 0): {"RerankClient": 0.97},
         (100, 10, 0): {
@@ -53,15 +53,18 @@ def cpu(quick: int) -> Lines:
             rounds = cpu_in_turn(
                 calls, rounds=ROUNDS // quick, each=max(10, 4000 // count // quick)
             )
-        title = f"{count}, top {top_n}" + (", echoed" if echo else "")
+        title = f"{count} documents, top {top_n}" + (", echoed" if echo else "")
         columns[title] = (ratios(rounds, clients.PLAIN), wanted)
         print(title, {n: str(r) for n, r in columns[title][0].items() if n.startswith("Rerank")})
     lines += [
-        "## CPU of one call",
+        "## CPU time of one call",
         "",
         (
-            "Against plain `httpx` in the same round; the median, and the middle half. In bold "
-            "what is ours. Each row of LlamaIndex holds what it costs when nothing is ranked."
+            "CPU time of one call, divided by that of plain `httpx` in the same round: the median "
+            f"of {ROUNDS // quick} interleaved rounds, and the interquartile range in parentheses. "
+            'Columns give the number of documents and `top_n`; "echoed" means that the response '
+            "repeats the documents. Rows in bold are this package. LlamaIndex rows include the "
+            'cost of the framework, which the row "LlamaIndex, no-op" shows alone.'
         ),
         "",
         "| client | " + " | ".join(columns) + " |",
@@ -75,25 +78,29 @@ def cpu(quick: int) -> Lines:
         shown = f"**{name}**" if name.startswith("Rerank") else name
         lines.append(f"| {shown} | " + " | ".join(cells) + " |")
     _draw({title: found for title, (found, _) in columns.items()})
-    return [*lines, "", "![CPU of one call](cpu.png)", ""]
+    return [*lines, "", "![CPU time of one call](cpu.png)", ""]
 
 
 def many(quick: int) -> Lines:
-    """Async calls at once."""
+    """Concurrent async calls."""
     documents = clients.texts(100)
+    rounds, bursts = max(2, 5 // quick), max(1, 3 // quick)
     lines = [
-        "## At once, on one event loop",
+        "## Concurrent calls on one event loop",
         "",
-        "A server that answers after 20 ms; 100 documents, top 10.",
+        (
+            "100 documents, top 10, and a server that responds after 20 ms: the median of "
+            f"{rounds} interleaved rounds."
+        ),
         "",
-        "| client | in flight | CPU against bare aiohttp | throughput against plain httpx |",
+        "| client | calls in flight | CPU time (bare aiohttp = 1) | throughput (plain httpx = 1) |",
         "|---|---|---|---|",
     ]
     goals = {
         ("RerankClient.arerank", 32): ("[4]", ""),
         ("RerankClient.arerank", 256): ("[3.4]", "[10]"),
-        ("the same, extra aiohttp", 32): ("[2.8]", ""),
-        ("the same, extra aiohttp", 256): ("[2.7]", "[13]"),
+        ("RerankClient.arerank, extra aiohttp", 32): ("[2.8]", ""),
+        ("RerankClient.arerank, extra aiohttp", 256): ("[2.7]", "[13]"),
     }
     with serving(10, latency=0.02) as url:
         for in_flight in (32, 256):
@@ -103,11 +110,11 @@ def many(quick: int) -> Lines:
                 "plain httpx": at_once.plain_httpx,
                 "raw streams (limit)": at_once.raw_streams,
                 "RerankClient.arerank": at_once.ours,
-                "the same, extra aiohttp": at_once.ours_on_aiohttp,
+                "RerankClient.arerank, extra aiohttp": at_once.ours_on_aiohttp,
                 "RerankCompressor": at_once.ours_langchain,
                 "RerankPostprocessor": at_once.ours_llama_index,
             }
-            for _ in range(max(2, 5 // quick)):
+            for _ in range(rounds):
                 for name, opened in everyone.items():
                     calls = 8 * in_flight if quick == 1 else 3 * in_flight
                     one = at_once.cost(opened, url, documents, calls=calls, at_once=in_flight)
@@ -132,15 +139,16 @@ def many(quick: int) -> Lines:
                 name: at_once.cost(opened, url, documents, calls=1000, at_once=1000)
                 for name, opened in everyone.items()
             }
-            for _ in range(max(1, 3 // quick))
+            for _ in range(bursts)
         ]
     cpu = statistics.median(one["ours"].cpu / one["aiohttp"].cpu for one in turns)
     wall = statistics.median(one["ours"].wall / one["limit"].wall for one in turns)
     lines += [
         "",
         (
-            f"1000 calls at once, a server of 700 ms: {cpu:.2f} [3.1] of the CPU of bare aiohttp, "
-            f"{wall:.2f} of the time that raw streams take."
+            "1000 calls in flight, and a server that responds after 700 ms: `RerankClient.arerank` "
+            f"takes {cpu:.2f} [3.1] times the CPU time of bare aiohttp, and {wall:.2f} times the "
+            f"wall time of raw streams (the median of {bursts} rounds)."
         ),
         "",
     ]
@@ -159,9 +167,9 @@ def threads(quick: int) -> Lines:
         "## Threads",
         "",
         (
-            "128 threads, a server of 20 ms, 100 documents: "
-            f"{statistics.median(pairs):.2f} [0.5] of the CPU of one `httpx.Client` whose pool "
-            "takes 1000 connections."
+            "128 threads, 100 documents, and a server that responds after 20 ms: "
+            f"`RerankClient.rerank` takes {statistics.median(pairs):.2f} [0.5] times the CPU time "
+            "of one `httpx.Client` with up to 1000 connections."
         ),
         "",
     ]
@@ -176,11 +184,13 @@ def parts(quick: int) -> Lines:
             for _ in range(max(2, 5 // quick))
         ]
     return [
-        "## 10,000 documents in requests of 1000",
+        "## A list of 10,000 documents",
         "",
         (
-            f"A server of 100 ms: {statistics.median(pairs):.3f} [0.11] of the time of `httpx`, "
-            "one request after another."
+            "In requests of 1000 documents, and a server that responds after 100 ms: "
+            "`RerankClient.arerank`, with 10 requests in flight, takes "
+            f"{statistics.median(pairs):.3f} [0.11] times the wall time of plain `httpx`, with one "
+            "request at a time."
         ),
         "",
     ]
@@ -189,8 +199,17 @@ def parts(quick: int) -> Lines:
 def beginnings(quick: int) -> Lines:
     """Imports and memory."""
     goals = {"import rerank_integrations": " [0.05]"}
-    lines = ["## Imports", "", "Wall time above an empty Python, against `import httpx`.", ""]
-    lines += ["| | |", "|---|---|"]
+    lines = [
+        "## Imports",
+        "",
+        (
+            "Wall time of an import in a new process, less that of an empty program, divided by "
+            "the same for `import httpx`: the median, and the interquartile range in parentheses."
+        ),
+        "",
+        "| program | ratio |",
+        "|---|---|",
+    ]
     for name, ratio in start.imports(max(3, 8 // quick)).items():
         lines.append(f"| {name} | {ratio}{goals.get(name, '')} |")
     with serving(200) as url:
@@ -201,15 +220,15 @@ def beginnings(quick: int) -> Lines:
         "## Memory",
         "",
         (
-            f"200 documents with a 1 MB image each in one request: the peak above the documents is "
-            f"{peak:.3f} [1.05] of the body."
+            "One request with 200 documents, each with an image of 1 MB: the peak memory of the "
+            f"call, without the documents, is {peak:.3f} [1.05] times the size of the request body."
         ),
         "",
     ]
 
 
 def growth(quick: int) -> Lines:
-    """Whether a document costs the same in a long list."""
+    """CPU time per document, in lists of growing length."""
     each = {}
     for count in (100, 1000, 10_000):
         documents = clients.texts(count)
@@ -220,11 +239,11 @@ def growth(quick: int) -> Lines:
             statistics.median(one["ours"] for one in rounds) / max(1, 2000 // count) / count
         )
     base = each[100]
-    shown = ", ".join(f"{count:,}: {seconds / base:.2f}" for count, seconds in each.items())
+    shown = ", ".join(f"{seconds / base:.2f} for {count:,}" for count, seconds in each.items())
     return [
         "## Growth",
         "",
-        f"CPU for each document of a list, against a list of 100: {shown}.",
+        f"CPU time per document, relative to a list of 100 documents: {shown}.",
         "",
     ]
 
@@ -258,7 +277,7 @@ def _draw(columns: dict[str, dict[str, Ratio]]) -> None:
         axes.set_xlim(0, max(ratio.high for ratio in found.values()) * 1.2)
         axes.set_yticks(range(len(names)), names)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle("CPU of one call, plain httpx = 1")
+    figure.suptitle("CPU time of one call (plain httpx = 1)")
     figure.tight_layout()
     figure.savefig(HERE / "cpu.png", dpi=90)
 
@@ -276,18 +295,18 @@ SECTIONS = {
 def main() -> None:
     """Measure, and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, wider spreads")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, and so wider ranges")
     parser.add_argument("--only", nargs="*", choices=SECTIONS, default=list(SECTIONS))
     given = parser.parse_args()
     quick = 3 if given.quick else 1
     lines = [
-        "# Results",
+        "# Benchmarks",
         "",
         (
             f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}, {platform.system()}, Python "
-            f"{platform.python_version()}. Ratios within one run: compare nothing else."
+            f"{platform.python_version()}. All figures are ratios within this run. Do not compare "
+            "them with those of another run or machine. Targets are in brackets."
         ),
-        f"{ROUNDS // quick} interleaved runs per client. Target in brackets.",
         "",
     ]
     for name in given.only:

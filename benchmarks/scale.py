@@ -80,12 +80,12 @@ class Workload:
 
 @dataclass(frozen=True)
 class Machine:
-    """What one process and one machine can send.
+    """How much one process and one machine can send.
 
     Attributes:
         latency: seconds until a response.
         cpu: seconds of CPU for one call.
-        in_flight: calls at once in one process.
+        in_flight: concurrent calls in one process.
     """
 
     latency: float = LATENCY
@@ -117,7 +117,7 @@ class Limits:
     size: int | None = None
 
     def binding(self, work: Workload) -> tuple[float, str]:
-        """Requests per minute, and which of the limits makes it that many."""
+        """Requests per minute, and the limit that is reached first."""
         per_request = (1, work.tokens, work.size)
         given = zip(
             (self.requests, self.tokens, self.size),
@@ -130,7 +130,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Offer:
-    """A model at a gateway or vendor: what it costs, what is allowed, and who says so and when.
+    """A model at a gateway or vendor: its price and limits, with sources and dates.
 
     Attributes:
         gateway: the name of its page in docs/gateways/.
@@ -152,7 +152,7 @@ class Offer:
         return None if each is None else each * work.requests
 
     def plan(self, work: Workload, machine: Machine) -> Plan:
-        """Cost, time, and what the next step takes."""
+        """Cost, time, the limit that is reached first, and processes."""
         alone = seconds_of(work.requests, None, machine)
         if self.limits is None:
             return Plan(work.requests, self.cost(work), alone, "one process", None)
@@ -165,11 +165,11 @@ class Offer:
 
 
 class Plan(NamedTuple):
-    """What a run comes to.
+    """The estimate of a run.
 
     Attributes:
-        binds: the limit that makes it as slow as it is, or one process.
-        processes: how many reach the limit, and more gain nothing; None where none is known.
+        binds: the limit that decides the time, or "one process".
+        processes: how many reach the limit; more are not faster. None if no limit is known.
     """
 
     requests: int
@@ -219,7 +219,7 @@ OFFERS = (
         "openrouter",
         "voyageai/rerank-2.5",
         Price(per_million_tokens=0.05),
-        "[models of Voyage](https://openrouter.ai/voyageai), 2026-07-27",
+        "[Voyage models](https://openrouter.ai/voyageai), 2026-07-27",
         None,
         "as above",
     ),
@@ -235,26 +235,26 @@ OFFERS = (
         "together",
         "mxbai-rerank-large-v2",
         None,
-        f"dedicated, by the hour, price {NOT_FOUND}; `Llama-Rank-V1` ($0.10 per million tokens) is "
-        "deprecated since 2026-02-06, by LiteLLM's price list",
+        f"dedicated endpoint, billed by the hour; price {NOT_FOUND}. `Llama-Rank-V1` ($0.10 per "
+        "million tokens) has been deprecated since 2026-02-06, according to LiteLLM's price list",
         None,
-        "no fixed number, it grows with steady use: "
+        "no fixed number; it grows with steady use: "
         f"[rate limits](https://docs.together.ai/docs/rate-limits), {UNDATED}",
     ),
     Offer(
         "portkey",
         "any",
         None,
-        "that of the provider behind it",
+        "that of the provider that serves the model",
         None,
-        "that of the provider behind it",
+        "that of the provider that serves the model",
     ),
     Offer(
         "cohere",
         "rerank-v4.0-fast",
         Price(per_1000_search_units=2.0),
         "[Puter's guide](https://developer.puter.com/tutorials/cohere-api-pricing/), 2026-06; "
-        "Cohere's own page stated no price per search on 2026-10-18, by "
+        "Cohere's own page gave no price per search on 2026-10-18, according to "
         "[Developers Digest](https://www.developersdigest.tech/models/rerankers/cohere)",
         Limits(requests=1000),
         "production key: "
@@ -264,7 +264,7 @@ OFFERS = (
         "voyage",
         "rerank-2.5",
         Price(per_million_tokens=0.05),
-        "[a reading of Voyage's page](https://usagepricing.com/blueprint/voyage-ai), 2026; "
+        "[a copy of Voyage's prices](https://usagepricing.com/blueprint/voyage-ai), 2026; "
         "the first 200 million tokens are free",
         Limits(requests=2000, tokens=2_000_000),
         "tier 1; twice that from $100 paid, three times from $1,000: "
@@ -274,7 +274,7 @@ OFFERS = (
         "jina",
         "jina-reranker-m0",
         Price(per_million_tokens=0.05),
-        "not the vendor's: [Bifrost's list]"
+        "third party: [Bifrost's list]"
         "(https://www.getmaxim.ai/bifrost/llm-cost-calculator/provider/jina_ai/model/jina-reranker-m0.md)"
         f", {UNDATED}",
         Limits(requests=500, tokens=2_000_000),
@@ -306,7 +306,7 @@ OFFERS = (
         Price(per_million_tokens=0.025),
         "[pricing](https://www.zeroentropy.dev/pricing), 2026-10-07",
         Limits(requests=1000, size=500_000),
-        "fast; above it requests are slow, up to 5,000,000 bytes a minute: "
+        "fast; above this limit, requests are slow, up to 5,000,000 bytes a minute: "
         f"[API](https://docs.zeroentropy.dev/api-reference), {UNDATED}",
     ),
     Offer(
@@ -346,7 +346,7 @@ OFFERS = (
         "fireworks",
         "qwen3-reranker-8b",
         Price(per_million_tokens=0.20),
-        "not the vendor's: [Bifrost's list]"
+        "third party: [Bifrost's list]"
         "(https://www.getmaxim.ai/bifrost/llm-cost-calculator/provider/fireworks_ai/model/qwen3-reranker-8b.md)"
         f", {UNDATED}",
         None,
@@ -394,7 +394,7 @@ def _priced(work: Workload) -> list[Offer]:
 
 
 def costs() -> str:
-    """What runs of all sizes cost, the cheapest model first."""
+    """The cost of runs of all sizes, the cheapest model first."""
     rows: list[list[str]] = [
         ["requests", *(_count(Workload(size).requests) for size in SIZES)],
         *(
@@ -413,15 +413,15 @@ def times() -> str:
             limit, name = offer.limits.binding(Workload(SIZES[0]))
             plans = [offer.plan(Workload(size), machine) for size in SIZES]
             found = (_time(plan.seconds) for plan in plans)
-            bound = f"{limit:,.0f}" if name == "requests" else f"{limit:,.0f} by {name}"
+            bound = f"{limit:,.0f}" if name == "requests" else f"{limit:,.0f} (limit of {name})"
             rows.append([_named(offer), bound, *found])
     alone = [_time(seconds_of(Workload(size).requests, None, machine)) for size in SIZES]
-    rows.append(["no limit", f"{machine.rate * MINUTE:,.0f} by one process", *alone])
-    return _table(["pairs", "requests a minute", *map(_count, SIZES)], rows)
+    rows.append(["no limit", f"{machine.rate * MINUTE:,.0f} (one process)", *alone])
+    return _table(["pairs", "requests per minute", *map(_count, SIZES)], rows)
 
 
 def machines() -> str:
-    """How long one process takes, and what a day and an hour take."""
+    """How long one process takes, and what is needed to finish in a day and in an hour."""
     first, more = Machine(), Machine(in_flight=MORE_IN_FLIGHT)
     rows = []
     for size in SIZES:
@@ -432,24 +432,25 @@ def machines() -> str:
             row += [f"{math.ceil(rate * MINUTE):,}", str(more.processes(rate))]
         rows.append([*row, str(more.machines(requests / HOUR))])
     head = ["pairs", f"{IN_FLIGHT} in flight", f"{MORE_IN_FLIGHT} in flight"]
-    head += ["in a day: limit", "workers", "in an hour: limit", "workers", "machines"]
+    head += ["1 day: requests per minute", "workers"]
+    head += ["1 hour: requests per minute", "workers", "machines"]
     return _table(head, rows)
 
 
 def lists() -> str:
-    """What a million pairs cost with lists of other lengths and longer documents."""
+    """The cost of a million pairs with other list lengths and longer documents."""
     works = [Workload(10**6, documents) for documents in (10, 20, 100, 1000)]
     works.append(replace(works[2], characters=4000))
     rows = []
     for gateway, model in (("cohere", "rerank-v4.0-fast"), ("voyage", "rerank-2.5")):
         [offer] = [one for one in OFFERS if (one.gateway, one.model) == (gateway, model)]
         rows.append([_named(offer), *(_dollars(offer.cost(work)) for work in works)])
-    names = [f"{work.documents} a query" for work in works[:-1]]
-    return _table(["1 million pairs", *names, "100 a query, of 4,000 characters"], rows)
+    names = [f"{work.documents} per query" for work in works[:-1]]
+    return _table(["1 million pairs", *names, "100 per query, 4,000 characters each"], rows)
 
 
 def sources() -> str:
-    """Each price and limit, with who says so and when."""
+    """Each price and limit, with its source and date."""
     rows = []
     for offer in OFFERS:
         if offer.price is None:
@@ -468,8 +469,8 @@ def sources() -> str:
         rows.append([_named(offer), price, limit])
     named_pages = ", ".join(f"[{name}](gateways/{name}.md)" for name in UNPRICED)
     return (
-        _table(["model", "price", "limit in a minute"], rows)
-        + f"\nNo price and no limit of the vendor was found for {named_pages}.\n"
+        _table(["model", "price", "limit per minute"], rows)
+        + f"\nNeither a price nor a limit published by the vendor was found for {named_pages}.\n"
     )
 
 
@@ -503,7 +504,7 @@ def table(work: Workload, machine: Machine, limit: int | None = None) -> str:
     alone = _time(seconds_of(work.requests, None, machine))
     title = f"{work.pairs:,} pairs, {work.requests:,} requests"
     return f"{title}; one process without a limit: {alone}\n\n" + _table(
-        ["model", "cost", "time", "what binds", "processes that reach the limit"], rows
+        ["model", "cost", "time", "limited by", "processes to reach the limit"], rows
     )
 
 
@@ -525,16 +526,16 @@ def seconds(text: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table of a run, or write the tables of the page."""
-    parser = argparse.ArgumentParser(description="Cost and time of a large run.")
+    parser = argparse.ArgumentParser(description="Estimate the cost and time of a large run.")
     parser.add_argument(
-        "--pairs", type=count, default=10**6, help="query and document, such as 1e6"
+        "--pairs", type=count, default=10**6, help="pairs of a query and a document, such as 1e6"
     )
-    parser.add_argument("--documents", type=count, default=20, help="of each query")
-    parser.add_argument("--characters", type=count, default=200, help="of a document")
-    parser.add_argument("--query-characters", type=count, default=40, help="of a query")
+    parser.add_argument("--documents", type=count, default=20, help="documents per query")
+    parser.add_argument("--characters", type=count, default=200, help="characters of a document")
+    parser.add_argument("--query-characters", type=count, default=40, help="characters of a query")
     parser.add_argument("--requests-per-minute", type=count, help="the limit of your account")
-    parser.add_argument("--in-flight", type=count, default=IN_FLIGHT, help="calls at once")
-    parser.add_argument("--latency", type=seconds, default=LATENCY, help="seconds of a response")
+    parser.add_argument("--in-flight", type=count, default=IN_FLIGHT, help="concurrent calls")
+    parser.add_argument("--latency", type=seconds, default=LATENCY, help="seconds until a response")
     parser.add_argument("--write", action="store_true", help="write the tables of docs/scale.md")
     given = parser.parse_args(arguments)
     if given.write:

@@ -12,8 +12,10 @@ from benchmarks.measure import Ratio, ratios
 IMPORTS = {
     "import httpx": "import httpx",
     "import rerank_integrations": "import rerank_integrations",
-    "the same, and a client": "from rerank_integrations import RerankClient, OpenRouter; "
-    "RerankClient('m', provider=OpenRouter(api_key='k'))",
+    "import rerank_integrations, and create a client": (
+        "from rerank_integrations import RerankClient, OpenRouter; "
+        "RerankClient('m', provider=OpenRouter(api_key='k'))"
+    ),
     "import openrouter": "import openrouter",
     "import cohere": "import cohere",
     "import together": "import together",

@@ -4,7 +4,7 @@ make notebooks
 
 What a notebook asks of gateways is answered from its cassette, in the folder `cassettes`: no key
 and no network is needed, and a cassette that does not fit is a failure. The first picture of
-notebook 02 is stored beside the documentation's pictures, too.
+notebook 02 is stored beside the documentation's pictures, too, and once more for dark pages.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from base64 import b64decode, b64encode
+from colorsys import hls_to_rgb, rgb_to_hls
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,7 +108,9 @@ def run(path: Path, extension: str = "", **environment: str) -> list[str]:
             nbformat.write(notebook, path)
             if path.stem in EXPORTED:
                 first, *_ = _figures(notebook)
-                EXPORTED[path.stem].write_bytes(b64decode(first.data["image/png"]))
+                picture, target = b64decode(first.data["image/png"]), EXPORTED[path.stem]
+                target.write_bytes(picture)
+                target.with_stem(f"{target.stem}-dark").write_bytes(for_dark(picture))
     print(path.name, "failed:" if wrong else "ran", *wrong)
     return wrong
 
@@ -120,6 +123,20 @@ def main() -> None:
     for name in sorted(left):
         print(f"{name}: no notebook has this name; delete it")
     sys.exit(bool(failed or left))
+
+
+def for_dark(png: bytes) -> bytes:
+    """A picture that has a palette, for a dark page: white is clear, and what was dark is light."""
+    picture, held = Image.open(BytesIO(png)), BytesIO()
+    whole = picture.getpalette() or []
+    colours = list(zip(*[iter(whole)] * 3, strict=True))
+    turned: list[int] = []
+    for colour in colours:
+        hue, lightness, saturation = rgb_to_hls(*(part / 255 for part in colour))
+        turned += (round(255 * part) for part in hls_to_rgb(hue, 1 - lightness, saturation))
+    picture.putpalette(turned)
+    picture.save(held, "PNG", transparency=colours.index((255, 255, 255)), optimize=True)
+    return held.getvalue()
 
 
 def _figures(notebook: Any) -> list[Any]:

@@ -1,8 +1,8 @@
-"""An extension of griffe: the reference documents every argument, also those said once elsewhere.
+"""A griffe extension that completes the lists of arguments in the reference.
 
-Settings are described once, in the docstring of `RerankClient`. Functions that take them too say
-"The other arguments are ...", and get the descriptions from there, so that the page of each lists
-all of its keywords with type, default and meaning.
+Settings are described once, in the docstring of `RerankClient`. The docstring of a function that
+also takes them says "The other arguments are ...". This extension adds the descriptions to it, so
+that its page lists all arguments with type, default and meaning.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ _PACKAGE = "rerank_integrations"
 # where settings are described; the first that names an argument counts
 _SOURCES = ("client.RerankClient", "client.RerankClient.rerank_many", "langchain.RerankCompressor")
 _REFERS = "other arguments are"
-_TWIN = ("The same as ", "The same, ")  # of an async function: it takes what its sync twin takes
+# the start of an async function's docstring: its arguments are those of its sync function
+_TWIN = ("Async version of ", "The same as ", "The same, ")
 _log = griffe.get_logger("griffe_arguments")
 
 
 class SharedArguments(griffe.Extension):
-    """Adds what a docstring leaves out because another one says it."""
+    """Adds the descriptions of arguments that another docstring has."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        """Complete the docstrings of a package that was loaded."""
+        """Complete the docstrings of the loaded package."""
         if pkg.path != _PACKAGE:
             return
         known: dict[str, str] = {}
@@ -39,7 +40,7 @@ class SharedArguments(griffe.Extension):
 
 
 def _documented(module: Any) -> Iterator[tuple[griffe.Object, griffe.Function]]:
-    """What has a docstring that refers to others, with the function whose arguments it is about."""
+    """Yield each object whose docstring refers to another one, with the function it describes."""
     for one in module.members.values():
         if one.is_alias or one.name.startswith("_"):
             continue
@@ -54,7 +55,7 @@ def _documented(module: Any) -> Iterator[tuple[griffe.Object, griffe.Function]]:
 
 
 def _twin(function: griffe.Function) -> griffe.Object | None:
-    """The sync function of an async one; after it in none of our classes."""
+    """Return the sync function of an async one."""
     name = function.name.removesuffix("_async")
     name = name if name != function.name else function.name.removeprefix("a")
     found = function.parent.members.get(name) if function.parent else None
@@ -74,13 +75,13 @@ def _described(one: Any) -> list[griffe.DocstringParameter]:
 
 
 def _complete(documented: griffe.Object, function: griffe.Function, known: dict[str, str]) -> None:
-    """Describe each argument of a function, in the order of its signature."""
+    """Add a description of each argument of a function, in the order of its signature."""
     docstring = documented.docstring
-    assert docstring is not None  # noqa: S101  # as was looked at
+    assert docstring is not None  # noqa: S101  # checked by the caller
     own = {one.name: one for one in _described(documented)}
     every = []
     for parameter in function.parameters:
-        if parameter.name in ("self", "cls"):
+        if parameter.name in ("self", "cls", "_"):  # "_" is ignored
             continue
         found = own.get(parameter.name)
         if found is None:

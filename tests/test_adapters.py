@@ -71,7 +71,7 @@ def test_other_options_are_checked(kind: Any, rank: Rank) -> None:
         with pytest.raises(ValueError):  # noqa: PT011  # ConfigurationError or ValidationError
             adapter.with_options(**changes)
     keyed = kind(model="voyage:m", api_key="voyage-key")
-    with pytest.raises(ConfigurationError, match="for voyage, and not sent to cohere"):
+    with pytest.raises(ConfigurationError, match="for voyage and is not sent to cohere"):
         keyed.with_options(model="cohere:m")
     assert keyed.with_options(model="cohere:m", api_key="k").api_key.get_secret_value() == "k"
     assert keyed.with_options(model="voyage:n").api_key.get_secret_value() == "voyage-key"

@@ -139,7 +139,7 @@ CALLED: list[Callable[..., Any]] = [
     [
         *((make, *pair) for make in (RerankClient, *ADAPTERS) for pair in REPLACED.items()),
         *(
-            (one, name, f"constructor, beside the model: {name}=")
+            (one, name, f"constructor, next to the model: {name}=")
             for one in CALLED
             for name in OF_THE_CONSTRUCTOR
         ),
@@ -263,7 +263,9 @@ def test_a_degraded_result_is_logged_in_plain_words(
 
 def test_a_model_with_the_providers_name_and_an_object_is_refused() -> None:
     """With `provider=` the model is written alone; the message shows how."""
-    with pytest.raises(ConfigurationError, match="written without 'openrouter:': 'cohere/r'"):
+    with pytest.raises(
+        ConfigurationError, match="write the model without 'openrouter:': 'cohere/r'"
+    ):
         RerankClient("openrouter:cohere/r", provider=OpenRouter(api_key="k"))
     wrong: Any = OpenRouter
     with pytest.raises(ConfigurationError, match="not the class OpenRouter"):

@@ -186,7 +186,7 @@ def test_rows_come_from_a_file_too_and_are_counted_in_each(
     columns: dict[str, Any] = {"query": ["q", ""], "documents": [["a"], ["b"]]}
 
     assert [one["indices"] for one in found[: len(ROWS)]] == [one["indices"] for one in ask(ROWS)]
-    assert f"{file}, line {len(ROWS) + 1}: it is no JSON" in found[-1]["error"]
+    assert f"{file}, line {len(ROWS) + 1}: not valid JSON" in found[-1]["error"]
     for _ in range(2):
         assert "row 2: query is empty" in batch(columns)["error"][1]
     with pytest.raises(InvalidRequestError, match="not a DataFrame"):

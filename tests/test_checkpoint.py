@@ -129,27 +129,27 @@ REFUSED: list[tuple[str, dict[str, Any], Any, type[Exception], str]] = [
             ({"score_transform": "sigmoid"}, "score_transform was None, and is 'sigmoid'"),
         )
     ),
-    ("run.jsonl", {}, without_run, CheckpointMismatchError, "is not there; use another file"),
+    ("run.jsonl", {}, without_run, CheckpointMismatchError, "is missing; use another file"),
     (
         "run.jsonl",
         {},
         lambda path: Path(f"{path}.run.json").write_text("{"),
         ConfigurationError,
-        "does not say of which run it is",
+        "has no readable settings",
     ),
     (
         "run.jsonl",
         {},
         of_somebody,
         CheckpointMismatchError,
-        "is not there; use another file",
+        "is missing; use another file",
     ),
     (
         "run.jsonl",
         {},
         lambda path: path.write_text('{"query": "q"}\n'),
         ConfigurationError,
-        "is no file of results: the line at byte 0",
+        "is not a file of results: the line at byte 0",
     ),
     (
         "run.sqlite",

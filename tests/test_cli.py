@@ -266,26 +266,26 @@ def test_a_local_model_without_a_name() -> None:
 
 COMPATIBLE = ["-m", "compatible:m", "--base-url", "https://a"]
 WRONG: list[tuple[list[str], int, str]] = [
-    (["run", "red", "bad.jsonl"], 1, "bad.jsonl, line 2: it is no JSON"),
+    (["run", "red", "bad.jsonl"], 1, "bad.jsonl, line 2: not valid JSON"),
     (
         ["run", "red", "number.jsonl"],
         1,
-        "number.jsonl, line 1: a document is a string or an object, not a number",
+        "number.jsonl, line 1: a document must be a string or an object, not a number",
     ),
-    (["run", "red", "bad.csv"], 1, "bad.csv, line 3: 3 cells, and the header has 2"),
+    (["run", "red", "bad.csv"], 1, "bad.csv, line 3: 3 cells, but the header has 2"),
     (
         ["run", "red", "semicolons.csv"],
         1,
-        "3 cells, and the header has 2; quote a cell that has a s",
+        "3 cells, but the header has 2; quote cells that contain a s",
     ),
     (["run", "red", "bad.json"], 1, "the JSON must be an array of documents"),
     (["run", "red", "open.csv"], 1, "open.csv, line 2: unexpected end of data"),
     (["run", "red", "twice.csv"], 1, "twice.csv, line 1: the header has 'a' twice"),
-    (["run", "red", "utf16.txt"], 1, "utf16.txt, line 1: it is no UTF-8 text"),
+    (["run", "red", "utf16.txt"], 1, "utf16.txt, line 1: not UTF-8 text"),
     (["run", "red", "a.csv", "--image-field", "photo"], 2, "no document has the field 'photo'"),
     (["run", "red", "image.jsonl", "--image-field", "a"], 1, "'none.png' (image.jsonl:1)"),
-    (["run", "red", "latin.txt"], 1, "latin.txt, line 2: it is no UTF-8 text"),
-    (["run", "red", "empty.txt"], 1, "there is no document in empty.txt"),
+    (["run", "red", "latin.txt"], 1, "latin.txt, line 2: not UTF-8 text"),
+    (["run", "red", "empty.txt"], 1, "no documents in empty.txt"),
     (["run", "", "a.txt"], 2, "QUERY is empty"),
     (["demo", " "], 2, "QUERY is empty"),
     (["run", "red", "a.txt", "--json", "--table"], 2, "choose one of --"),
@@ -295,13 +295,13 @@ WRONG: list[tuple[list[str], int, str]] = [
     (
         ["run", "red", "a.txt", "--instruction", "x", *COMPATIBLE],
         2,
-        "the command line cannot say how a server of compatible: takes an --instruction",
+        "the command line cannot set how a compatible: server receives an --instruction",
     ),
     (["models", "jina"], 1, "jina has no endpoint that lists its rerank models"),
     (["doctor", "--base-url", "https://a"], 2, "--base-url needs --model"),
-    (["batch", "rows.csv", "out.jsonl"], 2, "rows.csv is no JSONL: each line of IN must be"),
-    (["batch", "array.json", "out.jsonl"], 2, "array.json is no JSONL"),
-    (["batch", "in.jsonl", "no/folder/out.jsonl"], 2, "there is no folder no/folder"),
+    (["batch", "rows.csv", "out.jsonl"], 2, "rows.csv is not JSONL: each line of IN must be"),
+    (["batch", "array.json", "out.jsonl"], 2, "array.json is not JSONL"),
+    (["batch", "in.jsonl", "no/folder/out.jsonl"], 2, "the directory no/folder does not exist"),
     (
         ["run", "red", "page.png", "-q"],
         1,
@@ -335,7 +335,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["batch", "in.jsonl", "./in.jsonl", "--force"], 2, "would overwrite its input"),
     (["batch", "in.errors.jsonl", "in.jsonl", "--resume"], 2, "would overwrite its input"),
     (["batch", "in.jsonl", "out.jsonl", "--resume", "--force"], 2, "choose one"),
-    (["batch", "in.jsonl", "done.jsonl", "--force", "--max-cost", "nan"], 2, "no finite number"),
+    (["batch", "in.jsonl", "done.jsonl", "--force", "--max-cost", "nan"], 2, "not a finite number"),
     (["batch", "in.jsonl", "in.rejected.jsonl", "--on-error", "reject"], 2, "name another OUT"),
     (["nothing"], 2, "No such command 'nothing'"),
 ]
@@ -425,9 +425,9 @@ def test_a_batch_overwrites_nothing_and_goes_on(server: Server) -> None:
     resumed = rerank("batch", "in.jsonl", "out.jsonl", "--resume", *address)
     other = rerank("batch", "in.jsonl", "out.jsonl", "--resume", "--top-n", 1, *address)
     assert (fresh.exit_code, refused.exit_code) == (0, 2)
-    assert "--resume goes on with that run, --force writes it anew" in refused.stderr
+    assert "--resume continues that run, --force overwrites the file" in refused.stderr
     assert resumed.exit_code == 0
-    assert "out.jsonl: 2 rows (1 from before)\n1 request, $0.0010" in resumed.stderr
+    assert "out.jsonl: 2 rows (1 from earlier runs)\n1 request, $0.0010" in resumed.stderr
     assert [one.query for one in server.received] == ["q0", "q1"]
     assert other.exit_code == 2
     assert (
@@ -453,9 +453,9 @@ def test_a_row_that_fails(
     done = rerank("batch", "in.jsonl", "out.jsonl", *options)
 
     assert done.exit_code == 1
-    assert "in.jsonl, line 1: it is no JSON" in done.stderr
+    assert "in.jsonl, line 1: not valid JSON" in done.stderr
     must = " once in.jsonl is corrected" if on_error == "stop" else ""
-    again = f"to go on{must}: rerank batch in.jsonl out.jsonl --on-error"
+    again = f"to resume{must}: rerank batch in.jsonl out.jsonl --on-error"
     assert done.stderr.splitlines()[-1].startswith(again)
     assert done.stderr.endswith(" --resume\n")
     stored = [one["id"] for one in lines(Path("out.jsonl").read_text())]
@@ -465,7 +465,7 @@ def test_a_row_that_fails(
         assert stored == []
         return
     assert stored == ["q0"]
-    assert "in.jsonl, line 2: there is no 'documents'" in done.stderr
+    assert "in.jsonl, line 2: the row has no key 'documents'" in done.stderr
     assert "openrouter answered 400: no (in.jsonl, line 3, id 'bad')" in done.stderr
     failed = lines(Path("out.errors.jsonl").read_text())
     assert [one["id"] for one in failed] == [1, 2, "bad"]
@@ -509,9 +509,9 @@ def odd_target(kind: str) -> Path:
     "out",
     [
         ("directory", "'out.jsonl' is a directory"),
-        ("pipe", "'out.jsonl' is no regular file; use another path"),
-        ("/dev/full", "'out.jsonl' is no regular file, as a link to /dev/full"),
-        ("/dev/null", "'out.jsonl' is no regular file, as a link to /dev/null"),
+        ("pipe", "'out.jsonl' is not a regular file; use another path"),
+        ("/dev/full", "'out.jsonl' is not a regular file, as a link to /dev/full"),
+        ("/dev/null", "'out.jsonl' is not a regular file, as a link to /dev/null"),
         ("out.jsonl", "Too many levels of symbolic links"),
         ("disk/rows.jsonl", ""),
     ],
@@ -555,7 +555,7 @@ def test_corrections_are_kept_and_take_their_own_places(server: Server) -> None:
     given = rejected.read_text().splitlines()
 
     assert (done.exit_code, len(given)) == (1, 4)
-    assert "to go on: " not in done.stderr
+    assert "to resume: " not in done.stderr
     command = "rerank batch in.rejected.jsonl out.jsonl --on-error reject"
     assert f"in.rejected.jsonl once corrected: {command}" in done.stderr
     assert [json.loads(given[0])["id"], json.loads(given[2])["id"]] == [1, 3]
@@ -587,7 +587,7 @@ def test_an_id_that_is_twice(server: Server) -> None:
     for number in (2, 4):
         assert f"in.jsonl, line {number}: id 'a' is that of in.jsonl, line 1 already" in done.stderr
     assert [one.query for one in server.received] == ["first"]
-    assert "to go on once in.jsonl is corrected: " in done.stderr
+    assert "to resume once in.jsonl is corrected: " in done.stderr
     rows("in.jsonl", {**first, "query": "changed"})
     changed = rerank("batch", "in.jsonl", "out.jsonl", "--resume", *ADDRESS, server.url)
     assert "id 'a' is in 'out.jsonl' with another query or other documents" in changed.stderr
@@ -604,7 +604,7 @@ def test_a_batch_of_standard_input(server: Server) -> None:
 
     assert done.returncode == 1, done.stderr
     assert [one["id"] for one in lines(Path("out.jsonl").read_text())] == ["q0"]
-    assert "line 2: it is no JSON" in done.stderr
+    assert "line 2: not valid JSON" in done.stderr
     assert Path("stdin.rejected.jsonl").read_text() == '{"id": 2, broken\n'
 
 
@@ -688,8 +688,8 @@ def test_many_failures_are_told_once(server: Server) -> None:
     rows("in.jsonl", *["{broken"] * 9)
     done = rerank("batch", "in.jsonl", "out.jsonl", *ADDRESS, server.url)
 
-    assert done.stderr.count("it is no JSON") == 5
-    assert done.stderr.count("failed: more rows") == 1
+    assert done.stderr.count("not valid JSON") == 5
+    assert done.stderr.count("failed: further rows") == 1
     assert len(lines(Path("out.errors.jsonl").read_text())) == 9
 
 
@@ -733,9 +733,9 @@ def test_a_budget(
     assert "pass checkpoint" not in done.stderr
     found = lines(Path("out.jsonl").read_text())
     assert len(found) == stored
-    assert ("to go on" in done.stderr) == (code == 3)
+    assert ("to resume" in done.stderr) == (code == 3)
     if code == 3:
-        assert f"to go on with the same budget once more, or a higher {options[0]}: rerank" in (
+        assert f"to resume with the same budget again, or with a higher {options[0]}: rerank" in (
             done.stderr
         )
         assert {one["cost"] for one in found} == {0.001 if says_cost else 0.002}
@@ -749,7 +749,7 @@ def test_a_refused_key_ends_a_batch(server: Server) -> None:
     done = rerank("batch", "in.jsonl", "out.jsonl", *options)
 
     assert done.exit_code == 4
-    assert "to go on once the key is right: rerank batch in.jsonl out.jsonl --max-conc" in (
+    assert "to resume once the key is valid: rerank batch in.jsonl out.jsonl --max-conc" in (
         done.stderr
     )
     assert "in-the-address" not in done.stderr
@@ -773,10 +773,10 @@ def test_ctrl_c_ends_a_batch_at_once(server: Server) -> None:
     assert run.returncode == 130
     assert sorted(one["id"] for one in lines(Path("out.jsonl").read_text())) == ["q0", "q1"]
     assert "Traceback" not in said
-    assert f"to go on: rerank {' '.join(words)} --resume" in said
+    assert f"to resume: rerank {' '.join(words)} --resume" in said
     server.plays(ranks_all)
     resumed = rerank(*words, "--resume")
-    assert "out.jsonl: 99 rows (2 from before)" in resumed.stderr
+    assert "out.jsonl: 99 rows (2 from earlier runs)" in resumed.stderr
 
 
 def until(holds: Any) -> None:
@@ -844,7 +844,7 @@ def test_streams_that_are_closed_full_or_of_few_characters(
     assert run(stdout=io.TextIOWrapper(Full(), "utf-8")) == (
         "Error: output: No space left on device"
     )
-    assert "defect" not in capsys.readouterr().err
+    assert "bug" not in capsys.readouterr().err
 
 
 def test_nothing_steers_the_terminal(server: Server) -> None:
@@ -945,9 +945,9 @@ def test_doctor_hides_secrets(server: Server, monkeypatch: pytest.MonkeyPatch) -
     assert done.exit_code == 0, done.output
     assert f"ok   rerank-integrations: {__version__}" in done.stdout
     assert "ok   OPENROUTER_API_KEY: is set, for openrouter" in done.stdout
-    assert "warn CO_API_KEY: is set, for cohere, but is odd" in done.stdout
+    assert "warn CO_API_KEY: is set, for cohere, but looks wrong" in done.stdout
     assert "ok   https proxy: http://***@proxy.example:3128" in done.stdout
-    assert "ok   openrouter:m: ranks" in done.stdout
+    assert "ok   openrouter:m: works" in done.stdout
     assert "secret" not in done.output
     assert "password" not in done.output
 
@@ -976,18 +976,18 @@ def test_doctor_finds_what_is_wrong(
     certificates = rerank("doctor", "--no-network")
 
     assert (reached.exit_code, refused.exit_code, alone.exit_code) == (0, 4, 0)
-    assert "ok   litellm: can be reached, 1 model" in reached.stdout
+    assert "ok   litellm: reachable, 1 model" in reached.stdout
     assert f"ok   LITELLM_PROXY_API_BASE: {server.url}" in reached.stdout
-    assert "fix: check the key" in refused.stdout
+    assert "fix: check that the key" in refused.stdout
     assert (no_key_alone.exit_code, with_key.exit_code, proxy.exit_code) == (4, 0, 1)
-    assert "ok   litellm:m: has what it needs; nothing was sent" in with_key.stdout
-    assert "fail https proxy: holds no URL of a proxy" in proxy.stdout
+    assert "ok   litellm:m: is configured; nothing was sent" in with_key.stdout
+    assert "fail https proxy: is not a proxy URL" in proxy.stdout
     assert (unreachable.exit_code, no_key.exit_code, certificates.exit_code) == (1, 4, 1)
-    assert "fix: check the address, the proxy and the certificates" in unreachable.stdout
+    assert "fix: check the base URL, the proxy and the certificates" in unreachable.stdout
     assert "fail voyage:m: voyage needs a key: export VOYAGE_API_KEY=..." in no_key.stdout
-    assert "fail certificates: SSL_CERT_FILE names '/no/such/file'" in certificates.stdout
+    assert "fail certificates: SSL_CERT_FILE is '/no/such/file'" in certificates.stdout
     assert "warn keys: none is set" in certificates.stdout
-    assert "ok   local:hybrid: ranks" in certificates.stdout
+    assert "ok   local:hybrid: works" in certificates.stdout
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
@@ -1015,5 +1015,5 @@ def test_in_a_real_terminal(server: Server, tmp_path: Path) -> None:
     assert "▲ 4" in plain
     assert "\x1b[32m" not in plain.partition("ranked with")[0]
     assert "code 130" in ended
-    assert "to go on: rerank batch in.jsonl" in ended
+    assert "to resume: rerank batch in.jsonl" in ended
     assert f"{documents[0]} " in wide

@@ -535,7 +535,7 @@ def test_local_refuses_a_users_client(call: Calls, library: Any) -> None:
     """An engine that sends nothing refuses an HTTP client."""
     with (
         call.http_client(library) as theirs,
-        pytest.raises(ConfigurationError, match=f"{call.argument} has no use with local"),
+        pytest.raises(ConfigurationError, match=f"{call.argument} cannot be used with local"),
     ):
         RerankClient("local:bm25", **{call.argument: theirs})
 

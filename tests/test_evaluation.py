@@ -101,7 +101,7 @@ def test_a_local_engine_measures_a_folder(tmp_path: Path) -> None:
     assert set(hybrid.curve) == {0, 5, 6}
     assert hybrid.curve[6] == hybrid.decides.mean
     assert found.verdict.outcome == "too few"
-    assert found.verdict.text.startswith("Too few to tell: 3 usable queries, and 20 is the least.")
+    assert found.verdict.text.startswith("Too few queries to tell (usable: 3, needed: 20).")
 
 
 def measured(gain: float, p_value: float, *, low: float = 0.01, high: float = 0.1) -> Measured:
@@ -144,7 +144,7 @@ def pair(first: str, second: str, p_value: float) -> Pair:
 
 
 A_GAINS = "A gains 0.080 nDCG@10 (95 % interval 0.060 to 0.100) over no reranking"
-SIZE = "a difference of 0.030 or more would be found with 80 % chance"
+SIZE = "a difference of 0.030 or more would be detected with a probability of 80 %"
 A = {"cost_per_1000": 0.21}
 
 
@@ -175,8 +175,8 @@ A = {"cost_per_1000": 0.21}
             "pays",
             "A",
             (
-                f"{A_GAINS}, for $0.21 per 1,000 queries; B is not distinguishable from it at 2.0 "
-                f"times the price."
+                f"{A_GAINS}, for $0.21 per 1,000 queries; B costs 2.0 times as much and is not "
+                f"distinguishable from it."
             ),
         ),
         (
@@ -186,8 +186,8 @@ A = {"cost_per_1000": 0.21}
             "pays",
             "A",
             (
-                f"{A_GAINS}, for $0.21 per 1,000 queries; B is not distinguishable from it at an "
-                f"unknown price."
+                f"{A_GAINS}, for $0.21 per 1,000 queries; B has an unknown price and is not "
+                f"distinguishable from it."
             ),
         ),
         (
@@ -215,7 +215,8 @@ A = {"cost_per_1000": 0.21}
             "A",
             (
                 f"{A_GAINS}, for $0.21 per 1,000 queries; but 30% of its first 10 documents are "
-                f"judged, against 50% without it, so label more before you rely on this."
+                f"judged, and 50% without reranking, so label more documents before you rely on "
+                f"this."
             ),
         ),
         (
@@ -225,8 +226,8 @@ A = {"cost_per_1000": 0.21}
             "pays",
             "A",
             (
-                f"{A_GAINS}, for $0.21 per 1,000 queries; that is nearly the best order of these "
-                f"candidates, so improve the first stage next."
+                f"{A_GAINS}, for $0.21 per 1,000 queries; this is close to the best possible order "
+                f"of the candidates, so improve the first stage next."
             ),
         ),
         (
@@ -236,8 +237,8 @@ A = {"cost_per_1000": 0.21}
             "pays",
             "A",
             (
-                f"{A_GAINS}, for $0.21 per 1,000 queries. C makes it worse, by 0.050 nDCG@10 (95 "
-                f"% interval 0.030 to 0.070)."
+                f"{A_GAINS}, for $0.21 per 1,000 queries. C makes the ranking worse, by 0.050 "
+                f"nDCG@10 (95 % interval 0.030 to 0.070)."
             ),
         ),
         (
@@ -254,7 +255,7 @@ A = {"cost_per_1000": 0.21}
             {},
             "worse",
             None,
-            "C makes it worse, by 0.050 nDCG@10 (95 % interval 0.030 to 0.070).",
+            "C makes the ranking worse, by 0.050 nDCG@10 (95 % interval 0.030 to 0.070).",
         ),
         (
             [result("A", 0.08, 0.06), result("C", -0.05, 0.01)],
@@ -263,8 +264,8 @@ A = {"cost_per_1000": 0.21}
             "worse",
             None,
             (
-                f"A is not distinguishable from no reranking on 100 queries; {SIZE}. C makes it "
-                f"worse, by 0.050 nDCG@10 (95 % interval 0.030 to 0.070)."
+                f"A is not distinguishable from no reranking on 100 queries; {SIZE}. C makes the "
+                f"ranking worse, by 0.050 nDCG@10 (95 % interval 0.030 to 0.070)."
             ),
         ),
         (
@@ -274,8 +275,8 @@ A = {"cost_per_1000": 0.21}
             "too few",
             None,
             (
-                "Too few to tell: 19 usable queries, and 20 is the least. With these, a "
-                "difference of 0.030 or more would be found with 80 % chance."
+                "Too few queries to tell (usable: 19, needed: 20). With this number, a difference "
+                "of 0.030 or more would be detected with a probability of 80 %."
             ),
         ),
         (
@@ -286,7 +287,7 @@ A = {"cost_per_1000": 0.21}
             None,
             (
                 "The first stage found no relevant document for any query, so no reranking can "
-                "help. Look at the first stage, and at the ids in the judgments."
+                "help. Check the first stage, and the ids in the judgments."
             ),
         ),
     ],
@@ -344,7 +345,7 @@ def test_what_a_run_takes(server: Server) -> None:
     assert said.cost_per_1000 == pytest.approx(2.0)
     assert (said.tokens_per_1000, said.search_units_per_1000) == (30_000, 1000)
     assert (said.requests_per_1000, said.in_process) == (1000, False)
-    assert said.curve_note == "it was not asked for"
+    assert said.curve_note == "no curve, since it was turned off"
     assert said.latency is not None
     assert said.latency.calls == 4
     assert 0 < said.latency.p50 <= said.latency.p95 <= said.latency.p99
@@ -434,7 +435,7 @@ def test_calls_that_fail_are_said_and_keep_the_order(server: Server) -> None:
 
     assert found.failed == ("q2",)
     assert str(whole.verdict).endswith(
-        "1 calls of m failed, and these queries keep the order of the first stage."
+        "Failed calls of m: 1. Their queries keep the order of the first stage."
     )
     assert "400" in found.failure or "no" in found.failure
     assert found.decides.per_query["q2"] == pytest.approx(THIRD)
@@ -616,16 +617,16 @@ def test_what_cannot_be_compared_is_told() -> None:
     new = evaluate(dataset(4), {"a": model(level), "c": model(right)}, curve=False)
     found = new.compare(old)
     assert (found.missing, found.added, found.exit_code) == (("b",), ("c",), 0)
-    assert "b is in the old evaluation only" in str(found)
+    assert "b is only in the old evaluation" in str(found)
     assert new.compare(old, max_drop=0.1).exit_code == 1
     with pytest.raises(ConfigurationError, match="no model in common: a, b and x; give the models"):
         evaluate(dataset(4), {"x": model(right)}, curve=False).compare(old)
     elsewhere = evaluate(dataset(4, name="big"), {"a": model(right)}, curve=False, top_k=5)
     assert elsewhere.compare(old).differences == (
-        "the dataset is another one: 'small' before, and now 'big'",
-        "top_k is another one: 100 before, and now 5",
+        "the dataset differs: 'small' before, 'big' now",
+        "top_k differs: 100 before, 5 now",
     )
-    assert "now 'big'" in str(elsewhere.compare(old))
+    assert "'big' now" in str(elsewhere.compare(old))
     with pytest.raises(ConfigurationError, match="evaluate both with the same k="):
         evaluate(dataset(4), [model(right)], k=5).compare(old)
     renamed = dataset(4)

@@ -105,16 +105,16 @@ def test_nothing_in_the_input_steers_the_terminal(data: Path) -> None:
     ("words", "told"),
     [
         (("--max-drop", "1"), "--max-drop needs --compare"),
-        (("--html", "no/such/r.html"), "there is no folder no/such"),
+        (("--html", "no/such/r.html"), "the directory no/such does not exist"),
         (
             ("--price-per-1000-searches", "bm25=1"),
             (
-                "--price-per-1000-searches has 'bm25', which is no --model; did you mean "
-                "'local:bm25'? they are local:bm25"
+                "--price-per-1000-searches names 'bm25', which is not one of --model; did you mean "
+                "'local:bm25'? the models are local:bm25"
             ),
         ),
-        (("--base-url", "x=http://localhost"), "--base-url has 'x', which is no --model; they"),
-        (("--price-per-million-tokens", "much"), "a price is USD, or MODEL=USD"),
+        (("--base-url", "x=http://localhost"), "--base-url names 'x', which is not one of --model"),
+        (("--price-per-million-tokens", "much"), "a price must be USD, or MODEL=USD"),
         (("--split", "dev"), "pass --split one of test"),
         (
             ("-m", "cohere:m", "--max-cost", "1", "--price-per-million-tokens", "local:bm25=1"),
@@ -143,4 +143,4 @@ def test_sample_writes_a_table_once(data: Path) -> None:
     text = Path("labels.csv").read_text(encoding="utf-8-sig")
     Path("labels.csv").write_text(text.replace(",\n", ",1\n"), encoding="utf-8")
     labelled = rerank("evaluate", data, "--labels", "labels.csv", "-m", "local:bm25")
-    assert "Too few to tell: 1 usable queries" in labelled.stdout
+    assert "Too few queries to tell (usable: 1, needed: 20)" in labelled.stdout

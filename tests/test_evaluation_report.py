@@ -184,9 +184,9 @@ def test_markdown_is_a_table_and_no_html() -> None:
     assert "<" not in text
     assert "B\\|" in text
     for heading in (
-        "Against no reranking",
-        "Models against each other",
-        "A threshold on the score",
+        "Compared with no reranking",
+        "Models compared with each other",
+        "Score threshold",
     ):
         assert f"\n## {heading}\n" in text
     rows = [line for line in text.splitlines() if line.startswith("| no reranking")]

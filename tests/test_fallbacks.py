@@ -82,7 +82,7 @@ def test_the_next_answers_for_one_that_is_silent(
 
 def noted(error: RerankError) -> list[str]:
     """Who did not answer either, by the notes of an error."""
-    return [note.partition(" did not answer either: ")[0] for note in error.__notes__]
+    return [note.partition(" failed too: ")[0] for note in error.__notes__]
 
 
 def test_the_next_answers_for_one_that_cannot_be_reached(call: Calls, nobody: str) -> None:

@@ -13,7 +13,7 @@ from faults.play import Way, play
 @pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("kind", sorted({case.kind for case in CASES}))
 def test_a_fault_ends_as_the_table_says(pauses: list[float], kind: str, way: Way) -> None:
-    """A fault ends in the right documents or a typed error, after so many requests."""
+    """A fault has the outcome and the number of requests that the table lists."""
     wrong = []
     for case in CASES:
         for gateway in case.gateways if case.kind == kind else ():
@@ -35,7 +35,7 @@ def test_the_page_has_the_rows_of_the_table() -> None:
     assert [*map(without_time, written.splitlines())] == [*map(without_time, expected.splitlines())]
 
 
-def test_each_fault_stands_once_for_each_gateway() -> None:
+def test_each_fault_is_listed_once_for_each_gateway() -> None:
     """No row repeats or contradicts another."""
     listed = [(case.kind, case.name, gateway) for case in CASES for gateway in case.gateways]
     assert len(set(listed)) == len(listed)

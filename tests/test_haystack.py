@@ -326,7 +326,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a key of another type": ({"api_key": 5}, "api_key must be a Secret or a str, not int"),
     "no provider": ({"model": "cohere/rerank-v3.5"}, "did you mean 'cohere:rerank-v3.5'"),
     "no model": ({"model": "openrouter:"}, "names no model"),
-    "a provider twice": ({"provider": OpenRouter(api_key=KEY)}, "written without 'openrouter:'"),
+    "a provider twice": (
+        {"provider": OpenRouter(api_key=KEY)},
+        "write the model without 'openrouter:'",
+    ),
     "an unknown fallback": ({"fallbacks": ["opnrouter:m"]}, "did you mean 'openrouter'"),
     "fallbacks as one text": ({"fallbacks": "local:bm25"}, "fallbacks must be a list"),
     "a deadline": ({"deadline": -1}, "deadline must be"),
@@ -334,7 +337,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "both": ({"client": RerankClient("local:bm25")}, "pass either model='provider:model'"),
     "beside a client": (
         {"model": None, "client": RerankClient("local:bm25"), "fallbacks": ["local:bm25"]},
-        "fallbacks must be given to the client",
+        "fallbacks cannot be combined with client=",
     ),
     "what the client's provider does not take": (
         {"model": None, "client": RerankClient("local:bm25"), "instruction": "Find it"},
@@ -401,7 +404,7 @@ def test_a_key_is_needed_at_the_first_run_only(
         with pytest.raises(ValueError, match=VARIABLE):
             attempt()
     monkeypatch.setenv(VARIABLE, " ")
-    with pytest.raises(ConfigurationError, match="the Secret of api_key= holds an empty key"):
+    with pytest.raises(ConfigurationError, match="the Secret of api_key= has an empty value"):
         ranker.warm_up()
     monkeypatch.setenv(VARIABLE, "first")
     ranker.run(QUERY, three())
@@ -472,7 +475,7 @@ def test_every_setting_survives_yaml() -> None:
         settings = again.to_dict()["init_parameters"]
         assert settings.keys() == {"model", name}
         assert again._settings == ranker._settings, name
-        with pytest.raises(ConfigurationError, match=f"{name} is set when a RerankRanker is made"):
+        with pytest.raises(ConfigurationError, match=f"{name} cannot be changed"):
             setattr(ranker, name, value)
     for name, value in OBJECTS.items():
         with pytest.raises(SerializationError) as caught:
@@ -480,7 +483,7 @@ def test_every_setting_survives_yaml() -> None:
         assert KEY not in str(caught.value)
     with pytest.raises(SerializationError, match="partial has none"):
         written(RerankRanker("local:bm25", score_transform=functools.partial(halved)))
-    with pytest.raises(SerializationError, match="client= holds an object"):
+    with pytest.raises(SerializationError, match="client= is an object"):
         written(RerankRanker(client=RerankClient("local:bm25")))
 
 

@@ -143,7 +143,7 @@ def test_view_of_every_second_byte() -> None:
 def test_half_a_surrogate(image: str) -> None:
     """An address with half a surrogate pair is refused as such, before anything is sent."""
     given = image if image.startswith("http") else image + DATA_URI[len("data:image/png") :]
-    with pytest.raises(InvalidRequestError, match="surrogate pair"):
+    with pytest.raises(InvalidRequestError, match="lone surrogate"):
         prepared("a", RerankDocument(image=given))
 
 

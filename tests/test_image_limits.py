@@ -454,7 +454,7 @@ def test_any_address(address: str) -> None:
 @cases("address", PUBLIC + PRIVATE)
 def test_no_addresses(address: str) -> None:
     """image_urls='none' refuses every URL; it may be the provider that takes none."""
-    assert "image_urls='none' or the provider refuses them" in refused(address, image_urls="none")
+    assert "which image_urls='none' or the provider refuses" in refused(address, image_urls="none")
 
 
 @cases("image_urls", ["any", "public", "none"])
@@ -737,7 +737,7 @@ def test_either_text_or_image() -> None:
     """Jina's model that sees is sent the text of a document with both, if on_image says so."""
     document, provider = RerankDocument(text="x", image=PNG), Jina(api_key="the-key")
     given: dict[str, Any] = {"provider": provider, "model": "jina-reranker-m0"}
-    with pytest.raises(UnsupportedDocumentError, match=r"^document 1: .*not the two together"):
+    with pytest.raises(UnsupportedDocumentError, match=r"^document 1: .*not both"):
         prepared({"image": PNG}, document, **given)
     ready = prepared({"image": PNG}, document, on_image="text", **given)
     assert body_of(ready)["documents"] == [{"image": base64.b64encode(PNG).decode()}, "x"]

@@ -191,8 +191,12 @@ def test_an_image_for_a_model_of_texts(
                 call(client, QUERY, documents)
             return
         response = call(client, QUERY, documents)
-    assert response.skipped == ends
-    assert len(response.warnings) == 1
+        assert response.skipped == ends
+        assert len(response.warnings) == 1
+        if given == {"on_invalid_document": "text"}:  # an image alone leaves nothing to rank
+            assert call(client, QUERY, ["a", RerankDocument(image=PNG)]).skipped == (1,)
+            with pytest.raises(UnsupportedDocumentError, match="no other document can be sent"):
+                call(client, QUERY, [RerankDocument(image=PNG)])
 
 
 def test_a_fallback_skips_too(call: Calls, server: Server) -> None:
@@ -260,7 +264,7 @@ def test_many_reasons_are_not_all_listed() -> None:
     response = client.rerank(QUERY, [*images, "a car", {"text": Bad()}])
     assert len(response.skipped) == 101
     assert len(response.warnings) == 11
-    assert "and 81 more: for similar reasons" in response.warnings[-1]
+    assert "and 81 more: for similar or other reasons" in response.warnings[-1]
     [warning] = client.rerank(QUERY, ["a car", {"text": Bad()}]).warnings
     assert len(warning) < 400
 

@@ -333,11 +333,11 @@ def test_what_holds_it_can_be_copied(way: Way, server: Server, copied: Callable[
         ({"client": object()}, "RerankClient"),
         (
             {"client": RerankClient("local:bm25"), "api_key": KEY},
-            "api_key must be given to",
+            "api_key cannot be combined with client=",
         ),
         (
             {"client": RerankClient("local:bm25"), "base_url": "http://h"},
-            "base_url must be given",
+            "base_url cannot be combined",
         ),
         ({"model": "openrouter:m", "api_key": KEY, "base_url": "host"}, "base_url"),
         ({"model": "local:bm25", "top_n": 0}, "greater than or equal to 1"),

@@ -180,7 +180,7 @@ def test_a_pipe_is_not_waited_for(send: Send, tmp_path: Path) -> None:
     """What may never end, such as a pipe, is refused."""
     os.mkfifo(tmp_path / "pipe.png")
 
-    with pytest.raises(UnsupportedDocumentError, match="not a plain file"):
+    with pytest.raises(UnsupportedDocumentError, match="not a regular file"):
         send(ImageNode(image_path=str(tmp_path / "pipe.png")), allow_local_images=True)
 
 

@@ -119,21 +119,21 @@ def test_rows_of_every_kind(way: str, kind: str, server: Server, tmp_path: Path)
 
 
 BAD_ROWS: list[tuple[Any, str]] = [
-    ("text", "row 2: a row is {'query': ..., 'documents': [...]}, not str"),
-    ({"documents": TEXTS}, "row 2: there is no 'query'; the row has 'documents'"),
-    ({"query": "q"}, "row 2: there is no 'documents'"),
+    ("text", "row 2: a row must be {'query': ..., 'documents': [...]}, not str"),
+    ({"documents": TEXTS}, "row 2: the row has no key 'query'; its keys are 'documents'"),
+    ({"query": "q"}, "row 2: the row has no key 'documents'"),
     ({"query": "q", "documents": "text"}, "row 2: documents must be a list of documents"),
     ({"query": "", "documents": TEXTS}, "row 2: query is empty"),
     ({"query": "q", "documents": ["a", None]}, "row 2: document 1"),
-    ({"id": True, "query": "q", "documents": TEXTS}, "row 2: id is a str or an int, not True"),
+    ({"id": True, "query": "q", "documents": TEXTS}, "row 2: id must be a str or an int, not True"),
     (
         {"id": 10**4000, "query": "q", "documents": TEXTS},
-        "row 2: id is a str or an int, not one of",
+        "row 2: id must be a str or an int, not an int of",
     ),
-    ({"id": 1.5, "query": "q", "documents": TEXTS}, "row 2: id is a str or an int"),
-    ({"id": "\ud83d", "query": "q", "documents": TEXTS}, "row 2: id is a str or an int"),
-    (b'{"query": ', "in.jsonl, line 2: it is no JSON"),
-    (b'{"query": "q"}', "in.jsonl, line 2: there is no 'documents'"),
+    ({"id": 1.5, "query": "q", "documents": TEXTS}, "row 2: id must be a str or an int"),
+    ({"id": "\ud83d", "query": "q", "documents": TEXTS}, "row 2: id must be a str or an int"),
+    (b'{"query": ', "in.jsonl, line 2: not valid JSON"),
+    (b'{"query": "q"}', "in.jsonl, line 2: the row has no key 'documents'"),
 ]
 
 

@@ -33,8 +33,8 @@ def test_one_part_is_enough(given: dict[str, Any]) -> None:
     ("given", "why"),
     [
         ({}, "needs text, image or fields"),
-        ({"text": 5}, "text is a str, not int"),
-        ({"text": b"a"}, "text is a str, not bytes"),
+        ({"text": 5}, "text must be a str, not int"),
+        ({"text": b"a"}, "text must be a str, not bytes"),
         ({"fields": "title"}, "not str"),
         ({"fields": [("title", "t")]}, "not list"),
     ],
@@ -173,5 +173,5 @@ def test_from_base64_of_no_image(encoded: str | bytes) -> None:
 
 def test_from_file_that_never_ends() -> None:
     """A device is not read."""
-    with pytest.raises(UnsupportedDocumentError, match="not a plain file"):
+    with pytest.raises(UnsupportedDocumentError, match="not a regular file"):
         RerankDocument.from_file("/dev/zero")

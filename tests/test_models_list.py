@@ -233,7 +233,7 @@ def test_the_models_are_asked_for_and_read(
         ([Reply({"error": f"{KEY} is old"})], ResponseError, "error inside: [*]{3} is old", 1),
         ([Reply({"error": "busy"}, 503)], ServerError, "answered 503: busy", 3),
         ([Reply(ids("a")), Reply({}, 500)], ServerError, "answered 500", 4),
-        ([Reply({"data": [], "next_cursor": "x"})], ResponseError, "has no last page", 2),
+        ([Reply({"data": [], "next_cursor": "x"})], ResponseError, "does not end", 2),
     ],
 )
 def test_a_list_that_does_not_come_is_an_error(

@@ -303,7 +303,7 @@ def test_text_alone_where_the_provider_is_blind(
     assert received.body["documents"] == ["a red cover", "red red red numbers", "nothing of that"]
     metadata = (tracer.run().extra or {})["metadata"]
     assert metadata["rerank"]["warnings"] == [
-        "the images of documents 1, 3, 5 were left out: together takes no such images"
+        "the images of documents 1, 3, 5 were left out: together does not take them"
     ]
 
 
@@ -506,7 +506,7 @@ def test_nodes_texts_where_the_provider_is_blind(
     assert received.body["documents"] == ["a red cover", "red red red numbers", "nothing of that"]
     _, end = both(heard)
     assert end.tags["rerank_warnings"] == [
-        "the images of documents 1, 3, 5 were left out: together takes no such images"
+        "the images of documents 1, 3, 5 were left out: together does not take them"
     ]
 
 

@@ -9,7 +9,9 @@ from base64 import b64decode
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import yaml
+from PIL import Image
 
 import rerank_integrations
 from cases import cases
@@ -104,11 +106,24 @@ def test_there_is_something_to_look_at(name: str, pictures: int) -> None:
 
 
 def test_the_movement_chart_is_that_of_the_notebook() -> None:
-    """The picture that README and the site show is the first one of notebook 02, and small."""
-    chart = (FOLDER.parent / "docs" / "img" / "movement.png").read_bytes()
+    """The picture that README and the site show is the first one of notebook 02, and small.
+
+    So is the picture for dark pages, which is made from it.
+    """
+    path = FOLDER.parent / "docs" / "img" / "movement.png"
+    chart = path.read_bytes()
     first = next(o["data"]["image/png"] for o in outputs_of(MOVEMENT) if o.get("data"))
     assert b64decode("".join(first)) == chart
     assert len(chart) < 120_000
+
+    light, dark = (
+        np.asarray(Image.open(file).convert("RGBA"), int)
+        for file in (path, path.with_stem("movement-dark"))
+    )
+    white = (light == 255).all(axis=2)
+    assert ((dark[..., 3] == 0) == white).all()
+    lightness = [each[..., :3].max(axis=2) + each[..., :3].min(axis=2) for each in (light, dark)]
+    assert abs(sum(lightness) - 510).max() <= 2  # rounding
 
 
 def test_each_notebook_is_a_page_of_the_site() -> None:

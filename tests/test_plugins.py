@@ -134,7 +134,7 @@ def test_a_broken_package_breaks_no_other(
     assert {"acme", "broken", "cohere"} <= set(known_names())
     with pytest.raises(ConfigurationError, match="did you mean 'broken'"):
         RerankClient("brokn:m")
-    with pytest.raises(ConfigurationError, match=r"is of another provider than local"):
+    with pytest.raises(ConfigurationError, match=r"names another provider than local"):
         RerankClient("local:bm25").with_options(model="acme:m")
     monkeypatch.delitem(sys.modules, "acme_rerank", raising=False)
 
@@ -175,7 +175,7 @@ def test_who_names_our_own_waits_for_no_packages(
     with RerankClient("together:m", api_key="k", base_url=server.url) as client:
         client.with_options(model="other").rerank("q", ["a"], model="another")
         RerankClient("local:bm25", fallbacks=[client])
-        with pytest.raises(ConfigurationError, match="it is one of Portkey"):
+        with pytest.raises(ConfigurationError, match="it is an argument of Portkey"):
             RerankClient("m", virtual_key="k")  # type: ignore[call-arg]
     with pytest.raises(AssertionError, match="looked"):
         known_names()

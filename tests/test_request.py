@@ -292,7 +292,7 @@ def test_no_list(documents: object) -> None:
 
 def test_documents_before_the_query() -> None:
     """A call with query and documents in the wrong places is told the order."""
-    with pytest.raises(InvalidRequestError, match="the query comes first"):
+    with pytest.raises(InvalidRequestError, match="pass the query first"):
         planned(options(), ["a", "b"], "query")
 
 

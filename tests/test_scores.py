@@ -109,7 +109,7 @@ def test_sigmoid_of_probabilities_is_warned_of(server: Server) -> None:
     with cohere(server, spans=None) as client:
         response = client.rerank("q", ["a"], score_transform="sigmoid")
     [warning] = response.warnings
-    assert "is for logits, and cohere gives scores of kind 'probability'" in warning
+    assert "is for logits, but cohere returns scores of kind 'probability'" in warning
     assert response.score_kind == "unknown"
 
 
@@ -249,10 +249,10 @@ def test_adapters_take_the_settings(server: Server) -> None:
 @cases(
     ("value", "reason"),
     [
-        ("", "must be a text"),
-        ("  ", "must be a text"),
-        (3, "must be a text"),
-        ("find \ud83d", "holds half of a surrogate pair"),
+        ("", "must be a str"),
+        ("  ", "must be a str"),
+        (3, "must be a str"),
+        ("find \ud83d", "has a lone surrogate"),
     ],
 )
 def test_a_wrong_instruction(value: Any, reason: str) -> None:
@@ -273,7 +273,7 @@ def test_an_instruction_that_a_fallback_cannot_take(server: Server, nobody: str)
     ):
         response = client.rerank("q", TEXTS, instruction="find pages")
     [warning] = [one for one in response.warnings if "instruction was not applied" in one]
-    assert warning.endswith("llamacpp:m answered, which was given none")
+    assert warning.endswith("llamacpp:m answered, without an instruction")
     assert "find pages" not in str(server.received[0].body)
 
 
@@ -286,7 +286,7 @@ def test_body_keys_of_the_dialect_are_not_overridden(server: Server) -> None:
     with RerankClient("m", provider=provider) as client:
         own = {"texts": "documents", "top_k": "top_n", "query": "query", "documents": "documents"}
         for name, argument in own.items():
-            said = f"must not hold {name!r}; pass it as the argument {argument}$"
+            said = f"must not have the key {name!r}; pass it as the argument {argument}$"
             with pytest.raises(ConfigurationError, match=said):
                 client.rerank("q", TEXTS, extra_body={name: 1})
     assert not server.received

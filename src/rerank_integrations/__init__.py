@@ -1,8 +1,8 @@
-"""Rerank documents at gateways, at vendors, on servers of your own, or in this process.
+"""Rerank documents with a gateway, a vendor's API, a server of your own, or a local model.
 
-Every public name is loaded when it is first used, so that importing the package costs nothing.
-Type checkers and editors read them in `__init__.pyi`.
-The adapters live in `rerank_integrations.langchain`, `rerank_integrations.llama_index` and
+Every public name is imported when it is first used, so `import rerank_integrations` is fast.
+Type checkers and editors read the names from `__init__.pyi`.
+The adapters are in `rerank_integrations.langchain`, `rerank_integrations.llama_index` and
 `rerank_integrations.haystack`.
 """
 
@@ -13,22 +13,22 @@ import sys
 __version__ = "0.1.0"
 
 
-def lazy_attributes(package, homes):  # noqa: ANN001, ANN201  # typed in __init__.pyi
-    """The `__getattr__`, `__dir__` and `__all__` of a package (PEP 562).
+def lazy_attributes(package, modules):  # noqa: ANN001, ANN201  # typed in __init__.pyi
+    """Return `__getattr__`, `__dir__` and `__all__` for a package with lazy imports (PEP 562).
 
     Args:
-        package: its `__name__`.
-        homes: for each of its modules the public names in it, separated by spaces.
+        package: the `__name__` of the package.
+        modules: maps the name of each module to its public names, separated by spaces.
     """
-    home_of = {name: home for home, names in homes.items() for name in names.split()}
-    public = sorted(home_of)
+    module_of = {name: module for module, names in modules.items() for name in names.split()}
+    public = sorted(module_of)
 
     def load(name):  # noqa: ANN001, ANN202
-        if name not in home_of:
+        if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         from importlib import import_module  # noqa: PLC0415  # not before it is needed
 
-        value = getattr(import_module(f"{package}.{home_of[name]}"), name)
+        value = getattr(import_module(f"{package}.{module_of[name]}"), name)
         setattr(sys.modules[package], name, value)
         return value
 

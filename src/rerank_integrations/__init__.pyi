@@ -97,5 +97,5 @@ __all__: list[str]  # noqa: PYI035  # a test holds it equal to the names above
 
 def __dir__() -> list[str]: ...
 def lazy_attributes(
-    package: str, homes: Mapping[str, str]
+    package: str, modules: Mapping[str, str]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]: ...

@@ -1,4 +1,4 @@
-"""What all adapters can be set to and say about a call: the same words in every framework."""
+"""The base of all adapters: shared settings, passthrough of failures, and trace metadata."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ from rerank_integrations.models import DocumentInput, RerankDocument, RerankResp
 from rerank_integrations.providers._validation import Address, finite, shown
 from rerank_integrations.providers.base import Provider
 
-# what an adapter needs for its signatures, from one place
+# names that adapters import from here, for their signatures
 __all__ = [
     "LEFT_TO_CLIENT",
     "NOT_GIVEN",
@@ -91,14 +91,14 @@ __all__ = [
     "shown",
     "with_retrieval_scores",
 ]
-# what the client says where the adapter does not
+# settings that are left to the client if the adapter does not set them
 LEFT_TO_CLIENT = tuple(
     option.name
     for option in dataclasses.fields(Options)
     if option.name not in {"model", "provider"}
 )
-# what does not go away until someone changes a key, an account or a permission
-_FOR_A_PERSON = (AuthenticationError, PaymentRequiredError, PermissionDeniedError)
+# permanent failures, until someone changes a key, an account or a permission
+_PERMANENT_ERRORS = (AuthenticationError, PaymentRequiredError, PermissionDeniedError)
 _MAY_BE_NONE = frozenset(LEFT_TO_CLIENT) - {
     *("max_retries", "retry_on_timeout", "extra_headers", "extra_body", "on_image"),
     *("on_invalid_document", "image_urls", "max_concurrency", "on_partial", "keep_raw"),
@@ -108,7 +108,7 @@ log = logging.getLogger("rerank_integrations")
 
 
 OnError: TypeAlias = Literal["raise", "passthrough"]
-"""What an adapter does if reranking fails."""
+"""What an adapter does when reranking fails."""
 
 
 def _timeout_as_json(timeout: Any) -> Any:
@@ -116,7 +116,7 @@ def _timeout_as_json(timeout: Any) -> Any:
 
 
 def _comparable(value: Any) -> Any:
-    """The value with lists for tuples and dicts for timeouts, as JSON gives them back."""
+    """Convert tuples to lists and timeouts to dicts, as after a round trip through JSON."""
     match value:
         case dict():
             return {name: _comparable(item) for name, item in value.items()}
@@ -129,7 +129,7 @@ def _comparable(value: Any) -> Any:
 
 
 def _words_only(value: Any) -> Any:
-    """What JSON can hold; a function is left out."""
+    """Return a str unchanged, and None for a function, which JSON cannot represent."""
     return value if isinstance(value, str) else None
 
 
@@ -145,9 +145,10 @@ F = TypeVar("F", bound=Callable[..., None])
 
 
 def declared_init(declared: F) -> F:
-    """An `__init__` with the signature of `declared`, which sets what was given and no default.
+    """Return an `__init__` with the signature of `declared`, which sets only what was passed.
 
-    So a subclass may change a default, and `model_fields_set` holds what the caller set.
+    It sets no defaults. So a subclass can change a default, and `model_fields_set` holds what the
+    caller set.
     """
     takes = [name for name in inspect.signature(declared).parameters if name != "self"]
 
@@ -156,9 +157,12 @@ def declared_init(declared: F) -> F:
         if len(args) > 1:
             args = ()
             hide_secrets(keywords, ())
-            raise ConfigurationError(f"{type(self).__name__} takes one positional argument, model")
+            raise ConfigurationError(
+                f"{type(self).__name__} takes one positional argument, model; pass the others by "
+                "name"
+            )
         taken = {**({"model": args[0]} if args else {}), **keywords}
-        del keywords  # it may hold a key, which the frame of an error must not show
+        del keywords  # it may hold a key, which a traceback must not show
         known = dict.fromkeys([*takes, *type(self).model_fields])  # a subclass may have its own
         hide_secrets(taken, known)
         refuse_unknown_argument(type(self).__name__, list(taken), list(known), INSTEAD)
@@ -168,7 +172,7 @@ def declared_init(declared: F) -> F:
 
 
 class Adapter(BaseModel):
-    """The settings that adapters share, and the client that they lead to."""
+    """The settings that all adapters share, and the client that is created from them."""
 
     model_config = ConfigDict(
         extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
@@ -217,22 +221,22 @@ class Adapter(BaseModel):
 
     @model_validator(mode="after")
     def _check_client(self) -> Self:
-        self._ranker().with_options(**self._options())  # checks them now, not at the first call
+        self._ranker().with_options(**self._options())  # validates them now, not at the first call
         return self
 
     def __eq__(self, other: object) -> bool:
-        """Equal settings make equal adapters, whatever connections they have open."""
+        """Compare the settings; open connections do not matter."""
         return type(self) is type(other) and self._settings() == other._settings()
 
     def __hash__(self) -> int:
         return hash(type(self))  # settings may change
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """What was set, for the repr; all else is left to the client."""
+        """Return what the repr shows: the settings that were set, not those of the client."""
         return [pair for pair in super().__repr_args__() if pair[0] in self.model_fields_set]
 
     def _copy_with(self, changes: dict[str, Any]) -> Self:
-        """A copy with other settings, checked; it shares the connections where they still fit."""
+        """Return a validated copy with changes, which shares the connections if possible."""
         self._keep_key(changes)
         own = {name: getattr(self, name) for name in self.model_fields_set}
         changes = merged_settings(own, changes, only=changes.keys())
@@ -240,10 +244,10 @@ class Adapter(BaseModel):
         return self.model_copy(update={name: getattr(checked, name) for name in changes})
 
     def _keep_key(self, changes: Mapping[str, Any]) -> None:
-        """Refuse a model of another provider that would be sent the key of this one.
+        """Refuse a model of another provider if the key of this provider would be sent to it.
 
         Raises:
-            ConfigurationError: so it would, at an address that is not this one's.
+            ConfigurationError: the key would be sent to another address.
         """
         name, other = ((one or "").partition(":")[0] for one in (self.model, changes.get("model")))
         is_same_address = self.base_url is not None and "base_url" not in changes
@@ -255,16 +259,16 @@ class Adapter(BaseModel):
             and not is_same_address
         ):
             raise ConfigurationError(
-                f"the key that was given is for {name}, and not sent to {other}: pass api_key= "
-                "with model=; None takes it from the environment"
+                f"api_key is for {name} and is not sent to {other}: pass api_key= together with "
+                "model=; None reads the key from the environment"
             )
 
     def _settings(self) -> dict[str, Any]:
-        """What equal adapters have in common."""
+        """Return the settings that decide whether two adapters are equal."""
         return {name: _comparable(value) for name, value in self.__dict__.items()}
 
     def _can_be_loaded(self) -> bool:
-        """Whether JSON can hold all that was set: it holds no object, and no header."""
+        """Return whether all settings can be written as JSON: no objects and no headers."""
         objects = (self.client, self.provider, self.extra_headers)
         by_name = all(isinstance(fallback, str) for fallback in self.fallbacks)
         return (
@@ -275,11 +279,11 @@ class Adapter(BaseModel):
         )
 
     def close(self) -> None:
-        """Close the client's connections, those of copies that share them included."""
+        """Close the connections of the client, also for copies that share them."""
         self._ranker().close()
 
     async def aclose(self) -> None:
-        """The same, and those of the running event loop."""
+        """Close the connections of the client, including those of the running event loop."""
         await self._ranker().aclose()
 
     def __enter__(self) -> Self:
@@ -295,7 +299,7 @@ class Adapter(BaseModel):
         await self.aclose()
 
     def _ranker(self) -> RerankClient:
-        """The client, made anew where `model_copy` has changed what it was made from."""
+        """Return the client; it is created again if `model_copy` has changed its settings."""
         source = (
             self.model, self.client, self.provider, self.api_key, self.base_url, self.fallbacks
         )  # fmt: skip
@@ -315,7 +319,7 @@ class Adapter(BaseModel):
         return made[1]
 
     def _options(self) -> dict[str, Any]:
-        """What a call overrides: what was set here, or in a subclass; else the client's holds."""
+        """Return the settings that override those of the client: set here, or in a subclass."""
         own, was_set = self.__dict__, self.model_fields_set
         return {
             name: own[name]
@@ -324,10 +328,10 @@ class Adapter(BaseModel):
         }
 
     def _call_options(self, changes: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-        """What a call overrides: what was set here, then what was given for the call.
+        """Return the settings of a call: those of the adapter, overridden by those of the call.
 
-        Which documents come depends on the query, so one of them cannot fail a call unless that
-        was asked for.
+        By default an invalid document does not fail the call (`on_invalid_document="text"`),
+        because the caller does not choose which documents a retriever finds.
         """
         own = merged_settings(self._options(), changes)
         if "on_invalid_document" not in own and not self._ranker().on_invalid_document:
@@ -338,24 +342,24 @@ class Adapter(BaseModel):
         return self._options().get("top_n", self._ranker().top_n)
 
     def _passes(self, error: RerankError) -> bool:
-        """Whether to go on without scores: for a fault of the provider or of the documents."""
+        """Return whether to continue without scores, after a failure of provider or documents."""
         wrong_call = isinstance(error, ConfigurationError | InvalidRequestError)
         if self.on_error == "raise" or (
             wrong_call and not isinstance(error, UnsupportedDocumentError)
         ):
             return False
-        level = logging.ERROR if isinstance(error, _FOR_A_PERSON) else logging.WARNING
+        level = logging.ERROR if isinstance(error, _PERMANENT_ERRORS) else logging.WARNING
         log.log(level, "reranking failed; returning documents in original order: %s", error)
         return True
 
     def _unranked(self, documents: Sequence[Any], error: RerankError) -> list[Any]:
-        """The first documents in their order, without those that a success would leave out."""
+        """Return the first documents in their order, without blank and skipped ones."""
         left_out = set(error.skipped)
         kept = [one for index, one in enumerate(documents) if index not in left_out]
         return kept[: self._top_n()]
 
     def _start_metadata(self, count: int) -> dict[str, Any]:
-        """What a trace says of a call when it begins."""
+        """Return the trace metadata that is known when a call begins."""
         ranker = self._ranker()
         return {
             "rerank_provider": ranker.provider.name,
@@ -368,14 +372,14 @@ class Adapter(BaseModel):
 def with_retrieval_scores(
     client: RerankClient, documents: list[DocumentInput], scores: Iterable[Any]
 ) -> list[DocumentInput]:
-    """The documents with the score of the first stage, where the client or a fallback counts it."""
+    """Add the scores of the first stage to documents, if the client or a fallback uses them."""
     if not client._takes_retrieval_scores():  # noqa: SLF001  # of this package
         return documents
     return [_scored(one, score) for one, score in zip(documents, scores, strict=True)]
 
 
 def _scored(document: DocumentInput, score: Any) -> DocumentInput:
-    # what is no finite number is no score: a retriever may leave out or fail to give one
+    # a value that is not a finite number counts as missing: some retrievers return no score
     score = finite(score.item() if hasattr(score, "item") else score)
     match document:
         case str():
@@ -386,17 +390,17 @@ def _scored(document: DocumentInput, score: Any) -> DocumentInput:
 
 
 def log_warnings(response: RerankResponse) -> None:
-    """Log what the caller should know of a call, in one line."""
+    """Log the warnings of a response in one record."""
     if response.warnings:
         log.warning("%s", "; ".join(response.warnings))
 
 
 @contextmanager
 def naming(id_of: Callable[[int], str]) -> Iterator[None]:
-    """An error about a document that passes also names the document's id.
+    """Add the document's id to the message of an error about a document.
 
     Args:
-        id_of: what to call the document with an index, such as "id 'x'"; "" where it has no id.
+        id_of: returns the words for the document with an index, such as "id 'x'"; "" without an id.
     """
     try:
         yield
@@ -409,18 +413,19 @@ def naming(id_of: Callable[[int], str]) -> Iterator[None]:
 
 
 def in_span_of(run: Any) -> AbstractContextManager[None]:
-    """Let the client's span nest in the one that an instrumentation of LangChain made for a run.
+    """Nest the client's span in the span that a LangChain instrumentation has created for a run.
 
-    It does not make its spans current, so the client's would be the root of another trace.
+    The instrumentation does not make its spans current, so without this the client's span would be
+    the root of another trace.
     """
-    with guard:  # another handler's method of this name may be anything
+    with guard:  # other handlers may have an unrelated method of this name
         spans = (one.get_span(run.run_id) for one in run.handlers if hasattr(one, "get_span"))
         return as_current(next((span for span in spans if span is not None), None))
     return nullcontext()
 
 
 def end_metadata(response: RerankResponse) -> dict[str, Any]:
-    """What a trace says of a call when it has succeeded."""
+    """Return the trace metadata of a call that has succeeded."""
     warnings = {"rerank_warnings": list(response.warnings)} if response.warnings else {}
     usage = {f"rerank_{name}": value for name, value in response.usage.counts().items()}
     hits = {"rerank_cache_hits": response.cache_hits} if response.cache_hits else {}
@@ -435,7 +440,7 @@ def end_metadata(response: RerankResponse) -> dict[str, Any]:
 
 
 def error_metadata(error: RerankError) -> dict[str, Any]:
-    """What a trace says of a call when it has failed."""
+    """Return the trace metadata of a call that has failed."""
     return {
         "rerank_request_id": getattr(error, "request_id", None),
         "rerank_retries": error.retries,
@@ -446,7 +451,7 @@ def _client_of(model: str | None, client: RerankClient | None, **named: Any) -> 
     arguments: dict[str, Any] = {
         name: value
         for name, value in named.items()
-        if value is not None and (value or name != "fallbacks")  # an empty list is none
+        if value is not None and (value or name != "fallbacks")  # an empty list means no fallbacks
     }
     if (model is None) == (client is None):
         raise ConfigurationError(
@@ -456,7 +461,8 @@ def _client_of(model: str | None, client: RerankClient | None, **named: Any) -> 
     if client is not None:
         if arguments:
             raise ConfigurationError(
-                f"{' and '.join(arguments)} must be given to the client, not beside it"
+                f"{' and '.join(arguments)} cannot be combined with client=; pass "
+                f"{'it' if len(arguments) == 1 else 'them'} to the RerankClient"
             )
         return client
     assert model is not None  # noqa: S101  # as was just checked

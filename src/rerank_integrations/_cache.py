@@ -1,4 +1,4 @@
-"""Scores of earlier calls, in memory or in a SQLite file; and SQLite files that processes share."""
+"""The cache of scores, in memory or in a SQLite file, and SQLite files that processes share."""
 
 from __future__ import annotations
 
@@ -38,14 +38,19 @@ _DROP = "DELETE FROM rerank_scores WHERE place <= (SELECT max(place) FROM rerank
 _PACKED = struct.Struct("<d")  # a score of a list, in which one follows another
 
 Score: TypeAlias = float | bytes
-"""The score of a document, or those of a whole list, packed."""
+"""The score of a document, or the packed scores of a whole list."""
 
 
 def sqlite_path(name: str, given: str, *, other: str = "") -> Path:
-    """The path in `"sqlite:///path"`.
+    """Return the path in `"sqlite:///path"`.
+
+    Args:
+        name: the name of the setting, for the message.
+        given: its value.
+        other: the other values that the setting takes, for the message.
 
     Raises:
-        ConfigurationError: there is none; `name` is what was set to it, `other` what else may be.
+        ConfigurationError: the value has another form.
     """
     path = given.removeprefix(_SCHEME)
     if path in (given, ""):
@@ -57,24 +62,24 @@ def sqlite_path(name: str, given: str, *, other: str = "") -> Path:
 
 
 def sqlite_address(path: Path) -> str:
-    """The whole path of a file as an address, for a process with another current directory."""
+    """Return `"sqlite:///path"` with the absolute path of a file."""
     return f"{_SCHEME}{path.absolute()}"
 
 
 class SqliteFile:
-    """A SQLite file that threads, processes and forks share: each process has its own connection.
+    """A SQLite file that threads, processes and forks share; each process has its own connection.
 
     Args:
-        path: the file; it and its folders are made where they are not there.
-        what: what an error calls it.
-        table: the statement that makes its table.
+        path: the file; it and its directories are created if they are missing.
+        what: the words for the file in an error message.
+        table: the statement that creates its table.
         busy: seconds to wait while another process writes.
 
     Attributes:
         lock: held by the thread that uses the connection.
 
     Raises:
-        ConfigurationError: it cannot be read and written.
+        ConfigurationError: the file cannot be read and written.
     """
 
     def __init__(self, path: Path, what: str, table: str, busy: float = 0.0) -> None:
@@ -88,7 +93,7 @@ class SqliteFile:
 
     @contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
-        """The connection of this process, for one thread at a time.
+        """Provide the connection of this process, to one thread at a time.
 
         Raises:
             ConfigurationError: the file can no longer be opened.
@@ -100,10 +105,10 @@ class SqliteFile:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The same for one that writes: all that is done is kept, or nothing.
+        """Provide the connection in a transaction that writes: all or nothing is stored.
 
         Raises:
-            sqlite3.OperationalError: another process writes, for longer than `busy`.
+            sqlite3.OperationalError: another process writes for longer than `busy`.
         """
         with self.use() as db:
             db.execute("BEGIN IMMEDIATE")
@@ -116,14 +121,14 @@ class SqliteFile:
                 raise
 
     def close(self) -> None:
-        """Close the connection of this process; the next use makes another."""
+        """Close the connection of this process; the next use opens another."""
         with self.lock:
             db, self._db = self._db, None
             if db is not None:
                 db.close()
 
     def leave_to_parent(self) -> None:
-        """Start anew in a forked child, which must neither use nor close the connection."""
+        """Reset the state in a forked child, which must neither use nor close the connection."""
         left_to_parent(self._db)
         self._db, self.lock = None, threading.Lock()
 
@@ -153,26 +158,29 @@ class SqliteFile:
 
 
 class RerankCache:
-    """Keeps the scores of calls, so that the same query and document is not paid for twice.
+    """A cache of scores, so that the same query and document are not sent and paid for twice.
 
-    A key is a hash of all that decides a score: the address, model and key of the provider, the
-    body without the documents, and the document as it is sent. No text is stored. One object serves
-    threads and event loops; a file is also shared by processes, and by forks. A pickle of a cache
-    with a file opens the file, one of a cache in memory is empty.
+    The cache key is a hash of all that decides a score: URL, model and API key of the provider, the
+    request body without the documents, and the document as it is sent. No text is stored. Threads
+    and event loops can share one object, and processes can share a file. A pickle of a cache with a
+    file opens that file again; a pickle of a cache in memory is empty.
 
     Args:
-        path: a SQLite file, made where there is none; None keeps the scores in this process.
+        path: a SQLite file, which is created if it is missing; None keeps the scores in memory.
         max_age: seconds after which a score is no longer used; None (the default) for no limit.
-        max_entries: how many scores are kept, 100,000 in memory and a million in a file by default.
-            The oldest ones are dropped, in memory those that were not used for the longest time.
+        max_entries: the maximum number of scores, by default 100,000 in memory and a million in a
+            file. Above it, a cache in memory drops the least recently used scores, a file the
+            oldest ones.
 
     Attributes:
-        path: the whole path of the file; None in memory.
-        hits: how many scores were found since this object was made.
-        misses: how many were not.
+        path: the absolute path of the file; None in memory.
+        max_age: the argument.
+        max_entries: the argument.
+        hits: the number of scores found since this object was created.
+        misses: the number of scores not found since then.
 
     Raises:
-        ConfigurationError: a value out of range, or a file that cannot be read and written.
+        ConfigurationError: an argument is invalid, or the file cannot be read and written.
     """
 
     def __init__(
@@ -206,17 +214,21 @@ class RerankCache:
 
     @property
     def address(self) -> str | None:
-        """What `cache=` takes for one like this; None where no text says it."""
+        """The value of `cache=` for such a cache; None if `max_age` or `max_entries` is set."""
         if self.max_age is not None or self.max_entries is not None:
             return None
         return MEMORY if self.path is None else sqlite_address(self.path)
 
     def find(self, keys: Sequence[bytes], count: int) -> tuple[list[float | None], str | None]:
-        """The scores of `count` documents, and what went wrong: a call then goes on without them.
+        """Look up the scores of documents.
 
         Args:
-            keys: one for each document, or one for the list of all.
+            keys: one key for each document, or a single key for the whole list.
             count: the number of documents.
+
+        Returns:
+            The score of each document, None if it is not in the cache; and a warning, None if
+            nothing went wrong. An unreadable file does not fail a call.
         """
         since = 0.0 if self.max_age is None else time.time() - self.max_age
         try:
@@ -235,7 +247,16 @@ class RerankCache:
         return scores, None
 
     def keep(self, keys: Sequence[bytes], scores: Sequence[float]) -> str | None:
-        """Keep the scores of documents, with keys as for `find`; returns what went wrong."""
+        """Store the scores of documents.
+
+        Args:
+            keys: one key for each document, or a single key for the whole list.
+            scores: one score for each document.
+
+        Returns:
+            A warning; None if nothing went wrong. A file that cannot be written does not fail a
+            call.
+        """
         entries: Sequence[Score] = scores
         if len(keys) < len(scores):
             entries = [b"".join(map(_PACKED.pack, scores))]
@@ -258,7 +279,7 @@ class RerankCache:
         return None
 
     def clear(self) -> None:
-        """Forget all scores; those of a file for all processes.
+        """Delete all scores; those of a file are deleted for all processes.
 
         Raises:
             ConfigurationError: the file cannot be written.
@@ -280,7 +301,7 @@ class RerankCache:
             self._file.close()
 
     def leave_to_parent(self) -> None:
-        """Start with a lock that nobody holds, in a forked child."""
+        """Replace the lock in a forked child, where another thread may have held it."""
         self._lock = threading.Lock()
 
     def _found(self, keys: Sequence[bytes], since: float) -> list[Score | None]:
@@ -325,10 +346,10 @@ CacheSetting: TypeAlias = RerankCache | str
 
 
 def cache_of(given: Any) -> RerankCache | None:
-    """The cache that `cache=` means.
+    """Return the cache for a value of `cache=`.
 
     Raises:
-        ConfigurationError: it is none, or its file cannot be read and written.
+        ConfigurationError: the value is invalid, or its file cannot be read and written.
     """
     if given is None or isinstance(given, RerankCache):
         return given
@@ -343,10 +364,10 @@ def cache_of(given: Any) -> RerankCache | None:
 
 
 class OfProcess(Protocol):
-    """What a forked child must not go on with."""
+    """An object whose threads and files a forked child must not use."""
 
     def leave_to_parent(self) -> None:
-        """Start anew, or end, in a forked child: threads and files belong to the parent."""
+        """Reset or end the object in a forked child: threads and files belong to the parent."""
 
 
 _OF_PROCESS: WeakSet[OfProcess] = WeakSet()
@@ -354,15 +375,15 @@ _OF_PARENT: list[Any] = []
 
 
 def told_of_forks(one: OfProcess) -> None:
-    """Let `leave_to_parent` be called in each forked child.
+    """Register an object, so that `leave_to_parent` is called in each forked child.
 
-    Where it has a `lock`, no process is forked while another thread holds that.
+    If it has a `lock`, a fork waits until no other thread holds the lock, for at most a second.
     """
     _OF_PROCESS.add(one)
 
 
 def left_to_parent(one: Any) -> None:
-    """Keep what is the parent's in a forked child, so that it is not closed when collected."""
+    """Keep an object of the parent in a forked child, so that it is not collected and closed."""
     _OF_PARENT.append(one)
 
 
@@ -371,7 +392,7 @@ _HELD: list[Any] = []
 
 
 def _before_fork() -> None:
-    """Wait until no thread is inside of SQLite, whose own locks would be held in the child."""
+    """Wait until no thread is inside SQLite, whose own locks would stay held in the child."""
     if not _FORKING.acquire(timeout=_LONGEST_USE):
         return
     _HELD.append(_FORKING)

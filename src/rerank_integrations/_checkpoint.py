@@ -1,4 +1,4 @@
-"""Where a run keeps finished rows: a SQLite file, or the JSONL file of its results."""
+"""Stores the finished rows of a run: in a SQLite file, or in a JSONL file of results."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ _DECISIVE = (
 
 
 def open_store(path: str | os.PathLike[str], options: Options) -> Store:
-    """The store at a path; its ending says its kind.
+    """Open the store at a path; the file extension decides its type.
 
     Raises:
-        ConfigurationError: another ending, a file that cannot be opened, or one that is in use.
-        CheckpointMismatchError: the file is of another run.
+        ConfigurationError: the extension is unknown, or the file cannot be opened or is in use.
+        CheckpointMismatchError: the file belongs to another run.
     """
     if not isinstance(path, str | os.PathLike):
         raise ConfigurationError(f"checkpoint is the path of a file, not {type(path).__name__}")
@@ -73,10 +73,10 @@ def open_store(path: str | os.PathLike[str], options: Options) -> Store:
 
 
 def remove_results(file: Path) -> None:
-    """Remove a JSONL file of results, and the files beside it.
+    """Remove a JSONL file of results, and the files next to it.
 
     Raises:
-        ConfigurationError: another run writes to it, or it is no regular file.
+        ConfigurationError: another run writes to it, or it is not a regular file.
     """
     _refuse_other_kinds(file)
     with suppress(FileNotFoundError), file.open("r+b", buffering=0) as out:
@@ -87,16 +87,16 @@ def remove_results(file: Path) -> None:
 
 
 def _refuse_other_kinds(file: Path) -> None:
-    """Refuse a directory, a pipe and a device, which cannot be read again from the beginning."""
+    """Refuse a directory, a pipe or a device, which cannot be read again from the beginning."""
     if file.exists() and not file.is_file():
         link = f", as a link to {file.readlink()}" if file.is_symlink() else ""
         raise ConfigurationError(
-            f"the checkpoint {str(file)!r} is no regular file{link}; use another path"
+            f"the checkpoint {str(file)!r} is not a regular file{link}; use another path"
         )
 
 
 def errors_file(file: Path) -> Path:
-    """The file that lists the rows that failed, beside a JSONL file of results."""
+    """Return the path of the file with the rows that failed, next to a JSONL file of results."""
     return file.with_name(f"{file.stem}.errors.jsonl")
 
 
@@ -105,7 +105,7 @@ def _about_run(file: Path) -> Path:
 
 
 def fingerprint(options: Options) -> dict[str, Any]:
-    """What decides the results of a run, as JSON can hold it; no key is in it."""
+    """Return the settings that decide the results of a run, as JSON values without keys."""
     found = {name: getattr(options, name) for name in _DECISIVE}
     found["provider"] = options.provider.name
     found["address"] = shown_address(options.address())
@@ -118,7 +118,7 @@ def fingerprint(options: Options) -> dict[str, Any]:
 
 
 def _stable_repr(value: object) -> str:
-    """A repr without addresses in memory, which differ in each process."""
+    """Return a repr without memory addresses, which differ in each process."""
     return _IN_MEMORY.sub("", repr(value))
 
 
@@ -127,7 +127,7 @@ def _check_fingerprint(file: Path, stored: str | bytes, made: Mapping[str, Any])
         was: dict[str, Any] = dict(json.loads(stored))
     except (ValueError, TypeError) as cause:
         raise ConfigurationError(
-            f"the checkpoint {str(file)!r} does not say of which run it is; use another file"
+            f"the checkpoint {str(file)!r} has no readable settings; use another file"
         ) from cause
     differs = sorted(name for name in was.keys() | made if was.get(name) != made.get(name))
     if differs:
@@ -135,13 +135,13 @@ def _check_fingerprint(file: Path, stored: str | bytes, made: Mapping[str, Any])
             f"{name} was {was.get(name)!r:.80}, and is {made.get(name)!r:.80}" for name in differs
         )
         raise CheckpointMismatchError(
-            f"the checkpoint {str(file)!r} is of another run: {what}. Use another file, or the "
-            "settings of that run"
+            f"the checkpoint {str(file)!r} belongs to a run with other settings: {what}. "
+            "Use another file, or the settings of that run"
         )
 
 
 def digest_of(row: Row) -> str:
-    """A hash of the query and the documents, which must not change between two runs."""
+    """Return a hash of the query and the documents, which is the same in each run."""
     given = [row.query, row.documents]
     try:
         content = to_json(given, bytes_mode="base64", inf_nan_mode="strings", fallback=_plain)
@@ -154,7 +154,7 @@ def digest_of(row: Row) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What stands for a value that JSON does not have."""
+    """Convert a value of a type that JSON does not have."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).hex()
     if isinstance(value, Mapping):
@@ -167,7 +167,7 @@ def _plain(value: Any) -> Any:
 
 
 def _saved(row: Row, response: RerankResponse, cost: float | None) -> dict[str, Any]:
-    """A row as it is kept; what not every response has is left out where it says nothing."""
+    """Convert a row and its response to what is stored; empty optional values are left out."""
     said = {
         "response_id": response.id,
         "request_id": response.request_id,
@@ -191,7 +191,7 @@ def _saved(row: Row, response: RerankResponse, cost: float | None) -> dict[str, 
 
 
 def _restored(file: Path, saved: Mapping[str, Any], row: Row) -> RerankResponse:
-    """The response that was saved, with the documents of the row.
+    """Restore a stored response, with the documents of the row.
 
     Raises:
         InvalidRequestError: the row has another query or other documents.
@@ -219,7 +219,7 @@ def _restored(file: Path, saved: Mapping[str, Any], row: Row) -> RerankResponse:
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
-    """A line of a file; half of a surrogate pair, which UTF-8 does not have, becomes "?"."""
+    """Encode a line of a file; a lone surrogate, which UTF-8 cannot encode, becomes "?"."""
     try:
         return to_json(value) + b"\n"
     except ValueError:  # there is one; the other writer is ten times as slow
@@ -227,7 +227,7 @@ def _line(value: Mapping[str, Any]) -> bytes:
 
 
 class SqliteStore:
-    """A SQLite file: an index by id, safe for several processes at once.
+    """Stores rows in a SQLite file, indexed by id; several processes can use it at once.
 
     Attributes:
         lock: held by the thread that uses the connection.
@@ -261,19 +261,19 @@ class SqliteStore:
     holds_ids = False
 
     def find(self, row: Row) -> RerankResponse | None:
-        """The response of a row that has one.
+        """Return the stored response of a row; None if there is none.
 
         Raises:
-            InvalidRequestError: the id has another query or other documents.
+            InvalidRequestError: the id is stored with another query or other documents.
         """
         with self.lock:
             return self._find(row) if self._is_open else None
 
     def keep(self, row: Row, response: RerankResponse, cost: float | None) -> None:
-        """Keep a response: a commit that a killed process has made is not lost.
+        """Store a response in a commit of its own, which is not lost if the process is killed.
 
         Raises:
-            InvalidRequestError: the id has another query or other documents.
+            InvalidRequestError: the id is stored with another query or other documents.
         """
         values = (json.dumps(row.id), _line(_saved(row, response, cost)).decode())
         with self.lock:
@@ -283,7 +283,7 @@ class SqliteStore:
                     self._find(row)
 
     def fail(self, row_id: str | int, error: RerankError) -> None:
-        """Nothing: what is not stored is asked again."""
+        """Do nothing: a row that is not stored is sent again."""
 
     def close(self) -> None:
         """Close the file."""
@@ -293,7 +293,7 @@ class SqliteStore:
                 self._db.close()
 
     def leave_to_parent(self) -> None:
-        """End in a forked child, which must neither use nor close the connection."""
+        """Close the store in a forked child, which must neither use nor close the connection."""
         left_to_parent(self._db)
         self._is_open, self.lock = False, threading.RLock()
 
@@ -304,10 +304,10 @@ class SqliteStore:
 
 
 class JsonlStore:
-    """The JSONL file of the results is the checkpoint; failed rows go beside it.
+    """Stores rows in the JSONL file of results; failed rows are in a file next to it.
 
-    One run at a time has the file. The index by id is held in memory, about 250 bytes a row; for
-    many millions of rows a SQLite file is better.
+    Only one run at a time can use the file. The index by id is held in memory, about 250 bytes per
+    row; for many millions of rows a SQLite file is better.
     """
 
     def __init__(self, file: Path, made: Mapping[str, Any]) -> None:
@@ -332,19 +332,19 @@ class JsonlStore:
     holds_ids = True
 
     def find(self, row: Row) -> RerankResponse | None:
-        """The response of a row that has one.
+        """Return the stored response of a row; None if there is none.
 
         Raises:
-            InvalidRequestError: the id has another query or other documents.
+            InvalidRequestError: the id is stored with another query or other documents.
         """
         with self._lock:
             return None if self._out.closed else self._find(row)
 
     def keep(self, row: Row, response: RerankResponse, cost: float | None) -> None:
-        """Add a line.
+        """Append a line.
 
         Raises:
-            InvalidRequestError: the id has another query or other documents.
+            InvalidRequestError: the id is stored with another query or other documents.
         """
         line, written = _line(_saved(row, response, cost)), 0
         with self._lock:
@@ -363,7 +363,7 @@ class JsonlStore:
                 self._sync()
 
     def fail(self, row_id: str | int, error: RerankError) -> None:
-        """Add a line to the file of errors, which each run makes anew with its first one."""
+        """Append a line to the file of errors, which starts empty in each run."""
         line = _line({"id": row_id, "error": type(error).__name__, "message": self._words(error)})
         with self._lock:
             if not self._out.closed:
@@ -371,7 +371,7 @@ class JsonlStore:
                     file.write(line)
 
     def close(self) -> None:
-        """Write all to the disk, and close the files."""
+        """Write everything to the disk, and close the files."""
         with self._lock:
             if not self._out.closed:
                 self._sync()
@@ -379,7 +379,7 @@ class JsonlStore:
                 self._reads.close()
 
     def leave_to_parent(self) -> None:
-        """End in a forked child, which would else hold the parent's lock on the file."""
+        """Close the store in a forked child, which would otherwise hold the parent's file lock."""
         left_to_parent(self._reads)  # a thread of the parent may have been reading
         self._out.close()
         self._lock = threading.RLock()
@@ -392,7 +392,7 @@ class JsonlStore:
         return _restored(self._file, from_json(self._reads.readline()), row)
 
     def _check_run(self, about: Path, made: Mapping[str, Any]) -> None:
-        """Check that the results in the file are of this run, or note that it is."""
+        """Check that the results in the file belong to this run; store the settings if new."""
         if not self._places and (about.exists() or not self._file.stat().st_size):
             new = about.with_name(f"{about.name}.new")
             new.write_text(json.dumps(dict(made), indent=1) + "\n", encoding="utf-8")
@@ -401,8 +401,8 @@ class JsonlStore:
             _check_fingerprint(self._file, about.read_bytes(), made)
         else:
             raise CheckpointMismatchError(
-                f"{str(self._file)!r} is not empty, and {about.name!r}, which says of which run, "
-                "is not there; use another file"
+                f"{str(self._file)!r} is not empty, but its settings file {about.name!r} is "
+                "missing; use another file"
             )
 
     def _sync(self) -> None:
@@ -412,10 +412,10 @@ class JsonlStore:
 
 
 def _refuse_second_run(out: FileIO, file: Path) -> None:
-    """Lock a file, where the system can; the lock ends with the process, however that ends.
+    """Lock a file, if the system supports it; the lock ends with the process, even if killed.
 
     Raises:
-        ConfigurationError: another run has it.
+        ConfigurationError: another run has the lock.
     """
     try:
         import fcntl  # noqa: PLC0415  # Windows has none
@@ -433,7 +433,7 @@ def _refuse_second_run(out: FileIO, file: Path) -> None:
 
 
 def _index_of(file: Path) -> tuple[dict[str | int, int], int]:
-    """Where the line of each id begins, and where the last whole line ends."""
+    """Return where the line of each id begins, and where the last complete line ends."""
     places: dict[str | int, int] = {}
     end = 0
     with file.open("rb") as lines:
@@ -446,8 +446,8 @@ def _index_of(file: Path) -> tuple[dict[str | int, int], int]:
                 found = None
             if not isinstance(found, dict) or not is_id(found.get("id")):
                 raise ConfigurationError(
-                    f"{str(file)!r} is no file of results: the line at byte {end} is no row with "
-                    "an id"
+                    f"{str(file)!r} is not a file of results: the line at byte {end} is not a "
+                    "row with an id"
                 )
             places.setdefault(found["id"], end)
             end += len(line)

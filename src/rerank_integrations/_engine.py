@@ -1,4 +1,4 @@
-"""Runs a call: a sync runner and an async one, which differ by the await alone."""
+"""Runs a call: a sync runner and an async one, which differ only by await."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers._validation import shown_address
 from rerank_integrations.providers.base import Handler, HTTPResponse
 
-_BUSY = 0.005  # seconds until a shared rate limit that is busy is asked again, at most
-_TIMER_STEP = 0.001  # seconds by which a timer of the system may end early
+_BUSY = 0.005  # longest wait in seconds before a busy shared rate limit is tried again
+_TIMER_STEP = 0.001  # seconds by which a timer of the operating system may end early
 
 ResultT = TypeVar("ResultT")
 MakeCall: TypeAlias = Callable[[Clock], Generator[Send | Gather, Any, ResultT]]
-"""Makes the generator of a call, which reads the time from a clock."""
+"""Creates the generator of a call, which reads the time from the clock."""
 
 
 class StoppedError(Exception):
-    """The call has failed in another thread."""
+    """The call has already failed in another thread."""
 
 
 def run_sync(
@@ -50,25 +50,28 @@ def run_sync(
     patient: bool = False,
     shared: Reserve | None = None,
 ) -> ResultT:
-    """Run a call in this thread; the requests of a split call in several.
+    """Run a call in this thread; the requests of a split call run in several threads.
 
-    A patient call waits for slots of its rate limit without bound; with a limit that is shared
-    between processes, its slots are those. With a subject, which a rerank call has, it is traced.
+    Args:
+        make_call: creates the generator of the call.
+        subject: what to trace; None traces nothing.
+        patient: whether the call waits for slots of its rate limit without a bound.
+        shared: takes slots of a rate limit that processes share, in place of the client's own.
 
     Raises:
-        RerankError: what the call raises.
+        RerankError: the error of the call.
     """
     clock = _CallClock(patient=patient, shared=shared)
     record = None if subject is None else begin(subject)
     if record is None:
         return _run_sync(make_call(clock), clock)
     try:
-        answer = _run_sync(make_call(clock), clock)
+        result = _run_sync(make_call(clock), clock)
     except BaseException as error:
         record.fail(error)
         raise
-    record.end(answer)
-    return answer
+    record.end(result)
+    return result
 
 
 async def run_async(
@@ -78,45 +81,44 @@ async def run_async(
     patient: bool = False,
     shared: Reserve | None = None,
 ) -> ResultT:
-    """Run a call on the running event loop; the requests of a split call in several tasks.
+    """Run a call on the running event loop; the requests of a split call run in several tasks.
 
-    A patient call waits for slots of its rate limit without bound; with a limit that is shared
-    between processes, its slots are those. With a subject, which a rerank call has, it is traced.
+    The arguments are those of `run_sync`.
 
     Raises:
-        RerankError: what the call raises.
+        RerankError: the error of the call.
     """
     clock = _CallClock(patient=patient, shared=shared)
     record = None if subject is None else begin(subject)
     if record is None:
         return await _run_async(make_call(clock), clock)
     try:
-        answer = await _run_async(make_call(clock), clock)
+        result = await _run_async(make_call(clock), clock)
     except BaseException as error:
         record.fail(error)
         raise
-    record.end(answer)
-    return answer
+    record.end(result)
+    return result
 
 
-def timed(make_call: MakeCall[ResultT], told: Callable[[float], Any]) -> MakeCall[ResultT]:
-    """The same call; at its end it is told the seconds that it took, without waits for slots."""
+def timed(make_call: MakeCall[ResultT], report: Callable[[float], Any]) -> MakeCall[ResultT]:
+    """Wrap a call so that `report` receives its duration in seconds, without waits for slots."""
 
     def make(clock: Clock) -> Generator[Send | Gather, Any, ResultT]:
         result = yield from make_call(clock)
-        told(clock())
+        report(clock())
         return result
 
     return make
 
 
 class _CallClock:
-    """Seconds since a call began, without those spent waiting for slots of the rate limit.
+    """Counts the seconds since a call began, without waits for slots of the rate limit.
 
     Attributes:
         waited: the seconds spent waiting for slots.
         patient: whether the wait for slots has no bound.
-        shared: takes slots of a limit that is shared between processes; None where there is none.
+        shared: takes slots of a rate limit that processes share; None without one.
     """
 
     def __init__(
@@ -133,7 +135,7 @@ class _CallClock:
         self.shared = shared
 
     def copy(self) -> _CallClock:
-        """A clock for one of several requests at once, which wait for slots on their own."""
+        """Return a clock for one of several concurrent requests, each with waits of its own."""
         return _CallClock(self._started, self.waited, patient=self.patient, shared=self.shared)
 
     def __call__(self) -> float:
@@ -200,7 +202,7 @@ def _send_sync(send: Send, clock: _CallClock, stop: _Stop | None) -> Outcome:
             result = answer if isinstance(answer, HTTPResponse) else _awaited(answer, ends)
         else:
             result = send.transport.sender().send(request, send.timeouts, ends)
-    except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
+    except Exception as cause:  # noqa: BLE001  # a user's client may raise anything
         result = _error(cause, send, clock, began, caller)
     now = clock()
     return Outcome(result, now, now - began)
@@ -223,23 +225,23 @@ async def _send_async(send: Send, clock: _CallClock) -> Outcome:
             else:
                 sender = await send.transport.async_sender()
                 result = await sender.send(request, send.timeouts)
-    except Exception as cause:  # noqa: BLE001  # a user's client raises what it likes
+    except Exception as cause:  # noqa: BLE001  # a user's client may raise anything
         result = _error(cause, send, clock, began, caller)
     now = clock()
     return Outcome(result, now, now - began)
 
 
 async def _handled(handler: Handler, content: bytes) -> HTTPResponse:
-    """What a handler gives: in a thread, or on this event loop where it is async."""
+    """Return the response of a handler, run in a thread, or on this event loop if it is async."""
     is_async: bool = iscoroutinefunction(handler)
     answer = handler(content) if is_async else await asyncio.to_thread(handler, content)
     return answer if isinstance(answer, HTTPResponse) else await answer
 
 
 def _awaited(answer: Awaitable[HTTPResponse], ends: float | None) -> HTTPResponse:
-    """What an awaitable gives, on an event loop of its own.
+    """Return the response of an awaitable, run on a new event loop.
 
-    Where a loop runs in this thread, the other one runs in a thread of its own.
+    If an event loop already runs in this thread, the new one runs in another thread.
     """
 
     async def wait_for(answer: Awaitable[HTTPResponse]) -> HTTPResponse:
@@ -247,7 +249,7 @@ def _awaited(answer: Awaitable[HTTPResponse], ends: float | None) -> HTTPRespons
             return await answer
 
     def run(answer: Awaitable[HTTPResponse]) -> HTTPResponse:
-        # with a factory the thread's current event loop, which others may use, is left alone
+        # with a factory, Runner does not replace the thread's current event loop
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
             return runner.run(wait_for(answer))
 
@@ -276,19 +278,19 @@ def _loop_runs_here() -> bool:
 
 
 class _Stop:
-    """Tells the threads of a split call that it has ended: they wake up, and send nothing more."""
+    """Signals the threads of a split call that it has ended: they wake up and send nothing more."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self._lock = threading.Lock()
 
     def set(self) -> None:
-        """The call has ended; what `begin` has let pass until now was sent."""
+        """End the call; requests that have passed `begin` count as sent."""
         with self._lock:
             self._event.set()
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but not longer than the call runs."""
+        """Sleep, at most until the call ends."""
         self._event.wait(seconds)
 
     def check(self) -> None:
@@ -297,7 +299,7 @@ class _Stop:
             raise StoppedError
 
     def begin(self, send: Send) -> None:
-        """Note that a request is being sent.
+        """Record that a request is being sent.
 
         Raises:
             StoppedError: the call has ended.
@@ -321,7 +323,7 @@ def _sleep(seconds: float, stop: _Stop | None) -> None:
 
 
 def _gather_sync(gather: Gather, clock: _CallClock) -> list[RerankResponse | RerankError]:
-    """The results of several generators, each run in a thread."""
+    """Return the results of several generators, which run in threads."""
     _check_slots(gather, clock)
     stop = _Stop()
     futures: list[Future[RerankResponse]] = [Future() for _ in gather.calls]
@@ -352,7 +354,7 @@ def _gather_sync(gather: Gather, clock: _CallClock) -> list[RerankResponse | Rer
         failed = [f for f in futures if f in ended and not f.cancelled() and f.exception()]
         own = [f for f in failed if not isinstance(f.exception(), StoppedError)]
         return [future.result() for future in own or futures]
-    finally:  # after a failure nobody waits for the requests in flight
+    finally:  # after a failure, requests in flight are not waited for
         stop.set()
         for future in futures:
             future.cancel()
@@ -360,7 +362,7 @@ def _gather_sync(gather: Gather, clock: _CallClock) -> list[RerankResponse | Rer
 
 
 def _wait_for(futures: Sequence[Future[Any]], return_when: str = ALL_COMPLETED) -> set[Future[Any]]:
-    """The futures that have ended, once all have, or with FIRST_EXCEPTION one has failed."""
+    """Wait for all futures, or with FIRST_EXCEPTION for a failed one; return those that ended."""
     while True:
         ended, left = wait(futures, WAKE_SECONDS, return_when)
         if not left or (
@@ -371,12 +373,12 @@ def _wait_for(futures: Sequence[Future[Any]], return_when: str = ALL_COMPLETED) 
 
 
 def _start_threads(work: Callable[[_CallClock], None], clocks: Sequence[_CallClock]) -> None:
-    """Work in one daemon thread for each clock; those of a pool would delay the exit.
+    """Run `work` in one daemon thread for each clock; threads of a pool would delay the exit.
 
-    Where no thread can be started, as in an `atexit` function, work in this one.
+    If no thread can be started, as in an `atexit` function, run it in this thread.
     """
     for place, clock in enumerate(clocks):
-        # each thread sees the caller's context variables, as tasks do: traces nest by them
+        # each thread gets the caller's context variables, as tasks do, so that spans are nested
         target = copy_context().run
         thread = threading.Thread(target=target, args=(work, clock), name="rerank", daemon=True)
         try:
@@ -395,7 +397,7 @@ def _result_or_error(future: Future[RerankResponse]) -> RerankResponse | RerankE
 
 
 async def _gather_async(gather: Gather, clock: _CallClock) -> list[RerankResponse | RerankError]:
-    """The results of several generators, each run in a task."""
+    """Return the results of several generators, which run in tasks."""
     _check_slots(gather, clock)
     waiting = deque(enumerate(gather.calls))
     results: list[Any] = [None] * len(gather.calls)
@@ -425,20 +427,20 @@ async def _gather_async(gather: Gather, clock: _CallClock) -> list[RerankRespons
 
 
 def _waits(send: Send, clock: _CallClock) -> Generator[float]:
-    """The seconds to sleep, one after another, until the request may be sent.
+    """Yield each number of seconds to sleep before the request may be sent.
 
-    First the delay of the request and the Retry-After of its endpoint, which count against the
-    deadline; then the wait for a slot of the rate limit, which does not. So a request that is not
-    to be sent yet holds no slot that others could use.
+    First come the delay of the request and the Retry-After of its endpoint, which count against
+    the deadline. Then comes the wait for a slot of the rate limit, which does not. In this order a
+    delayed request does not hold a slot that others could use.
 
     Raises:
-        RerankTimeoutError: the request could not be sent, or not be answered, in time.
+        RerankTimeoutError: the request cannot be sent, or its response not be received, in time.
     """
     availability = send.availability
     limiter = send.limiter if any(send.rate_limit) and clock.shared is None else None
     room = _room(send, clock)
     known, blocked = availability.wait(0, room) if availability else (0, 0.0)
-    # it was found to fit when less time had passed
+    # at most the time left: the delay fitted when it was chosen, and time has passed since
     delay = max(blocked, send.delay if room is None else min(send.delay, max(room, 0.0)))
     _check_delay(send, clock, delay)
     if limiter is not None:
@@ -450,7 +452,7 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
         availability = availability or send.availability
         if availability is not None:
             known, blocked = availability.wait(known, _room(send, clock))
-            if blocked:  # another request was told so meanwhile
+            if blocked:  # another request has received a Retry-After meanwhile
                 _check_delay(send, clock, blocked)
                 yield blocked
                 continue
@@ -467,13 +469,13 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
         if availability is None or not availability.wait(known, 0.0)[1]:
             return
         if isinstance(slot, Reservation) and limiter is not None:
-            limiter.cancel(slot)  # others may have it while this request waits
+            limiter.cancel(slot)  # others may use it while this request waits
 
 
 def _own_waits(
     limiter: RateLimiter, send: Send, clock: _CallClock
 ) -> Generator[float, None, Reservation]:
-    """The seconds to sleep until a slot of the client's own rate limit."""
+    """Yield the seconds to sleep until a slot of the client's own rate limit; return the slot."""
     longest = _longest_wait(send.deadline, clock)
     while (slot := limiter.reserve(send.rate_limit, send.documents, longest)) is None:
         free = limiter.seconds_until_free(send.rate_limit, send.documents)
@@ -491,7 +493,7 @@ def _own_waits(
 
 
 def _shared_waits(reserve: Reserve, send: Send, clock: _CallClock) -> Generator[float, None, float]:
-    """The seconds to sleep until a slot of a limit that is shared between processes."""
+    """Yield the seconds to sleep until a slot of a rate limit that processes share."""
     before = time.monotonic()
     address = send.options.address()
     try:
@@ -505,19 +507,19 @@ def _shared_waits(reserve: Reserve, send: Send, clock: _CallClock) -> Generator[
 
 
 def _room(send: Send, clock: _CallClock) -> float | None:
-    """The seconds that a request may be delayed, and still be answered before the deadline."""
+    """Return how long a request may be delayed so that a response can come before the deadline."""
     return None if send.deadline is None else send.deadline - clock() - send.least_time
 
 
 def _longest_wait(deadline: float | None, clock: _CallClock) -> float | None:
-    """The seconds that a call may wait for slots: as many as the deadline, in addition to it."""
+    """Return how long a call may wait for slots: as long as the deadline, in addition to it."""
     return None if deadline is None or clock.patient else max(0.0, deadline - clock.waited)
 
 
 def _check_time(send: Send, clock: _CallClock) -> None:
     """Raise RerankTimeoutError if no response could come before the deadline."""
     left = _time_left(send, clock)
-    # half of it: a sleep that was found to fit may end a little late
+    # half of it, because a sleep may end a little late
     if left is not None and (left <= 0 or left < send.least_time / 2):
         raise RerankTimeoutError("the deadline passed before the request could be sent")
 
@@ -527,8 +529,8 @@ def _check_delay(send: Send, clock: _CallClock, delay: float) -> None:
     left = _time_left(send, clock)
     if delay and left is not None and delay > left - send.least_time:
         raise RerankTimeoutError(
-            f"the provider asked to wait (Retry-After): the request may be sent in {delay:.1f} s, "
-            f"and the deadline leaves {max(left, 0.0):.1f} s for that and the response; raise "
+            f"the provider sent Retry-After: the request may be sent in {delay:.1f} s, but the "
+            f"deadline leaves {max(left, 0.0):.1f} s for the wait and the response; raise "
             "deadline=, or call again later",
             phase="wait",
         )
@@ -537,36 +539,36 @@ def _check_delay(send: Send, clock: _CallClock, delay: float) -> None:
 def _check_slot(
     limit: RateLimit, deadline: float | None, clock: _CallClock, seconds: float, count: int = 1
 ) -> None:
-    """Raise RerankTimeoutError if the call may not wait so long for the last of its slots."""
+    """Raise RerankTimeoutError if the last slot of the call comes too late."""
     longest = _longest_wait(deadline, clock)
     if longest is not None and seconds > longest + ROUNDING:
         which = "its next slot" if count == 1 else f"slots for the {count} requests of the call"
         fewer = "make fewer calls at once" if count == 1 else "pass fewer documents"
         raise RerankTimeoutError(
-            f"the rate limit ({limit}) has {which} in {seconds:.1f} s, and the deadline lets the "
-            f"call wait {longest:.1f} s for it; raise deadline=, raise the limit, or {fewer}",
+            f"the rate limit ({limit}) has {which} in {seconds:.1f} s, but the deadline allows a "
+            f"wait of {longest:.1f} s; raise deadline=, raise the limit, or {fewer}",
             phase="wait",
         )
 
 
 def _check_slots(gather: Gather, clock: _CallClock) -> None:
-    """Raise RerankTimeoutError if not all requests of a split call have a slot in time."""
+    """Raise RerankTimeoutError if a request of a split call has no slot in time."""
     if any(gather.rate_limit) and not gather.keep_errors:
         seconds = gather.limiter.seconds_until_last(gather.rate_limit, gather.documents)
         _check_slot(gather.rate_limit, gather.deadline, clock, seconds, len(gather.calls))
 
 
 def _time_left(send: Send, clock: _CallClock) -> float | None:
-    """The seconds that the call still has."""
+    """Return the seconds left before the deadline; None for no deadline."""
     return None if send.deadline is None else send.deadline - clock()
 
 
 def _error(
     cause: Exception, send: Send, clock: _CallClock, began: float, caller: BaseException | None
 ) -> RerankError:
-    """The error of an HTTP library as one of ours; any other is raised."""
+    """Convert an error of an HTTP library to a RerankError; any other error is raised."""
     if isinstance(cause, ScorerError) and of_signal(cause) is None:
-        return cause  # with all frames of the user's code, and of its libraries
+        return cause  # with all frames of the user's code and its libraries
     left = _time_left(send, clock)
     is_late = left is not None and left <= _TIMER_STEP
     seconds = clock() - (0.0 if is_late else began)
@@ -578,6 +580,6 @@ def _error(
         retry_on_timeout=send.retry_on_timeout,
         caller=caller,
     )
-    if send.request.handler is not None:  # it has no address that says anything
+    if send.request.handler is not None:  # a handler has no meaningful URL
         error.args = (str(error).replace(f"Request to {send.request.url}", "The scorer"),)
     return error

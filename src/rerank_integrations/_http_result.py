@@ -1,4 +1,4 @@
-"""What comes of an HTTP exchange: the body, decoded within a limit, or an error without keys."""
+"""Reads response bodies within a size limit, and converts errors of HTTP libraries."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from rerank_integrations.errors import (
 from rerank_integrations.providers._validation import Address, address_problem, shown_address
 from rerank_integrations.providers.base import HTTPRequest, HTTPResponse
 
-_LARGEST = 32 * 2**20  # bytes, besides an echo of the request
+_LARGEST = 32 * 2**20  # bytes, in addition to an echo of the request
 _ECHO_FACTOR = 2  # an echoed document is at most this many times as long, by JSON escapes
-_MAX_MEMBERS = 1000  # of one gzip body; for each, zlib copies what follows it
+_MAX_MEMBERS = 1000  # members of one gzip body; zlib copies the rest of the data after each
 _NOT_ENCODED = ("", "identity", "utf-8")
 _GZIP = ("gzip", "x-gzip")
 _PORTS = {"http": 80, "https": 443}
 _BOM = b"\xef\xbb\xbf"
-_REDIRECTS = {"POST": (307, 308), "GET": (301, 302, 303, 307, 308)}  # that keep the method
+_REDIRECTS = {"POST": (307, 308), "GET": (301, 302, 303, 307, 308)}  # those that keep the method
 _HTTP_LIBRARIES = frozenset(
     {
         *("httpx", "httpcore", "h11", "h2", "hpack", "socksio", "httpx2", "httpcore2"),
         *("httpx_aiohttp", "aiohttp", "anyio", "sniffio", "asyncio", "uvloop", "socket", "ssl"),
         *("hyperframe", "idna"),
-        "contextlib",  # its frames hold the traceback that they pass on
+        "contextlib",  # its frames hold the traceback of the exception
     }
 )
-_POOL = "rerank_integrations._pool"  # its frames hold requests of httpx, like those of httpx
+_POOL = "rerank_integrations._pool"  # its frames hold requests of httpx, as httpx's own frames do
 _TIMEOUTS = frozenset({"TimeoutException", "TimeoutError"})
 _PERMANENT = frozenset({"UnsupportedProtocol", "LocalProtocolError"})
 _TRANSIENT = frozenset({"TransportError", "NetworkError", "RemoteProtocolError", "OSError"})
@@ -46,22 +46,22 @@ _PHASES = {
     "WriteTimeout": "write",
     "PoolTimeout": "pool",
 }
-_CLIENT_ERROR = re.compile(r"4\d\d\b")  # the status with which a proxy refuses
+_CLIENT_ERROR = re.compile(r"4\d\d\b")  # the status of a proxy that refuses the request
 
 
 class BodyReader:
-    """Takes the raw bytes of a response body, and never holds more than the limit.
+    """Collects the raw bytes of a response body, up to a limit, and decodes gzip and deflate.
 
-    gzip and deflate are decoded here: the decoders of HTTP libraries turn 2 KB of a stacked or
-    brotli coding into gigabytes before anyone can count them.
+    Decoding happens here because the decoders of HTTP libraries may expand 2 KB of a stacked or
+    brotli encoding to gigabytes before the size can be checked.
 
     Args:
         status_code: the status of the response.
         headers: the headers of the response.
-        request_size: bytes of the request, which the response may echo.
+        request_size: the size of the request body in bytes; the response may echo it.
 
     Attributes:
-        problem: why the body cannot be used, and need not be read further; else None.
+        problem: why the body is unusable, so that it need not be read further; else None.
     """
 
     def __init__(self, status_code: int, headers: Mapping[str, str], request_size: int) -> None:
@@ -73,7 +73,7 @@ class BodyReader:
         self._raw_size = 0
         self._members = 0
         self._decoder: Any = None
-        self._start = b""  # of a deflate body, until its two bytes say which kind it is
+        self._start = b""  # the first two bytes of a deflate body, which show its format
         coding = self._headers.get("content-encoding", "").strip().lower()
         self._coding = "" if coding in _NOT_ENCODED else coding
         if self._coding in _GZIP:
@@ -93,13 +93,13 @@ class BodyReader:
             self.problem = f"its body is larger than {self._limit:,} bytes and was not read"
 
     def add_decoded(self, content: bytes) -> None:
-        """Add a body that a hook or a mock has read already."""
+        """Add a body that a hook or a mock has already read."""
         self._coding = ""
         self.problem = None
         self.add(content)
 
     def response(self) -> HTTPResponse:
-        """The whole response, once its body has ended or has a problem."""
+        """Return the response, after the end of its body or a problem."""
         is_cut_off = self._decoder is None or not self._decoder.eof
         if self._coding and self._raw_size and is_cut_off and not self.problem:
             self.problem = "its body cannot be decoded: it ends too early"
@@ -116,14 +116,14 @@ class BodyReader:
             return
         if isinstance(self._content, bytes):
             self._content = bytearray(self._content)
-        self._content += data  # grows in place: a list of chunks would be held twice
+        self._content += data  # grows in place; joining a list of chunks would hold it twice
 
     def _decode(self, data: bytes) -> None:
         if self._decoder is None:
             data = self._start = self._start + data
             if len(data) < 2:
                 return
-            # https://www.rfc-editor.org/rfc/rfc1950#section-2.2; some servers leave the head out
+            # https://www.rfc-editor.org/rfc/rfc1950#section-2.2; some servers omit the zlib header
             has_zlib_head = data[0] & 0x0F == 8 and int.from_bytes(data[:2]) % 31 == 0
             self._decoder = zlib.decompressobj(zlib.MAX_WBITS if has_zlib_head else -zlib.MAX_WBITS)
         while data and not self.problem:
@@ -140,25 +140,32 @@ class BodyReader:
                 self._next_member(data)
 
     def _next_member(self, data: bytes) -> None:
-        """A gzip body may have several members, one after another."""
+        """Continue with the next member of a gzip body."""
         self._members += 1
         is_member = self._coding in _GZIP and data[:1] == b"\x1f"
         if not is_member or self._members > _MAX_MEMBERS:
-            self.problem = "its body cannot be decoded: it goes on after its end"
+            self.problem = "its body cannot be decoded: there is data after its end"
             return
         self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
 
 
 class Limits(NamedTuple):
-    """The time limits of a request, in seconds; `timeouts` is None for those of its HTTP client."""
+    """The time limits of a request, in seconds.
+
+    Attributes:
+        timeouts: by phase; None for those of the HTTP client.
+        deadline: of the whole call; None for no limit.
+        deadline_passed: whether the deadline has passed.
+        seconds: since the request began; if the deadline has passed, since the call began.
+    """
 
     timeouts: Mapping[str, float | None] | None
     deadline: float | None
     deadline_passed: bool
-    seconds: float = 0.0  # since the request began; with the deadline passed, since the call did
+    seconds: float = 0.0
 
     def describe(self, phase: str, used: Mapping[str, float | None]) -> str:
-        """The limit that passed, as a message names it; `used` are the timeouts of the client."""
+        """Return the exceeded limit for a message; `used` are the timeouts of the HTTP client."""
         if phase == "other":
             return "by a limit other than timeout= and deadline="
         if phase == "deadline":
@@ -169,7 +176,7 @@ class Limits(NamedTuple):
 
 
 def response_in(error: Exception, request_size: int) -> HTTPResponse:
-    """The response in an error that a `raise_for_status` hook raised; any other is raised."""
+    """Return the response in an error of a `raise_for_status` hook; any other error is raised."""
     response = getattr(error, "response", None)
     if not _is_of_library(error) or "HTTPStatusError" not in _kinds(error) or response is None:
         raise error
@@ -189,27 +196,28 @@ def rerank_error(
     retry_on_timeout: bool,
     caller: BaseException | None = None,
 ) -> RerankError:
-    """The error of an HTTP library as one of ours, by name: httpx2 has the names of httpx.
+    """Convert an error of an HTTP library to a RerankError.
 
-    Only errors of an HTTP library and of the system are translated. Any other was raised by code
-    that the library called: a signal handler (Celery's `SoftTimeLimitExceeded`, RQ's
-    `JobTimeoutException`), a hook of the user's, or a defect of this package.
+    Classes are recognised by their names, because httpx2 uses the names of httpx. Only errors of
+    HTTP libraries and of the operating system are converted. Other errors come from code that the
+    library called: a signal handler (Celery's `SoftTimeLimitExceeded`, RQ's `JobTimeoutException`),
+    a hook of the user, or a defect of this package.
 
     Args:
-        cause: what was raised while the request was sent and its response read.
-        url: the address of the request.
+        cause: the error that was raised while the request was sent or its response read.
+        url: the URL of the request.
         limits: the time limits of the request.
-        retry_on_timeout: whether a request that timed out while reading may be sent again.
-        caller: what the caller handled when the request was sent: it is the context of `cause`,
-            and neither its reason nor ours to change.
+        retry_on_timeout: whether a read timeout may be retried.
+        caller: the exception that the caller was handling when the request was sent. It is in the
+            context of `cause`, but is not its reason, and must not be changed.
 
     Raises:
-        Exception: `cause` itself, where it is none of an HTTP library.
+        Exception: `cause` itself, if it is not an error of an HTTP library.
     """
     interruption = of_signal(cause)
     if interruption is not None:
         _remove_library_frames(cause, url, caller)
-        raise interruption from interruption.__cause__  # not what a library made of it
+        raise interruption from interruption.__cause__  # not the error that a library made of it
     if isinstance(cause, RerankError):
         _remove_library_frames(cause, url, caller)
         return cause
@@ -224,7 +232,7 @@ def rerank_error(
     error: RerankError
     if kinds & _TIMEOUTS and not certificate and not _is_refused_by_aiohttp(links):
         phase = "deadline"
-        if not limits.deadline_passed:  # by a hook's own limit, or the system's
+        if not limits.deadline_passed:  # a timeout, or a limit of a hook or the operating system
             phase = next((_PHASES[kind] for kind in kinds if kind in _PHASES), "other")
         error = RerankTimeoutError(
             f"Request to {address} timed out after {_seconds(limits.seconds)} s "
@@ -240,8 +248,8 @@ def rerank_error(
         if certificate:
             fix = " (set SSL_CERT_FILE to the certificates to trust)"
         elif "WRONG_VERSION_NUMBER" in str(found):
-            fix = " (no TLS is spoken there: use http:// with allow_http=True, or another port)"
-        error = TransportError(  # `redact_error` cuts it: half a key could not be found any more
+            fix = " (the port does not use TLS: use http:// with allow_http=True, or another port)"
+        error = TransportError(  # truncated later by `redact_error`, or part of a key might remain
             f"no response from {address}{fix}: {type(found).__name__}: {found}",
             is_retryable=bool(kinds & _TRANSIENT)
             and not (kinds & _PERMANENT or certificate or refused),
@@ -253,14 +261,14 @@ def rerank_error(
 
 
 def redirect_target(request: HTTPRequest, response: HTTPResponse) -> str | None:
-    """The address of a redirect that keeps method, body and origin; None for all else."""
+    """Return the URL of a redirect that keeps method, body and origin; None for others."""
     url = request.url
     if response.status_code not in _REDIRECTS[request.method]:
         return None
     location = response.headers.get("location", "").strip()
     try:
         target = urljoin(url, location).partition("#")[0]
-    except ValueError:  # no address, such as http://[a
+    except ValueError:  # an invalid URL, such as http://[a
         return None
     if target == url or address_problem(target, query=True) or _origin(target) != _origin(url):
         return None
@@ -277,9 +285,9 @@ def _seconds(seconds: float) -> str:
 
 
 def _timeouts_of(links: Iterable[BaseException]) -> Mapping[str, float | None]:
-    """The timeouts with which the HTTP client sent the request of an error."""
+    """Return the timeouts that the HTTP client used for the request of an error."""
     for link in links:
-        with suppress(Exception):  # httpx raises RuntimeError where there is no request
+        with suppress(Exception):  # httpx raises RuntimeError if the error has no request
             request: Any = getattr(link, "request", None)
             return dict(request.extensions["timeout"])
     return {}
@@ -288,11 +296,11 @@ def _timeouts_of(links: Iterable[BaseException]) -> Mapping[str, float | None]:
 def error_chain(
     error: BaseException, caller: BaseException | None = None
 ) -> Iterator[BaseException]:
-    """An error and what it came from, each once.
+    """Yield an error, its causes and its contexts, each once.
 
     Args:
-        error: where the chain begins.
-        caller: what the caller of this package handles, an error of its own; the chain ends there.
+        error: the start of the chain.
+        caller: the exception that the caller of this package is handling; the chain ends there.
     """
     seen = {id(caller)}
     waiting: list[BaseException | None] = [error]
@@ -305,12 +313,12 @@ def error_chain(
 
 
 def of_signal(error: BaseException) -> BaseException | None:
-    """The error of a signal handler, such as a TimeoutError, from which this one was made.
+    """Return the error of a signal handler, such as a TimeoutError, that caused this error.
 
-    A handler is known by its argument: the frame that it interrupted.
+    A handler is recognised by its argument: the frame that it interrupted.
     """
     link: BaseException | None = error
-    seen: set[int] = set()  # a user's code may raise an error from itself
+    seen: set[int] = set()  # an error may be its own cause
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         traceback = link.__traceback__
@@ -329,7 +337,7 @@ def of_signal(error: BaseException) -> BaseException | None:
 
 
 def _made_from(error: BaseException) -> BaseException | None:
-    """What a library caught before it raised an error from None; not what the caller handles."""
+    """Return the error that a library caught before it raised this one with `from None`."""
     caught = error.__context__
     traceback = caught.__traceback__ if caught is not None else None
     if traceback is None:
@@ -352,7 +360,7 @@ def _is_of_library(error: BaseException) -> bool:
 
 
 def _is_of_aiohttp(error: BaseException | None) -> bool:
-    """Whether the error is aiohttp's: these hold headers, and the text of the response."""
+    """Return whether it is an error of aiohttp, which holds headers and the response text."""
     return error is not None and _package(type(error).__module__) == "aiohttp"
 
 
@@ -367,16 +375,16 @@ def _is_about_certificates(error: BaseException) -> bool:
 
 
 def _is_refused_by_aiohttp(links: Sequence[BaseException]) -> bool:
-    """Whether httpx-aiohttp calls a connection that failed at once a timeout."""
+    """Return whether httpx-aiohttp reports a connection that failed at once as a timeout."""
     failed = any("ClientConnectionError" in _kinds(link) for link in links)
     return failed and not any("TimeoutError" in _kinds(link) for link in links)
 
 
 def _is_translated(error: BaseException) -> bool:
-    """Whether the error is of an HTTP library or of the system.
+    """Return whether the error is one of an HTTP library or of the operating system.
 
-    One of Python's own, such as a RuntimeError, is if the code of a library raised it. Another
-    class is not, wherever it was raised: RQ raises its own from outside, in any frame.
+    A built-in error, such as a RuntimeError, counts if code of a library raised it. Any other class
+    does not, wherever it was raised: RQ raises its own exception asynchronously, in any frame.
     """
     if _is_of_library(error) or _is_os_error(error):
         return True
@@ -389,7 +397,7 @@ def _is_translated(error: BaseException) -> bool:
 
 
 def _remove_library_frames(error: BaseException, url: str, caller: BaseException | None) -> None:
-    """Take the frames and requests of HTTP libraries out of an error and its causes.
+    """Remove the frames and requests of HTTP libraries from an error and its causes.
 
     They hold headers, and so the key: https://github.com/encode/httpx, `RequestError.request`.
     Frames of this package and of the user's code stay.

@@ -1,4 +1,4 @@
-"""Many calls: rows in, results out, with a bound on memory, cost and what is in flight."""
+"""Runs many calls concurrently, with limits for memory, cost, requests and calls in flight."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from rerank_integrations.models import RerankResponse, Usage
 from rerank_integrations.providers._validation import finite
 
 OnRowError: TypeAlias = Literal["raise", "keep"]
-"""What becomes of a run when a row fails."""
+"""What happens to a run when a row fails."""
 
 _ROUNDING = 1 + 1e-9  # a sum of equal costs may be a little more than their product
 _BACKLOG = 2  # finished results that wait to be taken, for each call at once
@@ -47,14 +47,14 @@ FORKED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What a provider charges, in US dollars, where its responses do not say the cost.
+    """What a provider charges, in US dollars, if its responses do not report the cost.
 
     Args:
-        per_1000_search_units: for a thousand search units.
-        per_million_tokens: for a million tokens.
+        per_1000_search_units: the price of 1,000 search units.
+        per_million_tokens: the price of a million tokens.
 
     Raises:
-        ConfigurationError: neither is given, or one is below 0.
+        ConfigurationError: neither is passed, or one is below 0.
     """
 
     per_1000_search_units: float | None = None
@@ -68,7 +68,14 @@ class Price:
             )
 
     def of(self, usage: Usage) -> float | None:
-        """The cost of a call; None where the counts that the price needs are not there."""
+        """Return the cost of a call in US dollars.
+
+        Args:
+            usage: the usage of the call.
+
+        Returns:
+            The cost; None if the usage does not have the counts that the price needs.
+        """
         if self.per_1000_search_units is not None and usage.search_units is not None:
             return usage.search_units / 1000 * self.per_1000_search_units
         tokens = usage.prompt_tokens if usage.total_tokens is None else usage.total_tokens
@@ -78,16 +85,16 @@ class Price:
 
 
 class RowResult(NamedTuple):
-    """What came of a row: a response or an error.
+    """The result of a row: a response or an error.
 
     Attributes:
-        id: the row's own, else its number, from 1; for a file the number of its line.
-        response: None where the row failed.
-        error: None where it succeeded.
-        row: the row as it was given; the text of a line that is no JSON.
+        id: the id of the row, else its number, from 1; for a file its line number.
+        response: the response; None if the row failed.
+        error: the error; None if the row succeeded.
+        row: the row as you passed it; the text of a line that is not JSON.
         is_stored: whether the response comes from the checkpoint, so that nothing was sent.
-        seconds: how long the call took, retries included and waits for slots of the rate limit
-            not; None where there was none, or where it failed.
+        seconds: how long the call took, with retries but without waits for a rate limit; None if
+            it failed, or if the response comes from the checkpoint.
     """
 
     id: str | int
@@ -99,7 +106,7 @@ class RowResult(NamedTuple):
 
 
 class Store(Protocol):
-    """Where finished rows are kept, so that a second run does not pay for them again.
+    """Stores finished rows, so that a second run does not pay for them again.
 
     Attributes:
         holds_ids: whether all ids are held in memory.
@@ -108,38 +115,38 @@ class Store(Protocol):
     holds_ids: bool
 
     def digest(self, row: Row) -> str:
-        """A hash of the query and the documents."""
+        """Return a hash of the query and the documents."""
 
     def find(self, row: Row) -> RerankResponse | None:
-        """The response of a row that has one.
+        """Return the stored response of a row; None if there is none.
 
         Raises:
-            InvalidRequestError: the id has another query or other documents.
+            InvalidRequestError: the id is stored with another query or other documents.
         """
 
     def keep(self, row: Row, response: RerankResponse, cost: float | None) -> None:
-        """Keep a response and its cost; nothing after `close`, when another run may have the file.
+        """Store a response and its cost; after `close`, do nothing.
 
         Raises:
-            InvalidRequestError: the id has another query or other documents.
+            InvalidRequestError: the id is stored with another query or other documents.
         """
 
     def fail(self, row_id: str | int, error: RerankError) -> None:
-        """Note a row that failed; it is asked again in the next run."""
+        """Record a row that failed; the next run sends it again."""
 
     def close(self) -> None:
-        """Write what is not written yet; a second time does nothing."""
+        """Write what is not written yet; a second call does nothing."""
 
 
 class Progress(NamedTuple):
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        done: rows with a response, those from the checkpoint included.
-        failed: rows with an error.
-        requests: what was sent.
-        cost: US dollars so far; None where no response said it.
-        seconds: since the run began.
+        done: the number of rows with a response, including those from the checkpoint.
+        failed: the number of rows with an error.
+        requests: the number of requests sent, including retries.
+        cost: the cost so far in US dollars; None if it is unknown.
+        seconds: seconds since the run began.
     """
 
     done: int
@@ -150,7 +157,7 @@ class Progress(NamedTuple):
 
 
 def _priced(usage: Usage) -> str:
-    """Which price fits what a response counts."""
+    """Return a hint which price fits the counts in a response."""
     counts = usage.counts()
     fits = {
         "per_1000_search_units": usage.search_units is not None,
@@ -165,12 +172,12 @@ def _priced(usage: Usage) -> str:
 
 @dataclass
 class Ledger:
-    """What a run has spent, and whether it may go on; for one thread, or under a lock.
+    """Counts what a run has spent, and enforces its budget; not thread-safe by itself.
 
-    The cost of a call is known from its response only, so the largest cost seen is reserved for
-    each call in flight, and there is one call at a time until the first cost is known. The same
-    holds for the requests of a call, which are more than one where a list is split or a request is
-    sent again.
+    The cost of a call is known only from its response. So the largest cost so far is reserved for
+    each call in flight, and calls run one at a time until the first cost is known. The number of
+    requests of a call is handled in the same way: it is above one if a list is split or a request
+    is retried.
     """
 
     max_cost: float | None = None
@@ -188,10 +195,10 @@ class Ledger:
     _began: float = field(default_factory=time.monotonic)
 
     def may_begin(self) -> bool:
-        """Whether one more call fits; if not, one of those in flight must end first.
+        """Return whether one more call fits; if not, a call in flight must end first.
 
         Raises:
-            BudgetExceededError: none is in flight, so it never will.
+            BudgetExceededError: no call is in flight, so another call can never fit.
         """
         fits = True
         if self.max_requests is not None:
@@ -216,16 +223,16 @@ class Ledger:
         )
 
     def _reserved(self, largest: float | None, least: float) -> float:
-        """What the calls in flight and one more may need; the first one is made alone."""
+        """Return what the calls in flight and one more may need; the first call runs alone."""
         if largest is None:
             return float("inf") if self.in_flight else least
         return (self.in_flight + 1) * largest
 
     def end(self, result: RerankResponse | RerankError) -> None:
-        """Note what came of a call that was in flight.
+        """Record the result of a call that was in flight.
 
         Raises:
-            ConfigurationError: there is a `max_cost`, and no way to know the cost.
+            ConfigurationError: `max_cost` is set, but the cost cannot be known.
         """
         self.in_flight -= 1
         sent = sum(not (one.error or "").startswith("not asked") for one in result.attempts)
@@ -250,27 +257,27 @@ class Ledger:
             )
 
     def cost_of(self, response: RerankResponse) -> float | None:
-        """The cost of a call: as the response says, else by the price."""
+        """Return the cost of a call: as the response reports it, else from the price."""
         said = response.usage.cost
         return self.price.of(response.usage) if said is None and self.price is not None else said
 
     def progress(self) -> Progress:
-        """How far the run is."""
+        """Return the progress of the run."""
         seconds = time.monotonic() - self._began
         return Progress(self.done, self.failed, self.requests, self.cost, seconds)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is done.
+    """The settings of a run.
 
     Attributes:
-        ledger: what is spent.
+        ledger: counts what is spent.
         max_concurrency: how many calls are in flight at once.
         preserve_order: whether results come in the order of the rows.
         on_error: whether a row that fails ends the run.
-        store: where finished rows are kept; None for nowhere.
-        report: is told of the progress after each row.
+        store: stores finished rows; None stores nothing.
+        report: is called with the progress after each row.
     """
 
     ledger: Ledger
@@ -281,7 +288,7 @@ class Plan:
     report: Callable[[Progress], Any] | None = None
 
     def close(self) -> None:
-        """End what a run has opened; a second time does nothing."""
+        """Close what a run has opened; a second call does nothing."""
         if self.store is not None:
             self.store.close()
         if isinstance(self.report, _Bar):
@@ -289,7 +296,7 @@ class Plan:
 
 
 class _Bar:
-    """A bar of tqdm.
+    """A progress bar of tqdm.
 
     Raises:
         ConfigurationError: tqdm is not installed.
@@ -313,10 +320,10 @@ class _Bar:
 
 
 def check_many(arguments: Mapping[str, Any]) -> None:
-    """Check what only a run of many calls takes.
+    """Validate the arguments that only a run of many calls takes.
 
     Raises:
-        ConfigurationError: a value out of range.
+        ConfigurationError: an argument is invalid.
     """
     for name in ("max_concurrency", "max_requests"):
         value = arguments[name]
@@ -336,10 +343,10 @@ def check_many(arguments: Mapping[str, Any]) -> None:
 
 
 def reporter(progress: Any, rows: Any) -> Callable[[Progress], Any] | None:
-    """What is told of the progress: the caller's function, or a bar.
+    """Return what is called with the progress: the caller's function, or a progress bar.
 
     Raises:
-        ConfigurationError: neither, or a bar without tqdm.
+        ConfigurationError: `progress` has another type, or tqdm is not installed.
     """
     if progress is False or progress is None:
         return None
@@ -352,7 +359,7 @@ def reporter(progress: Any, rows: Any) -> Callable[[Progress], Any] | None:
 
 
 class _Taken(NamedTuple):
-    """A row that was pulled: to be asked for, or with what is known of it already."""
+    """A row that was read: with a `row` to send, or with a `known` result that needs no call."""
 
     place: int
     numbered: Numbered
@@ -361,16 +368,16 @@ class _Taken(NamedTuple):
 
     @property
     def given(self) -> Any:
-        """The row as it was given."""
+        """The row as it was passed."""
         return self.numbered.given
 
 
 class _Feed:
-    """Takes rows in and gives results out; rows under a lock where there are threads.
+    """Validates rows and collects results; threads take rows under a lock.
 
     Attributes:
-        ended: how many threads or tasks have put their end.
-        is_of_parent: whether the process was forked after the run was made.
+        ended: how many threads or tasks have ended.
+        is_of_parent: whether the process was forked after the run was created.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -387,16 +394,16 @@ class _Feed:
         told_of_forks(self)
 
     def leave_to_parent(self) -> None:
-        """Note that this is a forked child: no thread or loop of the run is here."""
+        """Record that this is a forked child, which has no thread or event loop of the run."""
         self.is_of_parent = True
 
     def check_process(self) -> None:
-        """Raise ConfigurationError in a child that was forked after the run was made."""
+        """Raise ConfigurationError in a child that was forked after the run was created."""
         if self.is_of_parent:
             raise ConfigurationError(FORKED)
 
     def check(self) -> None:
-        """Raise ConfigurationError if finished rows cannot be kept any more."""
+        """Raise ConfigurationError if finished rows can no longer be stored."""
         self.check_process()
         if self._broken is not None:
             raise ConfigurationError(
@@ -406,7 +413,7 @@ class _Feed:
 
     @contextmanager
     def _using_store(self) -> Iterator[None]:
-        """Note that the store fails; what was paid for is still given out."""
+        """Record that the store has failed; results that were paid for are still yielded."""
         try:
             yield
         except InvalidRequestError:  # it is about the row
@@ -415,7 +422,7 @@ class _Feed:
             self._broken = self._broken or error
 
     def taken(self, numbered: Numbered) -> _Taken:
-        """The row; one that is wrong or in the store is not asked for."""
+        """Validate a row and look it up in the store."""
         taken = _Taken(next(self._places), numbered, None, None)
         store = self._plan.store
         try:
@@ -437,10 +444,10 @@ class _Feed:
         return taken._replace(known=RowResult(row.id, found, None, taken.given, is_stored=True))
 
     def _check_id(self, row: Row, numbered: Numbered) -> None:
-        """Note whose id it is; the first row keeps it, whichever is ready first.
+        """Record the id of a row; the first row with an id keeps it, even if it is ready later.
 
         Raises:
-            InvalidRequestError: an earlier row has it, with another query or other documents.
+            InvalidRequestError: an earlier row has the id, with another query or other documents.
         """
         number, start = numbered.number, int(row.digest[:8], 16)
         first, same = divmod(self._firsts.setdefault(row.id, number << 32 | start), 1 << 32)
@@ -454,7 +461,7 @@ class _Feed:
     def finished(
         self, taken: _Taken, came: RerankResponse | RerankError, seconds: float | None
     ) -> RowResult:
-        """What came of a row that was asked for, stored."""
+        """Store and return the result of a row that was sent."""
         row, where = taken.row, taken.numbered.where
         assert row is not None  # noqa: S101  # only such are asked for
         failure = came if isinstance(came, RerankError) else None
@@ -486,11 +493,11 @@ class _Feed:
         return RowResult(row_id, None, error, taken.given)
 
     def ready(self, came: Any) -> Iterator[RowResult]:
-        """What may be given out now that a thread or a task has put this.
+        """Yield the results that can be yielded after a thread or a task has finished `came`.
 
         Raises:
-            RerankError: a row's, with `on_error="raise"`.
-            BaseException: what is no Exception, as it comes.
+            RerankError: the error of a row, with `on_error="raise"`.
+            BaseException: one that is not an `Exception`, immediately.
         """
         if came is _END:
             self.ended += 1
@@ -512,21 +519,21 @@ class _Feed:
             self._next += 1
 
     def end(self) -> None:
-        """Raise what has ended the run early: a budget that is used up, or rows that broke."""
+        """Raise the error that has ended the run early: a used-up budget, or an error of `rows`."""
         if self._error is not None:
             raise self._error
 
     def _checked(self, result: RowResult) -> RowResult:
-        """The result; raises its error where a row that fails ends the run."""
+        """Return a result, or raise its error with `on_error="raise"`."""
         if result.error is not None and self._plan.on_error == "raise":
             raise result.error
         return result
 
 
 class ThreadRun:
-    """A run whose calls are made by threads, which also pull the rows, one thread at a time.
+    """A run whose calls are made by threads, which also read the rows, one thread at a time.
 
-    No thread outlives an interpreter that ends.
+    The threads are daemons, so they do not keep the interpreter alive.
     """
 
     def __init__(
@@ -546,13 +553,13 @@ class ThreadRun:
         self._context = copy_context()
 
     def results(self) -> Generator[RowResult, None, None]:
-        """The results of all rows.
+        """Yield the results of all rows.
 
-        What is in flight when the budget is used up, or when a row cannot be read, is given out
-        before that is raised.
+        If the budget is used up or a row cannot be read, the results of calls in flight are yielded
+        before the error is raised.
 
         Raises:
-            RerankError: a row's, with `on_error="raise"`; or a budget that is used up.
+            RerankError: the error of a row, with `on_error="raise"`, or a used-up budget.
         """
         feed = self._feed
         try:
@@ -570,14 +577,14 @@ class ThreadRun:
                 self._plan.close()
 
     def _next(self) -> Any:
-        """What a thread has put, once there is something."""
+        """Wait for the next item that a thread has finished."""
         while True:
             self._feed.check_process()
             with suppress(queue.Empty):
                 return self._results.get(timeout=WAKE_SECONDS)
 
     def _start(self) -> None:
-        """Start a thread; those that run already do the work where the system has no more."""
+        """Start a thread; if the system has no more, the running threads do the work."""
         # each thread sees the caller's context variables, as tasks do: traces nest by them
         target = self._context.copy().run
         thread = threading.Thread(target=target, args=(self._work,), name="rerank", daemon=True)
@@ -590,14 +597,14 @@ class ThreadRun:
                 raise
 
     def _end(self) -> None:
-        """Let no call begin any more, and wake the threads that wait to begin one."""
+        """Let no further call start, and wake the threads that wait to start one."""
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
         self._room.release()  # a thread that ends wakes the next
 
     def _take(self) -> _Taken | None:
-        """The next row, once it may begin; None at the end."""
+        """Return the next row when its call may start; None at the end."""
         with self._pulling:
             try:
                 self._feed.check()
@@ -665,7 +672,7 @@ class TaskRun:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def results(self) -> AsyncGenerator[RowResult, None]:
-        """The same as `ThreadRun.results`."""
+        """Async version of `ThreadRun.results`."""
         feed = self._feed
         try:
             self._start()
@@ -687,13 +694,13 @@ class TaskRun:
         self._tasks.append(asyncio.create_task(self._work()))
 
     def _end(self) -> None:
-        """Let no call begin any more, and wake the tasks that wait to begin one."""
+        """Let no further call start, and wake the tasks that wait to start one."""
         self._stops = True
         self._changed.set()
         self._room.release()  # a task that ends wakes the next
 
     async def _take(self) -> _Taken | None:
-        """The next row, once it may begin; None at the end."""
+        """Return the next row when its call may start; None at the end."""
         async with self._pulling:
             self._feed.check()
             numbered = None if self._stops else await anext(self._source, None)
@@ -743,35 +750,35 @@ class TaskRun:
 
 
 class _Run:
-    """What a run has spent so far."""
+    """The totals of a run so far."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
     @property
     def usage(self) -> Usage:
-        """What the provider counted so far, without what came from the checkpoint."""
+        """The usage so far, without responses from the checkpoint."""
         counts: dict[str, Any] = dict(self._plan.ledger.counts)
         return Usage(**counts)
 
     @property
     def cost(self) -> float | None:
-        """US dollars so far; None where no response said it and there is no price."""
+        """The cost so far in US dollars; None if it is unknown."""
         return self._plan.ledger.cost
 
     @property
     def requests(self) -> int:
-        """How many requests were sent so far, retries included."""
+        """The number of requests sent so far, including retries."""
         return self._plan.ledger.requests
 
     @property
     def progress(self) -> Progress:
-        """How far the run is."""
+        """The progress of the run."""
         return self._plan.ledger.progress()
 
 
 class ManyResults(_Run, Iterator[RowResult]):
-    """The results of `rerank_many`, and what they have cost so far; to be read once."""
+    """The results of `rerank_many`: an iterator that can be read once, with the totals so far."""
 
     def __init__(self, plan: Plan, results: Generator[RowResult, None, None]) -> None:
         super().__init__(plan)
@@ -781,7 +788,7 @@ class ManyResults(_Run, Iterator[RowResult]):
         return next(self._results)
 
     def close(self) -> None:
-        """End the run; what is in flight is not waited for, and not kept."""
+        """End the run, without waiting for calls in flight, whose results are lost."""
         self._results.close()
         self._plan.close()  # of a run that has not begun
 
@@ -793,7 +800,11 @@ class ManyResults(_Run, Iterator[RowResult]):
 
 
 class AsyncManyResults(_Run, AsyncIterator[RowResult]):
-    """The results of `arerank_many`, and what they have cost so far; to be read once."""
+    """The results of `arerank_many`: an async iterator that can be read once, with the totals.
+
+    If a wait for a result is cancelled, the run ends, and reading further raises a
+    `ConfigurationError`.
+    """
 
     def __init__(self, plan: Plan, results: AsyncGenerator[RowResult, None]) -> None:
         super().__init__(plan)
@@ -813,7 +824,7 @@ class AsyncManyResults(_Run, AsyncIterator[RowResult]):
             raise
 
     async def aclose(self) -> None:
-        """End the run; what is in flight is cancelled."""
+        """End the run, and cancel the calls in flight."""
         await self._results.aclose()
         self._plan.close()  # of a run that has not begun
 

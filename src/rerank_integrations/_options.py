@@ -1,4 +1,4 @@
-"""What can be set on a client and overridden for one call, checked when it is set."""
+"""The settings of a client, which a call can override; they are checked when they are set."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ from rerank_integrations.providers._validation import (
 from rerank_integrations.providers.base import Dialect, Instructed, Provider, RemoteProvider
 
 OWN_KEYS = Dialect().own_keys()  # never from extra_body
-# what an adapter says where it refuses an argument
-INSTEAD = "; for all else pass client=RerankClient(...)"
-# for these, "not given" is a value of its own
-_MAY_BE_LEFT = ("max_documents_per_request", "on_image", "on_invalid_document")
+# what the message of an adapter adds when it refuses an argument
+INSTEAD = "; to use other arguments, pass client=RerankClient(...)"
+# for these settings NOT_GIVEN is a valid value
+_MAY_BE_NOT_GIVEN = ("max_documents_per_request", "on_image", "on_invalid_document")
 _NO_SETTINGS = frozenset({"self", "__class__", "query", "documents"})
 _PHASES = ("connect", "read", "write", "pool")
 _LIMITS = (
@@ -58,10 +58,10 @@ _LIMITS = (
     "requests_per_minute",
     "documents_per_minute",
 )
-# the proxies in front of the gateways refuse bodies of about 100 MB; a third of it leaves room
-# for what they add, and less to send again after a failure
+# the proxies in front of the gateways refuse bodies of about 100 MB; a third of that leaves room
+# for what they add, and keeps retries cheap
 MAX_REQUEST_BYTES = 32 * 2**20
-_MANY_DIGITS = 10**20  # no count is as large, and Python would not write some in a message
+_MANY_DIGITS = 10**20  # larger than any count; Python refuses to print an int of too many digits
 _MOST_SECONDS = 4_000_000  # `threading.TIMEOUT_MAX` of Windows is a little more
 
 
@@ -77,26 +77,26 @@ class NotGiven:
         return False
 
     def __reduce__(self) -> str:
-        return "NOT_GIVEN"  # there is one only, also after a copy or a pickle
+        return "NOT_GIVEN"  # a copy or a pickle is the same object
 
 
 NOT_GIVEN = NotGiven()
-"""The default of an argument whose absence differs from None."""
+"""The default value of arguments for which None has a meaning of its own."""
 
 
 @runtime_checkable
 class PhasedTimeout(Protocol):
-    """An `httpx.Timeout`, or what looks like one."""
+    """An `httpx.Timeout`, or an object with the same method."""
 
     def as_dict(self) -> dict[str, float | None]:
-        """The seconds for connect, read, write and pool."""
+        """Return the seconds for connect, read, write and pool."""
 
 
 class _Phases(dict[str, float | None]):
-    """Seconds for each phase, as an `httpx.Timeout` has them."""
+    """The seconds for each phase, with the interface of an `httpx.Timeout`."""
 
     def as_dict(self) -> dict[str, float | None]:
-        """The seconds for connect, read, write and pool."""
+        """Return the seconds for connect, read, write and pool."""
         return dict(self)
 
 
@@ -105,18 +105,18 @@ Timeout: TypeAlias = float | PhasedTimeout | None
 
 
 OnImage: TypeAlias = Literal["raise", "text"]
-"""What becomes of an image where the provider takes text only."""
+"""What happens to an image if the provider takes only text."""
 
 
 OnInvalidDocument: TypeAlias = Literal["raise", "skip", "text"]
-"""What becomes of a document that cannot be sent."""
+"""What happens to a document that cannot be sent."""
 
 
 OnPartial: TypeAlias = Literal["raise", "keep"]
-"""What becomes of a call of several requests when one of them fails."""
+"""What happens when one request of a split call fails."""
 
 ScoreTransform: TypeAlias = Literal["sigmoid"] | Callable[[float], float]
-"""What makes another score of the provider's number."""
+"""How the provider's score is converted: "sigmoid", or a function of one score."""
 
 _CHOICES = {
     "on_partial": get_args(OnPartial),
@@ -128,26 +128,27 @@ _CHOICES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """When a request is sent again, and how long to wait before.
+    """A retry policy: exponential backoff with jitter.
 
-    The wait before retry number n is `initial_delay * exponent ** (n - 1)`, at most `max_delay`,
-    less up to a half by jitter; it is never less than what the server asks for in Retry-After. No
-    retry begins after the call's `deadline`.
+    The wait before retry number n is `initial_delay * exponent ** (n - 1)` seconds, but at most
+    `max_delay`. Jitter shortens it by up to half. It is never shorter than the server's
+    Retry-After; if that is more than 60 s, the request is not retried. No retry starts after the
+    call's `deadline`.
 
     Args:
-        max_retries: how often a request is sent again; 0 for never.
+        max_retries: how often a request is retried; 0 for never.
         initial_delay: seconds before the first retry.
-        max_delay: seconds.
-        exponent: what the wait is multiplied by with each retry.
-        max_elapsed: seconds since the call began, after which no retry begins; None for no limit.
-        on_connection_error: whether a connection that is refused, dropped, or not made in time is
-            a reason to send again.
-        on_timeout: whether a response that does not come in time is.
-        on_statuses: the statuses that are, such as `(429, 503)`. None: 408, 409, 429, 500, 502 to
-            504, 520 to 524 and 529, unless the server says that a retry cannot help.
+        max_delay: the longest backoff, in seconds.
+        exponent: the factor by which the wait grows with each retry.
+        max_elapsed: seconds since the call began, after which no retry starts; None for no limit.
+        on_connection_error: whether to retry if a connection is refused, dropped, or not made in
+            time.
+        on_timeout: whether to retry if the response is not received in time.
+        on_statuses: the statuses to retry, such as `(429, 503)`. None retries 408, 409, 429, 500,
+            502 to 504, 520 to 524 and 529, unless the error shows that a retry cannot help.
 
     Raises:
-        ConfigurationError: a value out of range.
+        ConfigurationError: a value is out of range.
     """
 
     max_retries: int = 2
@@ -168,7 +169,11 @@ class Retry:
                 raise ConfigurationError(f"Retry: {error}") from None
 
     def allows(self, error: RerankError) -> bool:
-        """Whether a request that failed in this way may be sent again."""
+        """Return whether a request that failed with this error may be retried.
+
+        Args:
+            error: the error of the request.
+        """
         if isinstance(error, StatusError) and self.on_statuses is not None:
             return error.status_code in self.on_statuses
         if isinstance(error, RerankTimeoutError) and error.phase not in _CONNECTING:
@@ -178,7 +183,12 @@ class Retry:
         return error.is_retryable
 
     def delay(self, retry: int, jitter: float) -> float:
-        """Seconds to wait before a retry; the first is number 1, `jitter` is from 0 to 1."""
+        """Return the seconds to wait before a retry.
+
+        Args:
+            retry: the number of the retry; the first one is 1.
+            jitter: a random number from 0 to 1; 1 gives the longest wait.
+        """
         try:
             backoff = min(self.initial_delay * self.exponent ** (retry - 1), self.max_delay)
         except OverflowError:
@@ -188,20 +198,20 @@ class Retry:
 
 @functools.lru_cache(maxsize=64)
 def _retry_of(max_retries: int, on_timeout: bool) -> Retry:  # noqa: FBT001
-    """The policy of the short forms; it is asked for in every request."""
+    """Return the policy for the short forms; cached, because every request needs it."""
     return Retry(max_retries=max_retries, on_timeout=on_timeout)
 
 
 _CONNECTING = ("connect", "write", "pool")  # phases before a response is awaited
 _SHORT_FORMS = ("max_retries", "retry_on_timeout")
 _RETRY_CONFLICT = (
-    "retry= says all about retries: leave out {given}, and write "
+    "retry= is the whole retry policy: leave out {given}, and set it in "
     "Retry(max_retries=..., on_timeout=...)"
 )
 
 
 def merged_retry(own: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of retries with changes: the later ones win, and short forms change a policy."""
+    """Merge settings for retries: later ones win, and short forms change one value of a policy."""
     merged = {**own, **changes}
     policy = merged.get("retry")
     if not isinstance(policy, Retry):
@@ -215,11 +225,11 @@ def merged_retry(own: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """A full set of options, checked.
+    """All settings of a call, validated.
 
     Raises:
-        ConfigurationError: something that only the client's setup can fix.
-        InvalidRequestError: `top_n` or `rank_fields` out of range.
+        ConfigurationError: a setting is invalid.
+        InvalidRequestError: `top_n` or `rank_fields` is invalid.
     """
 
     provider: Provider
@@ -256,7 +266,7 @@ class Options:
         self._check([option.name for option in dataclasses.fields(self)])
 
     def _check(self, names: Iterable[str]) -> None:
-        """Check the options of these names, and put them into form."""
+        """Validate and normalise the options with these names."""
         for name in names:
             check = _CHECKS.get(name)
             if check is not None:
@@ -271,16 +281,16 @@ class Options:
             _refuse_own_keys(self.extra_body, self.provider.dialect.own_keys())
 
     def _check_threshold(self) -> None:
-        """Refuse a threshold for scores that depend on the other documents."""
+        """Refuse a score threshold for a model whose scores depend on the other documents."""
         if self.provider.kind_of_scores(self.model) == "relative":
             raise ConfigurationError(
                 f"score_threshold has no meaning for {self.provider.name}:{self.model}: its scores "
-                "say how a document compares with the others of the list; use top_n, or a model "
-                "whose scores can be compared, such as local:bm25 without retrieval_weight"
+                "depend on the other documents of the list; use top_n, or a model whose scores can "
+                "be compared between lists, such as local:bm25 without retrieval_weight"
             )
 
     def replace(self, changes: Mapping[str, Any]) -> Options:
-        """These options with some of them changed; headers and body keys are added."""
+        """Return a copy with changes; headers and body keys are added."""
         if not changes:
             return self
         changed = dict(changes)
@@ -301,7 +311,7 @@ class Options:
         return self._changed(changed)
 
     def _changed(self, changed: Mapping[str, Any]) -> Options:
-        """A copy of which only what changes is checked: it is made in every call."""
+        """Return a copy; only the changes are validated, because each call makes a copy."""
         other = object.__new__(type(self))
         for option in _NAMES:
             value = changed[option] if option in changed else getattr(self, option)
@@ -310,47 +320,47 @@ class Options:
         return other
 
     def retry_policy(self) -> Retry:
-        """When a request is sent again."""
+        """Return the retry policy."""
         if self.retry is not None:
             return self.retry
         return _retry_of(self.max_retries, self.retry_on_timeout)
 
     def instructed(self) -> Instructed | None:
-        """How the instruction is sent; None where there is none.
+        """Return how the instruction is sent; None without an instruction.
 
         Raises:
-            ConfigurationError: nothing takes one.
+            ConfigurationError: the model takes no instruction.
         """
         if self.instruction is None:
             return None
         return self.provider.instructed(self.model, self.instruction)
 
     def address(self) -> str:
-        """The address that requests are posted to."""
+        """Return the URL that requests are posted to."""
         return self.provider.address(self.model)
 
     def rate_limit(self) -> RateLimit:
-        """What may be sent in any minute."""
+        """Return how much may be sent in any minute."""
         return RateLimit(self.requests_per_minute, self.documents_per_minute)
 
     def most_documents(self) -> int | None:
-        """How many documents go into one request; None for no limit."""
+        """Return the maximum number of documents in one request; None for no limit."""
         if isinstance(self.max_documents_per_request, NotGiven):
             return self.provider.most_documents(self.model)
         return self.max_documents_per_request
 
     def largest_body(self) -> int | None:
-        """How many bytes a request may have; None for no limit."""
+        """Return the maximum size of a request body in bytes; None for no limit."""
         limits = (self.max_request_bytes, self.provider.max_body_bytes)
         return min((limit for limit in limits if limit is not None), default=None)
 
     def image_limits(self) -> ImageLimits:
-        """What images may be."""
+        """Return the limits for images."""
         urls = self.image_urls if self.provider.takes_image_urls else "none"
         return ImageLimits(self.max_image_bytes, self.max_image_pixels, urls)
 
     def timeouts(self) -> dict[str, float | None] | None:
-        """The seconds for each phase of a request; None: the HTTP client's own."""
+        """Return the seconds for each phase of a request; None for the HTTP client's own."""
         if isinstance(self.timeout, NotGiven):
             return None
         if isinstance(self.timeout, PhasedTimeout):
@@ -359,11 +369,11 @@ class Options:
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Check values of settings, before there is a provider.
+    """Validate settings that need no provider.
 
     Raises:
-        ConfigurationError: a value out of range.
-        InvalidRequestError: `top_n` or `rank_fields` out of range.
+        ConfigurationError: a setting is invalid.
+        InvalidRequestError: `top_n` or `rank_fields` is invalid.
     """
     for name, value in settings.items():
         if name in _CHECKS and value is not NOT_GIVEN:
@@ -371,12 +381,12 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def is_client(given: Any) -> bool:
-    """Whether this is an HTTP client, and not a callable that makes one."""
+    """Return whether this is an HTTP client, and not a callable that creates one."""
     return given is not None and not isinstance(given, type) and hasattr(given, "send")
 
 
 def check_given(name: str, given: Any, *, is_async: bool) -> None:
-    """Check that an argument is an HTTP client of the right kind, or can make one.
+    """Check that an argument is an HTTP client of the right kind, or a callable that creates one.
 
     Raises:
         ConfigurationError: it is neither.
@@ -397,10 +407,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def argument_check(function: Callable[..., Any]) -> Callable[[dict[str, Any]], None]:
-    """A check of the keyword arguments that a function was given.
+    """Return a function that checks the keyword arguments of a call.
 
-    It refuses unknown ones with a suggestion. It hides headers and keys in the dict itself, before
-    a frame holds them in a variable of its own, so that no traceback shows them.
+    It refuses unknown ones with a suggestion. It also hides headers and keys in the dict itself,
+    before a frame holds them in a local variable, so that no traceback shows them.
     """
     takes = [name for name in inspect.signature(function).parameters if name != "self"]
     owner = function.__qualname__.removesuffix(".__init__")
@@ -418,13 +428,13 @@ def argument_check(function: Callable[..., Any]) -> Callable[[dict[str, Any]], N
 
 
 _OF_A_MODEL = "is for the model's own library: provider=Local(scorer=CrossEncoder(..., {name}=...))"
-_OF_AN_LLM = "is for a language model: let your scorer ask it, provider=Local(scorer=...)"
+_OF_AN_LLM = "is for a language model: call it in a scorer of your own, provider=Local(scorer=...)"
 _OF_HTTP = "is for the HTTP client: client=RerankClient(..., http_client=httpx.Client(...))"
-_OF_THE_CONSTRUCTOR = "is for the constructor, beside the model: {name}=..."
+_OF_THE_CONSTRUCTOR = "is for the constructor, next to the model: {name}=..."
 _ADDRESS = "is written base_url=..., in the constructor"
 _USER_AGENT = "is written extra_headers={{'user-agent': ...}}"
-# arguments of other rerankers whose name does not lead to ours, and ours in a wrong place; {name}
-# is the argument itself
+# arguments of other rerankers whose name is unlike ours, and our own arguments in a wrong place;
+# {name} is the argument itself
 _REPLACED = {
     "api_base": _ADDRESS,
     "api_key": _OF_THE_CONSTRUCTOR,
@@ -444,7 +454,7 @@ _REPLACED = {
     "device": _OF_A_MODEL,
     "dtype": "is for the model's own library: "
     "provider=Local(scorer=CrossEncoder(..., model_kwargs={{'torch_dtype': ...}}))",
-    "drop_params": "is not needed: an argument that nothing takes is an error",
+    "drop_params": "is not needed: an argument that the provider does not take is an error",
     "endpoint": _ADDRESS,
     "fallbacks": _OF_THE_CONSTRUCTOR,
     "format_node_batch_fn": _OF_AN_LLM,
@@ -457,27 +467,27 @@ _REPLACED = {
     "provider=Cohere(max_tokens_per_doc=...); SiliconFlow and Xinference have max_chunks_per_doc",
     "max_length": _OF_A_MODEL,
     "max_tokens_per_doc": "is an argument of the provider: provider=Cohere(max_tokens_per_doc=...) "
-    "with the model alone; for any provider max_document_chars=... cuts before sending",
+    "with the model alone; for any provider, max_document_chars=... truncates before sending",
     "model_type": "is not needed: the provider decides, model='provider:model'",
     "parse_choice_select_answer_fn": _OF_AN_LLM,
     "prefix_metadata": "is written score_key=..., in LangChain's adapter",
     "provider": _OF_THE_CONSTRUCTOR,
     "request_options": "is written timeout=..., max_retries=..., extra_headers=... and "
     "extra_body=...",
-    "return_documents": "is not needed: each result holds the document that you gave, "
+    "return_documents": "is not needed: each result holds the document that you passed, "
     "result.document",
     "session": _OF_HTTP,
     "task": "is written instruction=...",
     "token": "is written api_key=..., in the constructor",
     "trust_remote_code": _OF_A_MODEL,
     "truncate": "is an argument of the provider: provider=NVIDIA(truncate='END') with the model "
-    "alone, or TEI(truncate=True); for any provider max_document_chars=... cuts before sending",
+    "alone, or TEI(truncate=True); for any provider, max_document_chars=... truncates before "
+    "sending",
     "truncation": "is an argument of the provider: provider=Voyage(truncation=...) with the model "
-    "alone; for any provider max_document_chars=... cuts before sending",
+    "alone; for any provider, max_document_chars=... truncates before sending",
     "url": _ADDRESS,
     "user_agent": _USER_AGENT,
-    "verbose": "is a level of the logger: "
-    "logging.getLogger('rerank_integrations').setLevel('INFO')",
+    "verbose": "is a log level: logging.getLogger('rerank_integrations').setLevel('INFO')",
     "verify_ssl": _OF_HTTP,
 }
 
@@ -485,7 +495,7 @@ _REPLACED = {
 def refuse_unknown_argument(
     owner: str, given: Sequence[str], known: Sequence[str], more: str = ""
 ) -> None:
-    """Raise ConfigurationError for an unknown argument; one of a provider is sent there."""
+    """Raise ConfigurationError for an unknown argument, with a hint where it belongs."""
     unknown = next((name for name in given if name not in known), None)
     if unknown in _REPLACED:
         hint = _REPLACED[unknown].format(name=unknown)
@@ -498,14 +508,15 @@ def refuse_unknown_argument(
         ]
         if unknown in {one.name for one in dataclasses.fields(RemoteProvider)}:
             raise ConfigurationError(
-                f"{owner} has no argument {unknown!r}; the provider object has it: pass one, such "
-                f"as provider=Together({unknown}=...), and the model alone"
+                f"{owner} has no argument {unknown!r}; it is an argument of providers: pass a "
+                f"provider object, such as provider=Together({unknown}=...), and the model alone"
             )
         if owners:
             such = "" if len(owners) == 1 else "such as "
             raise ConfigurationError(
-                f"{owner} has no argument {unknown!r}; it is one of {', '.join(owners)}: pass a "
-                f"provider object, {such}provider={owners[0]}({unknown}=...), and the model alone"
+                f"{owner} has no argument {unknown!r}; it is an argument of {', '.join(owners)}: "
+                f"pass a provider object, {such}provider={owners[0]}({unknown}=...), and the model "
+                "alone"
             )
     refuse_unknown(owner, given, known, more)
 
@@ -517,7 +528,7 @@ def _check_short_forms(keywords: Mapping[str, Any]) -> None:
 
 
 def positional_check(function: Callable[..., Any]) -> Callable[[int], str | None]:
-    """What is wrong with a count of positional arguments, `self` included."""
+    """Return a function that says what is wrong with a number of positional arguments."""
     takes = inspect.signature(function).parameters
     names = [one.name for one in takes.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
     owner = function.__qualname__.removesuffix(".__init__")
@@ -527,13 +538,16 @@ def positional_check(function: Callable[..., Any]) -> Callable[[int], str | None
             return None
         shown = ", ".join(name for name in names if name != "self") or "none"
         other = "api_key" if "api_key" in takes else "top_n"
-        return f"{owner} takes as positional arguments: {shown}; name the others, as in {other}=..."
+        return (
+            f"{owner} takes these positional arguments: {shown}; pass the others by name, as in "
+            f"{other}=..."
+        )
 
     return problem
 
 
 def checked_arguments(function: F) -> F:
-    """The function with an `argument_check` before each call."""
+    """Decorate a function so that an `argument_check` runs before each call."""
     check, problem = argument_check(function), positional_check(function)
     if inspect.iscoroutinefunction(function):
 
@@ -561,9 +575,9 @@ def checked_arguments(function: F) -> F:
 
 
 def hide_secrets(keywords: dict[str, Any], known: Container[str]) -> None:
-    """Hide headers, keys and unknown values in a dict of keyword arguments itself."""
+    """Hide headers, keys and unknown values inside a dict of keyword arguments."""
     for name, value in list(keywords.items()):
-        if name not in known:  # it may be a key under a wrong name
+        if name not in known:  # it may be an API key under a wrong name
             keywords[name] = Secret(value)
     headers = keywords.get("extra_headers")
     if headers is not None and not isinstance(headers, Secret | NotGiven):
@@ -573,14 +587,14 @@ def hide_secrets(keywords: dict[str, Any], known: Container[str]) -> None:
         keywords["api_key"] = SecretStr(key) if isinstance(key, str) else Secret(key)
     del key
     if isinstance(keywords.get("base_url"), str):
-        # a password is refused, but the frames that refuse it show their variables
+        # a URL with a password is refused, but a traceback shows the variables of those frames
         keywords["base_url"] = Address(keywords["base_url"])
 
 
 def merged_settings(
     own: Mapping[str, Any], changes: Mapping[str, Any], only: Container[str] | None = None
 ) -> dict[str, Any]:
-    """The settings with changes; headers and body keys are added, all else is replaced."""
+    """Merge settings with changes: headers and body keys are added, all others are replaced."""
     merged = merged_retry(own, changes)
     headers, body = own.get("extra_headers"), own.get("extra_body")
     if headers is not None and changes.get("extra_headers") is not None:
@@ -596,14 +610,14 @@ def merged_settings(
 
 
 def _lower(headers: Any) -> Any:
-    """Header names in lower case; what is no mapping is refused later."""
+    """Convert header names to lower case; a value that is not a mapping is refused later."""
     if not isinstance(headers, Mapping):
         return {"": headers}
     return {str(name).lower(): value for name, value in headers.items()}
 
 
 def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that were given: those that are not NOT_GIVEN, without self."""
+    """Return the arguments that were passed: all but NOT_GIVEN, self, query and documents."""
     return {
         name: value
         for name, value in arguments.items()
@@ -612,9 +626,10 @@ def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Provider]:
-    """The model and the provider; without one, the model is "provider:model".
+    """Return the model and the provider object.
 
-    `arguments` go to the provider that is made then.
+    If `provider` is None, `model` is "provider:model", and `arguments` are passed to the provider
+    class.
 
     Raises:
         ConfigurationError: an unknown provider, no model, or a wrong type.
@@ -624,10 +639,10 @@ def resolved(model: object, provider: object, **arguments: Any) -> tuple[str, Pr
 
 
 def named(model: object, provider: object) -> tuple[str, Provider | type[Provider]]:
-    """The model and what provides it: the provider that was given, or the class to make one of.
+    """Return the model, and the provider object that was passed or the class to create one.
 
     Raises:
-        ConfigurationError: as from `resolved`, but for what the provider itself refuses.
+        ConfigurationError: the same as from `resolved`, except errors of the provider itself.
     """
     if not isinstance(model, str) or not model.strip():
         raise ConfigurationError(
@@ -637,7 +652,7 @@ def named(model: object, provider: object) -> tuple[str, Provider | type[Provide
     if isinstance(provider, Provider):
         if model.startswith(f"{provider.name}:"):
             raise ConfigurationError(
-                f"with provider= the model is written without {provider.name + ':'!r}: "
+                f"with provider= write the model without {provider.name + ':'!r}: "
                 f"{model.partition(':')[2]!r}"
             )
         return model, provider
@@ -663,7 +678,7 @@ def _refuse_no_provider(given: object) -> NoReturn:
 
 
 def _refuse_prefix(model: str, provider: Any) -> None:
-    """Refuse "provider:model" where the provider is given: a gateway would be sent all of it."""
+    """Refuse "provider:model" next to a provider: all of it would be sent as the model."""
     name, colon, rest = model.partition(":")
     if not colon or name not in known_names():
         return
@@ -672,14 +687,14 @@ def _refuse_prefix(model: str, provider: Any) -> None:
             f"the provider is {name} already: write the model without {name + ':'!r}: {rest!r}"
         )
     raise ConfigurationError(
-        f"{model!r} is of another provider than {getattr(provider, 'name', provider)}; make "
-        "another RerankClient, or with_options(model=..., provider=None)"
+        f"{model!r} names another provider than {getattr(provider, 'name', provider)}; create "
+        "another RerankClient, or use with_options(model=..., provider=None)"
     )
 
 
 def _checked_model(_: str, model: Any) -> str:
     if not isinstance(model, str) or not model.strip():
-        raise ConfigurationError("model must be the name of a model, and not be empty")
+        raise ConfigurationError("model must be the name of a model, a str that is not empty")
     return model
 
 
@@ -702,7 +717,7 @@ def _checked_count(name: str, value: Any, least: int = 0) -> int:
 
 
 def _checked_limit(name: str, value: Any) -> Any:
-    if value is None or (value is NOT_GIVEN and name in _MAY_BE_LEFT):
+    if value is None or (value is NOT_GIVEN and name in _MAY_BE_NOT_GIVEN):
         return value
     if name == "max_image_pixels" and find_spec("PIL") is None:
         raise ConfigurationError(
@@ -733,7 +748,7 @@ def _checked_flag(name: str, value: Any) -> bool:
 
 def _checked_choice(name: str, value: Any) -> Any:
     choices = _CHOICES[name]
-    if value is NOT_GIVEN and name in _MAY_BE_LEFT:
+    if value is NOT_GIVEN and name in _MAY_BE_NOT_GIVEN:
         return value
     if value not in choices:
         words = " or ".join(map(repr, choices))
@@ -755,7 +770,9 @@ def _checked_rank_fields(_: str, rank_fields: Any) -> tuple[str, ...] | None:
     if isinstance(rank_fields, str) or not isinstance(rank_fields, Sequence):
         raise InvalidRequestError("rank_fields must be a list of names, such as ['title', 'text']")
     if not rank_fields or not all(isinstance(name, str) and name for name in rank_fields):
-        raise InvalidRequestError("rank_fields must hold at least one name, and only names")
+        raise InvalidRequestError(
+            "rank_fields must hold at least one name, and each must be a str that is not empty"
+        )
     return tuple(dict.fromkeys(rank_fields))
 
 
@@ -795,7 +812,7 @@ def _refuse_own_keys(body: Mapping[str, Any], keys: Mapping[str, str]) -> None:
     name = next((key for key in keys if key in body), None)
     if name is not None:
         raise ConfigurationError(
-            f"extra_body must not hold {name!r}; pass it as the argument {keys[name]}"
+            f"extra_body must not have the key {name!r}; pass it as the argument {keys[name]}"
         )
 
 
@@ -803,10 +820,10 @@ def _checked_instruction(name: str, value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.strip():
-        raise ConfigurationError(f"{name} must be a text that is not empty, or None")
+        raise ConfigurationError(f"{name} must be a str that is not empty, or None")
     joined = join_surrogates(value)
     if joined != replace_surrogates(value):
-        raise ConfigurationError(f"{name} holds half of a surrogate pair, which is no character")
+        raise ConfigurationError(f"{name} has a lone surrogate, which cannot be encoded; remove it")
     return joined
 
 
@@ -834,10 +851,10 @@ def _checked_timeout(name: str, timeout: Any) -> Any:
         return timeout
     if isinstance(timeout, PhasedTimeout):
         for seconds in timeout.as_dict().values():
-            if seconds != 0:  # httpx takes it
+            if seconds != 0:  # httpx accepts 0
                 _checked_seconds(name, seconds)
         return timeout
-    if isinstance(timeout, Mapping) and timeout.keys() == set(_PHASES):  # one that was dumped
+    if isinstance(timeout, Mapping) and timeout.keys() == set(_PHASES):  # from `model_dump`
         return _Phases({phase: _checked_seconds(name, timeout[phase]) for phase in _PHASES})
     return _checked_seconds(name, timeout)
 
@@ -858,7 +875,7 @@ def _checked_seconds(name: str, value: Any) -> Any:
 
 
 def _short(value: object) -> str:
-    """The repr of a value; Python refuses to write an int of more than 4,300 digits."""
+    """Return the repr of a value; Python refuses to print an int of more than 4,300 digits."""
     is_large = type(value) is int and abs(value) >= _MANY_DIGITS
     return "a number of many digits" if is_large else repr(value)
 

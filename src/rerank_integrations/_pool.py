@@ -1,8 +1,9 @@
-"""The default httpx clients: each connection has a transport, the one used last is used next.
+"""The default httpx clients, with connection pools that stay fast at high concurrency.
 
-A pool of httpx looks at all of its connections for each request, and slows down above about 20
-requests at once (https://github.com/encode/httpx/issues/3215). These pools give each connection an
-`httpx.HTTPTransport` of its own and keep the idle ones in a stack.
+The pool of httpx checks all of its connections for each request, and slows down above about 20
+concurrent requests (https://github.com/encode/httpx/issues/3215). These pools give each connection
+an `httpx.HTTPTransport` of its own and keep the idle ones in a stack: the connection that was used
+last is used next.
 """
 
 from __future__ import annotations
@@ -36,26 +37,26 @@ ONE_CONNECTION = httpx.Limits(
 )
 _WRITE_SIZE = 256 * 1024  # bytes; the deadline is checked before each
 _READ_SIZE = 64 * 1024
-_UNWATCHED = 64 * 1024  # bytes of a write that no server stops; frames of HTTP/2 are smaller
-_LOOK_SECONDS = 0.01  # for a response that has come while the write timed out
+_UNWATCHED = 64 * 1024  # bytes; a smaller write does not block; frames of HTTP/2 are smaller
+_LOOK_SECONDS = 0.01  # to check for a response that came while the write timed out
 _STATUS = b"HTTP/1.1 413"
 _PROXY_ANSWERED = "setup_socks5_connection.complete"
 _CONNECTED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
-_call = threading.local()  # .ends: when the call of this thread must end, monotonic seconds
-# whether this task sends a request of ours, on a connection that its user's requests share
+_call = threading.local()  # .ends: the deadline of this thread's call, in monotonic seconds
+# whether this task sends a request of this package, on a connection shared with the user's requests
 is_ours: ContextVar[bool] = ContextVar("is_ours", default=False)
 
 
 def set_deadline(ends: float | None) -> None:
-    """Let reads and writes of this thread end at this time, in monotonic seconds."""
+    """Set the deadline for reads and writes of this thread, in monotonic seconds."""
     _call.ends = ends
 
 
 def bound_stream(event: str, info: Mapping[str, Any]) -> None:
-    """Let every read and write of a new connection end at the deadline of its thread's call.
+    """Limit every read and write of a new connection by the deadline of its thread's call.
 
-    The timeout of httpx starts anew with each byte that arrives. This is the `trace` extension of
-    a sync request: https://www.encode.io/httpcore/extensions/#trace
+    This is needed because the read timeout of httpx starts again with every byte. It is the `trace`
+    extension of a sync request: https://www.encode.io/httpcore/extensions/#trace
     """
     if not event.endswith(_CONNECTED):
         return
@@ -67,14 +68,14 @@ def bound_stream(event: str, info: Mapping[str, Any]) -> None:
         return early.take(max_bytes) or read(max_bytes, _time_left(timeout))
 
     def bounded_write(buffer: bytes, timeout: float | None = None) -> None:
-        view = memoryview(buffer)  # httpcore would copy what is left after each write
+        view = memoryview(buffer)  # httpcore would copy the rest after each write
         try:
             for start in range(0, len(view), _WRITE_SIZE):
                 write(view[start : start + _WRITE_SIZE], _time_left(timeout))
         except Exception as error:
             if type(error).__name__ != "WriteTimeout":
                 raise
-            with suppress(Exception):  # nothing came
+            with suppress(Exception):  # no response has come
                 early.add(read(_READ_SIZE, _LOOK_SECONDS))
             if not early.is_refusal():
                 raise
@@ -84,18 +85,19 @@ def bound_stream(event: str, info: Mapping[str, Any]) -> None:
 
 
 async def watch_shared_stream(event: str, info: Mapping[str, Any]) -> None:
-    """The same on a connection of a user's client, for our requests alone."""
+    """Call `watch_stream` on a connection of the user's client, only for our own requests."""
     await watch_stream(event, info, is_ours.get)
 
 
 async def watch_stream(
     event: str, info: Mapping[str, Any], watches: Callable[[], bool] = lambda: True
 ) -> None:
-    """Let every large write on a new connection of an event loop end with an early response.
+    """Stop a large write on a new connection of an event loop when an early response comes.
 
-    The `trace` extension of an async request. On an event loop a connection is not read while a
-    request is written to it, and what came in is lost when the server closes it and more is
-    written. So the head of a request goes with the beginning of its body, in one write.
+    It is the `trace` extension of an async request. On an event loop, a connection is not read
+    while a request is written to it. If the server closes the connection and more is written, the
+    data received so far is lost. So the headers of a request are written together with the
+    beginning of its body.
     """
     if not event.endswith(_CONNECTED):
         return
@@ -112,7 +114,7 @@ async def watch_stream(
         return early.take(max_bytes) or await read(max_bytes, timeout)
 
     async def look() -> None:
-        with suppress(Exception):  # the write fails in the same way, or the next read
+        with suppress(Exception):  # the write or the next read fails with the same error
             while early.add(await read(_READ_SIZE, None)):
                 pass
 
@@ -130,7 +132,7 @@ async def watch_stream(
         if not buffer:
             return
         is_small = len(buffer) <= _UNWATCHED
-        # nothing can have come for what is written first; of HTTP/2, others read meanwhile
+        # no response can come before the first write; with HTTP/2, other requests read meanwhile
         needs_no_look = is_small and (is_first or not is_http1)
         is_quiet = needs_no_look or not stream.get_extra_info("is_readable")
         if early.has_come or (is_small and is_quiet):
@@ -140,7 +142,7 @@ async def watch_stream(
         try:
             ends = time.monotonic() + _LOOK_SECONDS
             while not (is_quiet or tasks[0].done() or time.monotonic() > ends):
-                await asyncio.wait(tasks, timeout=0)  # a failing write would lose what has come
+                await asyncio.wait(tasks, timeout=0)  # a failing write would lose received data
                 is_quiet = not stream.get_extra_info("is_readable")
             await asyncio.wait(tasks, timeout=0)
             if not early.is_refusal():
@@ -158,10 +160,10 @@ async def watch_stream(
 
 
 class _EarlyResponse:
-    """What a server sends before it has read the whole request.
+    """The data that a server sends before it has read the whole request.
 
-    Nothing more is written after a status that refuses the request, such as 413 or 401: a server
-    that stops reading would let the write time out, and the request be sent again.
+    After a status that refuses the request, such as 413 or 401, nothing more is written. Otherwise
+    the write to a server that stops reading would time out, and the request would be retried.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -170,26 +172,26 @@ class _EarlyResponse:
 
     @property
     def has_come(self) -> bool:
-        """Whether a part of a response is here."""
+        """Whether a part of a response was received."""
         return bool(self._data)
 
     def add(self, data: bytes) -> bool:
-        """Keep what was read; whether more is needed to know the status."""
+        """Keep data that was read; return whether more is needed to know the status."""
         self._data += data
         return bool(data) and len(self._data) < len(_STATUS)
 
     def take(self, max_bytes: int) -> bytes:
-        """What was read, once."""
+        """Return the data that was read, and forget it."""
         data, self._data = self._data[:max_bytes], self._data[max_bytes:]
         return data
 
     def is_refusal(self) -> bool:
-        """Whether it is a final status other than a success."""
+        """Return whether the status is final and not a success."""
         is_http = self._data.startswith(_STATUS[:7]) and len(self._data) >= len(_STATUS)
         return is_http and self._data[9:10] in (b"3", b"4", b"5")
 
     def stop(self) -> Exception:
-        """The error after which httpcore reads the response."""
+        """Return the error after which httpcore reads the response."""
         error: Exception = sys.modules[self._package].WriteError("the server has responded")
         return error
 
@@ -199,10 +201,10 @@ def _time_left(timeout: float | None) -> float | None:
 
 
 class _Connection:
-    """A transport with one connection, and how much was read from it for the present request.
+    """A transport with one connection, which counts what is read for the current request.
 
-    h11 keeps bytes that arrive behind a response, and takes them for the next response. So a
-    connection is used again only if its last response ended where the bytes read so far end.
+    h11 keeps bytes that arrive after a response, and treats them as the next response. So a
+    connection is reused only if its last response ended exactly where the received data ends.
     """
 
     def __init__(self, transport: Any) -> None:
@@ -215,10 +217,10 @@ class _Connection:
         self._start = b""
         self._tail = b""
         self._may_have_more = False
-        self._tls: ssl.SSLObject | None = None  # of an event loop
+        self._tls: ssl.SSLObject | None = None  # only on an event loop
 
     def begin(self, request: httpx.Request) -> None:
-        """Count from here; a new connection is found by the `trace` extension."""
+        """Start counting for a request; the `trace` extension reports a new connection."""
         self.restart()
         if self.stream is None:
             given = request.extensions.get("trace")
@@ -227,21 +229,21 @@ class _Connection:
             request.extensions = {**request.extensions, "trace": trace}
 
     def connected(self, stream: Any) -> None:
-        """Read from this stream from now on: a tunnel replaces the one to the proxy."""
+        """Set the network stream; through a proxy, the tunnel replaces an earlier one."""
         self.stream = stream
         tls = stream.get_extra_info("ssl_object")
         self._tls = tls if isinstance(tls, ssl.SSLObject) else None
         self.restart()
 
     def restart(self) -> None:
-        """Count from here."""
+        """Reset the counts."""
         self._reads = self._bytes = self._head = 0
         self._start = self._tail = b""
 
     def count(self, data: bytes, max_bytes: int) -> None:
-        """Note what was read, of at most `max_bytes`."""
+        """Count data that was read with a limit of `max_bytes`."""
         self._reads += 1
-        self._may_have_more = len(data) >= max_bytes  # anyio keeps what does not fit
+        self._may_have_more = len(data) >= max_bytes  # anyio buffers what exceeds the limit
         if not self._head:
             start = self._start + data
             end = start.find(b"\r\n\r\n")
@@ -252,16 +254,16 @@ class _Connection:
         self._tail = (self._tail + data[-5:])[-5:]
 
     def served(self, response: httpx.Response) -> bool:
-        """Whether the response came over this connection, and not over one made in between."""
+        """Return whether the response came over this connection, and not over a newer one."""
         return response.extensions.get("network_stream") is self.stream
 
     def had_stale_bytes(self, response: httpx.Response | None) -> bool:
-        """Whether a response, or a broken one, was there before anything was read for it."""
+        """Return whether a (possibly broken) response came from bytes received before."""
         known = self.stream is not None and self.idle_since > 0
         return known and not self._reads and (response is None or self.served(response))
 
     def ended_exactly(self, response: httpx.Response) -> bool:
-        """Whether the response was read to its end, and nothing followed it."""
+        """Return whether the response was read to its end, and nothing followed it."""
         if self.stream is None or self._may_have_more or not self.served(response):
             return False
         headers = response.headers
@@ -270,25 +272,25 @@ class _Connection:
         return self._bytes == self._head + int(headers.get("content-length", -1))
 
     def close(self) -> None:
-        """Close the connection, on a thread."""
-        if self.stream is not None:  # httpcore forgets one that failed to connect
+        """Close the connection of a thread."""
+        if self.stream is not None:  # httpcore forgets a stream that failed to connect
             self.stream.close()
         self.transport.close()
 
     async def aclose(self) -> None:
-        """Close the connection, on an event loop."""
-        if self.stream is not None:  # one that was cancelled in the TLS handshake stays open
+        """Close the connection of an event loop."""
+        if self.stream is not None:  # a stream cancelled in the TLS handshake stays open
             await self.stream.aclose()
         await self.transport.aclose()
 
     def is_usable(self) -> bool:
-        """Whether it was used lately, and neither closed nor sent anything since."""
+        """Return whether the connection was used recently, is open, and has no unread data."""
         if time.monotonic() - self.idle_since > IDLE_SECONDS:
             return False
         return not self.stream.get_extra_info("is_readable") and not self._has_decrypted_bytes()
 
     def _has_decrypted_bytes(self) -> bool:
-        """Whether TLS on an event loop holds bytes that came with the last response."""
+        """Return whether TLS on an event loop still holds bytes of the last response."""
         if self._tls is None:
             return False
         try:
@@ -301,7 +303,7 @@ class _Connection:
 
 
 async def close_all(closes: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Close each, also after a cancellation in between, which is raised at the end."""
+    """Close each of them, even after a cancellation, which is raised at the end."""
     cancelled: BaseException | None = None
     for close in closes:
         try:
@@ -361,10 +363,10 @@ def _async_trace(connection: _Connection, given: Any) -> Callable[..., Any]:
 
 
 class _NoCookies(httpx.Cookies):
-    """Keeps nothing: reading cookies costs more than the rest of a small response."""
+    """Ignores cookies: parsing them costs more than the rest of a small response."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
-        """Leave the response as it is."""
+        """Do nothing."""
 
 
 _NO_COOKIES = _NoCookies()
@@ -396,7 +398,7 @@ class SyncBody(httpx.SyncByteStream):
 
 
 class AsyncBody(httpx.AsyncByteStream):
-    """The same on an event loop; httpx takes an object that can do both for a sync one."""
+    """Async version of `SyncBody`; httpx treats an object with both interfaces as sync."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self.pieces = pieces
@@ -407,26 +409,26 @@ class AsyncBody(httpx.AsyncByteStream):
 
 
 class Timeouts(dict[str, Any]):
-    """Timeouts of a request that end at its deadline, whenever httpcore asks for one."""
+    """The timeouts of a request, limited by its deadline each time httpcore reads one."""
 
     def __init__(self, phases: Mapping[str, float | None], ends: float | None) -> None:
         super().__init__(phases)
         self._ends = ends
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The shorter of the timeout and what is left of the call.
+        """Return the timeout, limited by the time left before the deadline.
 
         Raises:
-            TimeoutError: nothing is left.
+            TimeoutError: the deadline has passed.
         """
         return shortened(super().get(key, default), self._ends)
 
 
 def shortened(timeout: float | None, ends: float | None) -> float | None:
-    """The shorter of a timeout and what is left until `ends`, in monotonic seconds.
+    """Return a timeout, limited by the time left until `ends`, in monotonic seconds.
 
     Raises:
-        TimeoutError: nothing is left.
+        TimeoutError: `ends` has passed.
     """
     if ends is None:
         return timeout
@@ -437,14 +439,14 @@ def shortened(timeout: float | None, ends: float | None) -> float | None:
 
 
 class _Idle:
-    """The connections that serve no request now."""
+    """The stack of idle connections."""
 
     def __init__(self) -> None:
         self._stack: deque[_Connection] = deque()
         self.is_closed = False
 
     def pop(self) -> tuple[_Connection | None, list[_Connection]]:
-        """The usable connection that was used last, and those to close that were met before."""
+        """Return the usable connection that was used last, and unusable ones to close."""
         unusable: list[_Connection] = []
         with suppress(IndexError):
             while True:
@@ -455,7 +457,7 @@ class _Idle:
         return None, unusable
 
     def push(self, connection: _Connection, response: httpx.Response) -> list[_Connection]:
-        """Keep the connection if it can be used again; the connections to close."""
+        """Keep a connection if it can be reused; return the connections to close."""
         if self.is_closed or not connection.ended_exactly(response):
             return [connection]
         connection.idle_since = time.monotonic()
@@ -468,7 +470,7 @@ class _Idle:
         return []
 
     def drain(self) -> list[_Connection]:
-        """Keep none from now on; the connections to close."""
+        """Keep no connections from now on; return those to close."""
         self.is_closed = True
         drained: list[_Connection] = []
         with suppress(IndexError):
@@ -481,7 +483,7 @@ class ConnectionPool(httpx.BaseTransport):
     """The connections of all threads to one origin.
 
     Args:
-        make: makes a transport of one connection.
+        make: creates a transport with one connection.
     """
 
     def __init__(self, make: Callable[[], httpx.HTTPTransport]) -> None:
@@ -495,7 +497,7 @@ class ConnectionPool(httpx.BaseTransport):
             raise _no_slot(request)
         try:
             connection, response = self._exchange(request)
-            if response.is_closed:  # a mock, whose body was read before it was sent
+            if response.is_closed:  # a mock response, whose body was read before it was returned
                 self._close([connection])
                 self._slots.release()
                 return response
@@ -545,7 +547,7 @@ class ConnectionPool(httpx.BaseTransport):
 
 
 class AsyncConnectionPool(httpx.AsyncBaseTransport):
-    """The connections of one event loop to one origin; otherwise the same."""
+    """The connections of one event loop to one origin; async version of `ConnectionPool`."""
 
     def __init__(self, make: Callable[[], httpx.AsyncHTTPTransport]) -> None:
         self._make = make
@@ -616,7 +618,7 @@ class AsyncConnectionPool(httpx.AsyncBaseTransport):
 
 
 class _SyncStream(httpx.SyncByteStream):
-    """A response's body; closing it gives the connection back once."""
+    """The body of a response; closing it returns the connection to the pool."""
 
     def __init__(self, stream: Any, finish: Callable[..., None]) -> None:
         self._stream = stream
@@ -637,7 +639,7 @@ class _SyncStream(httpx.SyncByteStream):
 
 
 class _AsyncStream(httpx.AsyncByteStream):
-    """The same on an event loop."""
+    """Async version of `_SyncStream`."""
 
     def __init__(self, stream: Any, finish: Callable[..., Any]) -> None:
         self._stream = stream
@@ -665,7 +667,7 @@ def _pool_timeout(request: httpx.Request) -> float | None:
 
 def _no_slot(request: httpx.Request) -> httpx.PoolTimeout:
     return httpx.PoolTimeout(
-        f"{MAX_CONNECTIONS} connections to {request.url.host} are in use", request=request
+        f"all {MAX_CONNECTIONS} connections to {request.url.host} are in use", request=request
     )
 
 

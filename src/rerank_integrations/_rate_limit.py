@@ -1,7 +1,7 @@
-"""Rate limits, Retry-After and circuit breakers of a client, for all its threads and tasks.
+"""Rate limits, Retry-After and circuit breakers of a client, shared by its threads and tasks.
 
-The limiter is our own: pyrate-limiter 4.5 and limits 5.8 do not refuse a wait that cannot succeed,
-and do not keep the order of those who wait.
+The rate limiter is written here because pyrate-limiter 4.5 and limits 5.8 do not refuse a wait that
+cannot succeed, and do not keep the order of waiting callers.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ from rerank_integrations._secrets import Secret
 
 _MINUTE = 60.0
 FAILURE_THRESHOLD = 5  # in a row, before the circuit breaker opens
-COOLDOWN = 30.0  # seconds for which it is open; after them one call may try
-_GAP = 0.01  # seconds between those of one client who resume after a Retry-After
-_SPREAD, _LEAST_SPREAD, _MOST_SPREAD = 0.1, 0.3, 10.0  # of a wait; in seconds
+COOLDOWN = 30.0  # seconds for which it is open; then one call is a probe
+_GAP = 0.01  # seconds between the calls of one client that resume after a Retry-After
+_SPREAD, _LEAST_SPREAD, _MOST_SPREAD = 0.1, 0.3, 10.0  # a part of the wait; bounds in seconds
 MOST_STATES = 256  # endpoints, or endpoints with key and model, that a client remembers
 ROUNDING = 1e-6  # seconds; two clock readings and a minute may differ by less
 WAKE_SECONDS = 0.5
-"""How long the caller's thread waits at a time.
+"""How many seconds the caller's thread waits at a time.
 
-A signal that arrives after Python last looked for one, and before the wait begins, does not end the
-wait; on Windows none does. So each wait is short, and Python looks again after it.
+A signal does not end a wait if it arrives between Python's last check for signals and the start of
+the wait; on Windows no signal ends a wait. So each wait is short, and Python checks for signals
+after it.
 """
 _HASH_KEY = os.urandom(32)
 
 
 def spread(seconds: float, jitter: float) -> float:
-    """What to add to a wait, so that those who were told the same do not resume at once.
+    """Return the jitter to add to a Retry-After, so that clients do not resume at the same time.
 
-    Up to a tenth of the wait, and up to 0.3 s for a short one.
+    Up to a tenth of the wait, but up to 0.3 s for a short wait, and at most 10 s.
     """
     return jitter * min(max(_SPREAD * seconds, _LEAST_SPREAD), _MOST_SPREAD)
 
@@ -55,7 +56,7 @@ class RateLimit(NamedTuple):
 
 
 class Reservation(float):
-    """Seconds until a slot begins, and what is needed to give the slot back."""
+    """The seconds until a slot begins, and what is needed to release the slot."""
 
     at: float
     requests: int
@@ -63,10 +64,10 @@ class Reservation(float):
 
 
 class RateLimiter:
-    """The slots of one endpoint in any minute, given out in the order of asking.
+    """The slots of one endpoint in any minute, assigned in the order of the calls.
 
     Args:
-        clock: seconds that only grow.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,23 +76,23 @@ class RateLimiter:
         self._requests, self._documents = _Window(), _Window()
 
     def reset_lock(self) -> None:
-        """Start with a lock that nobody holds, in a forked child."""
+        """Replace the lock in a forked child, where another thread may have held it."""
         self._lock = threading.Lock()
 
     def is_idle(self) -> bool:
-        """Whether nothing would be lost with this object: no slot of the last minute."""
+        """Return whether this object can be dropped: no slot in the last minute or later."""
         with self._lock:
             since = self._clock() - _MINUTE
             return all(window.last() <= since for window in (self._requests, self._documents))
 
     def seconds_until_free(self, limit: RateLimit, documents: int, after: float = 0.0) -> float:
-        """Seconds until a slot for this many documents is free, at least `after`; none is taken."""
+        """Return the seconds until a slot is free, at least `after`, without taking it."""
         with self._lock:
             now = self._clock()
             return self._free(now, now + after, limit, documents) - now
 
     def seconds_until_last(self, limit: RateLimit, documents: Iterable[int]) -> float:
-        """Seconds until the last of several requests has a slot, by their counts of documents."""
+        """Return the seconds until the last of several requests has a slot, without taking any."""
         with self._lock:
             now = self._clock()
             taken = [self._take(self._free(now, now, limit, n), now, limit, n) for n in documents]
@@ -104,7 +105,8 @@ class RateLimiter:
     ) -> Reservation | None:
         """Take the next slot for a request with this many documents.
 
-        None where the slot would begin later than in `latest` seconds, and then none is taken.
+        Returns:
+            The slot; None if it would begin later than in `latest` seconds, and is not taken.
         """
         with self._lock:
             now = self._clock()
@@ -114,7 +116,7 @@ class RateLimiter:
             return self._take(at, now, limit, documents)
 
     def cancel(self, reservation: Reservation) -> None:
-        """Give a slot back: its request will not be sent."""
+        """Release a slot whose request is not sent."""
         with self._lock:
             self._drop(reservation)
 
@@ -137,11 +139,11 @@ class RateLimiter:
 
 
 class Availability:
-    """Whether one endpoint serves one key and model: its Retry-After, and a circuit breaker.
+    """The Retry-After and the circuit breaker of one endpoint, for one key and model.
 
     Args:
-        clock: seconds that only grow.
-        jitter: numbers from 0 up to 1.
+        clock: returns monotonic seconds.
+        jitter: returns random numbers from 0 up to 1.
     """
 
     def __init__(
@@ -155,16 +157,16 @@ class Availability:
         self._blocked_until = 0.0
         self._blocks = 0
         self._asked = 0.0  # seconds of the Retry-After in force
-        self._behind = 0  # how many wait for its end
+        self._behind = 0  # how many callers wait for its end
         self._failures = 0
         self._open_until = 0.0
 
     def reset_lock(self) -> None:
-        """Start with a lock that nobody holds, in a forked child."""
+        """Replace the lock in a forked child, where another thread may have held it."""
         self._lock = threading.Lock()
 
     def is_idle(self) -> bool:
-        """Whether little would be lost with this object: no Retry-After, and no open breaker."""
+        """Return whether this object can be dropped: no Retry-After and no open breaker."""
         with self._lock:
             return max(self._blocked_until, self._open_until) <= self._clock()
 
@@ -177,11 +179,14 @@ class Availability:
                 self._blocks += 1
 
     def wait(self, known: int = 0, latest: float | None = None) -> tuple[int, float]:
-        """The number of the last Retry-After, and the seconds to wait for its end.
+        """Return the number of the last Retry-After, and the seconds to wait for its end.
 
-        No wait for the number that is `known`. After the end, callers resume one after another
-        and with jitter, but not later than in `latest` seconds. Where the end itself comes later,
-        the caller is not counted among those who wait.
+        Callers resume one after another and with jitter, but not later than in `latest` seconds.
+
+        Args:
+            known: the number of a Retry-After that the caller has already waited for; 0 for none.
+            latest: the longest wait that the caller can make; if the Retry-After ends later, the
+                caller is not counted as waiting.
         """
         with self._lock:
             seconds = self._blocked_until - self._clock()
@@ -194,25 +199,25 @@ class Availability:
             return self._blocks, later if latest is None else min(later, latest)
 
     def record_failure(self) -> None:
-        """The endpoint failed to serve a call."""
+        """Record that the endpoint failed to serve a call."""
         with self._lock:
             self._failures += 1
             if self._failures >= FAILURE_THRESHOLD:
                 self._open_until = self._clock() + COOLDOWN
 
     def record_success(self) -> None:
-        """The endpoint served a call, or refused it in a way that shows that it works."""
+        """Record that the endpoint served a call, or refused it although it works."""
         with self._lock:
             self._failures = 0
             self._open_until = 0.0
 
     def is_open(self) -> bool:
-        """Whether the circuit breaker is open."""
+        """Return whether the circuit breaker is open."""
         with self._lock:
             return self._failures >= FAILURE_THRESHOLD and self._clock() < self._open_until
 
     def blocks_call(self) -> bool:
-        """Whether the breaker blocks this call; after the cooldown one call passes as a probe."""
+        """Return whether the breaker blocks this call; after the cooldown one probe passes."""
         with self._lock:
             if self._failures < FAILURE_THRESHOLD:
                 return False
@@ -227,15 +232,15 @@ StateT = TypeVar("StateT", RateLimiter, Availability)
 
 
 class States(Generic[StateT]):
-    """The states of a client by key, up to a limit.
+    """The states of a client by key, with a maximum number (LRU).
 
-    The least recently used one goes, of those that are idle if there are any. One that a call
-    still refers to is found until the call ends.
+    Above the maximum, the least recently used idle state is dropped; without an idle one, the least
+    recently used. A call that refers to a dropped state still finds it until the call ends.
 
     Args:
-        make: makes the state of a new key.
-        most: how many are kept.
-        only_idle: let none go that is not idle, even if more are kept then.
+        make: creates the state of a new key.
+        most: the maximum number of states.
+        only_idle: whether states that are not idle are never dropped, even above the maximum.
     """
 
     def __init__(
@@ -270,16 +275,16 @@ class States(Generic[StateT]):
         return len(self._kept)
 
     def reset_locks(self) -> None:
-        """Start with locks that nobody holds, in a forked child."""
+        """Replace the locks in a forked child, where other threads may have held them."""
         self._lock = threading.Lock()
         for state in list(self._in_use.values()):
             state.reset_lock()
 
 
 def key_of(url: str, model: str, credentials: Secret[object]) -> bytes:
-    """A key for `States` that shows nothing of the credentials; it differs in each process."""
+    """Return a key for `States`, a hash that hides the credentials and differs in each process."""
     return blake2b(
-        # of the plain text: the repr of an address hides a key in its query
+        # str(url): the repr of an address would hide a key in its query
         repr((str(url), model, credentials.get_secret_value())).encode("utf-8", "surrogatepass"),
         key=_HASH_KEY,
         digest_size=16,
@@ -287,9 +292,10 @@ def key_of(url: str, model: str, credentials: Secret[object]) -> bytes:
 
 
 class _Window:
-    """What was sent in the last minute, and what is about to be, in order of time.
+    """The times of slots in the last minute and in the future, in order.
 
-    With the running sums of the counts, a search finds in a long queue what must be a minute ago.
+    With cumulative sums of the counts, a binary search finds the slot in a long queue that must be
+    a minute ago.
     """
 
     def __init__(self) -> None:
@@ -298,24 +304,24 @@ class _Window:
         self._gone = 0  # the sum of the counts that are forgotten
 
     def last(self) -> float:
-        """When the last one goes, or went."""
+        """Return the time of the last slot."""
         return self._times[-1] if self._times else float("-inf")
 
     def free(self, now: float, goes: float, count: int, limit: int | None) -> float:
-        """When so much more may be sent, not before `goes`."""
+        """Return the earliest time, not before `goes`, at which `count` more may be sent."""
         if limit is None:
             return goes
         self._forget_until(now - _MINUTE)
         if not self._times:
             return goes
-        goes = max(goes, self._times[-1])  # nobody overtakes who waits already
+        goes = max(goes, self._times[-1])  # later callers do not overtake waiting ones
         must_be_gone = self._sums[-1] - (limit - min(count, limit))
         if must_be_gone <= self._gone:
             return goes
         return max(goes, self._times[bisect_left(self._sums, must_be_gone)] + _MINUTE)
 
     def drop(self, at: float, count: int) -> None:
-        """Take back what was about to be sent, if it is not forgotten."""
+        """Remove a slot that is not used, if it is still stored."""
         for place in range(bisect_left(self._times, at), bisect_right(self._times, at)):
             if self._sums[place] - (self._sums[place - 1] if place else self._gone) == count:
                 del self._times[place], self._sums[place]
@@ -323,7 +329,7 @@ class _Window:
                 return
 
     def take(self, goes: float, count: int) -> None:
-        """Note what is about to be sent."""
+        """Add a slot."""
         if count:
             self._times.append(goes)
             self._sums.append((self._sums[-1] if self._sums else self._gone) + count)

@@ -1,4 +1,4 @@
-"""From a call to the bodies of its requests: documents encoded, JSON, split by the limits."""
+"""Encodes a call as JSON request bodies, split according to the limits."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ from rerank_integrations.models import (
 from rerank_integrations.providers.base import RETRIEVAL_SCORES, HTTPRequest
 
 Piece: TypeAlias = bytes | WireImage
-"""JSON, or an image whose tail becomes JSON when the request is sent."""
+"""JSON, or an image whose tail is encoded when the request is sent."""
 
-# the place of an image until the JSON is cut there; nobody can write it into a document
+# a placeholder for an image in the JSON, which is split there; random, so no document contains it
 _IMAGE = f"image-{os.urandom(16).hex()}"
 _IMAGE_JSON = _IMAGE.encode()
 _QUERY_IMAGE = f"query-{_IMAGE}"
 _QUERY_IMAGE_JSON = _QUERY_IMAGE.encode()
 _IMAGE_QUOTED = b'"%b"' % _IMAGE_JSON
-# characters; longer lists are encoded slice by slice, for the buffer of one would be held twice
+# characters; longer lists are encoded in slices, because a single buffer would be held twice
 _LARGE = 2 * 2**20
 _SLICE = 256 * 1024
-_SMALL = 64 * 1024  # bytes that are rather copied than sent alone
-_SKIP = "; on_invalid_document='skip' leaves such documents out"
-_INDEXES = 10  # of documents, that a message lists
-# headers that say who asks, or which of a gateway's upstreams is asked; x-portkey-trace-id does not
+_SMALL = 64 * 1024  # bytes; smaller pieces are joined, since sending each alone costs more
+_SKIP = "; on_invalid_document='skip' leaves out such documents"
+_INDEXES = 10  # the number of document indexes that a message lists
+# headers that identify the caller or the upstream of a gateway; x-portkey-trace-id does not
 _IDENTIFYING = re.compile(
     "auth|(?<!port)(?<!idempotency-)key|token|secret|cookie|credential|password|provider|config|host"
     "|model|version|region|deployment|project|organi[sz]ation|tenant|target|upstream|backend"
-    "|rout(?!er)|base-?url"  # x-openrouter-title says nothing of that
+    "|rout(?!er)|base-?url"  # not x-openrouter-title
 )
-_FORM_OF_KEYS = 1  # of the cache; another one where the same score would get another key
+_FORM_OF_KEYS = 1  # version of the cache keys; to be raised if the key of the same score changes
 _KEY_SIZE = 16  # bytes
-_REASONS = 10  # why documents cannot be sent, that a call lists
+_REASONS = 10  # the number of reasons that the warnings of a call list
 _COMMON_HEADERS = {
-    # OpenRouter's specification also lists an event stream for this endpoint
+    # OpenRouter's specification also lists an event stream as the response of this endpoint
     "accept": "application/json",
     "accept-encoding": "gzip, deflate",  # what `_http_result` decodes
     "content-type": "application/json",
@@ -80,14 +80,14 @@ _COMMON_HEADERS = {
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Chunk:
-    """What goes into one request of a call.
+    """One request of a call.
 
     Attributes:
-        options: what the call was made with.
+        options: the options of the call.
         documents: all documents of the call, the caller's own objects.
-        sent: for each document that is sent, its index in `documents`.
-        body: what is sent, with images still to be encoded.
-        keys: with a cache the key of each document that is sent, or one for all of them.
+        sent: the index in `documents` of each document in this request.
+        body: the body, whose images are not encoded yet.
+        keys: with a cache, the key of each document in this request, or one key for the list.
     """
 
     options: Options
@@ -97,18 +97,18 @@ class Chunk:
     keys: Sequence[bytes] = ()
 
     def request(self) -> HTTPRequest:
-        """The request; base64 is made now, so that no part holds it while it waits."""
+        """Return the request; base64 is encoded only now, so that no waiting request holds it."""
         content = tuple(join_pieces(self.body))
         options = self.options
         handler = options.provider.handler
         return HTTPRequest(options.address(), _headers(options), content, handler)
 
     def subject(self) -> str:
-        """What the request is about, for the log."""
+        """Return a description of the request for the log."""
         return f"{self.options.model}: {len(self.sent)} documents"
 
     def sent_text(self, index: int) -> str:
-        """The text that was sent for a document, which has an index in `documents`."""
+        """Return the text that is sent for the document with an index in `documents`."""
         options = self.options
         text = rendered(ranked_values(fields_of(self.documents[index]), options.rank_fields))
         if options.max_document_chars is not None:
@@ -118,12 +118,12 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ListRequest:
-    """What is asked for a page of the list of a provider's models.
+    """A request for a page of a provider's list of models.
 
     Attributes:
-        options: what the call was made with.
-        url: the address of the page.
-        sent: no document.
+        options: the options of the call.
+        url: the URL of the page.
+        sent: always empty, for no documents.
     """
 
     options: Options
@@ -131,7 +131,7 @@ class ListRequest:
     sent: Sequence[int] = ()
 
     def request(self) -> HTTPRequest:
-        """The request, with the headers of a rerank call but the one for its body."""
+        """Return the request, with the headers of a rerank call except `content-type`."""
         headers = Secret(
             {
                 name: value
@@ -142,22 +142,22 @@ class ListRequest:
         return HTTPRequest(self.url, headers, (), method="GET")
 
     def subject(self) -> str:
-        """What the request is about, for the log."""
+        """Return a description of the request for the log."""
         return "the list of models"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RequestPlan:
-    """One call, checked and encoded, as the requests to send.
+    """A validated and encoded call: the requests to send.
 
     Attributes:
-        options: what the call was made with.
-        chunks: one for each request; none where there is nothing to send.
-        skipped: the indexes of blank documents.
-        warnings: what the caller should know of what is sent.
-        hits: the documents whose score is in the cache, with the provider's number.
-        query: its text, with a word in place of an image.
-        documents: all of the call, the caller's own objects.
+        options: the options of the call.
+        chunks: one for each request; empty if there is nothing to send.
+        skipped: the indexes of documents that are not sent: blank or invalid ones.
+        warnings: warnings about what is sent, for the response.
+        hits: the documents whose score is in the cache, with the provider's score.
+        query: the text of the query, with a word in place of an image.
+        documents: all documents of the call, the caller's own objects.
     """
 
     options: Options
@@ -170,13 +170,14 @@ class RequestPlan:
 
 
 def plan_request(options: Options, query: object, documents: object) -> RequestPlan:
-    """Check a call and encode it.
+    """Validate and encode a call.
 
     Raises:
-        InvalidRequestError: an empty query, no list of documents, a document that cannot be sent.
+        InvalidRequestError: the query is empty, `documents` is not a list, or a document cannot be
+            sent.
     """
     if isinstance(documents, str) and not isinstance(query, str):
-        raise InvalidRequestError("the query comes first, then the documents")
+        raise InvalidRequestError("pass the query first, then the documents")
     given = as_list(documents)
     if not given:
         return RequestPlan(options, query=query if isinstance(query, str) else "")
@@ -210,28 +211,28 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
 
 
 def _with_retrieval_scores(ready: EncodedDocuments, documents: Sequence[Any]) -> EncodedDocuments:
-    """With the scores of the first stage, where all documents that are sent have one."""
+    """Add the scores of the first stage, if all documents that are sent have one."""
     found = [getattr(documents[index], "retrieval_score", None) for index in ready.sent]
     scores = [float(score) for score in found if score is not None]
     if len(scores) == len(found):
         return ready._replace(retrieval_scores=scores)
     lacking = [index for index, score in zip(ready.sent, found, strict=True) if score is None]
-    warning = f"{_listed(lacking)}: no retrieval_score, so those of the others were not counted"
+    warning = f"{_listed(lacking)}: no retrieval_score, so retrieval_weight was not applied"
     if not scores:
-        warning = "no document has a retrieval_score, so retrieval_weight counts for nothing"
+        warning = "no document has a retrieval_score, so retrieval_weight was not applied"
     return ready._replace(warnings=(*ready.warnings, warning))
 
 
 def _blank_documents(
     documents: Sequence[Any], rank_fields: Sequence[str] | None
 ) -> tuple[int, ...]:
-    """The documents that a call would leave out if all others could be sent."""
+    """Return the indexes of blank documents, which are left out even if a call fails."""
     wholes: dict[int, Mapping[str, Any]] = {}
     for index, document in enumerate(documents):
         with suppress(UnsupportedDocumentError):
             wholes[index] = fields_of(document)
     if rank_fields is not None and not any(has_any(w, rank_fields) for w in wholes.values()):
-        rank_fields = None  # misspelt
+        rank_fields = None  # probably misspelt
     found = []
     for index, whole in wholes.items():
         with suppress(UnsupportedDocumentError):
@@ -243,7 +244,7 @@ def _blank_documents(
 def _encoded_bodies(
     options: Options, query: str | ImageDocument, ready: EncodedDocuments
 ) -> tuple[EncodedDocuments, list[_ChunkBody]]:
-    """The bodies, and the documents that are in them, with all characters that JSON can carry."""
+    """Return the bodies and the documents in them; lone surrogates are replaced by U+FFFD."""
     if not ready.sent:
         return ready, []
     instructed = options.instructed()
@@ -266,8 +267,8 @@ def _encoded_bodies(
             *([_listed(changed)] if changed else []),
         ]
         warning = (
-            f"{' and '.join(where)}: halves of surrogate pairs, which no encoding can carry, were "
-            "replaced by U+FFFD"
+            f"{' and '.join(where)}: lone surrogates, which cannot be encoded, were replaced by "
+            "U+FFFD"
         )
         warnings = (*ready.warnings, warning) if where else ready.warnings
         names = ready.rank_fields and tuple(map(replace_surrogates, ready.rank_fields))
@@ -279,7 +280,7 @@ def _encoded_bodies(
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:
-    """What is sent of a document or query, with all its texts changed."""
+    """Apply a function to all texts of what is sent of a document or query."""
     match value:
         case str():
             return change(value)
@@ -294,7 +295,7 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def identifying_headers(options: Options) -> Iterator[tuple[str, str]]:
-    """The headers that say who asks, or which of a gateway's upstreams is asked."""
+    """Yield the headers that identify the caller, or the upstream of a gateway."""
     for headers in (Secret(options.provider.headers()), options.extra_headers):
         for name, value in sorted(headers.get_secret_value().items()):
             if _identifies(name):
@@ -312,7 +313,11 @@ def _headers(options: Options) -> Secret[dict[str, str]]:
 
 
 def _checked_query(options: Options, query: object) -> tuple[str | ImageDocument, tuple[str, ...]]:
-    """The query, and what the caller should know of what is not sent of it."""
+    """Return the query as it is sent, and the warnings about it.
+
+    Raises:
+        InvalidRequestError: it is empty, or it cannot be sent.
+    """
     if not isinstance(query, str):
         return _query_of_parts(options, query)
     if not query or query.isspace():
@@ -321,7 +326,7 @@ def _checked_query(options: Options, query: object) -> tuple[str | ImageDocument
 
 
 def _query_of_parts(options: Options, query: object) -> tuple[str | ImageDocument, tuple[str, ...]]:
-    """The same for a query that is given as a document is: its text, its image, or both."""
+    """Do the same for a query that is passed like a document: a text, an image or both."""
     if not isinstance(query, Mapping | RerankDocument):
         raise InvalidRequestError(
             "query must be a str, or a mapping or RerankDocument with an image, "
@@ -346,7 +351,7 @@ def _query_of_parts(options: Options, query: object) -> tuple[str | ImageDocumen
             why = "takes a text or an image as the query, not the two together"
         if not why:
             return ImageDocument(text, wire_image(image, options.image_limits())), ()
-    except UnsupportedDocumentError as error:  # which is about a document, elsewhere
+    except UnsupportedDocumentError as error:  # that type is for documents only
         raise InvalidRequestError(f"the query: {error}") from error.__cause__
     if text and options.on_image == "text":
         return text, (f"the image of the query was left out: {provider.name} {why}",)
@@ -358,19 +363,25 @@ def _query_of_parts(options: Options, query: object) -> tuple[str | ImageDocumen
 
 
 class ImageDocument(NamedTuple):
-    """A document or query with an image, and its text, which may be empty."""
+    """A document or query with an image and a text, which may be empty."""
 
     text: str
     image: WireImage
 
 
 class EncodedDocuments(NamedTuple):
-    """What is sent.
+    """The documents of a call, encoded.
 
-    `wire` has a str, an object of fields or a `ImageDocument` for each document that is sent, and
-    `sent` its index among the caller's. `rank_fields` is None where the endpoint ranks texts.
-    With a cache, `hits` has the index and the score of each document that is not sent, and `keys`
-    the key of each that is; of a listwise model there is one key for all.
+    Attributes:
+        wire: for each document that is sent, a str, an object of fields or an `ImageDocument`.
+        sent: for each of these, its index in the caller's list.
+        rank_fields: the fields that the endpoint ranks; None if it ranks texts.
+        warnings: warnings about what is sent, for the response.
+        has_images: whether a document has an image.
+        retrieval_scores: the scores of the first stage; None if they are not used.
+        hits: with a cache, index and score of each document that is not sent.
+        keys: with a cache, the key of each document that is sent; one key for the whole list if
+            the model is listwise.
     """
 
     wire: Sequence[Any]
@@ -383,17 +394,17 @@ class EncodedDocuments(NamedTuple):
     keys: Sequence[bytes] = ()
 
     def only(self, kept: Sequence[int], *warnings: str) -> EncodedDocuments:
-        """Those at the positions in `kept`, with more warnings."""
+        """Return only the documents at the positions in `kept`, with more warnings."""
         wire, sent = [self.wire[at] for at in kept], [self.sent[at] for at in kept]
         keys = [self.keys[at] for at in kept] if self.keys else ()
         return self._replace(wire=wire, sent=sent, keys=keys, warnings=(*self.warnings, *warnings))
 
 
 def encode_documents(options: Options, documents: Sequence[Any]) -> EncodedDocuments:
-    """Take the documents apart; leave out those that are blank, or invalid and to be skipped.
+    """Encode the documents, without blank ones and invalid ones that are to be skipped.
 
     Raises:
-        UnsupportedDocumentError: a document that cannot be sent, or none that has a ranked field.
+        UnsupportedDocumentError: a document cannot be sent, or no document has a ranked field.
     """
     rank_fields, kinds = options.rank_fields, set(map(type, documents))
     if rank_fields is not None and not (kinds == {str} and TEXT in rank_fields):
@@ -414,7 +425,7 @@ def _encoded_documents(
     if kinds == {str} and (rank_fields is None or (TEXT in rank_fields and most == 0)):
         return _texts(options, documents)
     if kinds == {dict} and most == 0 and all(one.get(IMAGE) is None for one in documents):
-        with suppress(UnsupportedDocumentError):  # which has a document's index below
+        with suppress(UnsupportedDocumentError):  # raised below, with the document's index
             texts = [rendered(ranked_values(one, rank_fields)) for one in documents]
             if rank_fields is None or all(texts):
                 return _texts(options, texts)
@@ -455,7 +466,7 @@ def _encode_one_by_one(
 
 
 class _Findings:
-    """The documents of a call that can be sent, taken apart, and why others cannot."""
+    """The contents of the documents that can be sent, and why others cannot."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -467,13 +478,13 @@ class _Findings:
         self.images: list[WireImage | None] = []
         self._invalid: dict[str, list[int]] = {}  # by the reason
         self._bad_images: dict[str, list[int]] = {}
-        self._unseen: list[int] = []  # whose image the provider does not take
+        self._unseen: list[int] = []  # the provider does not take their image
         self._cut: list[int] = []
-        self._lacking: dict[int, Mapping[str, Any]] = {}  # which have no ranked field
+        self._lacking: dict[int, Mapping[str, Any]] = {}  # they have no ranked field
         self._by_image_alone: list[int] = []
 
     def add(self, index: int, document: object) -> None:
-        """Take a document apart.
+        """Read the fields and the image of a document.
 
         Raises:
             UnsupportedDocumentError: it cannot be sent, and is not to be skipped.
@@ -505,17 +516,17 @@ class _Findings:
             self.images.append(image)
 
     def check(self) -> None:
-        """Refuse a call of which nothing is left although not all documents are blank.
+        """Refuse a call if no document is left to send, and not all of them are blank.
 
         Raises:
-            UnsupportedDocumentError: it says why.
+            UnsupportedDocumentError: the message has the reason.
         """
         if self._invalid and not self.sent:
             reason, indexes = next(iter(self._invalid.items()))
             raise invalid_document(indexes[0], f"{reason}; no other document can be sent either")
 
     def texts(self) -> list[str | ImageDocument]:
-        """What is sent of each document as one text."""
+        """Return what is sent of each document, as one text with or without an image."""
         most = self._options.max_document_chars
         texts = list(map(rendered, self.values))
         if most is not None:
@@ -527,7 +538,7 @@ class _Findings:
         ]
 
     def cut_fields(self) -> list[Mapping[str, Any]]:
-        """What is sent of each document as fields."""
+        """Return what is sent of each document, as fields."""
         most = self._options.max_document_chars
         if most is None:
             return self.values
@@ -537,7 +548,7 @@ class _Findings:
         return list(cut)
 
     def warnings(self) -> tuple[str, ...]:
-        """What the caller should know of what is not sent."""
+        """Return warnings about what is not sent."""
         provider, most = self._options.provider.name, self._options.max_document_chars
         found = []
         for reason, indexes in _few_reasons(self._invalid):
@@ -546,7 +557,7 @@ class _Findings:
             found.append(f"the images of {_listed(indexes)} were left out: {reason}")
         if self._unseen:
             images = f"the images of {_listed(self._unseen)}"
-            found.append(f"{images} were left out: {provider} takes no such images")
+            found.append(f"{images} were left out: {provider} does not take them")
         if self._lacking:
             fields = ", ".join(self._options.rank_fields or ())
             found.append(f"skipped {_listed(list(self._lacking))}: no field {fields}")
@@ -564,7 +575,7 @@ class _Findings:
         self._invalid.setdefault(str(error), []).append(index)
 
     def _image(self, index: int, image: object, *, has_text: bool) -> WireImage | None:
-        """The image as it is sent; None where it is left out because the provider takes none.
+        """Return the image as it is sent; None if it is left out for this provider.
 
         Raises:
             UnsupportedDocumentError: it cannot be sent.
@@ -574,7 +585,7 @@ class _Findings:
         if self._limits is None:
             why = "takes text only"
         elif has_text and not options.provider.takes_text_with_image:
-            why = "takes a text or an image, not the two together"
+            why = "takes a text or an image in one document, not both"
         if self._limits is not None and not why:
             return wire_image(image, self._limits)
         if options.on_image == "text" or (
@@ -582,34 +593,36 @@ class _Findings:
         ):
             self._unseen.append(index)
             return None
-        kind = _FinalError if self._mode == "text" else UnsupportedDocumentError
+        is_final = self._mode == "text" and options.on_image == "raise"
+        kind = _FinalError if is_final else UnsupportedDocumentError
+        fix = "" if self._limits is not None else "use a vision model, or "
         raise kind(
-            f"an image is given, and {options.provider.name} {why} (model {options.model}); use a "
-            "vision model, or set on_image='text' to rank by the text alone"
+            f"an image is given, and {options.provider.name} {why} (model {options.model}); "
+            f"{fix}set on_image='text' to rank by the text alone"
         )
 
 
 def _few_reasons(found: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, Sequence[int]]]:
-    """What is wrong with which documents; many reasons differ by a number only."""
+    """Yield reasons with their documents, at most `_REASONS`; many differ only in a number."""
     yield from list(found.items())[:_REASONS]
     rest = [index for indexes in list(found.values())[_REASONS:] for index in indexes]
     if rest:
-        yield "for similar reasons, or for others", rest
+        yield "for similar or other reasons", rest
 
 
 class _FinalError(UnsupportedDocumentError):
-    """An image that the caller wants refused: on_image="raise" was set."""
+    """An image that on_image="raise" refuses, where on_invalid_document="text" would skip it."""
 
 
 def invalid_document(index: int, reason: str) -> UnsupportedDocumentError:
-    """The error of a document, which names its index."""
+    """Return the error of a document, with its index."""
     error = UnsupportedDocumentError(f"document {index}: {reason}")
     error.index = index
     return error
 
 
 def _listed(indexes: Sequence[int]) -> str:
-    """Indexes as a message names them; not all of many."""
+    """Return the words for documents in a message, with at most `_INDEXES` of their indexes."""
     shown = ", ".join(map(str, indexes[:_INDEXES]))
     more = f" and {len(indexes) - _INDEXES} more" if len(indexes) > _INDEXES else ""
     return f"document{'s' if len(indexes) > 1 else ''} {shown}{more}"
@@ -620,7 +633,7 @@ def _cut_warning(indexes: Sequence[int], most: int) -> str:
 
 
 class _ChunkBody(NamedTuple):
-    """The body that holds the documents from `first` up to `end`, which is not among them."""
+    """The body with the documents from `first` up to, but not including, `end`."""
 
     first: int
     end: int
@@ -630,10 +643,10 @@ class _ChunkBody(NamedTuple):
 def _split_bodies(
     options: Options, query: str | ImageDocument, ready: EncodedDocuments
 ) -> tuple[EncodedDocuments, list[_ChunkBody]]:
-    """As few bodies as the limits allow, with the documents in order, and these documents.
+    """Return as few bodies as the limits allow, and the documents in them, in order.
 
     Raises:
-        InvalidRequestError: text that is no text, or one document that no body can hold.
+        InvalidRequestError: a text cannot be encoded, or a document is too large for any request.
     """
     wire = ready.wire
     if options.provider.dialect.document_as == "object" and ready.rank_fields is None:
@@ -658,7 +671,7 @@ def _split_bodies(
 def _looked_up(
     cache: RerankCache, options: Options, frame: _BodyTemplate, ready: EncodedDocuments
 ) -> EncodedDocuments:
-    """What the cache does not have, with its keys, and the scores that it has."""
+    """Return the documents that are not in the cache, with keys, and the scores that are."""
     scope = frame.scope(options)
     keys = [_key_of(scope, frame, document) for document in ready.wire]
     if not options.provider.splits(options.model):
@@ -684,12 +697,12 @@ def _hashed(scope: bytes, pieces: Iterable[bytes]) -> bytes:
 
 
 def size_of(pieces: Sequence[Piece]) -> int:
-    """The bytes of the pieces when they are sent."""
+    """Return the size of the pieces in bytes, as they are sent."""
     return sum(p.size if isinstance(p, WireImage) else len(p) for p in pieces)
 
 
 def join_pieces(pieces: Sequence[Piece]) -> Iterator[bytes]:
-    """The pieces as bytes, small ones together, so that few are sent and no large one is copied."""
+    """Yield the pieces as bytes; small ones are joined, and large ones are not copied."""
     small: list[bytes] = []
     for piece in pieces:
         if isinstance(piece, bytes) and len(piece) < _SMALL:
@@ -704,7 +717,7 @@ def join_pieces(pieces: Sequence[Piece]) -> Iterator[bytes]:
 
 
 class _BodyTemplate:
-    """The body without its documents: the same for all requests of a call, except `top_n`."""
+    """The body without documents; it is the same for all requests of a call, except `top_n`."""
 
     def __init__(
         self, options: Options, query: str | ImageDocument, ready: EncodedDocuments
@@ -721,7 +734,7 @@ class _BodyTemplate:
             self._query, self._query_image = self.with_image(query, _QUERY_IMAGE)
         self._scope = provider.cache_scope(options.model) if options.cache is not None else None
         self.cache = options.cache if self._scope is not None else None
-        # what is to be cached needs a score for each document
+        # a cache needs a score for each document
         self._top_n = options.top_n if dialect.top_n and self.cache is None else None
         instructed = options.instructed()
         body = {
@@ -735,17 +748,17 @@ class _BodyTemplate:
         self._sizes: dict[int, int] = {}
 
     def scope(self, options: Options) -> bytes:
-        """A hash of all that decides a score but the documents: the first part of each key."""
+        """Return a hash of all that decides a score except the documents, the key of the hashes."""
         provider = options.provider
         digest = blake2b(digest_size=2 * _KEY_SIZE)
         about = [_FORM_OF_KEYS, provider.name, self._scope, options.model]
-        digest.update(  # in one expression: no frame holds a key in a variable
+        digest.update(  # in one expression, so that no local variable holds a key
             repr(
                 [
                     *about,
                     str(options.address()),
                     *identifying_headers(options),
-                    *provider.secrets(),  # whatever the header is called that they are sent in
+                    *provider.secrets(),  # in case their header is not an identifying one
                 ]
             ).encode("utf-8", "surrogatepass")
         )
@@ -754,12 +767,12 @@ class _BodyTemplate:
         return digest.digest()
 
     def with_image(self, one: ImageDocument, place: str) -> tuple[Any, WireImage]:
-        """A document or query as the provider takes it, with `place` where its image goes on."""
+        """Return the request form with `place` at the end of the image's head, and the image."""
         image = one.image.bare() if self._provider.takes_bare_base64 else one.image
         return self._provider.with_image(one.text, image.head + place * bool(image.tail)), image
 
     def filled(self, body: bytes) -> list[Piece]:
-        """JSON with the image of the query in its place."""
+        """Return encoded JSON with the image of the query in place of its placeholder."""
         image = self._query_image
         if image is None:
             return [body]
@@ -767,7 +780,7 @@ class _BodyTemplate:
         return [first, *(piece for after in rest for piece in (image, after))]
 
     def around(self, documents: Sequence[Any], count: int) -> dict[str, Any]:
-        """A whole body of these documents, with the `top_n` for their count."""
+        """Return a whole body with these documents, and `top_n` for this count of documents."""
         dialect = self._dialect
         query = self._query
         if dialect.query_as == "repeated":
@@ -777,14 +790,14 @@ class _BodyTemplate:
         body = {**self._before, dialect.query: query, dialect.documents: documents}
         if dialect.top_n and (self._top_n is not None or dialect.needs_top_n):
             body[dialect.top_n] = min(self._top_n or count, count)
-        if self._scores is not None:  # all of them: a provider that takes them does not split
+        if self._scores is not None:  # of all documents: a provider that takes them does not split
             body[RETRIEVAL_SCORES] = self._scores
         return {**body, **self._after}
 
     def size(self, count: int) -> int:
-        """The bytes of a body for this many documents, without the documents."""
+        """Return the size in bytes of a body for this many documents, without the documents."""
         top_n = 0 if self._top_n is None else min(self._top_n, count)
-        if self._dialect.query_as == "repeated" and count > 1:  # a body of each count takes long
+        if self._dialect.query_as == "repeated" and count > 1:  # encoding each count takes long
             return self.size(1) + (count - 1) * (size_of(self.filled(_encoded(self._query))) + 1)
         differs_by = count if self._dialect.needs_top_n else top_n
         if differs_by not in self._sizes:
@@ -810,9 +823,9 @@ def _one_body(frame: _BodyTemplate, wire: Sequence[Any], first: int, end: int) -
 
 
 def _slices(documents: Sequence[Any], lengths: Sequence[int]) -> Iterator[bytes]:
-    """The documents as JSON with commas between them, several in each piece.
+    """Yield the documents as JSON, separated by commas, several in each piece.
 
-    `lengths` are the characters up to each document, and with it.
+    `lengths` are the cumulative numbers of characters, up to and including each document.
     """
     first = held = 0
     while first < len(documents):
@@ -827,7 +840,11 @@ def _slices(documents: Sequence[Any], lengths: Sequence[int]) -> Iterator[bytes]
 def _by_size(
     options: Options, frame: _BodyTemplate, ready: EncodedDocuments, most: int, largest: int
 ) -> tuple[EncodedDocuments, list[_ChunkBody]]:
-    """Bodies within both limits, documents and bytes, each as full as it can be."""
+    """Return bodies within both limits, documents and bytes, each as full as possible.
+
+    Raises:
+        UnsupportedDocumentError: the body without documents, or a document, is too large.
+    """
     sizes = [size_of(_document(frame, document)) for document in ready.wire]
     alone = frame.size(1)
     if alone > largest:
@@ -862,7 +879,7 @@ def _by_size(
 
 
 def _length(fields: Mapping[str, Any] | str) -> int:
-    """The characters of a document's values, or the bytes of those that are no text."""
+    """Return the number of characters of a document's values, or of bytes for other values."""
     if isinstance(fields, str):
         return len(fields)
     return sum(len(one if type(one) is str else _encoded(one)) for one in fields.values())
@@ -877,19 +894,19 @@ def _document(frame: _BodyTemplate, document: Any) -> list[Piece]:
 
 
 def _encoded(value: Mapping[str, Any] | Sequence[Any] | str) -> bytes:
-    with suppress(TypeError):  # an int of more than 64 bits, which the other can write
+    with suppress(TypeError):  # an int of more than 64 bits, which only pydantic can encode
         return orjson.dumps(value)
     return _exactly(value)
 
 
 def _exactly(value: Mapping[str, Any] | Sequence[Any] | str) -> bytes:
-    with suppress(PydanticSerializationError):  # its words hold the text
+    with suppress(PydanticSerializationError):  # not chained: its message quotes the text
         return to_json(value)
     raise _SurrogateError(
-        "the request holds half a surrogate pair, which is no character; look into extra_body, "
-        "the provider's arguments and rank_fields"
+        "the request has a lone surrogate, which cannot be encoded; check extra_body, the "
+        "provider's arguments and rank_fields"
     )
 
 
 class _SurrogateError(InvalidRequestError):
-    """Half of a surrogate pair is in a text."""
+    """A text has a lone surrogate."""

@@ -1,4 +1,4 @@
-"""From the bytes of HTTP responses to one RerankResponse, or to an error."""
+"""Converts HTTP responses to one RerankResponse, or to an error."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ _INDEX_AND_SCORE = {
     "index": typed_dict_field(int_schema(strict=True, ge=0)),
     "relevance_score": typed_dict_field(float_schema(strict=True, allow_inf_nan=False)),
 }
-# what a result repeats of its document; not built where it is an object
+# the copy of a document in a result; an object is not built in memory
 _ECHO = union_schema(
     [typed_dict_schema({}, extra_behavior="ignore"), str_schema(strict=True), none_schema()]
 )
@@ -114,16 +114,16 @@ def _reader(results: CoreSchema) -> SchemaValidator:
     return SchemaValidator(typed_dict_schema({"results": typed_dict_field(results), **besides}))
 
 
-# reads a usual response, and skips what else is in it: an echo of the documents is never built;
-# of the first result alone all keys are kept, to see whether there are more than usual, and of the
-# others the spans, which the first may lack
-_USUAL = _reader(tuple_schema([_DETAILED_RESULT, _RESULT], variadic_item_index=1))
+# reads a response in the common format and skips other keys, so that copies of the documents are
+# not built in memory. All keys of the first result are kept, to see whether results have further
+# keys; of the others only the spans are kept, which the first may lack
+_FAST = _reader(tuple_schema([_DETAILED_RESULT, _RESULT], variadic_item_index=1))
 _DETAILED = _reader(list_schema(_DETAILED_RESULT))
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
 _LONGEST = 500  # characters of the server's message that an error repeats
-_SHORTEST_SECRET = 4  # a shorter header value is too common a word to cut out
+_SHORTEST_SECRET = 4  # a shorter header value occurs in ordinary text, so it is not redacted
 _COOKIES = ("set-cookie", "set-cookie2")
-# bounds of `error.body`, for errors are pickled and stored
+# bounds for `error.body`, because errors are pickled and stored
 _BODY_SIZE = 20_000  # characters
 _BODY_DIGITS = 400  # of an integer
 _BODY_TEXT = 4000  # characters of one text in it
@@ -133,11 +133,11 @@ _DEEPEST = 100  # levels of nested values in a body
 def parse_response(
     chunk: Chunk, response: HTTPResponse, attempts: tuple[Attempt, ...] = ()
 ) -> RerankResponse:
-    """The RerankResponse in an HTTP response; `attempts` are the requests that led to it.
+    """Parse an HTTP response; `attempts` are the requests that were sent for it.
 
     Raises:
-        StatusError: an error status.
-        ResponseError: a 2xx that cannot be trusted.
+        StatusError: the server returned an error status.
+        ResponseError: a 2xx response is invalid.
     """
     provider = chunk.options.provider
     secrets = secrets_of(chunk)
@@ -198,9 +198,9 @@ def parse_response(
 
 
 def _keep(chunk: Chunk, items: Sequence[Mapping[str, Any]]) -> str | None:
-    """Put the scores into the cache, if all are there; what is returned says what went wrong.
+    """Store the scores in the cache, if each document has one; return a warning or None.
 
-    Spans cannot be put there, so scores that came with them are not either.
+    The cache cannot store spans, so scores that come with spans are not stored.
     """
     cache, is_whole = chunk.options.cache, len(items) == len(chunk.sent)
     if cache is None or not is_whole or any(_SPANS in item for item in items):
@@ -215,7 +215,7 @@ def _above_threshold(options: Options, results: list[RerankResult]) -> list[Rera
 
 
 class ListPage(NamedTuple):
-    """A page of the list of a provider's models, and the query of the next one."""
+    """A page of a provider's list of models, and the query of the next page."""
 
     models: Sequence[ModelInfo]
     next_query: Mapping[str, str] | None
@@ -225,11 +225,11 @@ class ListPage(NamedTuple):
 def parse_list(
     page: ListRequest, response: HTTPResponse, attempts: tuple[Attempt, ...] = ()
 ) -> ListPage:
-    """The models on a page of a provider's list.
+    """Parse a page of a provider's list of models.
 
     Raises:
-        StatusError: an error status.
-        ResponseError: a 2xx that is no list of models.
+        StatusError: the server returned an error status.
+        ResponseError: a 2xx response is not a list of models.
     """
     del attempts
     provider, secrets = page.options.provider, secrets_of(page)
@@ -267,12 +267,12 @@ def _served_by(
 def merge_responses(
     plan: RequestPlan, outcomes: Sequence[RerankResponse | RerankError]
 ) -> RerankResponse:
-    """One response of what came of a call's parts: the best of all, ties in the caller's order.
+    """Merge the responses of a call's requests: best first, ties in the caller's order.
 
-    Counts of usage are added up; ids are joined with commas.
+    Usage counts are added up; ids are joined with commas.
 
     Raises:
-        RerankError: the first error, if no chunk succeeded.
+        RerankError: the first error, if no request succeeded.
     """
     if len(outcomes) == 1 and not (plan.skipped or plan.warnings or plan.hits):
         [outcome] = outcomes
@@ -324,7 +324,7 @@ def _transformed_hit(options: Options, hit: RerankResult) -> RerankResult:
 
 
 def _one_or_all(values: list[Any], default: Any) -> Any:
-    """What a request gave; of several requests a list."""
+    """Return the value of a single request; the list of values of several."""
     return values if len(values) > 1 else next(iter(values), default)
 
 
@@ -332,13 +332,13 @@ def _warnings(responses: Sequence[RerankResponse], errors: Sequence[RerankError]
     for response in responses:
         yield from response.warnings
     for error in errors:
-        yield f"a request of several failed, and its documents are missing: {error}"
+        yield f"one of several requests failed, so its documents are missing: {error}"
 
 
 def secrets_of(chunk: Chunk | ListRequest) -> Secret[list[str]]:
-    """What a response might repeat: keys, and headers that the caller added, whole and in words.
+    """Return the texts to redact: keys, and the caller's header values, whole and word by word.
 
-    The longest come first: one that is a part of another would leave the rest of it.
+    The longest come first; otherwise redacting a part of another text would leave its rest.
     """
     return Secret(
         sorted(
@@ -354,25 +354,29 @@ def secrets_of(chunk: Chunk | ListRequest) -> Secret[list[str]]:
 
 def _invalid(chunk: Chunk | ListRequest, why: str) -> ResponseError:
     words = redact(why, secrets_of(chunk))
-    return ResponseError(f"the response of {chunk.options.provider.name} cannot be used: {words}")
+    return ResponseError(f"the response of {chunk.options.provider.name} is invalid: {words}")
 
 
 def _parse_fast(response: HTTPResponse) -> Mapping[str, Any] | None:
-    """The response, if it is of the form that most have."""
+    """Parse a response in the common format; None if it has another one."""
     with suppress(ValidationError):
-        payload: dict[str, Any] = _USUAL.validate_json(response.content)
+        payload: dict[str, Any] = _FAST.validate_json(response.content)
         first, *others = payload["results"]
         has_spans = max(map(len, others), default=0) > len(_INDEX_AND_SCORE)
         if has_spans or not first.keys() <= _WITHOUT_DETAILS:
             payload = _DETAILED.validate_json(response.content)
             payload["has_details"] = True
-        # without results there may be a message that says why
+        # an error message may be next to an empty list of results
         return None if payload.get("error") else payload
     return None
 
 
 def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
-    """The response in the usual form, if there is any way to read it."""
+    """Parse a response in any known format, and convert it to the common one.
+
+    Raises:
+        ResponseError: it cannot be parsed, or is an error message.
+    """
     payload = _json_of(chunk, response)
     if isinstance(payload, list):  # text-embeddings-inference and SGLang return a bare list
         payload = {"results": payload}
@@ -397,10 +401,10 @@ def _parse_lenient(chunk: Chunk, response: HTTPResponse) -> Mapping[str, Any]:
 
 
 def _json_of(chunk: Chunk | ListRequest, response: HTTPResponse) -> Any:
-    """The value of the body.
+    """Parse the body of a response.
 
     Raises:
-        ResponseError: it is no JSON.
+        ResponseError: it is not JSON.
     """
     with suppress(ValueError):
         return read_json(response.content)
@@ -418,7 +422,7 @@ def _lenient_item(chunk: Chunk, item: object) -> Mapping[str, Any]:
     said = next((item[name] for name in _SCORES if name in item), None)
     score = finite(said)
     if score is None:
-        raise _invalid(chunk, f"the score of document {index} is no number: {said!r}")
+        raise _invalid(chunk, f"the score of document {index} is not a number: {said!r}")
     return {**item, "index": index, "relevance_score": score}
 
 
@@ -462,7 +466,7 @@ def _details(
     *,
     has_spans: bool,
 ) -> ResultDetails | None:
-    """What a result says besides its score: https://docs.cohere.com/reference/rerank."""
+    """Read what a result has besides its score; spans: https://docs.cohere.com/reference/rerank."""
     found = item.get(_SPANS)
     spans = [
         RelevantSpan(one["start"], one["end"], finite(one.get("score")))
@@ -480,10 +484,10 @@ def _details(
 
 
 def _transformed(options: Options, score: float) -> float:
-    """The score as `score_transform` makes it.
+    """Apply `score_transform` to a score.
 
     Raises:
-        ConfigurationError: the caller's function fails, or returns no finite number.
+        ConfigurationError: the caller's function failed, or did not return a finite number.
     """
     transform = options.score_transform
     if transform is None:
@@ -494,7 +498,8 @@ def _transformed(options: Options, score: float) -> float:
         made = float(transform(score))
     except Exception as cause:
         raise ConfigurationError(
-            f"score_transform failed for the score {score!r}: {type(cause).__name__}: {cause}"
+            f"score_transform raised an error for the score {score!r}: {type(cause).__name__}: "
+            f"{cause}"
         ) from cause
     if not math.isfinite(made):
         raise ConfigurationError(
@@ -505,7 +510,7 @@ def _transformed(options: Options, score: float) -> float:
 
 
 def _score_kind(options: Options) -> ScoreKind:
-    """What the scores are after `score_transform`."""
+    """Return the kind of the scores after `score_transform`."""
     kind = options.provider.kind_of_scores(options.model)
     if options.score_transform is None:
         return kind
@@ -516,12 +521,12 @@ def _transform_warnings(options: Options) -> list[str]:
     kind = options.provider.kind_of_scores(options.model)
     if options.score_transform != "sigmoid" or kind in ("logit", "unknown"):
         return []
-    gives = f"{options.provider.name} gives scores of kind {kind!r} for {options.model}"
-    return [f"score_transform='sigmoid' is for logits, and {gives}"]
+    returns = f"{options.provider.name} returns scores of kind {kind!r} for {options.model}"
+    return [f"score_transform='sigmoid' is for logits, but {returns}"]
 
 
 def _ordered(results: list[RerankResult]) -> list[RerankResult]:
-    """The server's order where it descends; else by score, ties as they came."""
+    """Return the results in the server's order if scores descend, else sorted by score."""
     scores = [result.relevance_score for result in results]
     if scores == sorted(scores, reverse=True):
         return results
@@ -529,7 +534,7 @@ def _ordered(results: list[RerankResult]) -> list[RerankResult]:
 
 
 def _usage(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> Usage:
-    """From `usage`, or from the places where some servers have it instead."""
+    """Read the usage from the key `usage`, or from the other places where some servers put it."""
     raw: Any = payload.get("usage")
     said = raw
     if not raw:
@@ -540,7 +545,7 @@ def _usage(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> Usage:
             {name: payload[name] for name in _TOP_LEVEL_USAGE if name in payload},
         ]
         raw = {name: value for place in places for name, value in place.items()}
-        # tokens that were read win over tokens that were billed
+        # the count of tokens takes precedence over the count of billed tokens
         said = {
             name: value
             for place in reversed(places)
@@ -553,14 +558,14 @@ def _usage(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> Usage:
     counts = {
         name: value
         for name in USAGE_COUNTS
-        for value in (named.get(name), said.get(name))  # a number under our own name wins
+        for value in (named.get(name), said.get(name))  # our own name takes precedence
         if finite(value) is not None
     }
     return Usage(**counts, raw=without_secrets(raw, secrets))
 
 
 def _meta_warnings(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> list[str]:
-    """The warnings of Cohere's own dialect."""
+    """Return the warnings in a response of Cohere's own format."""
     found = _mapping(payload.get("meta")).get("warnings")
     if not isinstance(found, list):
         return []
@@ -596,16 +601,16 @@ def status_error(
     address: str | None = None,
     missing: str = "",
 ) -> StatusError:
-    """The exception for a response with an error status.
+    """Return the exception for a response with an error status.
 
     Args:
-        provider: adds what only it knows.
+        provider: adds what is specific to it.
         response: the status, headers and body.
         secrets: texts that must not appear in the message.
-        documents: how many documents the request had.
-        has_images: whether there is an image among them.
-        address: where the request went; the provider's own address when None.
-        missing: what a 404 or 405 means.
+        documents: the number of documents in the request.
+        has_images: whether one of them is an image.
+        address: the URL of the request; None for the provider's own.
+        missing: what to add to the message of a 404 or 405.
     """
     address = address or provider.url
     payload = json_object(response.content)
@@ -671,12 +676,12 @@ def status_error(
 
 
 def _redirect_hint(url: str, headers: Mapping[str, str]) -> str:
-    """Where a redirect points, without what may be secret in it."""
-    hint = "; redirects to another address are not followed: set base_url to the final address"
+    """Return a hint with the target of a redirect, without its query, which may hold a secret."""
+    hint = "; redirects to another origin are not followed: set base_url to the final address"
     try:
         target = urlsplit(urljoin(url, headers["location"]))
         host = target.hostname if target.port is None else f"{target.hostname}:{target.port}"
-    except (KeyError, ValueError):  # no location, or one that is no address
+    except (KeyError, ValueError):  # no location, or an invalid one
         return hint
     return f"{hint}, {target.scheme}://{host}{target.path}"
 
@@ -684,7 +689,7 @@ def _redirect_hint(url: str, headers: Mapping[str, str]) -> str:
 def request_id_of(
     provider: Provider, headers: Mapping[str, str], payload: Mapping[str, Any]
 ) -> str | None:
-    """The id to quote to support: from the provider's own headers, else that of the body."""
+    """Return the request ID, for provider support: from a header, else from the body."""
     for name in provider.request_id_headers:
         if headers.get(name):
             return headers[name]
@@ -696,12 +701,12 @@ def request_id_of(
 
 
 def redact(text: str, secrets: Secret[list[str]]) -> str:
-    """The text, shortened, without image data and without any of `secrets`."""
+    """Truncate a text, and remove image data and all `secrets` from it."""
     return _cut(_hidden(without_image_data(text), secrets), _LONGEST)
 
 
 def _hidden(text: str, secrets: Secret[list[str]]) -> str:
-    """The text without any of `secrets`; always before it is cut, for half a key is one too."""
+    """Replace all `secrets` in a text; call it before truncation, or part of a key may remain."""
     for secret in secrets.get_secret_value():
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
@@ -713,7 +718,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def redact_error(error: RerankError, secrets: Secret[list[str]]) -> None:
-    """Take secrets out of an error and of all that it came from: each may quote what came."""
+    """Remove secrets from an error and its causes, each of which may quote a response."""
     for link in error_chain(error, sys.exception()):
         said = str(link)
         cleaned = _hidden(said, secrets)
@@ -722,12 +727,12 @@ def redact_error(error: RerankError, secrets: Secret[list[str]]) -> None:
         if cleaned == said:
             continue
         link.args = (cleaned,)
-        if isinstance(link, OSError) and str(link) != cleaned:  # it writes its own attributes
+        if isinstance(link, OSError) and str(link) != cleaned:  # its str() shows these attributes
             link.strerror, link.filename, link.filename2 = cleaned, None, None
 
 
 def _safe_headers(headers: Mapping[str, str], secrets: Secret[list[str]]) -> dict[str, str]:
-    """The headers of a response without cookies, and without any of `secrets`."""
+    """Return the headers of a response without cookies and without any of `secrets`."""
     kept = {name: value for name, value in headers.items() if name not in _COOKIES}
     written = "\n".join([*kept, *kept.values()])
     if _hidden(written, secrets) == written:
@@ -736,7 +741,7 @@ def _safe_headers(headers: Mapping[str, str], secrets: Secret[list[str]]) -> dic
 
 
 def without_secrets(value: Any, secrets: Secret[list[str]], depth: int = 0) -> Any:
-    """A value of JSON without any of `secrets`."""
+    """Remove all `secrets` from a JSON value."""
     match value:
         case str():
             return _hidden(value, secrets)
@@ -754,7 +759,7 @@ def without_secrets(value: Any, secrets: Secret[list[str]], depth: int = 0) -> A
 
 
 def _body(response: HTTPResponse, secrets: Secret[list[str]]) -> Any:
-    """The body for an error: parsed or text, without keys and image data, and of bounded size."""
+    """Return the body for an error: parsed or text, redacted and of limited size."""
     if not response.content:
         return None
     try:
@@ -765,7 +770,7 @@ def _body(response: HTTPResponse, secrets: Secret[list[str]]) -> Any:
 
 
 def _bounded(value: Any, secrets: Secret[list[str]], left: list[int], depth: int = 0) -> Any:
-    """The value with long texts cut, and without what exceeds the characters left."""
+    """Truncate long texts in a value, and drop what exceeds the number of characters left."""
     if isinstance(value, dict | list) and depth == _DEEPEST:
         return "…"
     if isinstance(value, dict):
@@ -793,11 +798,11 @@ def _bounded(value: Any, secrets: Secret[list[str]], left: list[int], depth: int
 
 
 def _retryable(status_code: int) -> bool:
-    return status_code in _RETRYABLE or 520 <= status_code <= 523  # the last: Cloudflare's edge
+    return status_code in _RETRYABLE or 520 <= status_code <= 523  # 520 to 523 are Cloudflare's
 
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or `Retry-After` in seconds or as a date."""
+    """Return the seconds to wait, from `retry-after-ms` or `Retry-After` (seconds or a date)."""
     for name, factor in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         seconds = seconds_in(headers.get(name))
         if seconds is not None:

@@ -1,4 +1,4 @@
-"""The body of a response: JSON in any coding, and the words of an error in any shape."""
+"""Reads response bodies: JSON in any encoding, and error messages in any format."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _TITLE_END = re.compile("</title", re.IGNORECASE)
 _MOST_READ = 4000  # characters of a message that are searched for what is too large
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _UTF_16_OR_32 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
-# What is too large, by the words of real servers, looked for in this order. A status 500 with such
-# words is not retried: the same input can never pass. No pattern has a repetition without a bound
-# before its end, so each takes time in proportion to the text.
+# Messages of real servers about input that is too large, by the setting that makes it smaller, in
+# the order in which they are searched. A status 500 with such a message is not retried, because the
+# same input would fail again. Except at its end, no pattern has an unbounded repetition, so each
+# takes time in proportion to the text.
 _TOO_LARGE = {
     "query": re.compile(
         r"query(?: (?:text|string|length))? (?:(?:is|was) too (?:long|large|big)|exceed)",
@@ -74,7 +75,7 @@ _TOP_N = ("top_n", "top_k")
 FIXES = {
     "query": "shorten the query",
     "max_document_chars": "a text is too long: set max_document_chars",
-    "max_documents_per_request": "these are too many documents for one request: set "
+    "max_documents_per_request": "there are too many documents for one request: set "
     "max_documents_per_request below {}",
     "max_image_pixels": "the image is too large: set max_image_pixels",
     "max_request_bytes": "the request is too large: set max_request_bytes, or send fewer documents",
@@ -82,10 +83,10 @@ FIXES = {
 
 
 def read_json(content: bytes | bytearray) -> Any:
-    """The value of a JSON text, of UTF-8, UTF-16 or UTF-32; a lone surrogate becomes U+FFFD.
+    """Parse JSON in UTF-8, UTF-16 or UTF-32; lone surrogates become U+FFFD.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
     """
     with suppress(ValueError):
         return from_json(content)
@@ -96,7 +97,7 @@ def read_json(content: bytes | bytearray) -> Any:
 
 
 def json_object(content: bytes | bytearray) -> Mapping[str, Any]:
-    """The body as an object; `{}` where it is none."""
+    """Parse a body that is a JSON object; `{}` for any other body."""
     try:
         payload = read_json(content)
     except ValueError:
@@ -117,14 +118,14 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def text_of(content: bytes | bytearray) -> str:
-    """The text of a body that is no JSON."""
+    """Return the text of a body that is not JSON."""
     is_wide = content[:4].startswith(_UTF_16_OR_32)
     coding = json.detect_encoding(bytes(content[:4])) if is_wide else "utf-8"
     return _SURROGATES.sub("\ufffd", content.decode(coding, "replace"))
 
 
 def plain_text(response: HTTPResponse) -> str:
-    """The body's text; of an HTML page its title."""
+    """Return the text of a body; for an HTML page, its title."""
     if response.problem:
         return response.problem
     text = text_of(response.content).strip()
@@ -137,7 +138,7 @@ def plain_text(response: HTTPResponse) -> str:
 
 
 def error_message(payload: Mapping[str, Any]) -> str:
-    """The words of an error body: in any of the shapes that gateways and servers use."""
+    """Return the message in an error body, in any format that gateways and servers use."""
     error = payload.get("error")
     if isinstance(error, str):
         return error
@@ -153,7 +154,7 @@ def error_message(payload: Mapping[str, Any]) -> str:
 
 
 def _flat(value: object) -> str:
-    """A message as text; FastAPI's list of problems as `place: message`, without their input."""
+    """Convert a message to text; FastAPI's list of errors as `place: message`, without input."""
     if not isinstance(value, list):
         return str(value)
     lines = []
@@ -169,6 +170,7 @@ def _flat(value: object) -> str:
 
 
 def code_of(payload: Mapping[str, Any]) -> str | None:
+    """Return the vendor's error code in an error body."""
     error = payload.get("error")
     holder, keys = (error, ("code", "type")) if isinstance(error, Mapping) else (payload, ("code",))
     for key in keys:  # beside the message: DashScope, SiliconFlow, Novita, SGLang
@@ -178,7 +180,7 @@ def code_of(payload: Mapping[str, Any]) -> str | None:
 
 
 def what_is_too_large(failure: ErrorDetails) -> str | None:
-    """The setting that makes the request smaller, if the server says that it is too large."""
+    """Return the setting that makes the request smaller, if the server says it is too large."""
     if failure.status_code not in (400, 413, 422, 500):
         return None
     words = f"{failure.message[:_MOST_READ]} {failure.code or ''}"[: 2 * _MOST_READ]
@@ -189,7 +191,7 @@ def what_is_too_large(failure: ErrorDetails) -> str | None:
 
 
 def holds_word(text: str, word: str) -> bool:
-    """Whether a text holds a word, and not only as a part of another."""
+    """Return whether a text contains a word, and not only as a part of another word."""
     around = text.split(word)
     return any(
         not (before[-1:].isalnum() or after[:1].isalnum()) for before, after in pairwise(around)

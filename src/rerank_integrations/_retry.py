@@ -1,6 +1,6 @@
-"""When to send a request, when to retry it, and when to fall back: no I/O and no clock of its own.
+"""Decides when to send a request, when to retry it and when to fall back, without I/O and clock.
 
-A call is a generator. It yields a `Send` or a `Gather`, and is sent what came of it.
+A call is a generator. It yields a `Send` or a `Gather` step, and receives the result of the step.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers._model_list import ModelInfo
 from rerank_integrations.providers.base import HTTPRequest, HTTPResponse
 
-MAX_RETRY_AFTER = 60.0  # seconds; a server that asks for more is not waited for
-# the least time in which a request can connect and read a response: seconds, or this part of a
-# short deadline. With less time left, nothing is sent.
+MAX_RETRY_AFTER = 60.0  # seconds; a request with a longer Retry-After is not retried
+# with less time left before the deadline, nothing is sent, since no response could be read:
+# seconds, or a part of a short deadline
 LEAST_TIME = 0.1
 _LEAST_PART = 0.1
-_SHARED_WAIT = frozenset({429, 503, 529})  # their Retry-After holds for other calls too
+_SHARED_WAIT = frozenset({429, 503, 529})  # their Retry-After applies to other calls too
 _IN_FLIGHT = "cancelled: the call ended before the response came"
-# Together's code for a model that needs an endpoint of its own
+# Together's error code for a model that needs a dedicated endpoint
 _NO_MODEL = "model_not_available"
 _FALLBACK_STATUSES = frozenset({401, 402, 403, 404, 408, 429})
 _MOST_PAGES = 100  # of a list of models
 log = logging.getLogger("rerank_integrations")
-AnswerT = TypeVar("AnswerT", RerankResponse, ListPage)
+ParsedT = TypeVar("ParsedT", RerankResponse, ListPage)
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds since the call began, without those spent waiting for slots of the rate limit."""
@@ -68,24 +68,35 @@ Clock: TypeAlias = Callable[[], float]
 
 @dataclass(slots=True)
 class Sent:
-    """The requests of a chunk that were sent so far; the last one may have no outcome yet."""
+    """The requests of a chunk that were sent so far; the last one may still be in flight."""
 
     provider: str = ""
     model: str = ""
     attempts: tuple[Attempt, ...] = ()
 
     def begin(self) -> None:
-        """A request is being sent."""
+        """Record that a request is being sent."""
         self.attempts += (Attempt(self.provider, self.model, _IN_FLIGHT),)
 
 
 class Send(NamedTuple):
-    """Wait `delay` seconds, and for a slot of the rate limit, then send the request.
+    """A step: wait `delay` seconds and for a slot of the rate limit, then send the request.
 
-    What comes back is an `Outcome`. `timeouts` are those of the connect, write, read and pool
-    phase, None for the HTTP client's own; `deadline` is the seconds from the beginning of the call
-    to its end, None for no end. If the request cannot be sent before that, nothing is sent and a
-    `RerankTimeoutError` is thrown in. Whoever sends the request notes it in `sent`.
+    The result of the step is an `Outcome`. If the request cannot be sent before the deadline,
+    nothing is sent, and a `RerankTimeoutError` is thrown into the generator.
+
+    Attributes:
+        delay: seconds to wait.
+        request: the request.
+        transport: sends it.
+        options: the options of the call.
+        sent: where the runner records that the request is sent.
+        timeouts: the seconds for the phases connect, write, read and pool; None for the HTTP
+            client's own.
+        deadline: seconds from the start of the call to its end; None for no limit.
+        rate_limit: how much may be sent in any minute.
+        documents: the number of documents in the request.
+        retry_on_timeout: whether a read timeout may be retried.
     """
 
     delay: float
@@ -106,17 +117,23 @@ class Send(NamedTuple):
 
     @property
     def availability(self) -> Availability | None:
-        """Whether the endpoint serves this key and model; None where no endpoint said anything."""
+        """The Retry-After and circuit breaker of the endpoint; None if there are none yet."""
         return _availability(self.transport, self.options, self.request.url)
 
     @property
     def least_time(self) -> float:
-        """The seconds that must be left when the request is sent."""
+        """The seconds that must be left before the deadline when the request is sent."""
         return 0.0 if self.request.handler is not None else least_time(self.deadline)
 
 
 class Outcome(NamedTuple):
-    """What came of a request: a response or an error, when, and after how many seconds."""
+    """The result of a request.
+
+    Attributes:
+        result: the response or the error.
+        elapsed: seconds since the start of the call.
+        seconds: how long the request took.
+    """
 
     result: HTTPResponse | RerankError
     elapsed: float
@@ -124,7 +141,7 @@ class Outcome(NamedTuple):
 
 
 def least_time(deadline: float | None) -> float:
-    """The seconds without which a request over the network is not sent."""
+    """Return the seconds that must be left to send a request over the network."""
     return LEAST_TIME if deadline is None else min(LEAST_TIME, _LEAST_PART * deadline)
 
 
@@ -132,11 +149,12 @@ ChunkCall: TypeAlias = Generator[Send, Outcome, RerankResponse]
 
 
 class Gather(NamedTuple):
-    """Run several generators, `at_once` at a time; what comes back lists their results, in order.
+    """A step: run several generators, at most `at_once` at a time.
 
-    The first error of any is thrown in, and those that have not begun are left; with
-    `keep_errors` the errors are in the list. Without it, nothing is run if the requests, with the
-    `documents` of each, cannot all have a slot of the rate limit in time.
+    The result of the step is the list of their results, in order. With `keep_errors`, errors are
+    in the list. Without it, the first error is thrown into the generator, and calls that have not
+    started are dropped; and no call starts unless all requests, with the `documents` of each, can
+    have a slot of the rate limit in time.
     """
 
     calls: Sequence[ChunkCall]
@@ -160,10 +178,14 @@ def rerank_call(
 ) -> Call:
     """Send the requests of a plan and merge their responses.
 
-    A `deadline` replaces that of the plan's options.
+    Args:
+        plan: the requests.
+        transport: sends them.
+        jitter: returns random numbers from 0 up to 1.
+        deadline: seconds from the start of the call, in place of the deadline of the options.
 
     Raises:
-        RerankError: that of the last attempt, with all attempts in its `attempts`.
+        RerankError: the error of the last attempt; all attempts are in its `attempts`.
     """
     options = plan.options
     ends = options.deadline if deadline is None else deadline
@@ -200,7 +222,7 @@ def rerank_call(
             error.retries = sum(max(0, len(own.attempts) - 1) for own in sent)
         raise
     finally:
-        outcomes = []  # an error refers to this frame by its traceback
+        outcomes = []  # breaks a reference cycle: the traceback of an error refers to this frame
 
 
 ListCall: TypeAlias = Generator[Send, Outcome, tuple[ModelInfo, ...]]
@@ -209,10 +231,10 @@ ListCall: TypeAlias = Generator[Send, Outcome, tuple[ModelInfo, ...]]
 def models_call(
     options: Options, transport: Transport, jitter: Callable[[], float] = random.random
 ) -> ListCall:
-    """Ask the provider for its models, page by page, and keep them for `known_models`.
+    """Request the provider's list of models, page by page, and cache it for `known_models`.
 
     Raises:
-        RerankError: that of the last attempt, with all attempts in its `attempts`.
+        RerankError: the error of the last attempt; all attempts are in its `attempts`.
     """
     provider = options.provider
     found: dict[str, ModelInfo] = {}
@@ -225,7 +247,10 @@ def models_call(
         parse = partial(parse_list, one)
         try:
             if one.url in asked or len(asked) == _MOST_PAGES:
-                raise ResponseError(f"the list of models of {provider.name} has no last page")
+                raise ResponseError(
+                    f"the list of models of {provider.name} does not end: a page is repeated, or "
+                    f"there are more than {_MOST_PAGES}"
+                )
             page = yield from _request_call(
                 one, parse, transport, jitter, ends=options.deadline, sent=sent
             )
@@ -243,30 +268,30 @@ def models_call(
 
 
 def known_models(options: Options, transport: Transport) -> Sequence[ModelInfo] | None:
-    """The provider's models, if they are known or were asked for; else None.
+    """Return the provider's models if they are cached or need no request, else None.
 
     Raises:
-        ConfigurationError: the provider lists none.
+        ConfigurationError: the provider has no list of models.
     """
     own = options.provider.own_models()
     return transport.kept_models(_list_key(options)) if own is None else own
 
 
 def _list_key(options: Options) -> bytes:
-    """The key of what an endpoint lists for the caller that these options name."""
+    """Return the cache key of a list of models, for the credentials in the options."""
     return _availability_key(options, options.provider.models_address({}), model="")
 
 
 def _request_call(
     chunk: Chunk | ListRequest,
-    parse: Callable[[HTTPResponse, tuple[Attempt, ...]], AnswerT],
+    parse: Callable[[HTTPResponse, tuple[Attempt, ...]], ParsedT],
     transport: Transport,
     jitter: Callable[[], float],
     *,
     ends: float | None,
     sent: Sent,
-) -> Generator[Send, Outcome, AnswerT]:
-    """Send one request, and again where the policy says so, and parse its response."""
+) -> Generator[Send, Outcome, ParsedT]:
+    """Send one request, retry it according to the policy, and parse the response."""
     options = chunk.options
     policy = options.retry_policy()
     attempts: tuple[Attempt, ...] = ()
@@ -322,14 +347,17 @@ def _request_call(
                     delay,
                     type(error).__name__,
                 )
-                add_event("rerank.retry", {**_told(options, error), "rerank.seconds": delay})
+                add_event(
+                    "rerank.retry", {**_error_attributes(options, error), "rerank.seconds": delay}
+                )
                 send = send._replace(delay=delay)
             else:
                 sent.attempts = (*attempts, _attempt(options))
                 _log_request(chunk, outcome, response)
                 return response
     finally:
-        last = outcome = None  # an error refers to this frame by its traceback
+        # breaks a reference cycle: the traceback of an error refers to this frame
+        last = outcome = None
 
 
 def _log_request(
@@ -350,31 +378,31 @@ def _log_request(
 
 
 def _one_line(text: str | None) -> str | None:
-    """The text without line breaks: a server's id must not forge a log record."""
+    """Remove line breaks, so that a server's id cannot forge a log record."""
     return text and " ".join(text.split())
 
 
 def _parsed(
     chunk: Chunk | ListRequest,
-    parse: Callable[[HTTPResponse, tuple[Attempt, ...]], AnswerT],
+    parse: Callable[[HTTPResponse, tuple[Attempt, ...]], ParsedT],
     result: HTTPResponse | RerankError,
     attempts: tuple[Attempt, ...],
-) -> AnswerT:
+) -> ParsedT:
     if isinstance(result, RerankError):
         redact_error(result, secrets_of(chunk))
         try:
             raise result
         finally:
-            del result  # it refers to this frame by its traceback
+            del result  # breaks a reference cycle: its traceback refers to this frame
     try:
         return parse(result, attempts)
     except RerankError as error:
-        # the frames that parsed it hold the text of the response, which may repeat a key
+        # the frames of the parser hold the text of the response, which may repeat a key
         raise error.with_traceback(None) from error.__cause__
 
 
-def _told(options: Options, error: RerankError) -> dict[str, Any]:
-    """What a trace says of a request or a provider that failed: nothing that a server wrote."""
+def _error_attributes(options: Options, error: RerankError) -> dict[str, Any]:
+    """Return the trace attributes of a failed request; they hold no text of the server."""
     return {
         "gen_ai.provider.name": options.provider.name,
         "gen_ai.request.model": options.model,
@@ -389,10 +417,10 @@ def _attempt(options: Options, error: str | None = None) -> Attempt:
 
 
 def _delays(policy: Retry, error: RerankError, jitter: float) -> tuple[float, float]:
-    """The least seconds before a retry, and those to wait if the deadline allows it.
+    """Return the shortest wait before a retry, and the wait to use if the deadline allows it.
 
-    Exponential backoff with jitter, and never less than the server asked for. Others may have been
-    told the same, so jitter is added to that too; for a shared wait the `Availability` does it.
+    Exponential backoff with jitter, but never less than Retry-After. Jitter is added to that too,
+    because other clients may have received the same; for a shared wait `Availability` adds it.
     """
     backoff = policy.delay(len(error.attempts), jitter)
     asked = (error.retry_after or 0.0) if isinstance(error, StatusError) else 0.0
@@ -401,21 +429,21 @@ def _delays(policy: Retry, error: RerankError, jitter: float) -> tuple[float, fl
 
 
 def _is_shared(error: RerankError) -> bool:
-    """Whether a Retry-After holds for all calls to the endpoint, with the same key and model."""
+    """Return whether Retry-After applies to all calls to the endpoint with this key and model."""
     return isinstance(error, StatusError) and error.status_code in _SHARED_WAIT
 
 
 def _availability(
     transport: Transport, options: Options, url: str | None = None
 ) -> Availability | None:
-    """What the endpoint said to this caller; None where no endpoint has said anything yet."""
+    """Return the Retry-After and circuit breaker of an endpoint; None if there are none yet."""
     if not transport.has_availabilities:
-        return None  # as in most clients; the key takes longer than all else here
+        return None  # the most common case; computing the key would take longest here
     return transport.availability(_availability_key(options, url))
 
 
 def _availability_key(options: Options, url: str | None = None, model: str | None = None) -> bytes:
-    """The key of what an endpoint said to the caller that these options name, for their model."""
+    """Return the key of an `Availability`: the endpoint, credentials and model of the options."""
     return key_of(
         url or options.address(),
         options.model if model is None else model,
@@ -438,17 +466,17 @@ class Candidate:
     plan: Callable[[], RequestPlan]
 
     def availability(self) -> Availability | None:
-        """Whether its endpoint serves its key and model; None where no endpoint said anything."""
+        """Return Retry-After and circuit breaker of its endpoint; None if there are none yet."""
         return _availability(self.transport, self.options)
 
     def is_cached(self) -> bool:
-        """Whether the call needs no request, because all scores are in the cache."""
+        """Return whether the call needs no request, because all scores are in the cache."""
         with suppress(RerankError):
             return self.options.cache is not None and not self.plan().chunks
         return False
 
     def record(self, *, failed: bool) -> None:
-        """Tell the circuit breaker of the endpoint, key and model."""
+        """Record a success or a failure in the circuit breaker of the endpoint, key and model."""
         state = self.availability()
         if failed:
             state = state or self.transport.availability(_availability_key(self.options))
@@ -460,14 +488,14 @@ class Candidate:
 
 
 class _Progress:
-    """What has come of the candidates so far."""
+    """The results of the candidates so far."""
 
     def __init__(self) -> None:
         self.attempts: tuple[Attempt, ...] = ()
         self.retries = 0
         self.refusals: list[RerankError] = []
         self.errors: list[RerankError] = []
-        self.told: list[tuple[str, RerankError]] = []  # by the name of the candidate
+        self.failures: list[tuple[str, RerankError]] = []  # with the name of the candidate
 
     def skip(self, one: Candidate, why: str) -> None:
         log.debug("%s is skipped; the next fallback is tried", one.options.provider.name)
@@ -476,12 +504,12 @@ class _Progress:
 
     def refuse(self, one: Candidate, error: RerankError) -> None:
         self.refusals.append(error)
-        self.told.append((_named(one.options), error))
+        self.failures.append((_named(one.options), error))
         self.skip(one, _describe(error))
 
     def fail(self, one: Candidate, error: RerankError) -> None:
         self.errors.append(error)
-        self.told.append((_named(one.options), error))
+        self.failures.append((_named(one.options), error))
         self.retries += error.retries
         if error.attempts:
             self.attempts += error.attempts
@@ -490,13 +518,13 @@ class _Progress:
 
 
 def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
-    """Try one candidate after another until one succeeds; those still to be tried share the time.
+    """Try the candidates in order until one succeeds; the remaining ones share the remaining time.
 
-    A candidate whose circuit breaker is open is skipped, unless no other can serve the call, or the
-    cache has all that it would be asked.
+    A candidate whose circuit breaker is open is skipped, unless no other candidate can serve the
+    call, or all scores are in its cache.
 
     Raises:
-        RerankError: that of the first that was tried, with the attempts of all.
+        RerankError: the error of the first candidate that was tried, with the attempts of all.
     """
     progress = _Progress()
     states = [one.availability() for one in candidates]
@@ -518,16 +546,16 @@ def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
                 return _as_fallback(candidates, one, response)
     error = (progress.errors or progress.refusals)[0]
     error.attempts, error.retries = progress.attempts, progress.retries
-    for name, other in progress.told:
+    for name, other in progress.failures:
         if other is not error:
-            error.add_note(f"{name} did not answer either: {_describe(other)}")
+            error.add_note(f"{name} failed too: {_describe(other)}")
     raise error
 
 
 def _try(
     progress: _Progress, one: Candidate, left: int, clock: Clock
 ) -> Generator[Send | Gather, Any, RerankResponse | None]:
-    """The response of a candidate, or None if the next is to be tried."""
+    """Return the response of a candidate, or None to try the next one."""
     try:
         plan = one.plan()
     except RerankError as error:
@@ -539,11 +567,11 @@ def _try(
     except RerankError as error:
         _record_error(one, error)
         progress.fail(one, error)
-        if not falls_back(error) and len(progress.errors) == 1:  # a fault of the call itself
+        if not falls_back(error) and len(progress.errors) == 1:  # the call itself is wrong
             error.attempts, error.retries = progress.attempts, progress.retries
             raise
         log.debug("%s failed with %s", one.options.provider.name, type(error).__name__)
-        add_event("rerank.fallback", _told(one.options, error))
+        add_event("rerank.fallback", _error_attributes(one.options, error))
         return None
     if response.attempts:
         one.record(failed=False)
@@ -555,7 +583,7 @@ def _try(
 
 
 def _record_error(one: Candidate, error: RerankError) -> None:
-    """Count what shows that the endpoint does not work; a refusal shows that it does."""
+    """Record in the circuit breaker whether an error shows that the endpoint works or not."""
     if not error.attempts or getattr(error, "phase", None) == "wait":
         return  # nothing was sent: the caller's own rate limit or deadline
     if isinstance(error, TransportError | ServerError | RateLimitError):
@@ -565,9 +593,9 @@ def _record_error(one: Candidate, error: RerankError) -> None:
 
 
 # settings that a fallback does not take over, and why not
-_ITS_OWN = "for one of its own pass the fallback as RerankClient(..., {}=...)"
+_ITS_OWN = "to set it for a fallback, pass RerankClient(..., {}=...) as the fallback"
 _OF_A_MODEL = {
-    "instruction": "which was given none",
+    "instruction": "without an instruction",
     "score_transform": "whose scores have another scale; " + _ITS_OWN.format("score_transform"),
     "score_threshold": "whose scores have another scale; " + _ITS_OWN.format("score_threshold"),
 }
@@ -576,7 +604,7 @@ _OF_A_MODEL = {
 def _as_fallback(
     candidates: Sequence[Candidate], one: Candidate, response: RerankResponse
 ) -> RerankResponse:
-    """The response of a candidate; that of a fallback says so, and what was not applied."""
+    """Add warnings to the response of a fallback: that it is one, and what was not applied."""
     place = candidates.index(one)
     if not place:
         return response
@@ -588,7 +616,7 @@ def _as_fallback(
 
 
 def _left_out(before: Sequence[Candidate], one: Candidate) -> Iterator[str]:
-    """What was set for the candidates before this one, and was not applied to it."""
+    """Yield warnings about settings of earlier candidates that were not applied to this one."""
     answered = _named(one.options)
     for name, why in _OF_A_MODEL.items():
         values = (getattr(other.options, name) for other in before)
@@ -608,7 +636,7 @@ def _named(options: Options) -> str:
 
 
 def falls_back(error: RerankError) -> bool:
-    """Whether another provider may succeed: not if the call itself is wrong."""
+    """Return whether another provider may succeed; not if the call itself is wrong."""
     if isinstance(error, StatusError):
         elsewhere = error.status_code in _FALLBACK_STATUSES or error.status_code >= 500
         return elsewhere or error.code == _NO_MODEL
@@ -616,7 +644,7 @@ def falls_back(error: RerankError) -> bool:
 
 
 def _share(deadline: float | None, elapsed: float, left: int) -> float | None:
-    """The end for one of the candidates that are left, in seconds since the call began."""
+    """Return when one of the remaining candidates must end, in seconds since the call began."""
     if deadline is None:
         return None
     return elapsed + max(deadline - elapsed, 0.001) / left

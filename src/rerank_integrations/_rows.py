@@ -1,4 +1,4 @@
-"""The rows of many calls, read one by one from an iterable or a JSONL file, and checked."""
+"""Reads the rows of many calls, one by one, from an iterable or a JSONL file, and checks them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pydantic_core import from_json
 from rerank_integrations.errors import InvalidRequestError
 from rerank_integrations.models import as_list
 
-_MOST_ID = 10**4000  # an int of more than 4,300 digits is neither written nor read as text
+_MOST_ID = 10**4000  # Python converts an int of more than 4,300 digits neither to text nor back
 _BOM = b"\xef\xbb\xbf"
 
 
 class Numbered(NamedTuple):
-    """A row as it was given.
+    """A row as it was passed.
 
     Attributes:
-        number: from 1; that of its line in a file.
-        where: what an error calls it.
-        given: the row; the text of a line that is no JSON.
-        problem: why the line is no JSON.
+        number: the number of the row, from 1; in a file its line number.
+        where: the words for the row in an error message.
+        given: the row; the text of a line that is not JSON.
+        problem: why the line is not JSON.
     """
 
     number: int
@@ -32,11 +32,14 @@ class Numbered(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row that is well formed.
+    """A valid row.
 
     Attributes:
-        digest: a hash of the query and the documents, where finished rows are kept.
-        trace_context: what the span of its call nests in; None for that of the run.
+        id: its own id, else its number.
+        query: the query.
+        documents: the documents.
+        digest: a hash of the query and the documents, if finished rows are stored.
+        trace_context: the parent context of the call's span; None for the context of the run.
     """
 
     id: str | int
@@ -47,22 +50,22 @@ class Row(NamedTuple):
 
 
 def read_rows(rows: Any) -> Generator[Numbered, None, None]:
-    """The rows, as they are needed; a file is read line by line.
+    """Yield the rows as they are needed; a file is read line by line.
 
     Raises:
-        InvalidRequestError: what is given has no rows; raised before any is read.
+        InvalidRequestError: `rows` is neither an iterable of rows nor a file; raised immediately.
     """
     if isinstance(rows, str | os.PathLike):
         if not os.path.exists(rows):  # noqa: PTH110  # a str is a path as well
             raise InvalidRequestError(
-                f"there is no file {os.fspath(rows)!r:.200}; rows is the path of a JSONL file, or "
-                "an iterable of {'id': ..., 'query': ..., 'documents': [...]}"
+                f"there is no file {os.fspath(rows)!r:.200}; rows must be the path of a JSONL "
+                "file, or an iterable of {'id': ..., 'query': ..., 'documents': [...]}"
             )
         return _lines(rows)
     if type(rows).__name__ == "DataFrame":
         raise InvalidRequestError(
-            "rows must be rows, not a DataFrame, whose iteration gives the names of its columns; "
-            "pass frame.to_dict('records') (pandas), frame.iter_rows(named=True) (polars), or use "
+            "rows must be an iterable of rows, not a DataFrame, which yields column names; pass "
+            "frame.to_dict('records') (pandas), frame.iter_rows(named=True) (polars), or use "
             "RerankBatch"
         )
     if isinstance(rows, Mapping | bytes) or not isinstance(rows, Iterable):
@@ -75,7 +78,7 @@ def read_rows(rows: Any) -> Generator[Numbered, None, None]:
 
 
 def aread_rows(rows: Any) -> AsyncGenerator[Numbered, None]:
-    """The same for an event loop; takes async iterables too."""
+    """Async version of `read_rows`, which also takes async iterables."""
     if isinstance(rows, AsyncIterable):
         return _anumbered(rows)
     return _awaited(read_rows(rows))
@@ -85,7 +88,7 @@ async def _anumbered(rows: AsyncIterable[Any]) -> AsyncGenerator[Numbered, None]
     number = 0
     async for row in rows:
         number += 1
-        numbered = getattr(row, "numbered", None)  # of a RerankBatch, whose run is shared
+        numbered = getattr(row, "numbered", None)  # set by a RerankBatch, whose run is shared
         yield (
             Numbered(number, f"row {number}", row)
             if numbered is None
@@ -116,52 +119,55 @@ def _lines(path: str | os.PathLike[str]) -> Generator[Numbered, None, None]:
             try:
                 row = Numbered(number, where, from_json(text))
             except ValueError as cause:
-                problem = InvalidRequestError(f"{where}: it is no JSON: {cause}")
+                problem = InvalidRequestError(f"{where}: not valid JSON: {cause}")
                 row = Numbered(number, where, text.decode("utf-8", "replace"), problem)
             yield row
 
 
 def checked_row(numbered: Numbered) -> Row:
-    """The row, well formed.
+    """Validate a row.
 
     Raises:
-        InvalidRequestError: what is wrong, and where.
+        InvalidRequestError: the row is invalid; the message says why, and which row it is.
     """
     number, where, given, problem = numbered
     if problem is not None:
         raise problem
     if not isinstance(given, Mapping):
         raise InvalidRequestError(
-            f"{where}: a row is {{'query': ..., 'documents': [...]}}, not {type(given).__name__}"
+            f"{where}: a row must be {{'query': ..., 'documents': [...]}}, not "
+            f"{type(given).__name__}"
         )
     for name in ("query", "documents"):
         if name not in given:
-            has = ", ".join(map(repr, given)) or "nothing"
-            raise InvalidRequestError(f"{where}: there is no {name!r}; the row has {has:.300}")
+            has = ", ".join(map(repr, given)) or "none"
+            raise InvalidRequestError(
+                f"{where}: the row has no key {name!r}; its keys are {has:.300}"
+            )
     own = given.get("id")
     if own is not None and hasattr(own, "item"):
         own = own.item()  # a number of numpy
     if own is not None and not is_id(own):
         too_long = isinstance(own, int) and not isinstance(own, bool)
-        what = "one of more than 4,000 digits" if too_long else f"{own!r:.80}"
-        raise InvalidRequestError(f"{where}: id is a str or an int, not {what}")
+        what = "an int of more than 4,000 digits" if too_long else f"{own!r:.80}"
+        raise InvalidRequestError(f"{where}: id must be a str or an int, not {what}")
     try:
         documents = as_list(given["documents"])
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{where}: {error}") from None
     row = Row(number if own is None else own, given["query"], documents)
-    context = getattr(given, "trace_context", None)  # a row of a RerankBatch, whose run is shared
+    context = getattr(given, "trace_context", None)  # set by a RerankBatch, whose run is shared
     return row if context is None else row._replace(trace_context=context)
 
 
 def id_of(numbered: Numbered) -> str | int:
-    """What a row that is not well formed is called: its id, else its number."""
+    """Return the id of a row that may be invalid: its own id, else its number."""
     own = numbered.given.get("id") if isinstance(numbered.given, Mapping) else None
     return own if is_id(own) else numbered.number
 
 
 def is_id(value: Any) -> TypeGuard[str | int]:
-    """Whether a value can be the id of a row: one that a file can hold."""
+    """Return whether a value can be the id of a row, so that a file can store it."""
     if isinstance(value, str):
         return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST_ID

@@ -9,7 +9,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Secret(Generic[T_co]):
-    """Holds headers or a body, so that a traceback with local variables shows neither."""
+    """Holds headers or keys, so that a traceback with local variables does not show them."""
 
     __slots__ = ("_content",)
 
@@ -17,7 +17,7 @@ class Secret(Generic[T_co]):
         self._content = content
 
     def get_secret_value(self) -> T_co:
-        """The content; use it in an expression, do not keep it in a local variable."""
+        """Return the content; use it in an expression, and never in a local variable."""
         return self._content
 
     def __eq__(self, other: object) -> bool:

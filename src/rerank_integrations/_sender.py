@@ -1,4 +1,4 @@
-"""Sends requests through httpx: by the default clients, or by a client of the user's.
+"""Sends requests through httpx: with the default clients, or with a client of the user.
 
 The default clients take proxies and certificates from the environment, as httpx does:
 https://www.python-httpx.org/environment_variables/
@@ -33,7 +33,7 @@ DEFAULT_TIMEOUTS: Mapping[str, float | None] = {
     "write": 30.0,
     "pool": 30.0,
 }
-_LARGEST_WHOLE = 2**20  # bytes; a body up to here is one piece, which hooks can read
+_LARGEST_WHOLE = 2**20  # bytes; a body up to this size is one piece, which hooks can read
 _MAX_CACHED_HEADERS = 64
 _MAX_ROUTES = 256  # a redirect may name a new address each time
 _PORTS = {"http": 80, "https": 443}
@@ -42,7 +42,7 @@ _NO_AUTH = httpx.Auth()  # saves httpx from making one for each request
 
 
 class _Route(NamedTuple):
-    """A URL, parsed once, with the default client for its origin."""
+    """A parsed URL, with the default client for its origin."""
 
     url: httpx.URL
     host: str
@@ -53,7 +53,7 @@ class _Clients:
     """The HTTP clients of a process or an event loop, and the requests that they send.
 
     Args:
-        given: a client of the user's, a callable that makes one, or None for the default clients.
+        given: a client of the user, a callable that creates one, or None for the default clients.
     """
 
     is_async = False
@@ -69,7 +69,7 @@ class _Clients:
             self._given = self._made[None] = _checked_made(given, is_async=self.is_async)
 
     def _timeouts(self) -> Mapping[str, float | None]:
-        """The timeouts where the call sets none."""
+        """Return the timeouts for a call that sets none."""
         if self._given is None:
             return DEFAULT_TIMEOUTS
         own: Mapping[str, float | None] = self._given.timeout.as_dict()
@@ -79,17 +79,17 @@ class _Clients:
         return self._given if self._given is not None else self._route(url).client
 
     def _built(self, request: HTTPRequest, body: Any, extensions: dict[str, Any]) -> Any:
-        """The request as httpx has it; callers keep it in no variable, for it holds the key."""
+        """Return the httpx request; it holds the key, so callers store it in no local variable."""
         whole = None
         if request.size <= _LARGEST_WHOLE:
             whole = b"".join(request.content)
-        if self._given is not None:  # merges the headers, cookies and params of the client
+        if self._given is not None:  # its method merges headers, cookies and params of the client
             query = urlsplit(request.url).query
             has_both = query and getattr(self._given, "params", None)
             return self._given.build_request(
                 request.method,
                 request.url,
-                # httpx would put the params of the client in the place of those of the address
+                # otherwise httpx would replace the query of the URL by the params of the client
                 params=parse_qsl(query, keep_blank_values=True) if has_both else None,
                 headers={**request.headers.get_secret_value(), **_length(request)},
                 content=(body if whole is None else whole) if request.content else None,
@@ -105,7 +105,7 @@ class _Clients:
         )
         built.headers.update(_length(request))
         if whole is not None:
-            built.read()  # hooks and recorders may ask for its content
+            built.read()  # hooks and recorders may read its content
         return built
 
     def _cached_headers(self, request: HTTPRequest, host: str) -> httpx.Headers:
@@ -134,7 +134,7 @@ class _Clients:
         return route
 
     def _new_client(self, url: str) -> Any:
-        """A default client, with the proxy and the certificates that the environment sets."""
+        """Create a default client, with the proxy and the certificates of the environment."""
         proxy = _proxy(proxy_for(url))
         verify = ssl_context() if url.startswith("https:") else False
         kind: Any = httpx.AsyncHTTPTransport if self.is_async else httpx.HTTPTransport
@@ -147,7 +147,7 @@ class _Clients:
         return _pool.Client(transport=_pool.ConnectionPool(make), trust_env=False)
 
     def _send_options(self) -> dict[str, Any]:
-        # not by httpx: it would pass keys in headers of their own on to another host
+        # httpx must not follow redirects: it would send keys in custom headers to other hosts
         options: dict[str, Any] = {"stream": True, "follow_redirects": False}
         return {**options, "auth": _NO_AUTH} if self._is_default else options
 
@@ -156,9 +156,9 @@ class Sender(_Clients):
     """Sends requests from any thread."""
 
     def send(self, request: HTTPRequest, phases: Any, ends: float | None) -> HTTPResponse:
-        """Send a request, and read its whole response before `ends`, in monotonic seconds.
+        """Send a request, and read the whole response before `ends`, in monotonic seconds.
 
-        One redirect within the origin is followed, as a part of the same attempt.
+        One redirect within the same origin is followed, as part of the same attempt.
         """
         response = self._exchange(request, phases, ends)
         target = redirect_target(request, response)
@@ -166,7 +166,7 @@ class Sender(_Clients):
 
     def _exchange(self, request: HTTPRequest, phases: Any, ends: float | None) -> HTTPResponse:
         extensions: dict[str, Any] = {"timeout": _pool.Timeouts(phases or self._timeouts(), ends)}
-        if self._given is not None:  # its connection may serve a later call with a deadline
+        if self._given is not None:  # a later call with a deadline may reuse the connection
             extensions["trace"] = _pool.bound_stream
         body = _pool.SyncBody(request.content)
         response = None
@@ -192,11 +192,11 @@ class Sender(_Clients):
             if response is not None:
                 response.close()
                 if self._is_default:
-                    response.stream = _pool.EMPTY  # it refers back to the response
+                    response.stream = _pool.EMPTY  # breaks a reference cycle with the response
             body.pieces = ()
 
     def close(self) -> None:
-        """Close the clients that were made here."""
+        """Close the clients that were created here."""
         for client in self._made.values():
             client.close()
 
@@ -207,9 +207,9 @@ class AsyncSender(_Clients):
     is_async = True
 
     async def send(self, request: HTTPRequest, phases: Any) -> HTTPResponse:
-        """Send a request, and read its whole response; the caller sets the deadline.
+        """Send a request, and read the whole response; the caller enforces the deadline.
 
-        One redirect within the origin is followed, as a part of the same attempt.
+        One redirect within the same origin is followed, as part of the same attempt.
         """
         response = await self._exchange(request, phases)
         target = redirect_target(request, response)
@@ -249,12 +249,12 @@ class AsyncSender(_Clients):
             body.pieces = ()
 
     async def aclose(self) -> None:
-        """Close the clients that were made here."""
+        """Close the clients that were created here."""
         await _pool.close_all([client.aclose for client in self._made.values()])
 
 
 def _length(request: HTTPRequest) -> dict[str, str]:
-    """The header for the length of a body; a request without one has no such header."""
+    """Return the content-length header; a request without a body has none."""
     return {"content-length": str(request.size)} if request.content else {}
 
 
@@ -264,14 +264,14 @@ def _checked_made(factory: Callable[[], Any], *, is_async: bool) -> Any:
         made = factory()
     except Exception as cause:
         raise ConfigurationError(
-            f"the callable of {name}= made no client: {type(cause).__name__}: {cause}"
+            f"the callable of {name}= failed to create a client: {type(cause).__name__}: {cause}"
         ) from cause
     if not is_client(made):
         kind = "httpx.AsyncClient" if is_async else "httpx.Client"
         raise ConfigurationError(
-            f"the callable of {name}= must make an {kind}, not {type(made).__name__}"
+            f"the callable of {name}= must return an {kind}, not {type(made).__name__}"
         )
-    check_given(f"what the callable of {name}= makes", made, is_async=is_async)
+    check_given(f"the return value of the callable of {name}=", made, is_async=is_async)
     return made
 
 
@@ -284,14 +284,14 @@ def _proxy(url: Secret[str] | None) -> httpx.Proxy | None:
 
 
 def proxy_for(url: str) -> Secret[str] | None:
-    """The URL of the proxy that the environment sets for a URL; None for a direct connection.
+    """Return the proxy URL that the environment sets for a URL; None for a direct connection.
 
     NO_PROXY follows the rules of httpx: `a.ai` matches the host and its subdomains, `.a.ai` the
     subdomains, `https://a.ai` one scheme, `a.ai:8080` one port, `*` everything. Beyond httpx,
     networks (`10.0.0.0/8`, `fd00::/8`) and `[::1]` match too.
 
     Raises:
-        ConfigurationError: the variable that applies holds no usable proxy URL.
+        ConfigurationError: the environment variable has no usable proxy URL.
     """
     found = Secret(getproxies())  # a URL may hold a password
     parts = urlsplit(url)
@@ -312,26 +312,26 @@ def proxy_for(url: str) -> Secret[str] | None:
 
 
 def proxy_problem(proxy: str) -> str | None:
-    """What is wrong with the URL of a proxy; it may hold a password, so it is not repeated."""
+    """Return why a proxy URL is unusable, without repeating it, since it may hold a password."""
     try:
         parts = urlsplit(proxy)
         usable = bool(parts.hostname) and parts.port != 0 and bool(httpx.URL(proxy).host)
     except (ValueError, httpx.InvalidURL):
         usable = False
     if not usable:
-        return "holds no URL of a proxy; write it as http://host:port, or unset the variable"
+        return "is not a proxy URL; write it as http://host:port, or unset the variable"
     if parts.scheme not in _PROXY_SCHEMES:
         return (
-            f"names a proxy with the unknown scheme {parts.scheme}://; use "
+            f"is a proxy URL with the unknown scheme {parts.scheme}://; use "
             f"{', '.join(f'{scheme}://' for scheme in _PROXY_SCHEMES)}, or unset the variable"
         )
     if parts.scheme.startswith("socks") and find_spec("socksio") is None:
-        return "names a SOCKS proxy, which needs a package: pip install 'httpx[socks]'"
+        return "is a SOCKS proxy, which needs a package: pip install 'httpx[socks]'"
     return None
 
 
 def _matches(entry: str, scheme: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY names this origin."""
+    """Return whether an entry of NO_PROXY matches this origin."""
     if entry == "*":
         return True
     address = _address(host)
@@ -345,20 +345,20 @@ def _matches(entry: str, scheme: str, host: str, port: int) -> bool:
     try:
         parts = urlsplit(f"//{rest}")
         wanted, wanted_port = parts.hostname or "", parts.port
-    except ValueError:  # a port that is no number
+    except ValueError:  # a port that is not a number
         return False
     if wanted_scheme not in ("", "all", scheme) or wanted_port not in (None, port):
         return False
     if separator and wanted.startswith("*"):
-        return host.endswith(wanted[1:]) and (wanted[1:2] == "." or _is_of(host, wanted[1:]))
+        return host.endswith(wanted[1:]) and (wanted[1:2] == "." or _is_in_domain(host, wanted[1:]))
     if separator or wanted == "localhost" or _address(wanted):
         return wanted in ("", host)
     if wanted.startswith("."):
         return host.endswith(wanted)
-    return _is_of(host, wanted)
+    return _is_in_domain(host, wanted)
 
 
-def _is_of(host: str, domain: str) -> bool:
+def _is_in_domain(host: str, domain: str) -> bool:
     return host == domain or host.endswith(f".{domain}")
 
 
@@ -370,40 +370,42 @@ def _address(host: str) -> object:
 
 
 def _variable(scheme: str) -> str:
-    """The environment variable that is set, in the case in which it is written."""
+    """Return the name of the environment variable, in upper or lower case, whichever is set."""
     names = (f"{scheme}_proxy", f"{scheme}_proxy".upper())
     return next((name for name in names if os.environ.get(name)), "the proxy of the system")
 
 
 def ssl_context() -> ssl.SSLContext:
-    """The trusted certificates: those of SSL_CERT_FILE and SSL_CERT_DIR, else certifi's.
+    """Return an SSL context that trusts SSL_CERT_FILE and SSL_CERT_DIR, else certifi.
 
     Raises:
-        ConfigurationError: a variable names what does not exist or holds no certificate.
+        ConfigurationError: the file or directory of a variable is missing or has no certificate.
     """
     return _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 
 @lru_cache(maxsize=8)
 def _ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
-    """One context for all connections: making it takes longer than a call."""
+    """Return one context for all connections, because creating one takes longer than a call."""
     if file and not Path(file).is_file():
         raise ConfigurationError(
-            f"SSL_CERT_FILE names {file!r}, which does not exist or is no file; correct or unset "
+            f"SSL_CERT_FILE is {file!r}, which does not exist or is not a file; correct or unset "
             "the variable"
         )
     folders = [Path(part) for part in folder.split(os.pathsep) if part] if folder else []
     if folders and not any(one.is_dir() for one in folders):
         raise ConfigurationError(
-            f"SSL_CERT_DIR names {folder!r}, which does not exist; correct or unset the variable"
+            f"SSL_CERT_DIR is {folder!r}, which does not exist; correct or unset the variable"
         )
     try:
         is_empty = bool(folders) and not any(any(f.iterdir()) for f in folders if f.is_dir())
     except OSError as cause:
-        raise ConfigurationError(f"SSL_CERT_DIR cannot be read: {cause}") from cause
+        raise ConfigurationError(
+            f"the directory of SSL_CERT_DIR cannot be read: {cause}; correct or unset the variable"
+        ) from cause
     if is_empty:
         raise ConfigurationError(
-            f"SSL_CERT_DIR names {folder!r}, which holds no certificate; correct or unset it"
+            f"SSL_CERT_DIR is {folder!r}, which has no certificate; correct or unset the variable"
         )
     if not file and not folder:
         import certifi  # noqa: PLC0415  # not needed where the variables are set
@@ -413,6 +415,6 @@ def _ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=file or None, capath=folder or None)
     except (ssl.SSLError, OSError) as cause:
         raise ConfigurationError(
-            f"SSL_CERT_FILE names {file!r}, from which no certificate can be read: {cause}; "
+            f"SSL_CERT_FILE is {file!r}, from which no certificate can be read: {cause}; "
             "correct or unset the variable"
         ) from cause

@@ -14,10 +14,10 @@ from rerank_integrations._rate_limit import RateLimit
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import finite, shown_address
 
-# a minute, and by how much a request may be late for its slot: a late one and those that follow in
-# time would else be more in a minute than the limit allows
+# a minute, plus the time by which a request may be late for its slot: otherwise a late request and
+# the punctual ones after it could exceed the limit of a minute
 _MINUTE = 60.5
-_JUMP = 1.0  # seconds by which the clock must go back to be taken for a clock that was set
+_JUMP = 1.0  # seconds; if the clock goes back by more, somebody has set it
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS slots (address TEXT PRIMARY KEY, asked REAL NOT NULL, "
     "request REAL NOT NULL, document REAL NOT NULL) WITHOUT ROWID"
@@ -29,14 +29,19 @@ class SharedLimit(Protocol):
     """A rate limit that several workers share, such as one of your own in Redis."""
 
     def reserve(self, requests: int, documents: int) -> float:
-        """Take the next slot, and return the seconds until it begins; must not wait for it."""
+        """Take the next slot, and return the seconds until it begins, without waiting for it.
+
+        Args:
+            requests: the number of requests to send.
+            documents: the number of documents in them.
+        """
 
 
 class Reserve(Protocol):
-    """Takes the next slot of an endpoint; None where it has to be tried again soon."""
+    """Takes the next slot of an endpoint."""
 
     def __call__(self, address: str, limit: RateLimit, documents: int, /) -> float | None:
-        """Seconds until the slot begins."""
+        """Return the seconds until the slot begins; None if the caller must try again soon."""
 
 
 RateLimitStore: TypeAlias = str | SharedLimit
@@ -44,10 +49,10 @@ RateLimitStore: TypeAlias = str | SharedLimit
 
 
 def check_shared(given: Any) -> None:
-    """Check what was given as `rate_limit`.
+    """Validate the argument `rate_limit`.
 
     Raises:
-        ConfigurationError: neither an address of a SQLite file nor an object with `reserve`.
+        ConfigurationError: it is neither "sqlite:///path" nor an object with `reserve`.
     """
     if isinstance(given, str):
         sqlite_path("rate_limit", given)
@@ -59,7 +64,7 @@ def check_shared(given: Any) -> None:
 
 
 def absolute(given: Any) -> Any:
-    """The same with the whole path, for a process with another current directory."""
+    """Make the path absolute, for a process with another current directory."""
     check_shared(given)
     if not isinstance(given, str):
         return given
@@ -67,10 +72,10 @@ def absolute(given: Any) -> Any:
 
 
 def shared_reserve(given: Any, limit: RateLimit) -> Reserve | None:
-    """What takes slots of a shared limit; None where there is none.
+    """Return the function that takes slots of a shared limit; None without one.
 
     Raises:
-        ConfigurationError: nothing says how much may be sent, or a file that cannot be used.
+        ConfigurationError: no limit is set, or the file cannot be used.
     """
     check_shared(given)
     if given is None:
@@ -79,7 +84,7 @@ def shared_reserve(given: Any, limit: RateLimit) -> Reserve | None:
         return _of_object(given)
     if not any(limit):
         raise ConfigurationError(
-            "rate_limit says where slots are kept; say how many there are, with "
+            "rate_limit says only where slots are stored; set the limit too, with "
             "requests_per_minute=, documents_per_minute= or both"
         )
     return SqliteLimit(sqlite_path("rate_limit", given)).reserve
@@ -98,23 +103,25 @@ def _of_object(given: SharedLimit) -> Reserve:
 
 
 class SqliteLimit:
-    """The slots of endpoints, in a SQLite file that all processes of a machine share.
+    """The slots of endpoints, in a SQLite file that all processes on a machine share.
 
-    A row for each endpoint holds when the next request, and the next document, may go. Who wants
-    to send moves both on, in one short transaction, and waits outside of it: so slots are evenly
-    spaced and given out in the order of asking (a GCRA without a burst).
+    The row of an endpoint holds the times at which the next request and the next document may be
+    sent. A caller advances both in one short transaction, and then waits outside of it. So slots
+    are evenly spaced, and assigned in the order of the calls (a GCRA without bursts).
 
     Args:
-        clock: seconds on which all processes agree.
+        file: the path of the SQLite file.
+        clock: returns seconds on which all processes agree.
     """
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        # who finds the file busy tries again without blocking its event loop
+        # no wait inside of SQLite: a caller that finds the file busy retries, and so does not block
+        # its event loop
         self._file = SqliteFile(file, "rate limit", _TABLE, busy=0.0)
 
     def reserve(self, address: str, limit: RateLimit, documents: int) -> float | None:
-        """Seconds until the slot that was taken; None where another process holds the file.
+        """Take a slot and return the seconds until it begins; None if another process writes.
 
         Raises:
             ConfigurationError: the file can no longer be used.
@@ -147,7 +154,7 @@ class SqliteLimit:
 
 
 def _hidden(address: str) -> str:
-    """The address as a file may hold it: of a query, which may have a key, a hash."""
+    """Replace the query of a URL by a hash, because it may hold a key."""
     shown = shown_address(address)
     if shown == address:
         return shown

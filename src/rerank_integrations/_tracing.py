@@ -1,7 +1,9 @@
-"""A span and metrics for each call, where the process has OpenTelemetry's API loaded.
+"""Records a span and metrics for each call, if the OpenTelemetry API is loaded in the process.
 
-The names are those of OpenInference and of the GenAI conventions, as literals: neither package is
-needed to write them.
+The attribute names are those of OpenInference and of the GenAI semantic conventions, as literals,
+so neither package is needed:
+https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
+https://opentelemetry.io/docs/specs/semconv/gen-ai/
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ log = logging.getLogger("rerank_integrations")
 
 
 class _Guard:
-    """Lets no fault of a listener, such as a span processor that raises, become one of the call."""
+    """Suppresses errors of tracing, such as a span processor that raises, and logs them."""
 
     def __enter__(self) -> None: ...
 
@@ -97,12 +99,12 @@ guard = _Guard()
 
 
 class Subject(NamedTuple):
-    """What is known of a call before it begins.
+    """What is known about a call before it begins.
 
     Attributes:
-        plan: what was asked.
-        started: nanoseconds, when the caller called.
-        context: what the span nests in; None for the current context.
+        plan: the call.
+        started: when the caller called, in nanoseconds since the epoch.
+        context: the parent context of the span; None for the current context.
     """
 
     plan: RequestPlan
@@ -111,7 +113,7 @@ class Subject(NamedTuple):
 
 
 def begin(subject: Subject) -> Recording | None:
-    """Begin to record a call; None where nobody in this process can listen."""
+    """Start recording a call; None if the OpenTelemetry API is not loaded, or is suppressed."""
     if _TRACE not in sys.modules and _METRICS not in sys.modules:
         return None  # so nobody has set a provider; to import it would take longer than a call
     if _module(_CONTEXT).get_value(_SUPPRESSED, subject.context):
@@ -122,28 +124,28 @@ def begin(subject: Subject) -> Recording | None:
 
 
 def current_context() -> Any:
-    """What a span would nest in now; None where nobody in this process can listen."""
+    """Return the current context; None if the OpenTelemetry API is not loaded."""
     if _TRACE not in sys.modules:
         return None
     return _module(_CONTEXT).get_current()
 
 
 def add_event(name: str, attributes: Mapping[str, Any]) -> None:
-    """Note in the span of the call that runs what happens to it; what is None is left out."""
+    """Add an event to the span of the current call, without attributes that are None."""
     span = _recorded.get()
     if span is not None and span.is_recording():
         span.add_event(name, {key: said for key, said in attributes.items() if said is not None})
 
 
 def add_wait(seconds: float) -> None:
-    """Note a wait before a request."""
+    """Add an event for a wait before a request."""
     if seconds >= _SHORTEST_WAIT:
         add_event("rerank.wait", {"rerank.seconds": seconds})
 
 
 @contextmanager
 def as_current(span: Any) -> Iterator[None]:
-    """Make a span of somebody else the current one, for what is called; None changes nothing."""
+    """Make a foreign span the current one within the context manager; None changes nothing."""
     if span is None:
         yield
         return
@@ -153,9 +155,9 @@ def as_current(span: Any) -> Iterator[None]:
 
 @contextmanager
 def inside_reranker(framework: str) -> Iterator[None]:
-    """Say that the span of a framework's adapter, where OpenInference makes one, is a RERANKER.
+    """Mark the span that OpenInference creates for a framework's adapter as a RERANKER span.
 
-    It says so itself only when it ends.
+    OpenInference itself sets its kind only when the span ends.
     """
     token = _reranks.set(f"openinference.instrumentation.{framework}")
     try:
@@ -195,7 +197,7 @@ class Recording:
             self._tokens.append((_recorded.reset, _recorded.set(span)))
 
     def end(self, response: Any) -> None:
-        """The call has succeeded."""
+        """Record that the call has succeeded."""
         with guard:
             if self._span is not None:
                 said = {
@@ -212,7 +214,7 @@ class Recording:
         self._measure(response.usage, {_ANSWERED: response.model})
 
     def fail(self, error: BaseException) -> None:
-        """The call has failed, or was given up."""
+        """Record that the call has failed or was cancelled."""
         kind = type(error).__name__
         with guard:
             if self._span is not None:
@@ -229,7 +231,7 @@ class Recording:
         self._measure(Usage(), {"error.type": kind})
 
     def _tell(self, error: BaseException, kind: str) -> None:
-        """Say what went wrong, as far as it may be shown."""
+        """Record an error, as far as its text may be shown."""
         text = kind
         # a server's message may repeat what was sent; one that is not ours may repeat a key
         shows = self._plan.options.trace_content and self._setup.inputs
@@ -251,12 +253,12 @@ class Recording:
                 self._span.end()
 
     def _named(self) -> dict[str, Any]:
-        """What names the call, in a span and in a metric."""
+        """Return the attributes that name the call, in a span and in a metric."""
         options = self._plan.options
         return {_OPERATION: "rerank", _PROVIDER: options.provider.name, _ASKED: options.model}
 
     def _describe(self, said: Mapping[str, Any], response: RerankResponse | None = None) -> None:
-        """Set all attributes, the documents first: what is set last is dropped last."""
+        """Set all attributes, the documents first, because those set last are dropped last."""
         plan, setup = self._plan, self._setup
         found: dict[str, Any] = {}
         room = setup.room(self._span)
@@ -295,7 +297,7 @@ class Recording:
 
 
 class _Setup(NamedTuple):
-    """The tracer, and what the environment said of spans when it was made."""
+    """The tracer, with the environment's settings for spans when it was created."""
 
     tracer: Any
     inputs: bool
@@ -304,7 +306,7 @@ class _Setup(NamedTuple):
     limit: int
 
     def room(self, span: Any) -> int:
-        """How many attributes of documents the span can hold besides the essential ones."""
+        """Return how many attributes of documents fit into the span besides the essential ones."""
         # a limit that was set in code; the SDK's spans have it, though not as a public attribute
         limit = getattr(getattr(span, "_limits", None), "max_span_attributes", self.limit)
         most = _MOST_OF_DOCUMENTS
@@ -312,7 +314,7 @@ class _Setup(NamedTuple):
 
 
 def _setup(trace: Any) -> _Setup:
-    """The tracer of the provider that is set now: a test may set another one."""
+    """Return the tracer of the current provider, which a test may replace."""
     provider = getattr(trace, "_TRACER_PROVIDER", None)  # its getter takes longer than a span
     made = _made.get(_TRACE)
     if made is None or made[0] is not provider:
@@ -334,7 +336,7 @@ def _is_set(*names: str) -> bool:
 
 
 def _is_inside_reranker(trace: Any, context: Any) -> bool:
-    """Whether the span around this one is a RERANKER, of an instrumentation of OpenInference."""
+    """Return whether the parent span is a RERANKER span of OpenInference."""
     around = trace.get_current_span(context)
     scope = getattr(getattr(around, "instrumentation_scope", None), "name", "")
     if not scope.startswith("openinference."):
@@ -345,7 +347,7 @@ def _is_inside_reranker(trace: Any, context: Any) -> bool:
 def _documents(
     plan: RequestPlan, results: Sequence[Any], setup: _Setup, room: int
 ) -> dict[str, Any]:
-    """The attributes of documents, as many as fit: outputs, then inputs in their order."""
+    """Return as many attributes of documents as fit: outputs first, then inputs in order."""
     found: dict[str, Any] = {}
     documents = plan.documents
     texts = _Texts(plan)
@@ -366,14 +368,14 @@ def _documents(
 
 
 class _Texts:
-    """What a span shows of the documents."""
+    """The texts of the documents, as a span shows them."""
 
     def __init__(self, plan: RequestPlan) -> None:
         self._documents = plan.documents
         self._whole = Chunk(plan.options, plan.documents, (), ())
 
     def of(self, indexes: Iterable[int]) -> list[str]:
-        """What was ranked of documents, with a word in place of an image."""
+        """Return the ranked texts of documents, with `[image]` in place of an image."""
         documents = self._documents
         return _shown(
             [
@@ -391,7 +393,7 @@ class _Texts:
         return text if image is None else f"{text} [image]".lstrip()
 
     def details(self, results: Sequence[Any], setup: _Setup) -> dict[str, Any]:
-        """The ids, first scores and fields that the documents bring, as attributes."""
+        """Return attributes with the ids, retrieval scores and fields of the documents."""
         found: dict[str, Any] = {}
         for index, document in enumerate(self._documents if setup.inputs else ()):
             if type(document) is str:
@@ -420,7 +422,7 @@ def _fields(document: Any) -> Mapping[Any, Any]:
 
 
 def _metadata(document: Any) -> str | None:
-    """The other fields of a document as JSON; None where there are none, or too many."""
+    """Return the other fields of a document as JSON; None if there are none, or too many."""
     rest = {name: value for name, value in _fields(document).items() if name not in _APART}
     # not by `json`, whose NaN no tool but Python's own reads
     told = orjson.dumps(without_image_data(rest), _outline, orjson.OPT_NON_STR_KEYS).decode()
@@ -435,7 +437,7 @@ _NO_OUTPUT = {OUTPUT_VALUE: REDACTED}
 
 
 def _output_value(results: Sequence[Any], shown: Mapping[str, Any]) -> dict[str, Any]:
-    """The results as one text, for tools that do not read the documents."""
+    """Return the results as one text, for tools that do not read document attributes."""
     keys = _keys(OUTPUT_DOCUMENTS, CONTENT, min(len(results), _MOST_IN_TEXT))
     told = [
         {"index": one.index, "relevance_score": one.relevance_score, "document": shown[key]}
@@ -458,7 +460,7 @@ def _input_tokens(usage: Usage) -> float | None:
 
 
 def _shown(texts: Sequence[str]) -> list[str]:
-    """Texts, at most as long as a span shows them, without images."""
+    """Truncate texts to the length that a span shows, and remove images."""
     cut = [text[:_MOST_CHARACTERS] for text in texts]
     joined = "".join(cut)
     if ";" in joined and "64," in joined:  # of ";base64,", in whatever case
@@ -468,7 +470,7 @@ def _shown(texts: Sequence[str]) -> list[str]:
 
 
 def _clean(text: str) -> str:
-    """A text that is not cut, as a span can hold it."""
+    """Remove images and lone surrogates from a text, without truncating it."""
     return replace_surrogates(without_image_data(text))
 
 
@@ -478,7 +480,7 @@ def _keys(documents: str, part: str, count: int) -> tuple[str, ...]:
 
 
 def _instruments(metrics: Any) -> tuple[Any, Any] | None:
-    """The histograms of the provider that is set now; None where there is none."""
+    """Return the histograms of the current provider; None without one."""
     provider = getattr(getattr(metrics, "_internal", None), "_METER_PROVIDER", metrics)
     if provider is None:
         return None

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class Transport:
-    """The HTTP clients of a RerankClient and its copies, and the traffic to each endpoint.
+    """The HTTP clients of a RerankClient and its copies, and the state of each endpoint.
+
+    A client that the user passed is never closed; a client that was created here is closed here.
 
     Args:
-        http_client: a client with the interface of `httpx.Client`, or a callable that makes one.
+        http_client: a client with the interface of `httpx.Client`, or a callable that creates one.
         async_http_client: the same for event loops.
-
-    A client that was given is used as it is, and never closed. One that was made is closed here.
     """
 
     def __init__(self, http_client: Any = None, async_http_client: Any = None) -> None:
@@ -47,19 +47,19 @@ class Transport:
         _TRANSPORTS.add(self)
 
     def limiter(self, url: str) -> RateLimiter:
-        """The rate limit of an endpoint."""
+        """Return the rate limiter of an endpoint."""
         return self._limiters[url]
 
     def availability(self, key: bytes) -> Availability:
-        """What an endpoint said to one key and model; the key is made by `key_of`."""
+        """Return Retry-After and circuit breaker of an endpoint; the key comes from `key_of`."""
         return self._availabilities[key]
 
     def kept_models(self, key: bytes) -> tuple[ModelInfo, ...] | None:
-        """What a provider listed when it was asked; None where it was not."""
+        """Return the cached list of models of a provider; None if there is none."""
         return self._models.get(key)
 
     def keep_models(self, key: bytes, models: tuple[ModelInfo, ...]) -> None:
-        """Keep what a provider listed; the key is made by `key_of`."""
+        """Cache the list of models of a provider; the key comes from `key_of`."""
         with self._lock:
             if len(self._models) >= MOST_STATES:
                 self._models.clear()
@@ -67,15 +67,15 @@ class Transport:
 
     @property
     def has_availabilities(self) -> bool:
-        """Whether any endpoint has failed, or has asked to wait."""
+        """Whether any endpoint has failed or sent Retry-After."""
         return len(self._availabilities) > 0
 
     def clone(self) -> Transport:
-        """The same clients and factories, with connections of its own."""
+        """Return a transport with the same clients and factories, and connections of its own."""
         return Transport(self.http_client, self.async_http_client)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A pickle keeps factories; a live client stays behind."""
+        """Pickle factories, but not live clients."""
         both = (self.http_client, self.async_http_client)
         kept = [None if is_client(given) else given for given in both]
         return dict(zip(("http_client", "async_http_client"), kept, strict=True))
@@ -89,10 +89,11 @@ class Transport:
             raise ConfigurationError("this client is closed; make a new RerankClient")
 
     def sender(self) -> Sender:
-        """Sends from any thread.
+        """Return the sender for all threads.
 
         Raises:
-            ConfigurationError: closed, no client for sync calls, or one used before a fork.
+            ConfigurationError: the transport is closed, only an async client was passed, or the
+                client was used before a fork.
         """
         self.check_open()
         if self._sender is not None:
@@ -104,12 +105,17 @@ class Transport:
             if self._sender is None:
                 self._sender = Sender(self.http_client)
                 if not is_client(self.http_client):
-                    # an object that is dropped without close() leaves no open socket behind
+                    # closes the sockets if the object is dropped without close()
                     self._finalizers.append(weakref.finalize(self, self._sender.close))
             return self._sender
 
     async def async_sender(self) -> AsyncSender:
-        """Sends on the running event loop; the same errors."""
+        """Return the sender of the running event loop.
+
+        Raises:
+            ConfigurationError: no event loop runs, the transport is closed, only a sync client was
+                passed, or the client was used before a fork.
+        """
         self.check_open()
         loop = running_loop()
         entry = self._of_loop.get(loop)
@@ -126,7 +132,7 @@ class Transport:
         return sender
 
     def close(self) -> None:
-        """Close the connections of all threads; those of event loops close with their loop."""
+        """Close the connections of all threads; those of an event loop close when it ends."""
         with self._lock:
             self._closed = True
             sender, self._sender = self._sender, None
@@ -145,21 +151,20 @@ class Transport:
         given = getattr(self, wanted)
         if given is None and getattr(self, other) is not None:
             raise ConfigurationError(
-                f"{other}= was given, and {method} does not use it; pass {wanted}= too, "
-                f"or call {other_method}"
+                f"{method} does not use {other}=; pass {wanted}= too, or call {other_method}"
             )
         if is_client(given) and _USED_IN.setdefault(given, os.getpid()) != os.getpid():
             raise ConfigurationError(
-                f"{wanted}= is a client that was used before this process was forked, and "
-                "shares its connections with the parent; pass a callable that makes the "
-                f"client, such as {wanted}=lambda: {type(given).__name__}(...)"
+                f"{wanted}= is a client that was used before this process was forked, so it shares "
+                "its connections with the parent; pass a callable that creates the client, such as "
+                f"{wanted}=lambda: {type(given).__name__}(...)"
             )
 
     def _leave_to_parent(self) -> None:
-        """Start anew in a forked child: connections and locks belong to the parent."""
+        """Reset the state in a forked child: connections and locks belong to the parent."""
         for finalizer in self._finalizers:
             finalizer.detach()
-        # kept, so that nothing of the parent is closed or collected here
+        # kept, so that the parent's connections are not closed when they are garbage-collected here
         _OF_PARENT.append((self._sender, dict(self._of_loop)))
         self._sender = None
         self._of_loop.clear()
@@ -169,7 +174,7 @@ class Transport:
         self._availabilities.reset_locks()
 
 
-# the process in which a user's client was used first
+# the process in which a user's client was first used
 _USED_IN: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 _TRANSPORTS: weakref.WeakSet[Transport] = weakref.WeakSet()
 _OF_PARENT: list[Any] = []
@@ -187,10 +192,10 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """The running event loop.
+    """Return the running event loop.
 
     Raises:
-        ConfigurationError: none of asyncio runs here.
+        ConfigurationError: no asyncio event loop runs in this thread.
     """
     try:
         return asyncio.get_running_loop()
@@ -202,10 +207,11 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 
 class _LoopEntry:
-    """Connections that are closed in order when their event loop ends.
+    """The connections of an event loop, which are closed in order when the loop ends.
 
-    A suspended async generator is the public way to be told: `asyncio.run` and every other
-    runner that calls `loop.shutdown_asyncgens()` closes it, and so does the garbage collector.
+    A suspended async generator is the public way to be notified of that: `asyncio.run` and every
+    other runner that calls `loop.shutdown_asyncgens()` closes it, and so does the garbage
+    collector.
     """
 
     def __init__(self, sender: AsyncSender, loop: asyncio.AbstractEventLoop) -> None:
@@ -216,7 +222,7 @@ class _LoopEntry:
         self._closing: asyncio.Task[None] | None = None
 
     async def tie_to_loop(self) -> None:
-        """Let the loop close the connections when it ends."""
+        """Register the connections, so that the loop closes them when it ends."""
         await anext(self._keeper)
 
     def close_soon(self) -> None:
@@ -224,11 +230,11 @@ class _LoopEntry:
         self._closing = self.loop.create_task(self._close())
 
     async def aclose(self) -> None:
-        """Close the connections; on their own loop."""
+        """Close the connections; must run on their own loop."""
         await self._keeper.aclose()
 
     async def _close(self) -> None:
-        # not by the generator alone: a loop that ends meanwhile closes all of them, too
+        # not only by the generator: a loop that ends meanwhile closes all generators too
         await self.sender.aclose()
         with suppress(RuntimeError):  # it is being closed
             await self._keeper.aclose()
@@ -244,14 +250,14 @@ class _LoopEntry:
             await self.sender.aclose()
 
 
-_CLOSING: set[_LoopEntry] = set()  # of clients that are gone, while their loop still runs
+_CLOSING: set[_LoopEntry] = set()  # entries of collected clients whose loop still runs
 
 
 def _forget_ended(of_loop: dict[asyncio.AbstractEventLoop, _LoopEntry]) -> None:
     """Drop the connections of loops that have ended.
 
-    The sockets of a loop that was closed without `shutdown_asyncgens()` cannot be closed in
-    order, so they are collected, without a warning.
+    If a loop was closed without `shutdown_asyncgens()`, its sockets cannot be closed in order. So
+    they are garbage-collected, and the warnings about that are suppressed.
     """
     ended = [loop for loop in of_loop if loop.is_closed()]
     left_open = sum(of_loop.pop(loop).is_open for loop in ended)

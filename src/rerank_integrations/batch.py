@@ -1,4 +1,4 @@
-"""RerankBatch: ranks rows and frames of rows, in the workers of Ray, Daft, Dask or Spark too."""
+"""RerankBatch: ranks rows and data frames, also in the workers of Ray, Daft, Dask or Spark."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from rerank_integrations.models import USAGE_COUNTS
 from rerank_integrations.providers.base import Provider
 
 OnBatchError: TypeAlias = Literal["column", "raise"]
-"""What becomes of a row that fails."""
+"""What happens when a row fails."""
 
 FrameT = TypeVar("FrameT")
 
@@ -64,35 +64,37 @@ _ENDING = 2.0  # seconds that the exit of the process waits for the loop to end
 
 
 class RerankBatch:
-    """Ranks the documents of many rows, wherever an engine runs it.
+    """Ranks the documents of many rows, in one process or in the workers of an engine.
 
-    The object is small and can be pickled: each process makes one client and one event loop of
-    its own for all copies of it, and opens connections once. At most `max_concurrency` calls are in
-    flight in a process, however many threads use it.
+    The object is small and can be pickled. Each process creates one client for it and all its
+    copies, so connections are opened once. At most `max_concurrency` calls are in flight in a
+    process, regardless of the number of threads that use the object.
 
-    Four keys or columns are added to each row: `indices` and `scores`, best first; `usage`, a
-    mapping of `search_units`, `total_tokens`, `prompt_tokens`, `completion_tokens` and `cost`; and
-    `error`, a text. Where a row failed, the first three are None; else the last one is.
+    Four keys or columns are added to each row: `indices` and `scores`, best document first;
+    `usage`, a mapping of `search_units`, `total_tokens`, `prompt_tokens`, `completion_tokens` and
+    `cost`; and `error`, a text. If a row failed, the first three are None; otherwise `error` is
+    None.
 
     Args:
-        model: "provider:model"; the key comes from the environment of each worker. A key that is
-            passed as `api_key` is in clear in every pickle.
-        client: a client of your own, in place of a model. Of the settings, those of
-            `with_options` may be given with it.
-        max_concurrency: how many calls are in flight at once in a process.
-        on_error: "column" puts the error of a row into the column; "raise" raises it.
-        checkpoint: a SQLite file, which all workers of a machine share, for finished rows. A row
-            that is in it is not asked for again. A row is known by its `id`; without one, by its
-            query and documents.
-        rate_limit: `"sqlite:///path"`, a file in which all workers of a machine share
-            `requests_per_minute` and `documents_per_minute`; or an object with
-            `reserve(requests, documents)`, which takes a slot and returns the seconds until it.
+        model: "provider:model". Each worker reads the key from its own environment. A key that you
+            pass as `api_key` is in clear text in every pickle.
+        client: a preconfigured client, in place of `model`. Only the settings of `with_options`
+            can be passed together with it.
+        max_concurrency: how many calls are in flight at once in one process.
+        on_error: "column" puts the error of a row into its column `error`; "raise" raises it.
+        checkpoint: a SQLite file that stores finished rows; all workers on a machine share it.
+            Rows that are in the file are not sent again. A row is identified by its `id`, or by its
+            query and documents if it has none.
+        rate_limit: `"sqlite:///path"`, a file through which all workers on a machine share
+            `requests_per_minute` and `documents_per_minute`; or an object with a method
+            `reserve(requests, documents)`, which takes a slot and returns the seconds until it
+            begins.
 
     The other arguments are the settings of `RerankClient`.
 
     Raises:
-        ConfigurationError: the message says what to set.
-        InvalidRequestError: `top_n` or `rank_fields` out of range.
+        ConfigurationError: an argument is invalid; the message says what to set.
+        InvalidRequestError: `top_n` or `rank_fields` is invalid.
     """
 
     @checked_arguments
@@ -166,15 +168,16 @@ class RerankBatch:
         """Rank the rows of a batch.
 
         Args:
-            batch: a mapping of columns (lists or numpy arrays), or a frame of pandas, polars or
-                pyarrow, with the columns `query` and `documents`.
+            batch: a mapping of columns (lists or numpy arrays), a frame of pandas or polars, or a
+                table or record batch of pyarrow, with the columns `query` and `documents`.
 
         Returns:
-            The same kind, with the new columns, whose types do not depend on the values. A batch
-            without rows sends nothing, so that an engine can ask for the columns.
+            A batch of the same type with the four new columns. Their types do not depend on the
+            values. A batch without rows sends nothing, so an engine can use one to find out the
+            columns.
 
         Raises:
-            InvalidRequestError: a column is missing, or it is no such batch.
+            InvalidRequestError: a column is missing, or `batch` has another type.
             RerankError: a row failed, with `on_error="raise"`.
         """
         kind = _kind_of(batch)
@@ -191,13 +194,13 @@ class RerankBatch:
     def rows(
         self, rows: Iterable[Mapping[str, Any]] | str | os.PathLike[str]
     ) -> Generator[dict[str, Any], None, None]:
-        """The rows, in their order, with the new keys; they are read as they are needed.
+        """Yield the rows in their order, with the four new keys; rows are read as needed.
 
         Args:
-            rows: mappings with `query` and `documents`, or the path of a JSONL file of them.
+            rows: mappings with `query` and `documents`, or the path of a JSONL file of such rows.
 
         Raises:
-            InvalidRequestError: what is given has no rows.
+            InvalidRequestError: `rows` is neither an iterable of rows nor a file.
             RerankError: a row failed, with `on_error="raise"`.
         """
         return self._rows(read_rows(rows))
@@ -222,7 +225,7 @@ class RerankBatch:
         | str
         | os.PathLike[str],
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """The same, without blocking the event loop; the rows may come asynchronously too."""
+        """Async version of `rows`; its argument may be an async iterable too."""
         return self._arows(aread_rows(rows))
 
     async def _arows(
@@ -249,7 +252,7 @@ class RerankBatch:
         return f"RerankBatch({what}, max_concurrency={self._max_concurrency})"
 
     def _wanted(self) -> Sequence[str]:
-        """The columns that are read; without a checkpoint an id has no use."""
+        """Return the columns to read; an id is used only with a checkpoint."""
         return _NEEDED if self._checkpoint is None else (*_NEEDED, "id")
 
     def _ranked(self, rows: Sequence[Numbered]) -> list[dict[str, Any]]:
@@ -266,7 +269,7 @@ class RerankBatch:
         return _worker_of(self).ask([self._row(numbered) for numbered in rows])
 
     def _row(self, numbered: Numbered) -> Numbered | InvalidRequestError:
-        """A row as `arerank_many` takes it, or what is wrong with it."""
+        """Convert a row to the form that `arerank_many` takes, or return why it is invalid."""
         row = numbered.given
         try:
             if isinstance(row, Mapping) and "documents" in row:
@@ -283,7 +286,7 @@ class RerankBatch:
         return numbered._replace(given=found)
 
     def _new(self, result: RowResult) -> dict[str, Any]:
-        """The new values of a row."""
+        """Return the new keys of a row with their values."""
         if result.error is not None and self._on_error == "raise":
             raise result.error
         response = result.response
@@ -304,7 +307,7 @@ class RerankBatch:
 
 
 class _Answer(Future[list[RowResult]]):
-    """What a thread of this process waits for."""
+    """The future results of rows that were requested together, with the process that waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -312,10 +315,10 @@ class _Answer(Future[list[RowResult]]):
 
 
 def _waited(future: _Answer) -> list[RowResult]:
-    """The results, once they are there.
+    """Wait for the results.
 
     Raises:
-        ConfigurationError: another process, of which this one is a fork, has asked for them.
+        ConfigurationError: this process was forked from the one that requested them.
     """
     if future.process != os.getpid():
         raise ConfigurationError(FORKED)
@@ -341,7 +344,7 @@ def _checked_checkpoint(given: Any) -> str | None:
 
 
 def _documents(value: Any) -> Any:
-    """A list of documents, as engines hand it over: numpy arrays, and structs of Arrow."""
+    """Convert documents from the types that engines pass: numpy arrays and structs of Arrow."""
     if _is_missing(value):
         return []
     if isinstance(value, str):
@@ -357,14 +360,14 @@ def _documents(value: Any) -> Any:
 
 
 def _document(value: Any) -> Any:
-    """A document; a struct of Arrow has None for what is missing."""
+    """Remove the fields of a document that are None, as in a struct of Arrow."""
     if isinstance(value, Mapping) and any(part is None for part in value.values()):
         return {name: part for name, part in value.items() if part is not None}
     return value
 
 
 def _id_of(value: Any, row: Mapping[str, Any]) -> str | int:
-    """What a row is known by in the checkpoint; without an id, what is in it."""
+    """Return the id of a row in the checkpoint; without an id, a hash of query and documents."""
     if hasattr(value, "item"):
         value = value.item()  # a number of numpy
     if _is_missing(value):
@@ -375,7 +378,7 @@ def _id_of(value: Any, row: Mapping[str, Any]) -> str | int:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether there is no value: None, NaN, or the NA of pandas."""
+    """Return whether a value is missing: None, NaN, or the NA of pandas."""
     is_nan = isinstance(value, float) and math.isnan(value)
     return value is None or is_nan or type(value).__name__ == "NAType"
 
@@ -387,13 +390,13 @@ class _Columns:
     """A mapping of columns."""
 
     def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
-        """The columns that are wanted, as lists."""
+        """Return the wanted columns as lists."""
         return _checked_columns(
             {name: self.values(batch[name]) for name in wanted if name in batch}
         )
 
     def values(self, column: Any) -> Sequence[Any]:
-        """The values of a column."""
+        """Return the values of a column."""
         for method in ("to_pylist", "to_list", "tolist"):
             if hasattr(column, method):
                 found: Sequence[Any] = getattr(column, method)()
@@ -401,12 +404,12 @@ class _Columns:
         return list(column)
 
     def joined(self, batch: Any, new: Mapping[str, list[Any]]) -> Any:
-        """The batch with new columns."""
+        """Return the batch with the new columns."""
         return {**batch, **new}
 
 
 class _Pandas(_Columns):
-    """A frame of pandas. Where pyarrow is loaded, its types are used."""
+    """A frame of pandas; the new columns have Arrow types if pyarrow is loaded."""
 
     def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
         present = [name for name in wanted if name in batch.columns]
@@ -472,7 +475,7 @@ _KINDS: dict[tuple[str, str], type[_Columns]] = {
 
 
 def _arrow_type(arrow: Any, name: str) -> Any:
-    """The type of a new column."""
+    """Return the Arrow type of a new column."""
     counts = arrow.struct([(count, arrow.float64()) for count in USAGE_COUNTS])
     types = {
         "indices": arrow.list_(arrow.int64()),
@@ -484,7 +487,7 @@ def _arrow_type(arrow: Any, name: str) -> Any:
 
 
 def _kind_of(batch: Any) -> _Columns:
-    """How a batch is read and written, by where its class comes from."""
+    """Return what reads and writes a batch, by the module of its class."""
     if isinstance(batch, Mapping):
         return _Columns()
     for base in type(batch).__mro__:
@@ -515,7 +518,7 @@ def _checked_columns(
 
 
 class _Asked(dict[str, Any]):
-    """A row that somebody waits for."""
+    """A row whose result is awaited."""
 
     def __init__(self, numbered: Numbered, place: int, group: _Group) -> None:
         super().__init__(numbered.given)
@@ -524,7 +527,7 @@ class _Asked(dict[str, Any]):
 
 
 class _Group:
-    """The rows that were asked for together."""
+    """The rows that were requested together."""
 
     def __init__(self, count: int, future: _Answer) -> None:
         self.future = future
@@ -533,20 +536,20 @@ class _Group:
         self._left = count
 
     def answer(self, place: int, result: RowResult) -> None:
-        """Note what came of a row."""
+        """Record the result of a row."""
         self._results[place] = result
         self._left -= 1
         if not self._left and self.future.set_running_or_notify_cancel():
             self.future.set_result(self._results)
 
     def fail(self, error: BaseException) -> None:
-        """The run has ended."""
+        """Record that the run has ended with an error."""
         with suppress(Exception):  # it is done, or cancelled
             self.future.set_exception(error)
 
 
 class _Worker:
-    """One run of `arerank_many` that goes on as long as the process, for all who ask."""
+    """One run of `arerank_many`, shared by all callers, until the process ends."""
 
     def __init__(self, batch: RerankBatch, loop: asyncio.AbstractEventLoop) -> None:
         self._make_client = batch._make_client  # noqa: SLF001
@@ -560,14 +563,14 @@ class _Worker:
         self._run: asyncio.Task[None] | None = None
 
     def ask(self, rows: Sequence[Numbered | InvalidRequestError]) -> _Answer:
-        """Ask for rows, from any thread."""
+        """Request rows, from any thread."""
         future = _Answer()
         group = _Group(len(rows), future)
         self._loop.call_soon_threadsafe(self._add, rows, group)
         return future
 
     def end(self) -> None:
-        """End the run after what was asked for; another one begins if more is."""
+        """End the run after the rows requested so far; a later request starts another run."""
         self._loop.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:
@@ -619,7 +622,7 @@ class _Worker:
                 await client.aclose()
 
     async def _rows(self, waiting: asyncio.Queue[_Asked | None]) -> AsyncGenerator[_Asked, None]:
-        """The rows that somebody waits for; those whose batch was given up are left out."""
+        """Yield the rows whose results are awaited, without those of cancelled requests."""
         while (asked := await waiting.get()) is not None:
             if asked.group.future.cancelled():
                 self._open.discard(asked.group)
@@ -635,7 +638,7 @@ _OF_PARENT: list[Any] = []
 
 
 def _worker_of(batch: RerankBatch) -> _Worker:
-    """The worker of this process for a batch and its copies."""
+    """Return the worker of this process for a batch and its copies."""
     name = batch._id  # noqa: SLF001
     with _LOCK:
         worker = _WORKERS.get(name)
@@ -648,7 +651,7 @@ def _worker_of(batch: RerankBatch) -> _Worker:
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    """The event loop of this process, in a thread of its own."""
+    """Return the event loop of this process, which runs in a thread of its own."""
     if not _LOOPS:
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_run_loop, args=(loop,), name="batches", daemon=True)
@@ -684,7 +687,7 @@ def _end() -> None:
 
 
 def _after_fork() -> None:
-    """Start anew in a forked child: loop, thread and connections belong to the parent."""
+    """Reset the state in a forked child: loop, thread and connections belong to the parent."""
     global _LOCK  # noqa: PLW0603  # somebody may hold it
     _LOCK = threading.Lock()
     # kept, so that nothing is closed here

@@ -69,10 +69,10 @@ from rerank_integrations.models import (
 from rerank_integrations.providers._model_list import ModelInfo
 from rerank_integrations.providers.base import Provider
 
-# what was set for the first model alone; a threshold is on the scale of its scores
+# settings of a call that hold for the first model only; a threshold is on the scale of its scores
 _OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body", "score_threshold", "score_transform")
 _CALL_SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {
-    *("provider", "max_concurrency")  # which means another thing for many rows
+    *("provider", "max_concurrency")  # in `rerank_many` the latter counts calls
 }
 _SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {"model", "provider"}
 
@@ -80,84 +80,92 @@ _SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {
 class RerankClient:
     """Ranks documents by their relevance to a query.
 
-    One client serves threads and event loops, several at once or one after another. Copies and
-    pickles do not carry over open connections; a pickle holds the key in clear text.
+    Several threads and event loops can use one client, at the same time or one after another.
+    Copies and pickles do not carry over open connections. A pickle holds the key in clear text.
 
     Args:
         model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"` or `"local:bm25"`;
-            with `provider` given, the model alone.
-        provider: a provider object, for more than a key from the environment.
-        api_key: the key for the provider that `model` names; from its environment variable when
-            None.
+            with `provider`, the model alone.
+        provider: a provider object, for more options than a key from the environment.
+        api_key: the key for the provider that `model` names. None reads the provider's environment
+            variable.
         base_url: another address for that provider.
-        http_client: an `httpx.Client`, or a callable that makes one, such as
-            `functools.partial(httpx.Client, proxy="http://localhost:3128")`. A client is used as
-            it is, never closed and never pickled; after a fork it is refused. A callable is called
-            once in each process, and what it makes is closed with this client. A
-            redirect is followed only within the same origin.
-        async_http_client: the same with `httpx.AsyncClient`; a callable is called once for each
+        http_client: an `httpx.Client`, or a callable that creates one, such as
+            `functools.partial(httpx.Client, proxy="http://localhost:3128")`. A client that you
+            pass is never closed and never pickled; a forked child refuses it if the parent has
+            used it. A callable is called once in each process, and the client that it creates is
+            closed with this one. Redirects are followed only within the same origin.
+        async_http_client: the same with `httpx.AsyncClient`. A callable is called once for each
             event loop.
-        fallbacks: models or clients that rank if the provider fails, in order: a name, with
-            the settings of this client but its headers, body keys and `score_threshold`, or a
-            client with its own. Invalid requests are raised immediately. The time is
-            shared: with one fallback the provider has half of the deadline.
-        top_n: how many results to return; None (the default) for all.
-        rank_fields: names of the fields to rank by, in order; `"text"` is a document's own text,
-            `"a.b"` is field b of field a. None ranks by all of a document's fields.
-        instruction: what the model is to look for, such as "find the page that answers the
-            question"; sent in the provider's own way, and refused where nothing takes it.
-        score_transform: "sigmoid" makes a probability of a logit; a function of one score makes
-            any number. None (the default) leaves the provider's number as it is.
-        score_threshold: the least score of a result, after `score_transform`; None (the default)
-            keeps all. Scales differ per model.
-        timeout: seconds for each phase of a request, or an `httpx.Timeout`; None waits for ever.
-            By default 5 s to connect and 30 s for the rest, or what your `http_client` has.
-        deadline: seconds for the whole call, retries and waits included, 60 by default; None
+        fallbacks: models or clients to use, in this order, when the provider fails. A name uses
+            the settings of this client, without its headers, body keys, `score_transform` and
+            `score_threshold`, and without an `instruction` that the model does not take. A client
+            uses its own settings, with the `top_n`, `rank_fields` and `deadline` of this one.
+            Invalid requests are raised immediately. All of them share the deadline: with one
+            fallback, the provider has half of it.
+        top_n: the maximum number of results; None (the default) returns all.
+        rank_fields: names of the fields to rank by, in order. `"text"` is a document's own text,
+            `"a.b"` is field b of field a. None ranks by all fields of a document.
+        instruction: what the model should look for, such as "find the page that answers the
+            question". It is sent in the provider's own form. A model that takes no instruction
+            raises a `ConfigurationError`.
+        score_transform: "sigmoid" converts a logit to a probability; a function converts one score
+            to another. None (the default) leaves the provider's scores unchanged.
+        score_threshold: the minimum score of a result, after `score_transform`; None (the default)
+            keeps all results. Score scales differ between models.
+        timeout: seconds for each phase of a request, or an `httpx.Timeout`; None waits forever.
+            The default is 5 s to connect and 30 s for the rest, or the timeout of your
+            `http_client`.
+        deadline: seconds for the whole call, including retries and backoff, 60 by default; None
             for no limit. The wait for a slot of `requests_per_minute` or `documents_per_minute`
-            is not counted, and is at most as long.
+            is not counted; it may take up to the same number of seconds.
         max_retries: how often a request is retried after a transient failure, 2 by
             default. A request whose response was lost may be billed again.
-        retry_on_timeout: whether a request that timed out while its response was awaited is sent
-            again, True by default. False spares a server with a queue of its own, which may still
-            be working on the first request.
-        retry: a `Retry`, the whole retry policy, in place of the last two.
+        retry_on_timeout: whether a request that timed out while waiting for its response is
+            retried, True by default. Set it to False for a server that queues requests: it may
+            still be working on the first one.
+        retry: a `Retry`, the whole retry policy, in place of `max_retries` and `retry_on_timeout`.
         extra_headers: headers to add to every request.
-        extra_body: keys to add to the body, for what the provider does not offer.
-        on_image: "raise" refuses an image where the provider takes text only; "text" ranks the
-            document's text alone, or by the query's text alone, with a warning. Where it is not
-            given, such an image makes its document invalid, and `on_invalid_document` decides;
-            one in the query is refused.
-        on_invalid_document: what becomes of a document that cannot be sent: an image that is
-            refused, bytes in a field, more than `max_request_bytes`. "raise" (the default) fails
-            the call, and the error names the document; "skip" leaves the document out, lists it
-            in `response.skipped` and warns; "text" leaves an image out, ranks the document by its
-            text and warns, and skips a document without text. Where nothing is left to send, the
-            call fails.
-        max_document_chars: a longer text is cut at a word boundary before it is sent, with a
-            warning; None (the default) sends all of it.
-        max_image_bytes: the largest image to send, 10 MiB by default; None for no limit.
-        max_image_pixels: an image of more pixels is sent smaller. Needs the extra `images`.
-        image_urls: which URLs of images are passed on: "any" (the default), "public" for none
-            of private addresses, or "none". No URL is ever fetched here.
-        max_documents_per_request: with more documents several requests are sent and their
-            results ranked together, unless the model's scores depend on the whole list. By
-            default 1000, or what the provider takes; None for no limit.
-        max_request_bytes: the same for the size of a request's body; 32 MiB by default.
-        max_concurrency: how many requests of one call are on their way at once, 4 by default.
-        on_partial: when one request of several fails, "raise" fails the call; "keep" ranks what
-            succeeded, and lists the documents that are missing in the response.
+        extra_body: keys to add to the request body, for options that the provider object does not
+            have.
+        on_image: what happens to an image if the provider takes only text: "raise" is an error,
+            "text" uses the text alone and warns. By default such a document is invalid, and
+            `on_invalid_document` decides; such a query is an error.
+        on_invalid_document: what happens to a document that cannot be sent, such as one with an
+            image that is refused, with bytes in a field, or larger than `max_request_bytes`.
+            "raise" (the default) fails the call, and the error names the document. "skip" leaves
+            out the document, lists it in `response.skipped` and warns. "text" (the default of
+            adapters) leaves out only an image, ranks the document by its text and warns; a
+            document without text is skipped. If no document is left to send, the call fails.
+        max_document_chars: longer texts are truncated at a word boundary before they are sent,
+            with a warning; None (the default) sends the whole text.
+        max_image_bytes: the size of the largest image to send, 10 MiB by default; None for no
+            limit.
+        max_image_pixels: images with more pixels are resized before they are sent. Needs the extra
+            `images`.
+        image_urls: which image URLs are passed on to the provider: "any" (the default), "public"
+            (no private addresses) or "none". URLs are never fetched here.
+        max_documents_per_request: a longer list is split into several requests, and their results
+            are ranked together, unless the model's scores depend on the whole list. By default
+            1000, or the provider's own limit; None for no limit.
+        max_request_bytes: the same limit for the size of a request body, 32 MiB by default.
+        max_concurrency: how many requests of one call are in flight at once, 4 by default.
+        on_partial: what happens when one request of a split call fails: "raise" fails the call,
+            "keep" ranks the other documents and lists the missing ones in `response.missing`.
         requests_per_minute: how many requests this client and its copies send in any minute, in
-            all threads and tasks together; the rest wait. None for no limit.
-        documents_per_minute: the same for documents.
-        keep_raw: keep the parsed body of each response in `response.raw`, False by default.
+            all threads and tasks together; further requests wait. None for no limit.
+        documents_per_minute: the same limit for documents.
+        keep_raw: whether `response.raw` keeps the parsed body of each response, False by default.
         trace_content: whether OpenTelemetry spans show the query and the documents, True by
             default. Images are never shown.
-        cache: where scores are kept and looked up, so that nothing is paid for twice: `"memory"`,
-            `"sqlite:///path"` or a `RerankCache`. None (the default) for nowhere.
+        cache: where scores are stored, so that the same pair of query and document is not sent and
+            paid for twice: `"memory"`, `"sqlite:///path"` or a `RerankCache`. None (the default)
+            for no cache.
 
     Raises:
-        ConfigurationError: the message says what to set.
-        InvalidRequestError: `top_n` or `rank_fields` out of range.
+        ConfigurationError: an argument is invalid or a key is missing; the message says what to
+            set.
+        InvalidRequestError: `top_n` or `rank_fields` is invalid.
     """
 
     _also_closed: tuple[Transport, ...] = ()
@@ -220,7 +228,8 @@ class RerankClient:
         own = {name: value for name, value in own.items() if value is not None}
         if provider is not None and own:
             raise ConfigurationError(
-                f"{' and '.join(own)} must be given to the provider, not beside it"
+                f"{' and '.join(own)} cannot be combined with provider=; pass "
+                f"{'it' if len(own) == 1 else 'them'} to the provider object"
             )
         model, provider = resolved(model, provider, **own)
         if settings["extra_headers"] is None:
@@ -229,27 +238,27 @@ class RerankClient:
 
     @property
     def model(self) -> str:
-        """The model, as the provider spells it."""
+        """The name of the model, without the provider."""
         return self._options.model
 
     @property
     def provider(self) -> Provider:
-        """The provider, with its key hidden."""
+        """The provider object; its repr hides the key."""
         return self._options.provider
 
     @property
     def top_n(self) -> int | None:
-        """How many results a call returns; None for all."""
+        """The maximum number of results of a call; None for all."""
         return self._options.top_n
 
     @property
     def rank_fields(self) -> Sequence[str] | None:
-        """The fields that a call ranks by; None for all of a document's."""
+        """The fields that a call ranks by; None for all fields of a document."""
         return self._options.rank_fields
 
     @property
     def on_invalid_document(self) -> OnInvalidDocument | NotGiven:
-        """What becomes of a document that cannot be sent; NOT_GIVEN raises, as "raise" does."""
+        """What happens to a document that cannot be sent; NOT_GIVEN means "raise"."""
         return self._options.on_invalid_document
 
     @overload
@@ -360,20 +369,26 @@ class RerankClient:
         """Rank documents by their relevance to the query, best first.
 
         Args:
-            query: the text to rank by; or a mapping with `image`, or `RerankDocument(image=...)`,
-                where the provider takes an image as the query. A text may stand beside the image.
-            documents: strings, mappings of fields or `RerankDocument`s; none of them is changed.
-                An empty list gives an empty response and sends nothing.
+            query: the text to rank by; or, if the provider takes an image as the query, a
+                `RerankDocument` or a mapping with an `image`, a `text`, or both.
+            documents: strings, mappings of fields or `RerankDocument`s, which are not modified.
+                An empty list returns an empty response and sends nothing.
             model: another model of the same provider, without `provider:`.
 
-        The other arguments are the settings of the client, for this call; what is not given stays
-        as the client has it. Headers and body keys are added to those of the client.
+        The other arguments are the settings of the client, for this call only. Headers and body
+        keys are added to those of the client; every other argument replaces its setting.
+
+        Returns:
+            The results, best first, at most `top_n`, with usage and request id. Blank documents
+            are not sent; their indexes are in `skipped`.
 
         Raises:
-            InvalidRequestError: refused here; nothing was sent.
-            TransportError: no complete response.
-            ResponseError: a 2xx response that cannot be trusted.
+            InvalidRequestError: the call is invalid; nothing was sent.
+            ConfigurationError: an argument is invalid, or the client is closed.
+            TransportError: no complete response was received.
+            ResponseError: a 2xx response is invalid.
             StatusError: the server returned an error status.
+            ScorerError: the scorer of `Local` failed.
         """
         call = self._prepare(query, documents, given(locals()))
         self._transport.check_open()
@@ -486,7 +501,7 @@ class RerankClient:
         trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[Any]:
-        """The same as `rerank`, without blocking the event loop."""
+        """Async version of `rerank`."""
         running_loop()
         call = self._prepare(query, documents, given(locals()))
         self._transport.check_open()
@@ -496,19 +511,23 @@ class RerankClient:
 
     @checked_arguments
     def models(self, *, refresh: bool = False) -> list[ModelInfo]:
-        """The rerank models that the provider offers, as it lists them.
+        """List the rerank models that the provider offers.
 
-        The list is kept: this client, and its copies with the same provider, ask once. Where a
-        server does not say which of its models rank, all are listed. `local:` lists its scorer.
+        The list is cached: this client, and copies of it with the same provider that share its
+        connections, request it once. If a server does not mark its rerank models, all models are
+        listed. `local:` lists its own model.
 
         Args:
-            refresh: ask again.
+            refresh: request the list again.
+
+        Returns:
+            The models in the order of the provider's list.
 
         Raises:
-            ConfigurationError: the provider has no list; the message names its page.
-            NotFoundError: this server has none.
-            RerankError: as `rerank` raises, with the same timeouts, retries and deadline. Fallbacks
-                are not asked.
+            ConfigurationError: the provider has no such list; the message names its documentation.
+            NotFoundError: this server has no such list.
+            RerankError: the same errors as from `rerank`, with the same timeouts, retries and
+                deadline. Fallbacks are not used.
         """
         found = self._known_models(refresh)
         if found is None:
@@ -518,7 +537,7 @@ class RerankClient:
 
     @checked_arguments
     async def amodels(self, *, refresh: bool = False) -> list[ModelInfo]:
-        """The same as `models`, without blocking the event loop."""
+        """Async version of `models`."""
         running_loop()
         found = self._known_models(refresh)
         if found is None:
@@ -568,46 +587,49 @@ class RerankClient:
         trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> ManyResults:
-        """Rank the documents of many rows, many at once; results come as they are ready.
+        """Rank the documents of many rows concurrently, and yield each result when it is ready.
 
         Args:
             rows: an iterable of `{"id": ..., "query": ..., "documents": [...]}`, or the path of a
-                JSONL file of such lines. At most `3 * max_concurrency` rows are read before their
-                results are taken, by one thread at a time, which is not the caller's. An `id` is a
-                str or an int; a row without one has its number, from 1, in a file that of its line.
-                Other keys are left alone.
-            max_concurrency: how many calls are in flight at once. The requests of a call whose list
-                is split are as many at once as the client's own `max_concurrency` says.
-            preserve_order: whether results come in the order of the rows; else as they are ready.
-            on_error: "raise" ends the run with the first row that fails; "keep" gives its error as
-                `result.error`, and goes on.
-            max_cost: US dollars; no call begins that could exceed it. The cost of a call is known
-                only from its response, so the largest cost so far is reserved for each call in
-                flight, and there is one call at a time until the first is known.
-            max_requests: the same for the number of requests.
-            price: a `Price`, where responses do not say the cost.
-            checkpoint: a file that keeps finished rows: `.sqlite`, or `.jsonl` with a line for each
-                result. A run with the same file asks only for rows that are not in it.
-            rate_limit: `"sqlite:///path"`, a file in which all processes of a machine that name it
-                share `requests_per_minute` and `documents_per_minute`; or an object with
-                `reserve(requests, documents)`, which takes a slot and returns the seconds until it.
-            progress: a function that is told the `Progress` after each row; True shows a bar, with
-                tqdm.
+                JSONL file with such an object on each line. An `id` is a str or an int; without
+                one, the id of a row is its number, counted from 1, or its line number in a file.
+                Other keys are not sent. Rows are read in threads of the run, one thread at a time;
+                at most `3 * max_concurrency` rows are read but not yet returned.
+            max_concurrency: how many calls are in flight at once. The client's own
+                `max_concurrency` limits the requests of one call whose list is split.
+            preserve_order: whether results come in the order of the rows; by default each comes
+                when it is ready.
+            on_error: "raise" ends the run with the error of the first row that fails; "keep" puts
+                it into `result.error` and continues.
+            max_cost: the budget in US dollars: no call starts that could exceed it. The cost of a
+                call is known only from its response. So the largest cost so far is reserved for
+                each call in flight, and calls run one at a time until the first cost is known.
+            max_requests: the same limit for the number of requests.
+            price: a `Price`, if responses do not report the cost.
+            checkpoint: a file that stores finished rows: `.sqlite`, or `.jsonl` with one line for
+                each result. A run with the same file sends only rows that are not in it.
+            rate_limit: `"sqlite:///path"`, a file through which processes on one machine share
+                `requests_per_minute` and `documents_per_minute`; or an object with a method
+                `reserve(requests, documents)`, which takes a slot and returns the seconds until it
+                begins.
+            progress: a function that is called with a `Progress` after each row; True shows a
+                progress bar of tqdm.
             model: another model of the same provider, without `provider:`.
 
-        The other arguments are the settings of the client. A call waits for a slot of the rate
-        limit as long as it takes, and its deadline begins after that.
+        The other arguments are the settings of the client. A call waits without a limit for a slot
+        of the rate limit, and its deadline starts with the slot.
 
         Returns:
-            An iterator over a `RowResult` for each row, with the `usage`, `cost` and `requests` so
-            far.
+            An iterator over the `RowResult` of each row. Its attributes `usage`, `cost` and
+            `requests` hold the totals so far.
 
         Raises:
-            BudgetExceededError: the next call could exceed `max_cost` or `max_requests`; what was
-                in flight has been given out.
-            CheckpointMismatchError: the checkpoint is of another run.
-            ConfigurationError: an argument out of range; `max_cost` where no cost can be known.
-            InvalidRequestError: a row that is malformed, with its number.
+            BudgetExceededError: the next call could exceed `max_cost` or `max_requests`. The
+                results of calls in flight are yielded first.
+            CheckpointMismatchError: the checkpoint belongs to another run.
+            ConfigurationError: an argument is invalid, or `max_cost` is set and the cost cannot be
+                known.
+            InvalidRequestError: a row is malformed; the message has its number.
         """
         given_now = given(locals())
         changes = _settings_of_all(given_now)
@@ -666,7 +688,7 @@ class RerankClient:
         trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> AsyncManyResults:
-        """The same as `rerank_many`, as an async iterator; `rows` may be an async iterable too."""
+        """Async version of `rerank_many`; `rows` may be an async iterable too."""
         given_now = given(locals())
         changes = _settings_of_all(given_now)
         shared = shared_reserve(rate_limit, self._options.replace(changes).rate_limit())
@@ -720,28 +742,34 @@ class RerankClient:
         trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
-        """A copy with other settings, headers and body keys added to those in force.
+        """Return a copy with other settings, which shares the connections of this client.
 
-        It shares this client's connections, so closing either closes both.
+        Closing either of them closes both. Headers and body keys are added to those of this
+        client; every other argument replaces its setting.
 
         Args:
-            model: another model; of the same provider, if no other is given.
-            provider: another provider; None takes it from `model`, as `RerankClient` does.
+            model: another model of the same provider, or of `provider` if that is passed.
+            provider: another provider object; None takes the provider from `model`, which is then
+                "provider:model".
 
-        The other arguments are the settings of the client; what is not given stays.
+        The other arguments are the settings of the client.
+
+        Raises:
+            ConfigurationError: an argument is invalid.
+            InvalidRequestError: `top_n` or `rank_fields` is invalid.
         """
         return self._copy_with(self._options.replace(given(locals())), self._transport)
 
     def close(self) -> None:
-        """Close the connections; a call afterwards is an error.
+        """Close the connections; later calls raise a `ConfigurationError`.
 
-        Those of an event loop close when the loop ends, or with `aclose()` on it.
+        Connections of an event loop are closed when the loop ends, or by `aclose()` on that loop.
         """
         for transport in (self._transport, *self._also_closed):
             transport.close()
 
     async def aclose(self) -> None:
-        """Close the connections, those of the running event loop included."""
+        """Close the connections, including those of the running event loop."""
         for transport in (self._transport, *self._also_closed):
             await transport.aclose()
 
@@ -784,7 +812,7 @@ class RerankClient:
         self._options = state["options"]
         self._transport = state["transport"]
         self._fallbacks = state["fallbacks"]
-        # the clients that these came from are not here, so nobody else can close them
+        # the clients that the fallbacks came from were not pickled, so they are closed here
         self._also_closed = tuple(one.transport for one in self._fallbacks if one.transport)
 
     def __repr__(self) -> str:
@@ -793,7 +821,7 @@ class RerankClient:
         return f"RerankClient({self.model!r}, provider={self.provider!r}, top_n={self.top_n})"
 
     def _known_models(self, refresh: bool) -> Sequence[ModelInfo] | None:  # noqa: FBT001
-        """The models, unless they must be asked for."""
+        """Return the models, or None if the list must be requested."""
         self._transport.check_open()
         found = known_models(self._options, self._transport)
         return None if refresh and self.provider.own_models() is None else found
@@ -804,12 +832,12 @@ class RerankClient:
     def _prepare(
         self, query: Any, documents: Any, changes: Any
     ) -> tuple[MakeCall[RerankResponse], Subject]:
-        """Check and encode a call; what is wrong with it is raised now."""
+        """Check and encode a call; validation errors are raised immediately."""
         started = time_ns()
         if isinstance(changes.get("cache"), str) and changes["cache"] == MEMORY:
             raise ConfigurationError(
-                "a cache in memory that one call makes is of no use to the next; set it on the "
-                "client, or pass a RerankCache() that you keep"
+                "cache='memory' for one call creates a cache that the next call cannot use; set it "
+                "on the client, or pass a RerankCache() that you keep"
             )
         options = self._options.replace(changes)
         if not self._fallbacks:
@@ -833,11 +861,11 @@ class RerankClient:
         return lambda clock: fallback_call(candidates, clock), Subject(own, started)
 
     def _plan_of(self, arguments: dict[str, Any], changes: dict[str, Any]) -> Plan:
-        """How a run of many calls is done.
+        """Return the plan of a run of many calls.
 
         Raises:
-            ConfigurationError: an argument out of range.
-            CheckpointMismatchError: the checkpoint is of another run.
+            ConfigurationError: an argument is invalid.
+            CheckpointMismatchError: the checkpoint belongs to another run.
         """
         check_many(arguments)
         if arguments["max_cost"] is not None:
@@ -855,7 +883,7 @@ class RerankClient:
         )
 
     def _check_cost(self, price: Price | None) -> None:
-        """Refuse a budget in US dollars where no response would say what it has cost."""
+        """Refuse `max_cost` if no response would report the cost."""
         every = [self.provider, *(one.options.provider for one in self._fallbacks)]
         if price is not None or any(one.may_say_cost() for one in every):
             return
@@ -868,17 +896,17 @@ class RerankClient:
         )
 
     def _takes_image_query(self) -> bool:
-        """Whether the query may be an image, here or in a fallback."""
+        """Whether this client or a fallback takes an image as the query."""
         every = (self._options, *(one.options for one in self._fallbacks))
         return any(options.provider.takes_image_query(options.model) for options in every)
 
     def _takes_retrieval_scores(self) -> bool:
-        """Whether the score that a document brings counts, here or in a fallback."""
+        """Whether this client or a fallback uses the `retrieval_score` of documents."""
         every = (self._options, *(one.options for one in self._fallbacks))
         return any(options.provider.takes_retrieval_scores for options in every)
 
     def _fallback(self, given: object) -> list[_Fallback]:
-        """The client or name that was given, and the fallbacks of that client."""
+        """Return a fallback for the client or name, followed by the fallbacks of that client."""
         if isinstance(given, RerankClient):
             theirs = [_Fallback(given._options, None), *given._fallbacks]  # noqa: SLF001
             transport = given._transport  # noqa: SLF001
@@ -888,17 +916,17 @@ class RerankClient:
             self._options,
             model=model,
             provider=provider,
-            extra_headers=Secret(None),  # headers and body keys are for one provider,
+            extra_headers=Secret(None),  # headers and body keys are for one provider
             extra_body=None,
             instruction=None,
-            score_threshold=None,  # and what is on the scale of one model's scores
+            score_threshold=None,  # this and the next depend on the scale of one model's scores
             score_transform=None,
         )
         own = _that_fit(options, {"instruction": self._options.instruction})
         return [_Fallback(options.replace(own), None)]
 
     def _alone(self) -> Self:
-        """A copy without fallbacks; it shares the connections."""
+        """Return a copy without fallbacks, which shares the connections."""
         other = self._copy_with(self._options, self._transport)
         other._fallbacks = ()  # noqa: SLF001
         return other
@@ -912,7 +940,7 @@ class RerankClient:
 
 
 def _settings_of_all(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a run of many calls was given; what can be made of them once, is."""
+    """Return the call settings of a run; its cache is created once, for all calls."""
     changes = {name: arguments[name] for name in arguments if name in _CALL_SETTINGS}
     if "cache" in changes:
         changes["cache"] = cache_of(changes["cache"])
@@ -920,14 +948,14 @@ def _settings_of_all(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Fallback(NamedTuple):
-    """What ranks when the provider fails; `transport` is that of another client, or None."""
+    """A model to use when the provider fails; `transport` is that of another client, or None."""
 
     options: Options
     transport: Transport | None
 
 
 def _that_fit(options: Options, changes: dict[str, Any]) -> dict[str, Any]:
-    """The changes without an instruction that the provider cannot take; a fallback warns of it."""
+    """Drop an instruction that the provider does not take; the response of the fallback warns."""
     instruction = changes.get("instruction")
     if instruction is not None:
         try:
@@ -938,7 +966,7 @@ def _that_fit(options: Options, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_names(model: object, provider: object, fallbacks: object) -> None:
-    """Check what can be checked of them without a key.
+    """Check the model, the provider and the fallbacks, as far as this needs no key.
 
     Raises:
         ConfigurationError: an unknown provider, no model, or a wrong type.
@@ -952,7 +980,7 @@ def check_names(model: object, provider: object, fallbacks: object) -> None:
 def _checked_fallback(given: object) -> str:
     if not isinstance(given, str):
         raise ConfigurationError(
-            "a fallback is 'provider:model', such as 'local:bm25', or a RerankClient, "
+            "a fallback must be 'provider:model', such as 'local:bm25', or a RerankClient, "
             f"not {type(given).__name__}"
         )
     return given
@@ -970,6 +998,7 @@ def _check_clients(provider: Provider, http_client: Any, async_http_client: Any)
         if http is not None:
             if provider.handler is not None:
                 raise ConfigurationError(
-                    f"{name} has no use with {provider.name}, which sends nothing over the network"
+                    f"{name} cannot be used with {provider.name}, which sends nothing over the "
+                    "network; leave it out"
                 )
             check_given(name, http, is_async=is_async)

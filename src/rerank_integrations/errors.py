@@ -1,14 +1,14 @@
-"""Everything that can go wrong, as one family of exceptions.
+"""The exceptions of the package; all derive from `RerankError`.
 
 RerankError
-├── ConfigurationError         the client was set up wrongly; the message says the fix
-├── InvalidRequestError        refused here, before anything was sent
-│   └── UnsupportedDocumentError   a document that this endpoint cannot take
+├── ConfigurationError         a setting is wrong or missing; the message says the fix
+├── InvalidRequestError        the call is invalid; nothing was sent
+│   └── UnsupportedDocumentError   a document cannot be sent
 ├── BudgetExceededError        a run of many calls has used up its budget
-├── CheckpointMismatchError    a checkpoint is of another run
-├── TransportError             no complete response
-│   └── RerankTimeoutError         in time
-├── ResponseError              a 2xx response that cannot be trusted
+├── CheckpointMismatchError    a checkpoint belongs to another run
+├── TransportError             no complete response was received
+│   └── RerankTimeoutError         a timeout or the deadline was exceeded
+├── ResponseError              a 2xx response is invalid
 ├── ScorerError                the scorer of `Local` failed; `__cause__` is its own error
 └── StatusError                the server returned an error status
     ├── BadRequestError            400, 422
@@ -33,7 +33,13 @@ from typing import Any, NamedTuple
 
 
 class Attempt(NamedTuple):
-    """One request that was sent for a call: to whom, and why it failed (None: it did not)."""
+    """One request that was sent for a call, or a provider that was skipped.
+
+    Attributes:
+        provider: the name of the provider object, such as "openrouter".
+        model: the model that was requested.
+        error: why the request failed or the provider was skipped; None for success.
+    """
 
     provider: str
     model: str
@@ -41,12 +47,14 @@ class Attempt(NamedTuple):
 
 
 class RerankError(Exception):
-    """The base of every error of this package.
+    """The base class of all exceptions of this package.
 
-    `is_retryable` says whether the same call may succeed later. `attempts` lists the requests
-    that were sent before the call failed, oldest first; empty when nothing was sent. `retries`
-    counts those that were sent again. `skipped` lists the indexes of documents that are blank or
-    were left out, as in a response.
+    Attributes:
+        is_retryable: whether the same call may succeed later.
+        attempts: the requests that were sent before the call failed, oldest first; empty if
+            nothing was sent.
+        retries: how many of these repeated a request that had failed.
+        skipped: indexes of documents that are blank or were left out, as in a response.
     """
 
     is_retryable: bool = False
@@ -56,18 +64,19 @@ class RerankError(Exception):
 
 
 class ConfigurationError(RerankError, ValueError):
-    """The client or provider was set up wrongly; the message says what to set."""
+    """A setting of the client or provider is wrong or missing; the message says what to set."""
 
 
 class InvalidRequestError(RerankError, ValueError):
-    """The call was refused here; nothing was sent."""
+    """The call is invalid; nothing was sent."""
 
 
 class UnsupportedDocumentError(InvalidRequestError):
-    """A document that cannot be sent, or that is none; `index` is its place in the list.
+    """A document cannot be sent, or a value is not a document.
 
-    `index` is None where no single document is wrong, such as when none has a field of
-    `rank_fields`.
+    Attributes:
+        index: the document's position in the list; None if no single document is the reason, for
+            example if no document has a field of `rank_fields`.
     """
 
     index: int | None = None
@@ -77,12 +86,11 @@ class BudgetExceededError(RerankError):
     """A run of many calls has used up its budget: the next call could exceed it.
 
     Attributes:
-        current_cost: US dollars so far; None where no response said it.
-        max_cost: the most that the run may cost; None for no limit.
-        requests: how many were sent.
-        max_requests: the most that may be sent; None for no limit.
-        results: those that are finished and were not given out; none where you iterate, for all
-            are given out before the error.
+        current_cost: the cost so far in US dollars; None if it is unknown.
+        max_cost: the budget in US dollars; None for no limit.
+        requests: how many requests were sent.
+        max_requests: the budget in requests; None for no limit.
+        results: always empty, because finished results are yielded before the error is raised.
     """
 
     def __init__(
@@ -101,11 +109,14 @@ class BudgetExceededError(RerankError):
 
 
 class CheckpointMismatchError(RerankError, ValueError):
-    """A checkpoint is of another run; the message says what differs."""
+    """A checkpoint belongs to another run; the message says what differs."""
 
 
 class TransportError(RerankError):
-    """No complete response: refused, dropped, unreachable; `__cause__` says more."""
+    """No complete response was received, for example because the connection was refused or dropped.
+
+    `__cause__` is the error of the HTTP library.
+    """
 
     def __init__(self, message: str = "", *, is_retryable: bool = True) -> None:
         super().__init__(message)
@@ -113,11 +124,12 @@ class TransportError(RerankError):
 
 
 class RerankTimeoutError(TransportError, TimeoutError):
-    """No complete response came within `timeout` or `deadline`.
+    """No complete response was received within `timeout` or `deadline`.
 
-    `phase` says which limit passed: "connect", "write", "read" or "pool" of the timeout,
-    "deadline", "wait" for a rate limit or Retry-After that ends too late to send the request, or
-    "other" for one of the system or of your own code.
+    Attributes:
+        phase: the limit that was exceeded: "connect", "write", "read" or "pool" of the timeout;
+            "deadline"; "wait" if a rate limit or Retry-After ends too late to send the request;
+            "other" for a limit of the operating system or of your own code.
     """
 
     def __init__(
@@ -128,10 +140,10 @@ class RerankTimeoutError(TransportError, TimeoutError):
 
 
 class ResponseError(RerankError):
-    """A 2xx response that cannot be trusted: not JSON, an error inside, a wrong index or score.
+    """A 2xx response is invalid: not JSON, an error message, an invalid index or score.
 
     Attributes:
-        body: the body of the response, as in `StatusError`; None where none could be read.
+        body: the body of the response, as in `StatusError`; None if none could be read.
         headers: the headers of the response, as in `StatusError`.
     """
 
@@ -144,9 +156,9 @@ class ResponseError(RerankError):
 
 
 class ScorerError(RerankError):
-    """The scorer of `Local` failed, or what it returned is not one finite number for each text.
+    """The scorer of `Local` failed, or did not return one finite number for each text.
 
-    `__cause__` is the scorer's own exception, with its traceback, where it raised one.
+    `__cause__` is the scorer's own exception with its traceback, if it raised one.
     """
 
 
@@ -155,17 +167,17 @@ class StatusError(RerankError):
 
     Attributes:
         status_code: the HTTP status.
-        provider: the name of our provider, such as "openrouter".
+        provider: the name of the provider object, such as "openrouter".
         message: the server's error message, redacted and truncated.
-        code: the vendor's own error code, as text, where there is one.
-        type: the kind of error that the body names beside the code, such as
-            `invalid_request_error`, where there is one.
-        param: the part of the request that the body names as wrong, where there is one.
+        code: the vendor's error code as text; None if the response has none.
+        type: the error type in the body, such as `invalid_request_error`; None if it has none.
+        param: the part of the request that is wrong according to the body; None if it names none.
         body: the body of the response, parsed if it is JSON, else its text. Keys and image data
-            are removed, and long values shortened. None where none could be read.
+            are removed, and long values are truncated. None if no body could be read.
         headers: the headers of the response, with lower-case names and without cookies and keys.
-        request_id: the vendor's id of this request, where there is one.
-        retry_after: seconds to wait, from Retry-After or the like, if the server sent it.
+        request_id: the request ID, for provider support; None if the response has none.
+        retry_after: the seconds to wait, from Retry-After or a similar header; None if the server
+            sent none.
         is_retryable: whether the same request may succeed later.
     """
 
@@ -204,7 +216,7 @@ class BadRequestError(StatusError):
 
 
 class ImageError(BadRequestError):
-    """The server could not use an image; `code` is its error type, such as `image_too_large`."""
+    """The server could not use an image; `code` is the reason, such as `image_too_large`."""
 
 
 class AuthenticationError(StatusError):
@@ -212,11 +224,11 @@ class AuthenticationError(StatusError):
 
 
 class PaymentRequiredError(StatusError):
-    """402: no credit left, or a budget is used up."""
+    """402: no credit is left, or a budget is used up."""
 
 
 class PermissionDeniedError(StatusError):
-    """403: the key may not do this, or a guardrail refused it."""
+    """403: the key lacks a permission, or a guardrail refused the request."""
 
 
 class NotFoundError(StatusError):
@@ -224,7 +236,7 @@ class NotFoundError(StatusError):
 
 
 class PayloadTooLargeError(StatusError):
-    """413: the request is larger than the server takes."""
+    """413: the request is larger than the server accepts."""
 
 
 class RateLimitError(StatusError):
@@ -240,7 +252,7 @@ class BadGatewayError(ServerError):
 
 
 class ServiceUnavailableError(ServerError):
-    """503: overloaded or down for now."""
+    """503: the server is overloaded or temporarily down."""
 
 
 class ProviderTimeoutError(ServerError):
@@ -271,5 +283,5 @@ _BY_STATUS: dict[int, type[StatusError]] = {
 
 
 def error_class(status_code: int) -> type[StatusError]:
-    """The class for a status; `StatusError` itself for one that nobody documents."""
+    """Return the exception class for a status; `StatusError` for an undocumented one below 500."""
     return _BY_STATUS.get(status_code) or (ServerError if status_code >= 500 else StatusError)

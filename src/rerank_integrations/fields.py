@@ -1,4 +1,4 @@
-"""Documents as named fields: what a caller's object holds, and the text that is ranked of it."""
+"""Documents as named fields, and the text of the fields that are ranked."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from rerank_integrations.models import RerankDocument
 
 TEXT = "text"
 IMAGE = "image"
-_DEEPEST = 50  # levels of nested values; a value may hold itself
+_DEEPEST = 50  # levels of nested values; a value may contain itself
 _MOST_BITS = 10_000  # of an int; str() refuses one of more than 4,300 digits
-_WORDS = 200  # characters of another's error that a message repeats
+_WORDS = 200  # characters of a foreign error that a message repeats
 _LISTED = 20  # names of fields that a message lists
-# where a text of this many characters before the limit has no space, it is cut in a word
+# a text is truncated within a word if no space is among this many characters before the limit
 _LONGEST_WORD = 50
 _SCALARS = (str, bool, int, float, type(None))
 _MISSING = object()
-_NO_VALUES = ("NAType", "NaTType")  # of pandas, which need not be loaded
+_NO_VALUES = ("NAType", "NaTType")  # types of pandas, by name: pandas need not be imported
 
 
 def fields_of(document: object) -> Mapping[str, Any]:
-    """The fields of a document by name; the image is one of them.
+    """Return the fields of a document by name, including its image.
 
     Raises:
-        UnsupportedDocumentError: not a document.
+        UnsupportedDocumentError: the value is not a document.
     """
     match document:
         case str():
@@ -51,12 +51,12 @@ def fields_of(document: object) -> Mapping[str, Any]:
         case _:
             raise UnsupportedDocumentError(
                 "a document is a str, a mapping of fields or a RerankDocument, "
-                f"not {type(document).__name__}{_way_out(document)}"
+                f"not {type(document).__name__}{_conversion(document)}"
             )
 
 
-def _way_out(document: object) -> str:
-    """How to make a document of an object that is none."""
+def _conversion(document: object) -> str:
+    """Return a hint how to convert an object to a document."""
     if hasattr(document, "page_content"):
         return "; for LangChain documents use RerankCompressor"
     if hasattr(document, "get_content"):
@@ -68,13 +68,13 @@ def _way_out(document: object) -> str:
 
 
 def ranked_values(whole: Mapping[str, Any], rank_fields: Sequence[str] | None) -> dict[str, Any]:
-    """The fields that count for the ranking, as values that JSON can hold.
+    """Return the fields to rank by, as JSON values.
 
     Without `rank_fields` these are all fields, in the document's own order. Fields that are
-    missing or blank are left out, so a document without text has none.
+    missing or blank are left out, so the result is empty for a document without text.
 
     Raises:
-        UnsupportedDocumentError: a field that has no text form.
+        UnsupportedDocumentError: a field cannot be converted to text.
     """
     found = {}
     for name in whole if rank_fields is None else rank_fields:
@@ -92,7 +92,7 @@ def ranked_values(whole: Mapping[str, Any], rank_fields: Sequence[str] | None) -
 
 
 def has_any(whole: Mapping[str, Any], rank_fields: Sequence[str]) -> bool:
-    """Whether a document has one of the fields, blank or not."""
+    """Return whether a document has one of the fields, blank or not."""
     return any(
         name != IMAGE and (name in whole or _nested(whole, name) is not _MISSING)
         for name in rank_fields
@@ -100,7 +100,7 @@ def has_any(whole: Mapping[str, Any], rank_fields: Sequence[str]) -> bool:
 
 
 def image_of(document: object, whole: Mapping[str, Any]) -> Any:
-    """The image of a document; None where a mapping's is missing, as in a row of pandas."""
+    """Return the image of a document; None for a missing value, as in a row of pandas."""
     image = whole.get(IMAGE)
     if isinstance(document, RerankDocument):
         return image
@@ -109,7 +109,7 @@ def image_of(document: object, whole: Mapping[str, Any]) -> Any:
 
 
 def shown_query(query: Any) -> Any:
-    """A query as text, with a word in place of its image; what is no query stays as it is."""
+    """Return a query as text, with a word in place of an image; an invalid query unchanged."""
     if isinstance(query, str) or not isinstance(query, Mapping | RerankDocument):
         return query
     try:
@@ -121,24 +121,24 @@ def shown_query(query: Any) -> Any:
 
 
 def is_blank(whole: Mapping[str, Any]) -> bool:
-    """Whether no field of a document holds anything."""
+    """Return whether all fields of a document are blank."""
     return all(
         value is None or (type(value) is str and _is_blank(value)) for value in whole.values()
     )
 
 
 def absent_fields(rank_fields: Sequence[str], documents: Iterable[object]) -> str | None:
-    """Which of the fields no document has, as a warning; None where each is in some document.
+    """Return a warning about fields that no document has; None if each is in some document.
 
     Raises:
-        UnsupportedDocumentError: no document has any of them, and there are texts in others.
+        UnsupportedDocumentError: no document has any of the fields, but some have other texts.
     """
     wholes = []
     for document in documents:
-        with suppress(UnsupportedDocumentError):  # which is told later, with its index
+        with suppress(UnsupportedDocumentError):  # raised later, with the document's index
             wholes.append(fields_of(document))
         if len(wholes) == 1 and all(has_any(wholes[0], [name]) for name in rank_fields):
-            return None  # as usual
+            return None  # the most common case
     absent = [one for one in rank_fields if not any(has_any(whole, [one]) for whole in wholes)]
     texts = [name for name in absent if name != IMAGE]
     if not absent or (len(absent) < len(rank_fields) and not texts):
@@ -149,9 +149,12 @@ def absent_fields(rank_fields: Sequence[str], documents: Iterable[object]) -> st
     listed = ", ".join(present[:_LISTED]) + (", ..." if len(present) > _LISTED else "")
     if len(absent) < len(rank_fields):
         names = ", ".join(map(repr, texts))
-        return f"no document has the field {names} of rank_fields; {hint}they have: {listed}"
+        return (
+            f"no document has the field {names} of rank_fields; {hint}the fields of the documents "
+            f"are: {listed}"
+        )
     if all(is_blank({k: v for k, v in whole.items() if k != IMAGE}) for whole in wholes):
-        return None  # blank, or images alone
+        return None  # all documents are blank, or images without text
     raise UnsupportedDocumentError(
         f"no document has a field of rank_fields={list(rank_fields)}; {hint}"
         f"the fields of the documents are: {listed}"
@@ -159,7 +162,7 @@ def absent_fields(rank_fields: Sequence[str], documents: Iterable[object]) -> st
 
 
 def rendered(fields: Mapping[str, Any]) -> str:
-    """Fields as one text: `name: value` a line; a single field as its bare value."""
+    """Return fields as one text, a line `name: value` for each; a single field as its value."""
     if len(fields) == 1:
         return _text_of(next(iter(fields.values())))
     return "\n".join(
@@ -171,9 +174,9 @@ def rendered(fields: Mapping[str, Any]) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """The text cut to at most `most` characters, after a whole word where one ends nearby."""
+    """Truncate a text to at most `most` characters, at a word boundary if one is near."""
     if len(text) > most and text[:most].isspace():
-        text = text.lstrip()  # spaces alone would be a blank document
+        text = text.lstrip()  # a text of spaces would be a blank document
     if len(text) <= most:
         return text
     for end in range(most, max(most - _LONGEST_WORD, 0), -1):
@@ -183,20 +186,20 @@ def shortened(text: str, most: int) -> str:
 
 
 def shortened_fields(fields: Mapping[str, Any], most: int) -> dict[str, Any]:
-    """Fields of at most `most` characters together; what is beyond is cut or left out."""
+    """Truncate fields to at most `most` characters in total; further fields are left out."""
     kept: dict[str, Any] = {}
     for name, value in fields.items():
         text = _text_of(value)
         if len(text) <= most:
             kept[name] = value
-        elif most and not isinstance(value, int | float):  # the half of a number is another one
+        elif most and not isinstance(value, int | float):  # a truncated number is another number
             kept[name] = shortened(text, most)
         most = max(0, most - len(text))
     return kept
 
 
 def _names_in(whole: Mapping[str, Any]) -> Iterator[str]:
-    """The names of fields, those of nested ones too."""
+    """Yield the names of fields, and the dotted names of nested ones."""
     for name, value in whole.items():
         if name == IMAGE:
             continue
@@ -206,7 +209,7 @@ def _names_in(whole: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _nested(whole: Mapping[str, Any], name: str) -> object:
-    """The value of a dotted name: `a.b` is key `b` of mapping `a`."""
+    """Return the value of a dotted name: `a.b` is key `b` of mapping `a`."""
     value: object = whole
     for key in name.split("."):
         if not isinstance(value, Mapping) or key not in value:
@@ -216,7 +219,7 @@ def _nested(whole: Mapping[str, Any], name: str) -> object:
 
 
 def _is_blank(value: Any) -> bool:
-    """Whether a value that JSON can hold has no text."""
+    """Return whether a JSON value has no text."""
     if type(value) is str:
         return not value or value.isspace()
     if isinstance(value, dict):
@@ -225,7 +228,7 @@ def _is_blank(value: Any) -> bool:
 
 
 def _text_of(value: Any) -> str:
-    """The text of a value that JSON can hold."""
+    """Return the text of a JSON value."""
     if type(value) is list and all(type(item) is str for item in value):
         return ", ".join([item for item in value if item and not item.isspace()])
     match value:
@@ -244,20 +247,20 @@ def _text_of(value: Any) -> str:
 def _json_text(value: Any) -> str:
     try:
         return to_json(value).decode()
-    except PydanticSerializationError:  # half of a surrogate pair, which is replaced later
+    except PydanticSerializationError:  # a lone surrogate, which is replaced later
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _json_value(name: str, value: Any, depth: int = 0) -> Any:
-    """The value as JSON can hold it; None for one that is missing.
+    """Convert a value to JSON values; a missing value becomes None.
 
     Raises:
-        UnsupportedDocumentError: it has no text form.
+        UnsupportedDocumentError: it cannot be converted to text.
     """
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return value
-    if kind is int and value.bit_length() <= _MOST_BITS:  # these three are most of metadata
+    if kind is int and value.bit_length() <= _MOST_BITS:  # most metadata has these types
         return value
     if kind is list and all(type(item) is str for item in value):
         return value
@@ -267,7 +270,10 @@ def _json_value(name: str, value: Any, depth: int = 0) -> Any:
             "rank_fields"
         )
     if depth == _DEEPEST:
-        raise UnsupportedDocumentError(f"field {name!r} is nested too deeply, or holds itself")
+        raise UnsupportedDocumentError(
+            f"field {name!r} is nested too deeply, or contains itself; name the fields to rank by "
+            "in rank_fields"
+        )
     try:
         plain = _plain(value)
         if isinstance(plain, Mapping):
@@ -285,27 +291,28 @@ def _json_value(name: str, value: Any, depth: int = 0) -> Any:
         raise
     except Exception as cause:  # whatever the value's own class raises
         raise UnsupportedDocumentError(
-            f"field {name!r} cannot be written as text: {type(cause).__name__}: {cause!s:.{_WORDS}}"
+            f"field {name!r} cannot be converted to text: {type(cause).__name__}: "
+            f"{cause!s:.{_WORDS}}"
         ) from cause
 
 
 def _plain(value: Any) -> Any:
-    """The value one step nearer to JSON: a mapping, a list, a scalar, or what an object holds."""
+    """Convert one level of a value: to a mapping, a list, a scalar, or the content of an object."""
     kind = type(value)
     if isinstance(value, Enum):
         return value.value
     if kind.__name__ in _NO_VALUES:
         return None
-    if getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m"):  # numpy's dates
+    if getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m"):  # dates of numpy
         return _numpy_dates(value)
     match value:
-        case str() | UserString():  # the latter is a sequence, of itself
+        case str() | UserString():  # a UserString is a sequence of UserStrings
             return str.__str__(value) if isinstance(value, str) else value.data
         case bool():
             return bool(value)
         case int():
             if value.bit_length() > _MOST_BITS:
-                raise ValueError("an int of thousands of digits has no text")
+                raise ValueError("the int has thousands of digits")
             return int(value)
         case float():
             return float(value)
@@ -321,9 +328,9 @@ def _plain(value: Any) -> Any:
 
 
 def _object(value: Any) -> Any:
-    """What an object of another class holds, or its text."""
+    """Return the content of an object of another class, or its text."""
     is_class = isinstance(value, type)
-    if hasattr(value, "tolist") and not is_class:  # of numpy, pandas or torch
+    if hasattr(value, "tolist") and not is_class:  # numpy, pandas or torch
         found = value.tolist()
         return found if type(found) is not type(value) else float(value)  # numpy.longdouble
     if hasattr(value, "model_dump") and not is_class:  # a pydantic model
@@ -332,7 +339,7 @@ def _object(value: Any) -> Any:
         return {one.name: getattr(value, one.name) for one in dataclass_fields(value)}
     text = str(value)
     if text.startswith("<") and text.endswith(">") and " at 0x" in text:
-        raise TypeError(f"{type(value).__name__} has no text form, only an address in memory")
+        raise TypeError(f"str() of {type(value).__name__} is only a memory address")
     return text
 
 
@@ -343,10 +350,10 @@ def _number(value: float) -> float | str | None:
 
 
 def _numpy_dates(value: Any) -> Any:
-    """Dates and durations of numpy as text: `tolist()` makes integers of some."""
+    """Convert dates and durations of numpy to text, because `tolist()` makes some integers."""
     if hasattr(value, "to_numpy"):  # a column of pandas
         value = value.to_numpy()
-    if value.dtype.kind == "O":  # of dates with a time zone
+    if value.dtype.kind == "O":  # dates with a time zone
         return value.tolist()
     found = value.astype(str).tolist()
     if isinstance(found, list):
@@ -355,13 +362,13 @@ def _numpy_dates(value: Any) -> Any:
 
 
 def _key(name: str, key: Any, depth: int = 0) -> str:
-    """A key of a mapping as text; most are."""
+    """Convert a key of a mapping to text; most keys are text already."""
     return key if type(key) is str else _text_of(_json_value(name, key, depth + 1))
 
 
 def _sorted(values: list[Any]) -> list[Any]:
-    """The values of a set, which has no order of its own."""
+    """Sort the values of a set, so that their order is always the same."""
     try:
         return sorted(values)
-    except TypeError:  # of several types
+    except TypeError:  # values of several types
         return sorted(values, key=_text_of)

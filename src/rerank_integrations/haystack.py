@@ -1,6 +1,6 @@
 """The adapter for Haystack: `RerankRanker`, a component."""
 
-# no import of annotations from __future__: Haystack 2.16 connects components by types, not texts
+# no `from __future__ import annotations`: Haystack 2.16 connects components by types, not by text
 import dataclasses
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -59,23 +59,23 @@ except ImportError as cause:
 __all__ = ["RerankRanker"]
 
 RETRIEVAL_SCORE = "retrieval_score"
-_CONTENT = "content"  # Haystack's name of a document's own text
-# Haystack's words for two settings
+_CONTENT = "content"  # Haystack's name for a document's own text
+# Haystack's names for two settings
 _SYNONYMS = {"top_k": "top_n", "meta_fields_to_embed": "rank_fields"}
 _OBJECTS = ("client", "provider", "extra_headers")  # which YAML cannot hold
 
 
 class _Ranking(Adapter):
-    """What is set, and what is done with it; a component cannot be a pydantic model itself."""
+    """The settings of a component, which cannot be a pydantic model itself, and its steps."""
 
-    api_key: Any = Field(default=None, repr=False)  # a Haystack Secret too, until it is needed
+    api_key: Any = Field(default=None, repr=False)  # may be a Haystack Secret until it is needed
     image_key: StrictStr | None = "image"
     keep_retrieval_score: StrictBool = False
 
     @model_validator(mode="after")
     def _check_client(self) -> Self:
-        """Check nothing that needs a key, for a pipeline can be loaded without one."""
-        if self.model is None or self.client is not None:  # it needs no key, or says what to pass
+        """Validate only what needs no key, because a pipeline can be loaded without one."""
+        if self.model is None or self.client is not None:  # needs no key, or raises what to pass
             self._ranker().with_options(**self._options())
             return self
         if not isinstance(shown(self.api_key), Secret | SecretStr | str | None):
@@ -86,7 +86,7 @@ class _Ranking(Adapter):
         return self
 
     def with_client(self) -> Self:
-        """The same with the client, and the key that a Secret stands for."""
+        """Return a copy with the client, and with the key that a Secret refers to."""
         made = self
         if isinstance(shown(self.api_key), Secret):
             made = self.model_copy(update={"api_key": _resolved(self.api_key)})
@@ -96,15 +96,15 @@ class _Ranking(Adapter):
     def begin(
         self, documents: object, changes: Mapping[str, Any]
     ) -> tuple[list[Document], RerankClient, dict[str, Any]]:
-        """What is ranked, by whom, and with which options."""
+        """Return the documents to rank, the client, and the options of the call."""
         changes = {name: value for name, value in changes.items() if value is not None}
-        options = self._call_options(_in_one_vocabulary(changes))
+        options = self._call_options(_with_common_names(changes))
         return _distinct(documents), self._ranker(), options
 
     def inputs(
         self, documents: Sequence[Document], options: Mapping[str, Any]
     ) -> list[DocumentInput]:
-        """The documents as the client takes them."""
+        """Convert documents to rerank input."""
         by_fields = options.get("rank_fields", self._ranker().rank_fields) is not None
         inputs = [self._input(document, by_fields=by_fields) for document in documents]
         return with_retrieval_scores(self._ranker(), inputs, (one.score for one in documents))
@@ -118,7 +118,7 @@ class _Ranking(Adapter):
         return fields if image is None else RerankDocument(text, image, fields)
 
     def ranked(self, documents: Sequence[Document], response: RerankResponse) -> dict[str, Any]:
-        """The output of a run."""
+        """Return the output of a run."""
         log_warnings(response)
         kept = [self._copy(documents[result.index], result.relevance_score) for result in response]
         return {"documents": kept, "meta": end_metadata(response)}
@@ -126,7 +126,11 @@ class _Ranking(Adapter):
     def passed(
         self, documents: Sequence[Document], error: RerankError, options: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The output of a run that failed, if that was asked for; else the error is raised."""
+        """Return the output of a run that failed, with `on_error="passthrough"`.
+
+        Raises:
+            RerankError: the error, with `on_error="raise"`, or if it is not passed through.
+        """
         if not self._passes(error):
             raise error
         called = self.model_copy(update={k: v for k, v in options.items() if k == "top_n"})
@@ -142,32 +146,38 @@ class _Ranking(Adapter):
 
 @component
 class RerankRanker:
-    """Ranks the documents of a pipeline with a rerank endpoint.
+    """Ranks the documents of a pipeline with a rerank model, best first.
 
-    All arguments but the first four are those of `RerankClient`; what is not given is left to the
-    client. The client is made at the first run, or by `warm_up()`, so a pipeline can be loaded
-    without a key. As in all of Haystack's rankers, of documents with the same id the one with the
-    highest score is ranked.
+    The client is created at the first run, or by `warm_up()`, so a pipeline can be loaded without
+    a key. Like Haystack's own rankers, it ranks only one of several documents with the same id:
+    the one with the highest score.
 
     Args:
         model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"`.
-        top_k: how many documents to return; None for all. `top_n` means the same.
-        meta_fields_to_embed: names of metadata to rank by, besides the text; the same as
+        top_k: the maximum number of documents to return; None returns all. `top_n` is a synonym.
+        meta_fields_to_embed: names of metadata fields to rank by, besides the text; the same as
             `rank_fields=[*names, "content"]`.
-        rank_fields: names of metadata to rank by, in order; `"content"` and `"text"` are the
-            document's own text. Without it the text is ranked alone.
-        image_key: the metadata that holds an image: an `ImageContent`, a `ByteStream`, bytes, a URL
-            or a data URI. An image in the document's `blob` is found without it. None looks into no
-            metadata.
-        keep_retrieval_score: keep the score of the first stage in the metadata, as
+        rank_fields: names of metadata fields to rank by, in order. `"content"` and `"text"` are
+            the document's own text. By default only the text is ranked.
+        image_key: the metadata key of a document's image: an `ImageContent`, a `ByteStream`, bytes,
+            a URL or a data URI. None ignores images in the metadata. An image in the document's
+            `blob` takes precedence.
+        keep_retrieval_score: whether to keep the score of the first stage in the metadata, as
             `retrieval_score`.
-        api_key: the key, a `Secret`; from the provider's environment variable when None.
-        client: a `RerankClient`, in place of `model` and all that leads to one.
-        on_error: "raise", or "passthrough": when the provider fails, or no document can be ranked,
-            the first `top_k` documents come back as the retriever scored them, with a log line.
+        api_key: the key, as a `Secret` or a str. None reads the provider's environment variable.
+        client: a preconfigured `RerankClient`, in place of `model`, `provider`, `api_key`,
+            `base_url` and `fallbacks`.
+        on_error: "raise", or "passthrough" (graceful degradation): when the provider fails or no
+            document can be ranked, the first `top_k` documents are returned with the scores of the
+            retriever, with a log record.
+
+    The other arguments are the settings of `RerankClient`; by default the settings of the client
+    apply.
 
     Raises:
-        ConfigurationError: the message says what to set. It is a `ValueError`, as Haystack's own.
+        ConfigurationError: an argument is invalid; the message says what to set. It is also a
+            `ValueError`, like Haystack's own.
+        InvalidRequestError: `top_n`, `top_k` or `rank_fields` is invalid.
     """
 
     @checked_arguments
@@ -213,61 +223,71 @@ class RerankRanker:
         trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> None:
-        self._given = {  # in the user's words
+        self._given = {  # by the names that the caller used
             name: value
             for name, value in given(locals()).items()
             if name not in _DEFAULTS or value != _DEFAULTS[name]
         }
         try:
-            self._settings = _Ranking(**_in_one_vocabulary(self._given))
+            self._settings = _Ranking(**_with_common_names(self._given))
         except ValidationError as error:
             raise _own_error(error) from None
         self._ready: _Ranking | None = None
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Refuse to change a setting: the client is made from what was checked.
+        """Set an attribute other than a setting; settings cannot change after validation.
 
         Raises:
-            ConfigurationError: a setting.
+            ConfigurationError: the attribute is a setting.
         """
         if name in _Ranking.model_fields or name in _SYNONYMS:
             raise ConfigurationError(
-                f"{name} is set when a RerankRanker is made: make another; "
+                f"{name} cannot be changed after a RerankRanker is created: create another; "
                 "run() takes top_k and score_threshold"
             )
-        object.__setattr__(self, name, value)  # `component` makes another class: no super()
+        object.__setattr__(self, name, value)  # not super(): `component` creates another class
 
     def warm_up(self) -> None:
-        """Make the client, if it is not there yet.
+        """Create the client, if there is none yet.
 
         Raises:
-            ConfigurationError: such as a missing key.
-            ValueError: a `Secret` whose environment variable is not set.
+            ConfigurationError: a setting is invalid, or the key is missing.
+            ValueError: the environment variable of a `Secret` is not set.
         """
         if self._ready is None:
             self._ready = self._settings.with_client()
 
     def close(self) -> None:
-        """Close the client's connections; a run afterwards is an error."""
+        """Close the connections of the client; a later run raises a `ConfigurationError`."""
         if self._ready is not None:
             self._ready.close()
 
     async def close_async(self) -> None:
-        """The same, and those of the running event loop."""
+        """Close the connections of the client, including those of the running event loop."""
         if self._ready is not None:
             await self._ready.aclose()
 
     def to_dict(self) -> dict[str, Any]:
-        """The component as YAML can hold it: what was given, and no default.
+        """Serialize the component for YAML: the arguments that were passed, without defaults.
+
+        Returns:
+            A dict for `from_dict`.
 
         Raises:
-            SerializationError: an object was given that YAML cannot hold.
+            SerializationError: an argument is an object or a secret, which cannot be serialized.
         """
         return default_to_dict(self, **{k: _as_yaml(k, v) for k, v in self._given.items()})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The component that `to_dict` wrote."""
+        """Create a component from the dict that `to_dict` returned.
+
+        Args:
+            data: the dict.
+
+        Raises:
+            ConfigurationError: an argument in it is invalid.
+        """
         settings = dict(data.get("init_parameters", {}))
         if isinstance(settings.get("api_key"), Mapping):
             settings["api_key"] = Secret.from_dict(settings["api_key"])
@@ -287,17 +307,22 @@ class RerankRanker:
         top_k: int | None = None,
         score_threshold: float | None = None,
     ) -> dict[str, Any]:
-        """Rank documents.
+        """Rank documents by their relevance to the query, best first.
 
         Args:
             query: the text to rank by.
-            documents: the documents; none of them is changed.
-            top_k: how many to return, in place of what was set.
-            score_threshold: the least score to keep, in place of what was set.
+            documents: the documents to rank, which are not modified.
+            top_k: the maximum number of documents to return, instead of the component's `top_k`.
+            score_threshold: the minimum score of a document to return, instead of the component's
+                `score_threshold`.
 
         Returns:
-            `documents`, best first, copies with the score; `meta`, what the provider said of the
-            call: who served it, usage, request id and warnings.
+            `documents`: copies of the documents with their score, best first. `meta`: facts about
+            the call, such as the provider that served it, usage, request id and warnings.
+
+        Raises:
+            RerankError: the call failed, with `on_error="raise"`. Invalid arguments are always
+                raised.
         """
         ranking = self._warm()
         found, client, options = ranking.begin(
@@ -323,7 +348,7 @@ class RerankRanker:
         top_k: int | None = None,
         score_threshold: float | None = None,
     ) -> dict[str, Any]:
-        """The same, without blocking the event loop."""
+        """Async version of `run`."""
         ranking = self._warm()
         found, client, options = ranking.begin(
             documents, {"top_k": top_k, "score_threshold": score_threshold}
@@ -350,16 +375,18 @@ _DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         name: field.default
         for name, field in _Ranking.model_fields.items()
-        if name not in LEFT_TO_CLIENT  # there a None is an answer too
+        if name not in LEFT_TO_CLIENT  # for those, None is a value of its own
     }
 )
 
 
-def _in_one_vocabulary(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that were given, in the words of all adapters.
+def _with_common_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings under the names that all adapters use.
 
     Raises:
-        ConfigurationError: both words for one setting.
+        ConfigurationError: both names of a setting were passed, or `meta_fields_to_embed` is not a
+            list.
+        InvalidRequestError: a value is invalid.
     """
     settings = dict(settings)
     for theirs, ours in _SYNONYMS.items():
@@ -382,15 +409,17 @@ def _in_one_vocabulary(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resolved(key: Any) -> SecretStr | None:
-    """The key that a hidden Secret stands for; None where its variable may be missing."""
+    """Return the key that a hidden Secret refers to; None if it is unset and not strict."""
     found = shown(key).resolve_value()
     if found is not None and not found.strip():  # else the provider's own variable would be read
-        raise ConfigurationError("the Secret of api_key= holds an empty key; set its variable")
+        raise ConfigurationError(
+            "the Secret of api_key= has an empty value; set its environment variable"
+        )
     return None if found is None else SecretStr(found)
 
 
 def _own_error(error: ValidationError) -> RerankError:
-    """The error that pydantic has wrapped, or one for what it found itself."""
+    """Return the error that pydantic has wrapped, or a ConfigurationError for its own finding."""
     first = error.errors(include_url=False, include_input=False)[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, RerankError):
@@ -401,21 +430,21 @@ def _own_error(error: ValidationError) -> RerankError:
 def _as_yaml(name: str, value: Any) -> Any:
     if name in _OBJECTS or (name == "fallbacks" and not all(isinstance(v, str) for v in value)):
         raise SerializationError(
-            f"RerankRanker: {name}= holds an object or a secret, which cannot be written; use "
-            "model='provider:model', base_url= and the environment"
+            f"RerankRanker: {name}= is an object or a secret, which cannot be serialized; use "
+            "model='provider:model', base_url= and environment variables"
         )
     if isinstance(value, RerankCache):
         if value.address is None:
             raise SerializationError(
-                "RerankRanker: cache= holds a RerankCache with settings, which cannot be written; "
-                "pass 'memory' or 'sqlite:///path'"
+                "RerankRanker: cache= is a RerankCache with max_age or max_entries, which cannot "
+                "be serialized; pass 'memory' or 'sqlite:///path'"
             )
         return value.address
     if name == "api_key":
         if not isinstance(shown(value), Secret):
             raise SerializationError(
-                "RerankRanker: api_key= holds a key, which cannot be written; pass "
-                "Secret.from_env_var(...), or nothing and set the provider's variable"
+                "RerankRanker: api_key= is a key in clear text, which is not serialized; pass "
+                "Secret.from_env_var(...), or set the provider's environment variable"
             )
         return shown(value).to_dict()
     if callable(value):
@@ -423,14 +452,14 @@ def _as_yaml(name: str, value: Any) -> Any:
             return serialize_callable(value)
         except AttributeError:  # such as a functools.partial
             raise SerializationError(
-                f"RerankRanker: {name}= is written by the name of a function, and "
-                f"{type(value).__name__} has none"
+                f"RerankRanker: {name}= is serialized as the name of a function, and a "
+                f"{type(value).__name__} has none; pass a function that can be imported"
             ) from None
     return _plain(value)
 
 
 def _plain(value: Any) -> Any:
-    """The value in the types that YAML has."""
+    """Convert a value to the types that YAML has."""
     match value:
         case Retry():
             return _plain(dataclasses.asdict(value))
@@ -439,12 +468,12 @@ def _plain(value: Any) -> Any:
         case list() | tuple():
             return [_plain(item) for item in value]
         case str():
-            return str(value)  # an address is of a class of its own
+            return str(value)  # an address has a subclass of str
     return value.as_dict() if hasattr(value, "as_dict") else value  # httpx.Timeout
 
 
 def _distinct(documents: object) -> list[Document]:
-    """The documents, each id once: the one with the highest score, as Haystack's rankers do."""
+    """Return one document for each id, the one with the highest score, like Haystack's rankers."""
     if isinstance(documents, Document):
         raise InvalidRequestError("documents must be a list of documents, not one Document")
     best: dict[str, Document] = {}
@@ -464,7 +493,7 @@ def _score(document: Document) -> float:
 
 
 def _image(document: Document, key: str | None) -> Any:
-    """The image of a document: its blob, or what the metadata has under the key."""
+    """Return the image of a document: its blob, or the value of the metadata key."""
     blob = document.blob
     if blob is not None and (blob.mime_type or "image/").startswith("image/"):
         return blob.data
@@ -476,6 +505,6 @@ def _image(document: Document, key: str | None) -> Any:
     if isinstance(image, ImageContent):
         try:
             return RerankDocument.from_base64(image.base64_image).image
-        except UnsupportedDocumentError as error:  # the client refuses it, or leaves it out
+        except UnsupportedDocumentError as error:  # the client raises it, or leaves out the image
             return UnusableImage(str(error))
     return None if isinstance(image, str | bytes) and not image else image

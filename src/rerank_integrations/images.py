@@ -1,4 +1,4 @@
-"""Images as they are sent: an http(s) URL, or a data URI made from bytes."""
+"""Converts images to what is sent: an http(s) URL, or a data URI of the image's bytes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 from rerank_integrations.errors import ConfigurationError, UnsupportedDocumentError
 
 FORMATS = "PNG, JPEG, WebP, GIF"
-# NVIDIA's rerank service takes at most 14,598,366 characters for an image
-# (https://docs.api.nvidia.com/nim/reference), which is this much in base64
+# NVIDIA's rerank service accepts at most 14,598,366 characters for an image
+# (https://docs.api.nvidia.com/nim/reference); 10 MiB are a little less than that in base64
 MAX_IMAGE_BYTES = 10 * 2**20
 
 ImageUrls: TypeAlias = Literal["any", "public", "none"]
@@ -26,32 +26,36 @@ _DATA_URI = "data:image/"
 _BASE64 = ";base64,"
 _PLAIN = re.compile(r"data:image/[\w.+;=-]*", re.IGNORECASE | re.ASCII)
 _BEGINNING = 64  # characters of base64 that show an image's format; a multiple of four
-# https://www.rfc-editor.org/rfc/rfc6762#appendix-G and Kubernetes' own; .cluster.local is .local
+# https://www.rfc-editor.org/rfc/rfc6762#appendix-G, and .svc of Kubernetes
 _PRIVATE_NAMES = (
     "localhost", ".localhost", ".localdomain", ".local", ".internal", ".lan", ".home.arpa",
     ".home", ".corp", ".intranet", ".private", ".svc",
 )  # fmt: skip
-# IPv6 addresses that stand for IPv4 ones, in their last 32 bits: compatible, translated, NAT64
+# IPv6 networks whose last 32 bits are an IPv4 address: compatible, translated, NAT64
 _OF_IPV4 = [
     ipaddress.IPv6Network(network) for network in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")
 ]
 _ISATAP = (0x00005EFE, 0x02005EFE)  # the 32 bits before the IPv4 address
-# what Python 3.11 calls global: NAT64 of one network, site-local, documentation, SRv6
+# private networks that `is_global` of Python 3.11 does not know: local-use NAT64, site-local,
+# documentation, SRv6
 _PRIVATE_NETWORKS = [
     ipaddress.IPv6Network(network)
     for network in ("64:ff9b:1::/48", "fec0::/10", "3fff::/20", "5f00::/16")
 ]
 
-_LOSSY = {"JPEG", "WEBP"}  # what was lossy stays so, and small; all else becomes PNG
+_LOSSY = {"JPEG", "WEBP"}  # lossy formats are kept, since they are small; others become PNG
 _MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 _ALPHA_MODES = {"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
-_QUALITY = 90  # small letters on a page are still sharp
+_QUALITY = 90  # small print on a page is still sharp
 
 
 class ImageLimits(NamedTuple):
-    """What images may be: the bytes of one, its pixels, and which URLs.
+    """Limits for images.
 
-    An image of more than `max_pixels` is made smaller; for all else it is refused.
+    Attributes:
+        max_bytes: the size of the largest image, in bytes; larger ones are refused.
+        max_pixels: the number of pixels above which an image is resized.
+        urls: which image URLs are passed on; others are refused.
     """
 
     max_bytes: int | None = MAX_IMAGE_BYTES
@@ -60,16 +64,20 @@ class ImageLimits(NamedTuple):
 
 
 class UnusableImage(NamedTuple):
-    """Stands for an image that could not be read; to send it raises the reason."""
+    """A placeholder for an image that could not be read; sending it raises the reason."""
 
     reason: str
 
 
 class WireImage(NamedTuple):
-    """A checked image: text that becomes JSON, and what follows it as it stands.
+    """A validated image, as it is written into the JSON of a request.
 
-    The tail is ASCII from `start` on, or bytes for which base64 is made when they are sent, not
-    before, so that an image is not held twice.
+    Attributes:
+        head: text that is encoded as JSON.
+        tail: what follows the head unchanged: ASCII text, from the index `start`, or the image's
+            bytes. Bytes are encoded as base64 only when they are sent, so that an image is not
+            held in memory twice.
+        start: the index in a text tail from which it is sent.
     """
 
     head: str
@@ -78,19 +86,19 @@ class WireImage(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of the tail when it is sent."""
+        """The size of the tail in bytes, as it is sent."""
         if isinstance(self.tail, str):
             return len(self.tail) - self.start
         return 4 * math.ceil(len(self.tail) / 3)
 
     def encoded(self) -> bytes:
-        """The tail as it is sent."""
+        """Return the tail as it is sent."""
         if isinstance(self.tail, str):
             return self.tail[self.start :].encode("ascii")
         return binascii.b2a_base64(self.tail, newline=False)
 
     def bare(self) -> WireImage:
-        """The same without what stands before the base64 of a data URI."""
+        """Return the image as bare base64, without the prefix of a data URI; a URL is unchanged."""
         if isinstance(self.tail, bytes):
             return WireImage("", self.tail)
         if not self.tail:  # a URL
@@ -98,20 +106,24 @@ class WireImage(NamedTuple):
         return WireImage("", self.tail, self.tail.index(_BASE64) + len(_BASE64))
 
     def uri(self) -> str:
-        """The whole as a str."""
+        """Return the URL or the data URI."""
         return self.head + self.encoded().decode("ascii")
 
 
 def wire_image(image: Any, limits: ImageLimits = ImageLimits()) -> WireImage:  # noqa: B008
-    """The image as a rerank endpoint understands it.
+    """Validate an image and convert it to the form in which it is sent.
+
+    Nothing is read from the disk or fetched.
 
     Args:
-        image: an http(s) URL or a `data:image/...;base64,` URI, passed through as it stands;
-            bytes, whose format is told from their first bytes; or a `PIL.Image.Image`.
-        limits: what is refused, and what is made smaller.
+        image: an http(s) URL or a `data:image/...;base64,` URI, which are passed through
+            unchanged; bytes, whose format is detected from the first ones; or a
+            `PIL.Image.Image`.
+        limits: what is refused, and what is resized.
 
     Raises:
-        UnsupportedDocumentError: anything else; nothing is read from disk or fetched.
+        UnsupportedDocumentError: the image is none of these, or exceeds a limit.
+        ConfigurationError: the image must be resized, and Pillow is not installed.
     """
     match image:
         case str() if image[:8].lower().startswith(("http://", "https://")):
@@ -122,7 +134,7 @@ def wire_image(image: Any, limits: ImageLimits = ImageLimits()) -> WireImage:  #
             return _from_data_uri(image, limits)
         case str() if image[:5].lower() == "data:":
             raise UnsupportedDocumentError(
-                "the image is a data URI that is not an image: it must start with data:image/"
+                "the image is a data URI of another type: it must start with data:image/"
             )
         case str() | PathLike():
             raise UnsupportedDocumentError(
@@ -143,16 +155,16 @@ def wire_image(image: Any, limits: ImageLimits = ImageLimits()) -> WireImage:  #
 
 
 def data_uri(encoded: str | bytes) -> str:
-    """A data URI of an image that is base64 text; what it holds is told from its beginning.
+    """Return the data URI of an image in base64; the format is detected from its beginning.
 
     Raises:
-        UnsupportedDocumentError: not base64, or not an image that an endpoint takes.
+        UnsupportedDocumentError: it is not base64, or not an image that an endpoint takes.
     """
     try:
         text = encoded.decode("ascii") if isinstance(encoded, bytes) else encoded
-        text = "".join(text.split())  # MIME breaks its lines
+        text = "".join(text.split())  # MIME inserts line breaks
         beginning = binascii.a2b_base64(text[:_BEGINNING], strict_mode=True)
-        if beginning.lower().startswith(_DATA_URI.encode()):  # LlamaIndex encodes data URIs too
+        if beginning.lower().startswith(_DATA_URI.encode()):  # LlamaIndex encodes data URIs again
             return binascii.a2b_base64(text, strict_mode=True).decode("ascii")
     except (AttributeError, TypeError, ValueError) as cause:
         raise UnsupportedDocumentError("the image is not valid base64") from cause
@@ -160,7 +172,7 @@ def data_uri(encoded: str | bytes) -> str:
 
 
 def bytes_to_data_uri(content: bytes | bytearray | memoryview) -> str:
-    """A data URI of an image's bytes, or of any others, which have no type then."""
+    """Return the data URI of an image's bytes; other bytes get the type octet-stream."""
     content = bytes(content)
     kind = "application/octet-stream"
     with suppress(UnsupportedDocumentError):
@@ -170,12 +182,12 @@ def bytes_to_data_uri(content: bytes | bytearray | memoryview) -> str:
 
 
 def picture_to_data_uri(picture: Any) -> str:
-    """A data URI of a `PIL.Image.Image`, as it would be sent."""
+    """Return the data URI of a `PIL.Image.Image`, as it would be sent."""
     return bytes_to_data_uri(_picture_bytes(picture))
 
 
 def is_picture(image: Any) -> bool:
-    """Whether it is a `PIL.Image.Image`; who has one has loaded Pillow."""
+    """Return whether it is a `PIL.Image.Image`, without importing Pillow."""
     pillow: Any = sys.modules.get("PIL.Image")
     return pillow is not None and isinstance(image, pillow.Image)
 
@@ -213,7 +225,7 @@ def _from_data_uri(uri: str, limits: ImageLimits) -> WireImage:
         if smaller is not content:
             return _from_bytes(smaller, limits._replace(max_pixels=None))
     _check_size(len(content), limits.max_bytes)
-    if _PLAIN.fullmatch(beginning):  # all of it is JSON as it stands
+    if _PLAIN.fullmatch(beginning):  # no character needs a JSON escape
         return WireImage("", uri)
     return WireImage(beginning + _BASE64, uri, len(beginning) + len(_BASE64))
 
@@ -222,7 +234,7 @@ def _check_size(size: int, max_bytes: int | None) -> None:
     if max_bytes is not None and size > max_bytes:
         raise UnsupportedDocumentError(
             f"the image has {size:,} bytes, and max_image_bytes is {max_bytes:,}; set "
-            "max_image_pixels to send it smaller, or raise the limit"
+            "max_image_pixels to resize it, or raise the limit"
         )
 
 
@@ -231,7 +243,7 @@ def _check_characters(address: str) -> None:
         address.encode()
     except UnicodeEncodeError as cause:
         raise UnsupportedDocumentError(
-            "the image is a URL with half of a surrogate pair, which is no character"
+            "the URL of the image has a lone surrogate, which cannot be encoded; correct the URL"
         ) from cause
 
 
@@ -240,21 +252,21 @@ def _check_url(url: str, allowed: ImageUrls) -> None:
         return
     if allowed == "none":
         raise UnsupportedDocumentError(
-            "the image is a URL, and image_urls='none' or the provider refuses them; pass the "
-            "image's bytes"
+            "the image is a URL, which image_urls='none' or the provider refuses; pass the image's "
+            "bytes"
         )
     host = ""
     with suppress(ValueError):
         host = _host_of(url)
     if not host or _is_private(host):
         raise UnsupportedDocumentError(
-            "the image is a URL of a private address, and image_urls='public' refuses them; "
-            "pass the image's bytes"
+            "the image is a URL of a private address, which image_urls='public' refuses; pass the "
+            "image's bytes"
         )
 
 
 def _host_of(url: str) -> str:
-    """The host with escapes and look-alikes read; none where libraries differ about it."""
+    """Return the host, decoded to ASCII; "" if URL libraries disagree about it."""
     if "\\" in url:
         return ""
     host = unquote(urlsplit(url).hostname or "")
@@ -268,14 +280,14 @@ def _is_private(host: str) -> bool:
         address = ipaddress.ip_address(host.partition("%")[0])
         if any(address in network for network in _PRIVATE_NETWORKS):
             return True
-        return not all(one.is_global and not one.is_multicast for one in _meant(address))
-    # a name without a dot is one of this network, and 127.1 and 0x7f000001 are addresses too
+        return not all(one.is_global and not one.is_multicast for one in _embedded_ipv4(address))
+    # a name without a dot is local, and 127.1 and 0x7f000001 are addresses too
     numeric = host.rpartition(".")[2][:1].isdigit()
     return "." not in host or numeric or host.endswith(_PRIVATE_NAMES)
 
 
-def _meant(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[Any]:
-    """The address, or those that it is another form of."""
+def _embedded_ipv4(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[Any]:
+    """Return the IPv4 addresses that an IPv6 address embeds, else the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
     teredo = address.teredo[1] if address.teredo else None
@@ -296,7 +308,7 @@ def _format_of(content: bytes) -> str:
     if content.startswith((b"GIF87a", b"GIF89a")):
         return "gif"
     raise UnsupportedDocumentError(
-        f"the image is of no format that a rerank endpoint takes; these are {FORMATS}"
+        f"the image has a format that no rerank endpoint takes; convert it to one of {FORMATS}"
         if content
         else "the image has no bytes"
     )
@@ -313,10 +325,10 @@ def _pillow() -> Any:
 
 
 def _picture_bytes(picture: Any) -> bytes:
-    """The picture as JPEG or WebP if it was one, else as PNG; its EXIF data stays with it.
+    """Encode a picture as JPEG or WebP if it was one, else as PNG; EXIF data is kept.
 
     Raises:
-        UnsupportedDocumentError: Pillow cannot write it.
+        UnsupportedDocumentError: Pillow cannot encode it.
     """
     kind = picture.format if picture.format in _LOSSY else "PNG"
     options: dict[str, Any] = {"quality": _QUALITY} if kind in _LOSSY else {}
@@ -337,10 +349,11 @@ def _picture_bytes(picture: Any) -> bytes:
 
 
 def _downsized(content: bytes, max_pixels: int) -> bytes:
-    """The image with at most `max_pixels`, in its proportions; itself where it has no more.
+    """Resize an image to at most `max_pixels`, keeping its proportions; smaller ones are unchanged.
 
     Raises:
         UnsupportedDocumentError: Pillow cannot read it.
+        ConfigurationError: Pillow is not installed.
     """
     image = _pillow()
     try:
@@ -366,7 +379,7 @@ def _unreadable(cause: Exception) -> UnsupportedDocumentError:
 
 
 def _to_8bit(picture: Any) -> Any:
-    """The picture with 8 bits a channel; Pillow cuts off what is brighter."""
+    """Convert to 8 bits per channel by scaling, because Pillow clips values above 255."""
     if not picture.mode.startswith("I"):
         return picture
     if picture.mode == "I" and picture.getextrema()[1] <= 255:

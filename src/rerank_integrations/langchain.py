@@ -79,7 +79,7 @@ except ImportError as cause:
         "pip install 'rerank-integrations[langchain]'"
     ) from cause
 
-# the first match wins, so subclasses stand before their bases
+# the first match wins, so subclasses come before their bases
 _FAMILIES = (
     (errors.AuthenticationError, "ModelAuthenticationError"),
     (errors.PermissionDeniedError, "ModelPermissionDeniedError"),
@@ -100,7 +100,7 @@ _FAMILIES = (
 
 @contextmanager
 def errors_of_both_families() -> Iterator[None]:
-    """A RerankError that passes is also the `Model...Error` of LangChain that fits it."""
+    """Make each RerankError that is raised also an instance of LangChain's `Model...Error`."""
     try:
         yield
     except RerankError as error:
@@ -119,14 +119,14 @@ def _with_langchains_type(kind: type[RerankError]) -> type[RerankError]:
 
 
 def _as_our_own(error: RerankError) -> tuple[Any, ...]:
-    """A pickle holds our own class: one that is made at run time cannot be found again."""
+    """Pickle as our own class, because a class created at run time cannot be imported."""
     return type(error).__bases__[0], error.args, error.__dict__
 
 
 Retriever: TypeAlias = Runnable[str, Any] | Callable[[str], Any]
-"""What gives documents for a query: a retriever, any other Runnable, or a function."""
+"""Returns documents for a query: a retriever, another Runnable, or a function."""
 DocumentT = TypeVar("DocumentT", bound=Document | DocumentInput)
-"""The type of the documents of one call of `rerank`, and so of those in its response."""
+"""The type of the documents of one `rerank` call, and of the documents in its response."""
 
 _TAGS = ["rerank"]
 _PASSTHROUGH = "rerank_passthrough"
@@ -135,42 +135,49 @@ _PASSTHROUGH = "rerank_passthrough"
 class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     """Keeps the documents that a rerank model finds most relevant, best first.
 
-    Each is a copy with the score added to its metadata; blank ones are left out. Every call is
-    a run of its own in the trace, with provider, model, usage and request id in its metadata.
-    A pickle holds the key in clear text; `dumps` gives it by reference.
+    Each result is a copy of a document with the score in its metadata. Blank documents are left
+    out. Every call is a run of its own in the trace, with provider, model, usage and request id in
+    its metadata. A pickle holds the key in clear text; `dumps` serializes the key as a reference to
+    its environment variable.
 
     Args:
         model: "provider:model", such as `"openrouter:cohere/rerank-v3.5"`.
-        client: a RerankClient in place of `model`, `provider`, `api_key`, `base_url` and
-            `fallbacks`.
-        provider: a provider object, for `model` alone.
-        api_key: the key for `model`; from the provider's environment variable when None.
-        base_url: another address for `model`.
-        fallbacks: models or clients that rank if the provider fails.
-        top_n: how many to keep; where not given, as the client says.
-        rank_fields: names of metadata fields to rank by, in order; `"text"` and
-            `"page_content"` are the document's own text, `"a.b"` is a nested value. Without
-            it the text is ranked alone.
-        instruction: what the model is to look for; refused where nothing takes it.
-        score_transform: "sigmoid" for logits, or a function of one score, before the threshold.
-        score_threshold: the least score to keep; scales differ per model.
-        on_error: "raise", or "passthrough": when the provider fails, or no document can be ranked,
-            the first `top_n` documents come back as they are, without a score, with a log line
-            and an event in the trace. Other wrong arguments, such as an empty query, are raised.
-        on_image: "raise" or "text", where the provider takes text only; as the client says.
+        client: a preconfigured RerankClient, in place of `model`, `provider`, `api_key`,
+            `base_url` and `fallbacks`.
+        provider: a provider object; `model` is then the model alone.
+        api_key: the key for `model`. None reads the provider's environment variable.
+        base_url: another address for the provider.
+        fallbacks: models or clients to use when the provider fails.
+        top_n: the maximum number of documents to keep; by default the setting of the client.
+        rank_fields: names of metadata fields to rank by, in order. `"text"` and
+            `"page_content"` are the document's own text, `"a.b"` is a nested value. By default
+            only the text is ranked.
+        instruction: what the model should look for. A model that takes no instruction raises a
+            `ConfigurationError`.
+        score_transform: "sigmoid" for logits, or a function of one score; applied before
+            `score_threshold`.
+        score_threshold: the minimum score of a document to keep. Score scales differ between
+            models.
+        on_error: "raise", or "passthrough" (graceful degradation): when the provider fails or no
+            document can be ranked, the first `top_n` documents are returned unchanged, without
+            scores, with a log record and an event in the trace. Other invalid arguments, such as
+            an empty query, are always raised.
+        on_image: what happens to an image if the provider takes only text: "raise" or "text"; by
+            default the setting of the client.
         score_key: the metadata key for the score.
         image_key: the metadata key of a document's image: an http(s) URL, a `data:` URI, bytes,
-            a PIL image, a `Blob` that holds its data, or a list of which the first counts. None
-            sends no images.
-        document_to_input: converts a document to rerank input. `image_key` is then not used, and
-            `rank_fields` names fields of its result.
+            a PIL image, a `Blob` with data in memory, or a list of these, whose first item is
+            used. None sends no images.
+        document_to_input: a function that converts a `Document` to rerank input. It replaces
+            `image_key`, and `rank_fields` then names fields of its result.
 
-    The other arguments are the settings of `RerankClient`, for the calls of this adapter; what is
-    not given is as the client says.
+    The other arguments are the settings of `RerankClient` for the calls of this adapter; by
+    default the settings of the client apply.
 
     Raises:
-        ConfigurationError: an unknown argument; the message says which was probably meant.
-        pydantic.ValidationError: no key, a wrong value, neither or both of model and client.
+        ConfigurationError: an argument is unknown; the message suggests the right one.
+        pydantic.ValidationError: a value is invalid, the key is missing, or not exactly one of
+            `model` and `client` was passed.
     """
 
     model_config = Adapter.model_config  # Serializable would ignore unknown arguments
@@ -266,16 +273,33 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
-        """A copy with other settings, checked; it shares the connections where they still fit."""
+        """Return a copy with other settings.
+
+        The copy shares the connections, unless it has another model, client, provider, key,
+        address or fallbacks. Headers and body keys are added to those of this adapter.
+
+        Raises:
+            ConfigurationError: an argument is unknown, or the key is for another provider.
+            pydantic.ValidationError: a value is invalid.
+        """
         return self._copy_with(given(locals()))
 
     def compress_documents(
         self, documents: Sequence[Document], query: QueryInput, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """The most relevant documents, best first.
+        """Return the most relevant documents, best first.
+
+        Args:
+            documents: the documents to rank, which are not modified.
+            query: the text to rank by.
+            callbacks: LangChain's callbacks; by default those of the surrounding Runnable.
+
+        Returns:
+            Copies of the documents, with the score in the metadata.
 
         Raises:
-            RerankError: also of LangChain's own type, such as `ModelRateLimitError`.
+            RerankError: the call failed. With langchain-core 1.6 or newer it is also an instance
+                of LangChain's own exception, such as `ModelRateLimitError`.
         """
         found = _documents(documents)
         if not found:
@@ -307,7 +331,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     async def acompress_documents(
         self, documents: Sequence[Document], query: QueryInput, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """The same, without blocking the event loop."""
+        """Async version of `compress_documents`."""
         found = _documents(documents)
         if not found:
             return []
@@ -327,7 +351,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
             await manager.on_custom_event(_PASSTHROUGH, {"error": str(error)}, run_id=run.run_id)
             return self._unranked(found, error)
         except GeneratorExit:
-            raise  # the task is collected: no event loop is left to tell the handlers on
+            raise  # the task is garbage-collected: no event loop is left to call the handlers
         except BaseException as error:
             await run.on_retriever_error(error)
             raise
@@ -372,14 +396,21 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
-        """The whole response: scores, usage, request id; documents come first here.
+        """Rank documents and return the whole response, with scores, usage and request id.
 
         Args:
-            documents: LangChain documents, or whatever `RerankClient.rerank` takes.
-            query: the text to rank by, or an image, as in `RerankClient.rerank`.
-            model: another model of the same provider.
+            documents: LangChain documents, or the documents that `RerankClient.rerank` takes.
+            query: the text or the image to rank by, as in `RerankClient.rerank`; here the documents
+                come first.
+            model: another model of the same provider, without `provider:`.
 
-        The other arguments are those of `RerankClient.rerank`, for this call.
+        The other arguments are those of `RerankClient.rerank`, for this call only.
+
+        Returns:
+            The response with the documents that you passed.
+
+        Raises:
+            RerankError: the call failed, as in `compress_documents`; `on_error` is not applied.
         """
         own = self._call_options(given(locals()))
         with errors_of_both_families(), naming(lambda index: _id_of(found[index])):
@@ -423,7 +454,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> RerankResponse[DocumentT]:
-        """The same as `rerank`, without blocking the event loop."""
+        """Async version of `rerank`."""
         own = self._call_options(given(locals()))
         with errors_of_both_families(), naming(lambda index: _id_of(found[index])):
             found = _listed(documents)
@@ -436,63 +467,68 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     @overload
     def as_runnable(self, retriever: Retriever) -> RerankRetriever: ...
     def as_runnable(self, retriever: Retriever | None = None) -> RerankRunnable | RerankRetriever:
-        """The compressor as a step of a chain.
+        """Return a Runnable that reranks, as a step of a chain.
 
         Args:
-            retriever: what to take documents from. With it the step takes a query, as
-                `as_retriever` says; without it, a mapping `{"query": ..., "documents": ...}`.
+            retriever: where the documents come from. With a retriever, the input of the step is a
+                query, as in `as_retriever`. Without one, it is a mapping
+                `{"query": ..., "documents": ...}`.
 
         Returns:
             A Runnable whose `model`, `top_n` and `rank_fields` can be made configurable:
             `as_runnable().configurable_fields(top_n=ConfigurableField("top_n"))`.
+
+        Raises:
+            ConfigurationError: `retriever` has another type.
         """
         if retriever is not None:
             return self.as_retriever(retriever)
         return RerankRunnable(compressor=self, top_n=self._top_n())
 
     def as_retriever(self, retriever: Retriever) -> RerankRetriever:
-        """A retriever of its own: another one, and the compressor behind it.
+        """Return a retriever that reranks what another retriever finds.
 
         Args:
-            retriever: a retriever, or any Runnable or function that gives documents for a query.
+            retriever: a retriever, or another Runnable or a function that returns documents for a
+                query.
 
         Returns:
-            A `BaseRetriever` for whatever takes one, such as `create_retriever_tool`. Its `model`,
-            `top_n` and `rank_fields` can be made configurable.
+            A `BaseRetriever`, for example for `create_retriever_tool`. Its `model`, `top_n` and
+            `rank_fields` can be made configurable.
 
         Raises:
-            ConfigurationError: it is none of these.
+            ConfigurationError: `retriever` has another type.
         """
         try:
             base: Runnable[str, Any] = coerce_to_runnable(retriever)
         except TypeError as cause:
             raise ConfigurationError(
                 "retriever must be a LangChain retriever, or another Runnable or a function that "
-                f"takes a query and gives documents, not {type(retriever).__name__}"
+                f"returns documents for a query, not {type(retriever).__name__}"
             ) from cause
         return RerankRetriever(retriever=base, compressor=self, top_n=self._top_n())
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """LangChain's `dumps` can write it."""
+        """Return True: LangChain's `dumps` can serialize it."""
         return True
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """Which argument `dumps` replaces by the name of which environment variable."""
+        """The arguments that `dumps` replaces, each by the name of its environment variable."""
         name = self._ranker().provider.api_key_env
         return {"api_key": name} if name else {}
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
-        """What `dumps` writes.
+        """Return what `dumps` writes.
 
-        What holds a client, a provider object, headers or a function cannot be loaded, and says
-        so as `not_implemented`.
+        A compressor with a client, a provider object, headers or a function cannot be loaded
+        again, so `not_implemented` is written.
         """
         if not self._can_be_loaded() or self.document_to_input is not None:
             return self.to_json_not_implemented()
         written = super().to_json()
-        if written["type"] == "constructor":  # what was not set is left to the client
+        if written["type"] == "constructor":  # settings that were not set are left to the client
             plain = {**written["kwargs"], **self.model_dump(include={"timeout", "retry", "cache"})}
             excluded = {"client", "provider", "extra_headers", "document_to_input"}
             given = self.model_fields_set - excluded
@@ -526,13 +562,13 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     def _input(
         self, document: Document, *, by_fields: bool, own_name: str | None = None
     ) -> DocumentInput:
-        """What the client is given of a document; `own_name` is another name for its own text."""
+        """Convert a document to rerank input; `own_name` is another name for its own text."""
         if self.document_to_input is not None:
             return self.document_to_input(document)
         image = document.metadata.get(self.image_key) if self.image_key else None
         if isinstance(image, list | tuple):
             image = image[0] if image else None
-        if isinstance(image, Blob):  # one that names a file is not read
+        if isinstance(image, Blob):  # a file that it names is not read
             image = image.data if image.data is not None else image.path
         if isinstance(image, str | bytes) and not image:
             image = None
@@ -558,11 +594,11 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
 
 
 class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
-    """A compressor as a step: `{"query": ..., "documents": ...}` in, documents out.
+    """A Runnable that takes `{"query": ..., "documents": ...}` and returns the best documents.
 
-    `model`, `top_n` and `rank_fields` are there to be made configurable. A model or fields of
-    None are the compressor's; a `top_n` of None keeps all. Where the compressor holds a client,
-    the model is one of the client's provider.
+    `model`, `top_n` and `rank_fields` can be made configurable. If `model` or `rank_fields` is
+    None, the setting of the compressor applies; if `top_n` is None, all documents are kept. If the
+    compressor has a client, `model` is another model of the client's provider, without `provider:`.
     """
 
     compressor: RerankCompressor
@@ -576,7 +612,18 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
         config: RunnableConfig | None = None,
         **_: Any,
     ) -> list[Document]:
-        """Rerank the documents in `input`."""
+        """Rerank the documents in `input`.
+
+        Args:
+            input: a mapping with `query` and `documents`.
+            config: LangChain's config of the run.
+
+        Returns:
+            The best documents, as from `RerankCompressor.compress_documents`.
+
+        Raises:
+            RerankError: the call failed, or `input` has another form.
+        """
 
         def step(given: Mapping[str, Any], run_manager: Any) -> list[Document]:
             documents, query = _of_input(given)
@@ -591,7 +638,7 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
         config: RunnableConfig | None = None,
         **_: Any,
     ) -> list[Document]:
-        """The same, without blocking the event loop."""
+        """Async version of `invoke`."""
 
         async def step(given: Mapping[str, Any], run_manager: Any) -> list[Document]:
             documents, query = _of_input(given)
@@ -608,10 +655,10 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
 
 
 class RerankRetriever(BaseRetriever):
-    """A retriever and a compressor behind it: a query in, the best documents out.
+    """A retriever that reranks what another retriever finds.
 
-    `model`, `top_n` and `rank_fields` are there to be made configurable, as in `RerankRunnable`.
-    In a trace the runs of the retriever and of the compressor nest below its own.
+    `model`, `top_n` and `rank_fields` can be made configurable, as in `RerankRunnable`. In a
+    trace, the runs of the other retriever and of the compressor are nested in the run of this one.
     """
 
     retriever: Runnable[str, Any]
@@ -626,7 +673,19 @@ class RerankRetriever(BaseRetriever):
         config: RunnableConfig | None = None,
         **further: Any,
     ) -> list[Document]:
-        """Retrieve and rerank."""
+        """Retrieve documents and rerank them.
+
+        Args:
+            input: the query.
+            config: LangChain's config of the run.
+            further: further arguments for the other retriever.
+
+        Returns:
+            The best documents, as from `RerankCompressor.compress_documents`.
+
+        Raises:
+            RerankError: reranking failed.
+        """
         return super().invoke(input, config, **{_CONFIG: _of_call(config), **further})
 
     async def ainvoke(
@@ -635,7 +694,7 @@ class RerankRetriever(BaseRetriever):
         config: RunnableConfig | None = None,
         **further: Any,
     ) -> list[Document]:
-        """The same, without blocking the event loop."""
+        """Async version of `invoke`."""
         return await super().ainvoke(input, config, **{_CONFIG: _of_call(config), **further})
 
     def _get_relevant_documents(
@@ -662,11 +721,11 @@ class RerankRetriever(BaseRetriever):
         return True
 
 
-_CONFIG = "rerank_config"  # the argument by which the config of a call reaches the first stage
+_CONFIG = "rerank_config"  # the argument that passes the config of a call to the first stage
 
 
 def _of_call(config: RunnableConfig | None) -> RunnableConfig:
-    """What a first stage is told of a call; its tags and metadata come by the callbacks."""
+    """Return the part of the config for the first stage; callbacks pass tags and metadata."""
     whole = ensure_config(config)
     return {
         "configurable": whole["configurable"],
@@ -676,7 +735,7 @@ def _of_call(config: RunnableConfig | None) -> RunnableConfig:
 
 
 def _configured(step: RerankRunnable | RerankRetriever) -> RerankCompressor:
-    """The compressor of a step, with what the step says in place of its own settings."""
+    """Return the compressor with the settings of the step."""
     update: dict[str, Any] = {"top_n": step.top_n}
     if step.model is not None and step.compressor.client is not None:
         update["client"] = step.compressor.client.with_options(model=step.model)
@@ -689,11 +748,11 @@ def _configured(step: RerankRunnable | RerankRetriever) -> RerankCompressor:
 
 
 class _Facts:
-    """What a run's metadata says of a call once it has ended.
+    """The part of a run's metadata that is known only when the call has ended.
 
-    It is in two dicts that are in the metadata from the start. A tracer that has metadata of its
-    own copies the run's at the start, so what is put into the run's own metadata later is not in
-    the trace; the copy is shallow, so what is put into these dicts is.
+    Two dicts are in the metadata from the start, and are filled later. A tracer with metadata of
+    its own makes a shallow copy of the run's metadata at the start. So a key that is added later
+    is not in the trace, but the content of these dicts is.
     """
 
     def __init__(self) -> None:
@@ -703,7 +762,7 @@ class _Facts:
     def announce(
         self, manager: CallbackManager | AsyncCallbackManager, start: Mapping[str, Any]
     ) -> None:
-        """Put the dicts into the metadata of the run that is to begin, and what is known then."""
+        """Put the dicts, and what is already known, into the metadata of the next run."""
         known = {
             "ls_retriever_name": "rerank",
             "ls_provider": start["rerank_provider"],
@@ -714,13 +773,13 @@ class _Facts:
         manager.add_metadata({**start, **known}, inherit=False)
 
     def add(self, facts: Mapping[str, Any], usage: Usage | None = None) -> None:
-        """Fill the dicts; before the end of the run is told to the handlers."""
+        """Fill the dicts; called before the handlers are notified of the end of the run."""
         self._call |= {name.removeprefix("rerank_"): value for name, value in facts.items()}
         self._usage |= _usage_metadata(usage) if usage else {}
 
 
 def _usage_metadata(usage: Usage) -> dict[str, Any]:
-    """Tokens and cost by LangChain's names, as far as the provider says them."""
+    """Return tokens and cost by LangChain's names, as far as the provider reports them."""
     given = usage.total_tokens if usage.prompt_tokens is None else usage.prompt_tokens
     if given is None:
         tokens = {}
@@ -736,14 +795,16 @@ def _usage_metadata(usage: Usage) -> dict[str, Any]:
 
 
 def _around(callbacks: Callbacks | None) -> Callbacks | None:
-    """Where the run nests: under the given callbacks, else under the Runnable around us."""
+    """Return the callbacks that were passed, else those of the surrounding Runnable."""
     return callbacks or ensure_config().get("callbacks")
 
 
 @errors_of_both_families()
 def _of_input(given: object) -> tuple[Sequence[Document], QueryInput]:
     if not isinstance(given, Mapping) or not {"query", "documents"} <= given.keys():
-        raise InvalidRequestError("the step takes {'query': ..., 'documents': [...]}")
+        raise InvalidRequestError(
+            "the input of the step must be {'query': ..., 'documents': [...]}"
+        )
     return _documents(given["documents"]), given["query"]
 
 
@@ -753,10 +814,10 @@ def _id_of(document: object) -> str:
 
 
 def _listed(documents: object) -> Sequence[Any]:
-    if isinstance(documents, str | Document):  # which can be iterated over too
+    if isinstance(documents, str | Document):  # these can be iterated over too
         raise InvalidRequestError(
             f"documents must be a list of documents, not one {type(documents).__name__}; "
-            "they come first, then the query"
+            "pass the documents first, then the query"
         )
     return as_list(documents)
 
@@ -768,7 +829,7 @@ def _documents(documents: object) -> Sequence[Document]:
         if not isinstance(document, Document):
             raise InvalidRequestError(
                 f"documents must be LangChain documents, not {type(document).__name__}; "
-                "rerank() takes strings and mappings as well"
+                "use rerank() for strings and mappings"
             )
     return found
 
@@ -776,7 +837,7 @@ def _documents(documents: object) -> Sequence[Document]:
 def _restore_documents(
     documents: Sequence[DocumentT], response: RerankResponse
 ) -> RerankResponse[DocumentT]:
-    """The response with the objects that the caller passed, not what was made of them."""
+    """Return the response with the objects that the caller passed, not the converted ones."""
     results = (
         RerankResult(result.index, result.relevance_score, documents[result.index], result.details)
         for result in response
@@ -785,6 +846,6 @@ def _restore_documents(
 
 
 def _redact(document: Document) -> Document:
-    """The document as a trace may hold it: a plain one, for a subclass may hold images."""
+    """Return a copy for the trace: without images, and not of a subclass, which may hold some."""
     text, metadata = without_image_data((document.page_content, document.metadata))
     return Document(text, id=document.id, metadata=metadata)

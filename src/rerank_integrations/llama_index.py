@@ -83,58 +83,62 @@ except ImportError as cause:
     ) from cause
 
 RETRIEVAL_SCORE = "retrieval_score"
-FILE_PATH = "file_path"  # where the framework's readers note the file that a node is from
+FILE_PATH = "file_path"  # the metadata key in which LlamaIndex's readers store a node's file
 _SCHEMES = ("data:", "http://", "https://")
 dispatcher = get_dispatcher(__name__)
 
 MetadataModeName: TypeAlias = Literal["all", "embed", "llm", "none"]
 
 End = Callable[[list[NodeWithScore], dict[str, Any]], list[NodeWithScore]]
-"""Takes the nodes to keep and the metadata of the trace; returns these nodes."""
+"""Emits the end events with the kept nodes and the trace metadata; returns the nodes."""
 
 
 class RerankPostprocessor(Adapter, BaseNodePostprocessor):
     """Keeps the nodes that a rerank model finds most relevant, best first.
 
-    Each comes in a new `NodeWithScore` around the same node; blank ones are left out. A node's
-    image, as base64, URL or file, is ranked together with its text. Every call emits events on both
-    event APIs, with provider, usage and request id in the events' tags. A pickle holds the
-    key in clear text; no other dump holds it.
+    Each result is a new `NodeWithScore` around the same node. Blank nodes are left out. A node's
+    image (base64, URL or file) is ranked together with its text. Every call emits events on both
+    event APIs; the tags of the instrumentation events hold provider, usage and request id. A pickle
+    holds the key in clear text; other serialized forms do not hold it.
 
     Args:
         model: "provider:model", such as `"together:Salesforce/Llama-Rank-V1"`.
-        client: a RerankClient in place of `model`, `provider`, `api_key`, `base_url` and
-            `fallbacks`.
-        provider: a provider object, for `model` alone.
-        api_key: the key for `model`; from the provider's environment variable when None.
-        base_url: another address for `model`.
-        fallbacks: models or clients that rank if the provider fails.
-        top_n: how many to keep; where not given, as the client says.
-        rank_fields: names of metadata fields to rank by, in order; `"text"` is the node's own
-            text. Without it the node is ranked by its content in `metadata_mode`.
+        client: a preconfigured RerankClient, in place of `model`, `provider`, `api_key`,
+            `base_url` and `fallbacks`.
+        provider: a provider object; `model` is then the model alone.
+        api_key: the key for `model`. None reads the provider's environment variable.
+        base_url: another address for the provider.
+        fallbacks: models or clients to use when the provider fails.
+        top_n: the maximum number of nodes to keep; by default the setting of the client.
+        rank_fields: names of metadata fields to rank by, in order. `"text"` is the node's own
+            text. By default the node's content in `metadata_mode` is ranked.
         metadata_mode: which metadata is part of the content that is ranked without `rank_fields`.
-            EMBED leaves out a `file_path` that is absolute: it tells of your disk. ALL sends it.
-        allow_local_images: read images of nodes that are local files: True, or a directory that
-            they must be in. A `file:` URL and a path in the metadata are never read. The
-            `image_path` of a query is the caller's own, and is read without it where the provider
-            takes an image as the query; a directory holds for it too.
-        keep_retrieval_score: keep the score of the first stage in the metadata of a copy of the
-            node, as `retrieval_score`, where neither a language model nor an embedding sees it.
-        instruction: what the model is to look for; refused where nothing takes it.
-        score_transform: "sigmoid" for logits, or a function of one score, before the threshold.
-        score_threshold: the least score to keep; scales differ per model.
-        on_error: "raise", or "passthrough": when the provider fails, or no document can be ranked,
-            the first `top_n` nodes come back as they are, with a log line. Other wrong arguments,
-            such as an empty query, are raised.
-        on_image: "raise" or "text", where the provider takes text only; as the client says.
-        callback_manager: LlamaIndex's, for its older callbacks; the global one where not given.
+            EMBED omits absolute `file_path` values, to avoid leaking local paths; ALL sends them.
+        allow_local_images: whether to read images of nodes that are local files: True, or the
+            directory that they must be in. `file:` URLs and paths in the metadata are never read.
+            The `image_path` of a query is read without it if the provider takes an image as the
+            query; a directory applies to it too.
+        keep_retrieval_score: whether to keep the score of the first stage in the metadata of a copy
+            of the node, as `retrieval_score`. Language models and embeddings do not see it.
+        instruction: what the model should look for. A model that takes no instruction raises a
+            `ConfigurationError`.
+        score_transform: "sigmoid" for logits, or a function of one score; applied before
+            `score_threshold`.
+        score_threshold: the minimum score of a node to keep. Score scales differ between models.
+        on_error: "raise", or "passthrough" (graceful degradation): when the provider fails or no
+            node can be ranked, the first `top_n` nodes are returned unchanged, with a log record.
+            Other invalid arguments, such as an empty query, are always raised.
+        on_image: what happens to an image if the provider takes only text: "raise" or "text"; by
+            default the setting of the client.
+        callback_manager: the manager for LlamaIndex's legacy callbacks; by default the global one.
 
-    The other arguments are the settings of `RerankClient`, for the calls of this adapter; what is
-    not given is as the client says.
+    The other arguments are the settings of `RerankClient` for the calls of this adapter; by
+    default the settings of the client apply.
 
     Raises:
-        ConfigurationError: an unknown argument; the message says which was probably meant.
-        pydantic.ValidationError: no key, a wrong value, neither or both of model and client.
+        ConfigurationError: an argument is unknown; the message suggests the right one.
+        pydantic.ValidationError: a value is invalid, the key is missing, or not exactly one of
+            `model` and `client` was passed.
     """
 
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
@@ -230,23 +234,31 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         trace_content: bool | NotGiven = NOT_GIVEN,
         cache: CacheSetting | NotGiven | None = NOT_GIVEN,
     ) -> Self:
-        """A copy with other settings, checked; it shares the connections where they still fit."""
+        """Return a copy with other settings.
+
+        The copy shares the connections, unless it has another model, client, provider, key,
+        address or fallbacks. Headers and body keys are added to those of this adapter.
+
+        Raises:
+            ConfigurationError: an argument is unknown, or the key is for another provider.
+            pydantic.ValidationError: a value is invalid.
+        """
         return self._copy_with(given(locals()))
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which the class is serialized."""
+        """Return the name under which the class is serialized."""
         return "RerankPostprocessor"
 
     @model_serializer(mode="wrap")
     def custom_model_dump(self, handler: Any, info: SerializationInfo) -> dict[str, Any]:
-        """The settings, without those that are left to the client."""
+        """Return the settings, without those that are left to the client."""
         written: dict[str, Any] = super().custom_model_dump(handler, info)
         options = self._options()
         return {k: v for k, v in written.items() if k in options or k not in LEFT_TO_CLIENT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # it takes every field for one that was set
+        super().__setstate__(state)  # it marks every field as set
         object.__setattr__(self, "__pydantic_fields_set__", state["__pydantic_fields_set__"])
 
     def _postprocess_nodes(
@@ -295,7 +307,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
 
     @contextmanager
     def _instrument(self, nodes: Sequence[NodeWithScore], query: QueryInput) -> Iterator[End]:
-        """Tell both event channels of a call; later changes of list, order or score stay out."""
+        """Emit events of a call on both APIs, with copies that later changes do not affect."""
         if not (_has_listeners() or self.callback_manager.handlers):
             yield lambda kept, _: kept
             return
@@ -325,11 +337,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             yield end
 
     def _query(self, query_bundle: QueryBundle | None) -> QueryInput:
-        """The query; the file of its image is read only where an image can be sent.
-
-        The caller names the file, as with `RerankDocument.from_file`; a directory that
-        `allow_local_images` names holds for it too.
-        """
+        """Return the query; the file of its image is read only if the image can be sent."""
         if isinstance(query_bundle, str):  # passed as the second positional argument
             return query_bundle
         if query_bundle is None:
@@ -349,26 +357,26 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             raise InvalidRequestError(f"the query: {error}") from error.__cause__
 
     async def _aquery(self, query_bundle: QueryBundle | None) -> QueryInput:
-        """The same; a thread reads the file."""
+        """Async version of `_query`, which reads the file in a thread."""
         if getattr(query_bundle, "image_path", None):
             return await asyncio.to_thread(self._query, query_bundle)
         return self._query(query_bundle)
 
     async def _ainputs(self, nodes: Sequence[NodeWithScore]) -> list[DocumentInput]:
-        """The same; a thread reads the files."""
+        """Async version of `_inputs`, which reads files in a thread."""
         if self.allow_local_images is False:
             return self._inputs(nodes)
         return await asyncio.to_thread(self._inputs, nodes)
 
     def _settings(self) -> dict[str, Any]:
-        # every postprocessor has a manager of its own, which is equal to no other
+        # each postprocessor has a manager of its own, and managers compare by identity
         return {**super()._settings(), "callback_manager": self.callback_manager.handlers}
 
     def _inputs(self, nodes: Sequence[NodeWithScore]) -> list[DocumentInput]:
         by_fields = self._options().get("rank_fields", self._ranker().rank_fields) is not None
         inputs = [
             {**node.metadata, "text": node.text}
-            if by_fields and type(node) is TextNode and "image" not in node.metadata  # most are so
+            if by_fields and type(node) is TextNode and "image" not in node.metadata  # most nodes
             else self._input(node, by_fields=by_fields)
             for node in [found.node for found in nodes]
         ]
@@ -385,11 +393,11 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             fields.pop("image", None)
             if image is None:
                 return fields
-        elif text:  # an image's metadata alone, such as the name of its file, is no caption
+        elif text:  # an image without text is sent without its metadata, such as the file name
             text = self._content(node)
         try:
             return self._with_image(image or _Image(), text=text, fields=fields)
-        except UnsupportedDocumentError as error:  # the client refuses it, or leaves it out
+        except UnsupportedDocumentError as error:  # the client raises it, or leaves out the image
             return RerankDocument(text=text, image=UnusableImage(str(error)), fields=fields)
 
     def _content(self, node: BaseNode) -> str:
@@ -401,7 +409,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
 
     def _with_image(self, image: _Image, **parts: Any) -> RerankDocument:
         ranker = self._ranker()
-        if not ranker.provider.takes_images(ranker.model):  # it is refused or left out unread
+        if not ranker.provider.takes_images(ranker.model):  # so the file need not be read
             return RerankDocument(image=next(filter(None, image)), **parts)
         if image.held and image.held.startswith(_SCHEMES):
             return RerankDocument(image=image.held, **parts)
@@ -411,13 +419,17 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             return RerankDocument.from_file(self._allowed(Path(image.path)), **parts)
         if image.url.lower().startswith("file:"):
             raise UnsupportedDocumentError(
-                "its image is a file: URL, and these are never read; give the node an image_path, "
-                "and the postprocessor allow_local_images=True"
+                "its image is a file: URL, and these are never read; set image_path of the node, "
+                "and allow_local_images=True of the postprocessor"
             )
         return RerankDocument(image=image.url, **parts)
 
     def _allowed(self, path: Path) -> Path:
-        """Where the file really is, if it may be read."""
+        """Return the resolved path of a file that may be read.
+
+        Raises:
+            UnsupportedDocumentError: it may not be read.
+        """
         if self.allow_local_images is False:
             raise UnsupportedDocumentError(
                 "its image is a local file, and these are read only with allow_local_images=True "
@@ -429,11 +441,11 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
                 self.allow_local_images.resolve()
             )
         except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
-            raise UnsupportedDocumentError(f"the path of its image is none: {cause}") from cause
+            raise UnsupportedDocumentError(f"the path of its image is invalid: {cause}") from cause
         if not inside:
             raise UnsupportedDocumentError(
-                f"its image is a local file outside of {str(self.allow_local_images)!r}, which "
-                "is all that allow_local_images allows"
+                f"its image is a local file outside of {str(self.allow_local_images)!r}, the only "
+                "directory that allow_local_images allows"
             )
         return real
 
@@ -443,13 +455,13 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         kept = ((nodes[result.index], result.relevance_score) for result in response)
         return [
             NodeWithScore(node=self._node_of(found), score=score)
-            if type(found) is NodeWithScore  # made anew in a third of the time
+            if type(found) is NodeWithScore  # the constructor takes a third of the time of a copy
             else found.model_copy(update={"node": self._node_of(found), "score": score})
             for found, score in kept
         ]
 
     def _with_first_scores(self, nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
-        """Nodes that keep the score of the first stage, for there is no other."""
+        """Return nodes with the score of the first stage, if it is to be kept in the metadata."""
         if not self.keep_retrieval_score:
             return list(nodes)
         return [one.model_copy(update={"node": self._node_of(one)}) for one in nodes]
@@ -468,7 +480,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
 
 
 class _Image(NamedTuple):
-    """Where a node's image may be: in the node, in a file, at a URL; "" where it is not."""
+    """Where a node's image is: in the node, in a file, or at a URL; "" for the others."""
 
     held: str = ""
     path: str = ""
@@ -476,7 +488,7 @@ class _Image(NamedTuple):
 
 
 def _image(node: BaseNode) -> _Image | None:
-    """The image of any kind of node."""
+    """Return the image of a node of any type; None without an image."""
     if type(node) is TextNode:
         return None
     match node:
@@ -496,13 +508,13 @@ def _checked(nodes: object) -> list[NodeWithScore]:
         if not isinstance(item, NodeWithScore) or item is nodes:
             raise InvalidRequestError(
                 "nodes must be a list of NodeWithScore, as retrievers return it, not "
-                f"{'one' if item is nodes else 'of'} {type(item).__name__}"
+                f"{'one' if item is nodes else 'a list of'} {type(item).__name__}"
             )
     return list(found)
 
 
 def _has_listeners() -> bool:
-    """Whether anybody hears the dispatcher's events: copies of many nodes cost more than a call."""
+    """Return whether the dispatcher has event handlers; copying nodes costs more than a call."""
     node: Any = dispatcher
     while node is not None:
         if any(not isinstance(handler, NullEventHandler) for handler in node.event_handlers):
@@ -513,3 +525,16 @@ def _has_listeners() -> bool:
 
 def _copies(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
     return [found.model_copy() for found in nodes]
+
+
+def _query_text(query_bundle: QueryBundle | None) -> str:
+    if isinstance(query_bundle, str):  # passed as the second positional argument
+        return query_bundle
+    if query_bundle is None:
+        raise InvalidRequestError("the query is missing: pass query_str= or query_bundle=")
+    if query_bundle.image_path:
+        raise InvalidRequestError(
+            "the query has an image_path, but rerank endpoints take the query as text only; "
+            "describe the image in query_str, and leave out image_path"
+        )
+    return query_bundle.query_str

@@ -1,4 +1,4 @@
-"""What goes in and what comes out: documents, results, the response and its usage."""
+"""Data classes: documents, results, the response and its usage."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ else:
 
 USAGE_COUNTS = ("search_units", "total_tokens", "prompt_tokens", "completion_tokens", "cost")
 _BASE64 = ";base64,"
-# a data URI, found in steps that each read a text once: one pattern for all of it would read the
-# rest of the text again from every "data:"
+# a data URI is found in several steps, each of which reads the text once: a single pattern would
+# read the rest of the text again from every "data:"
 _WORD = re.compile(r"[^\s\"'<>]+")
 _DATA = re.compile("data:", re.IGNORECASE)
 _DATA_MARK = re.compile(_BASE64, re.IGNORECASE)
 _DATA_END = re.compile(r"[\w+/=-]*")
 _DEEPEST = 20  # levels of nested values that a trace shows
-_LARGEST_FILE = 256 * 2**20  # bytes; more than any image that can be sent, also made smaller
+_LARGEST_FILE = 256 * 2**20  # bytes; more than any image that can be sent, even if it is resized
 _SHOWN = 60  # characters of a text or a URL that a repr shows
 _RESULTS_IN_REPR = 3
 _REPR_OF_RESULTS = 700  # characters, beyond which fewer results are shown
@@ -54,25 +54,25 @@ _CELL = 160  # characters of a document in the table
 _RESULT_KEYS = ("index", "relevance_score", "document")
 
 Images: TypeAlias = Literal["redact", "keep"]
-"""What becomes of images in `to_dict` and `to_json`: a placeholder, or base64 data URIs."""
+"""How `to_dict` and `to_json` write image data: as a placeholder, or as base64 data URIs."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RerankDocument:
-    """A document of text, an image, further fields, or several of these.
+    """A document with text, an image, named fields, or several of these.
 
     Args:
-        text: the document's own text; in `rank_fields` it is called `"text"`.
-        image: an http(s) URL, a `data:image/...;base64,` URI, or the bytes of a PNG, JPEG, WebP
-            or GIF; or a `PIL.Image.Image`. A local file only through `from_file`, base64 text
-            through `from_base64`.
-        fields: further named values to rank by, such as a title. `text` and `image` win over
+        text: the document's own text; its name in `rank_fields` is `"text"`.
+        image: an http(s) URL, a `data:image/...;base64,` URI, the bytes of a PNG, JPEG, WebP
+            or GIF, or a `PIL.Image.Image`. Use `from_file` for a local file, and `from_base64` for
+            base64 text.
+        fields: further named values to rank by, such as a title. `text` and `image` replace
             fields of the same name.
         retrieval_score: the score of the first stage, for `Local(retrieval_weight=...)`; it is
             never sent over the network.
 
     Raises:
-        UnsupportedDocumentError: nothing was given, or something of the wrong type.
+        UnsupportedDocumentError: nothing was passed, or a value has the wrong type.
     """
 
     text: str | None = None
@@ -84,17 +84,17 @@ class RerankDocument:
         if self.text is None and self.image is None and self.fields is None:
             raise UnsupportedDocumentError("a RerankDocument needs text, image or fields")
         if not isinstance(self.text, str | None):
-            raise UnsupportedDocumentError(f"text is a str, not {type(self.text).__name__}")
+            raise UnsupportedDocumentError(f"text must be a str, not {type(self.text).__name__}")
         if not isinstance(self.fields, Mapping | None):
             raise UnsupportedDocumentError(
-                f"fields is a mapping of names to values, not {type(self.fields).__name__}"
+                f"fields must be a mapping of names to values, not {type(self.fields).__name__}"
             )
         score: Any = self.retrieval_score
         if isinstance(score, Real) and hasattr(score, "item"):  # a scalar of NumPy
             score = score.item()
         if score is not None and finite(score) is None:
             raise UnsupportedDocumentError(
-                f"retrieval_score is a finite number, not {self.retrieval_score!r:.40}"
+                f"retrieval_score must be a finite number, not {self.retrieval_score!r:.40}"
             )
 
     @classmethod
@@ -105,10 +105,16 @@ class RerankDocument:
         text: str | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> RerankDocument:
-        """A document with the image in a local file, which is read now.
+        """Create a document with the image in a local file, which is read immediately.
+
+        Args:
+            path: the path of the image file; at most 256 MiB.
+            text: the document's own text.
+            fields: further named values to rank by.
 
         Raises:
-            UnsupportedDocumentError: no such file, no plain file, or not readable.
+            UnsupportedDocumentError: the file does not exist, is not a regular file, is too large,
+                or cannot be read.
         """
         try:
             return cls(text=text, image=_content(Path(path)), fields=fields)
@@ -125,10 +131,15 @@ class RerankDocument:
         text: str | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> RerankDocument:
-        """A document with an image that is base64 text, as vector stores hold it.
+        """Create a document with an image in base64, as vector stores keep it.
+
+        Args:
+            encoded: the base64 text of a PNG, JPEG, WebP or GIF, or of its data URI.
+            text: the document's own text.
+            fields: further named values to rank by.
 
         Raises:
-            UnsupportedDocumentError: not base64, or not an image that an endpoint takes.
+            UnsupportedDocumentError: it is not base64, or not an image that an endpoint takes.
         """
         return cls(text=text, image=data_uri(encoded), fields=fields)
 
@@ -144,7 +155,7 @@ class RerankDocument:
 
 
 DocumentInput: TypeAlias = str | Mapping[str, Any] | RerankDocument
-"""The types of a document that a caller can give."""
+"""A document that a caller can pass: a text, a mapping of fields or a `RerankDocument`."""
 
 QueryInput: TypeAlias = str | Mapping[str, Any] | RerankDocument
 """The types of a query that a caller can give; one with an image is a mapping or `RerankDocument`.
@@ -153,34 +164,40 @@ A mapping has `text`, `image` or both, and a `RerankDocument` no `fields`.
 """
 
 DocumentT = TypeVar("DocumentT", bound=DocumentInput)
-"""The type of the documents of one call, and so of those in its response."""
+"""The type of the documents of one call, and of the documents in its response."""
 
 
 class _JSON:
-    """`to_dict` and `to_json` of a dataclass."""
+    """Adds `to_dict` and `to_json` to a dataclass."""
 
     __slots__ = ()
 
     def to_dict(self, *, images: Images = "redact") -> dict[str, Any]:
-        """The same as plain data, which JSON can hold.
+        """Convert to plain data that can be written as JSON.
 
         Args:
-            images: "redact" puts a placeholder for image data; "keep" writes it as base64 data
-                URIs. URLs of images stay as they are.
+            images: "redact" replaces image data with a placeholder; "keep" writes it as base64
+                data URIs. Image URLs are kept unchanged.
 
         Returns:
             A dict of the attributes. A `RerankDocument` becomes a dict of text, image and fields;
-            a number that JSON cannot hold becomes None.
+            infinity and NaN become None.
+
+        Raises:
+            InvalidRequestError: `images` has another value.
         """
         _check_images(images)
         return _attributes(self, images, 0)
 
     def to_json(self, *, images: Images = "redact", indent: int | None = None) -> str:
-        """What `to_dict` returns, as JSON text.
+        """Convert to JSON text, with the content of `to_dict`.
 
         Args:
             images: the same as in `to_dict`.
-            indent: spaces for each level; None for one line.
+            indent: the number of spaces for each level; None writes one line.
+
+        Raises:
+            InvalidRequestError: `images` has another value.
         """
         data = self.to_dict(images=images)
         return json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)
@@ -189,12 +206,12 @@ class _JSON:
 class RelevantSpan(NamedTuple):
     """A part of a document's text that is relevant to the query.
 
-    `text[span.start : span.end]` is the part, where `text` is `result.sent_text`.
+    The part is `result.sent_text[span.start : span.end]`.
 
     Attributes:
         start: the index of its first character (code point).
         end: the index after its last character.
-        score: how relevant it is, on the scale of the model.
+        score: its relevance, on the scale of the model; None if the provider returns none.
     """
 
     start: int
@@ -203,7 +220,13 @@ class RelevantSpan(NamedTuple):
 
 
 class ResultDetails(NamedTuple):
-    """What a few providers say of a result besides its score; see `RerankResult`."""
+    """What some providers return for a result besides its score.
+
+    Attributes:
+        spans: the relevant parts of the text that was sent, best first.
+        sent_text: the text that the positions of the spans refer to; None without spans.
+        extra: further keys of the result, unchanged.
+    """
 
     spans: tuple[RelevantSpan, ...] = ()
     sent_text: str | None = None
@@ -214,13 +237,13 @@ _NO_DETAILS = ResultDetails()
 
 
 class _Detailed:
-    """Holds the details of a result, which are no column of a table of results."""
+    """Holds the details of a result outside of its dataclass fields, which become table columns."""
 
-    __slots__ = ("_details",)  # empty for most: to fill it would cost time
+    __slots__ = ("_details",)  # unset for most results, which saves time
 
     @property
     def details(self) -> ResultDetails | None:
-        """`spans`, `sent_text` and `extra`, where the provider gives any of them."""
+        """The `spans`, `sent_text` and `extra` of the result; None if the provider returns none."""
         found: ResultDetails | None = getattr(self, "_details", None)
         return found
 
@@ -232,17 +255,17 @@ class RerankResult(_JSON, _Detailed, Generic[T_co]):
     `result["index"]`, `result["relevance_score"]` and `result["document"]` work too.
 
     Attributes:
-        index: its position in the list that the caller passed.
-        relevance_score: the provider's number; only `score_transform` changes it. Its scale
-            differs per model.
-        document: the very object that the caller passed.
+        index: the document's position in the list that the caller passed.
+        relevance_score: the provider's score, changed only by `score_transform`. Score scales
+            differ between models.
+        document: the same object that the caller passed.
     """
 
     index: int
     relevance_score: float
     document: T_co
 
-    __iter__: ClassVar[None] = None  # it has keys, and is no sequence
+    __iter__: ClassVar[None] = None  # it has keys, and is not a sequence
 
     def __init__(
         self,
@@ -251,7 +274,7 @@ class RerankResult(_JSON, _Detailed, Generic[T_co]):
         document: T_co,
         details: ResultDetails | None = None,
     ) -> None:
-        # by the slots themselves: the usual way of a frozen dataclass takes three times as long
+        # through the slots: the `__init__` of a frozen dataclass takes three times as long
         _set_index(self, index)
         _set_score(self, relevance_score)
         _set_document(self, document)
@@ -268,27 +291,30 @@ class RerankResult(_JSON, _Detailed, Generic[T_co]):
 
     @property
     def sent_text(self) -> str | None:
-        """The text that the positions of the spans count in; None where the answer has no spans."""
+        """The text that the positions of the spans refer to; None if the response has no spans."""
         return (self.details or _NO_DETAILS).sent_text
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """What else the provider says of this result, as it comes.
+        """Further keys that the provider returns for this result, unchanged.
 
-        It is looked for where the first result of the response has something of the kind.
+        They may be missed if the first result of the response has none.
         """
         return (self.details or _NO_DETAILS).extra
 
     def to_dict(self, *, images: Images = "redact") -> dict[str, Any]:
-        """The same as plain data, which JSON can hold.
+        """Convert to plain data that can be written as JSON.
 
         Args:
-            images: "redact" puts a placeholder for image data; "keep" writes it as base64 data
-                URIs. URLs of images stay as they are.
+            images: "redact" replaces image data with a placeholder; "keep" writes it as base64
+                data URIs. Image URLs are kept unchanged.
 
         Returns:
-            A dict of index, relevance_score and document, and of spans, sent_text and extra where
-            the provider gives them.
+            A dict of index, relevance_score and document, and of spans, sent_text and extra if
+            the provider returns them.
+
+        Raises:
+            InvalidRequestError: `images` has another value.
         """
         _check_images(images)
         found: dict[str, Any] = _as_json(self, images)
@@ -302,7 +328,8 @@ class RerankResult(_JSON, _Detailed, Generic[T_co]):
     def __getitem__(self, key: Literal["document"]) -> T_co: ...
     def __getitem__(self, key: str) -> Any:
         if key not in _RESULT_KEYS:
-            raise KeyError(f"a RerankResult has {', '.join(map(repr, _RESULT_KEYS))}, not {key!r}")
+            keys = ", ".join(map(repr, _RESULT_KEYS))
+            raise KeyError(f"a RerankResult has no key {key!r}; its keys are {keys}")
         return getattr(self, key)
 
     def __repr__(self) -> str:
@@ -320,14 +347,16 @@ _set_details = vars(_Detailed)["_details"].__set__
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Usage(_JSON):
-    """What a call cost, in the provider's own units; each is None where it does not say.
+    """What a call cost, in the provider's own units; None for what the provider does not report.
 
     Attributes:
         search_units: the provider's billing unit: Cohere's search units, Pinecone's rerank units.
-            Portkey also puts the tokens of Voyage and Jina here, so its meaning depends on who
-            served the call.
-        total_tokens, prompt_tokens, completion_tokens: counts of tokens.
-        cost: in the gateway's credits (OpenRouter: 1 credit is 1 US dollar).
+            Portkey also puts the tokens of Voyage and Jina here, so the meaning depends on the
+            provider that served the call.
+        total_tokens: the number of all tokens.
+        prompt_tokens: the number of input tokens.
+        completion_tokens: the number of output tokens.
+        cost: the cost in the gateway's credits (OpenRouter: 1 credit is 1 US dollar).
         raw: the provider's whole usage object.
     """
 
@@ -343,38 +372,39 @@ class Usage(_JSON):
         return f"Usage({', '.join(said)})"
 
     def counts(self) -> dict[str, float]:
-        """What the provider said, by name, without `raw`."""
+        """Return the values that the provider reported, by name, without `raw`."""
         found = {name: getattr(self, name) for name in USAGE_COUNTS}
         return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RerankResponse(_JSON, Generic[T_co]):
-    """The ranked documents, best first, and what the provider said about the call.
+    """The ranked documents, best first, and what the provider reported about the call.
 
-    Iterating, `len()`, `[i]` and slices go over `results`. A notebook shows it as a table.
-    `RerankResponse[str]` is the type of a response to documents that are strings.
+    Iteration, `len()`, `[i]` and slices apply to `results`. A notebook shows a table.
+    `RerankResponse[str]` is the type of a response whose documents are strings.
 
     Attributes:
-        results: best first, at most `top_n`.
-        model: the model that the provider says it used, else the one asked for.
+        results: the results, best first, at most `top_n`.
+        model: the model that the provider reports, else the one that was requested.
         score_kind: what the scores are: "probability" (0 to 1), "logit", "cosine", "relative" (to
             the other documents), "unbounded" or "unknown".
-        provider: who served the call, as the gateway names it, else the name of our provider.
+        provider: the provider that served the call, as the gateway reports it, else `name` of the
+            provider object.
         id: the provider's id of the response.
-        request_id: the id to quote to the provider's support.
+        request_id: the request ID, for provider support.
         usage: what the call cost.
-        skipped: indexes of documents that were not sent: blank ones, and invalid ones that were
-            to be skipped.
+        skipped: indexes of documents that were not sent: blank ones, and invalid ones that
+            `on_invalid_document` skips.
         missing: indexes of documents in requests that failed, with `on_partial="keep"`.
-        warnings: what the caller should know although the call succeeded.
-        attempts: every request that was sent, and who was passed over; more than one means
-            retries, fallbacks, or a list that was split.
+        warnings: problems that did not fail the call, such as truncated texts.
+        attempts: every request attempt, including skipped providers. More than one means retries,
+            fallbacks, or a list that was split.
         retries: how many of these repeated a request that had failed.
         headers: the headers of the HTTP response, a mapping with lower-case names, without cookies
-            and keys. For a call that was split, a list with the mapping of each request.
-        raw: the parsed body of the response, without keys, with `keep_raw=True`; else None. For a
-            call that was split, a list with the body of each request, None for one that failed.
+            and keys. For a split call, a list with the mapping of each request.
+        raw: with `keep_raw=True` the parsed body of the response, without keys; else None. For a
+            split call, a list with the body of each request, None for one that failed.
         cache_hits: how many documents have a score from the `cache`; these were not sent.
     """
 
@@ -390,7 +420,7 @@ class RerankResponse(_JSON, Generic[T_co]):
     missing: tuple[int, ...] = ()
     retries: int = 0
     score_kind: ScoreKind = "unknown"
-    # of one request or of several: a union would have to be narrowed at each use
+    # Any: callers would have to narrow a union of a mapping and a list at each use
     headers: Any = field(default_factory=dict, compare=False)
     raw: Any = field(default=None, compare=False)
     cache_hits: int = 0
@@ -398,7 +428,7 @@ class RerankResponse(_JSON, Generic[T_co]):
     def __post_init__(self) -> None:
         for name in ("results", "skipped", "warnings", "attempts", "missing"):
             value = getattr(self, name)
-            if type(value) is not tuple:  # a checkpoint of LangGraph restores lists
+            if type(value) is not tuple:  # LangGraph checkpoints restore lists
                 object.__setattr__(self, name, tuple(value))
 
     def __iter__(self) -> Iterator[RerankResult[T_co]]:
@@ -432,7 +462,7 @@ class RerankResponse(_JSON, Generic[T_co]):
         return f"RerankResponse({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
-        """The table that a notebook shows; it loads nothing and runs nothing."""
+        """Return the table that a notebook shows, without scripts or external resources."""
         from html import escape  # noqa: PLC0415  # slow, and for notebooks only
 
         facts = [
@@ -458,7 +488,7 @@ class RerankResponse(_JSON, Generic[T_co]):
         return _TABLE.format(caption=escape(" · ".join(facts)), rows="".join(rows))
 
     def _remarks(self) -> dict[str, int]:
-        """How many documents, warnings and the like there are to know of, without zeros."""
+        """Return the counts that differ from zero, such as skipped documents and warnings."""
         found = {name: len(getattr(self, name)) for name in ("skipped", "missing", "warnings")}
         found |= {"retries": self.retries, "cache_hits": self.cache_hits}
         return {name: count for name, count in found.items() if count}
@@ -468,25 +498,25 @@ def _refuse_change(self: object, name: str, *_: object) -> NoReturn:
     raise FrozenInstanceError(f"cannot change {name!r} of a {type(self).__name__}")
 
 
-# what dataclass makes for a class with slots raises TypeError for names that are no fields; one
-# of these is set, and may be refused, by RerankResult[str](...)
+# the `__setattr__` that dataclass generates for slots raises TypeError for names that are not
+# fields; RerankResult[str](...) sets such a name, and expects AttributeError
 for _kind in (RerankResult, RerankResponse):
     _kind.__setattr__ = _kind.__delattr__ = _refuse_change  # type: ignore[method-assign]
 
 
 def _content(file: Path) -> bytes:
     if file.exists() and not file.is_file():  # a pipe or a device may never end
-        raise OSError("it is not a plain file")
+        raise OSError("it is not a regular file")
     if file.stat().st_size > _LARGEST_FILE:
         raise OSError(f"it is larger than {_LARGEST_FILE:,} bytes")
     return file.read_bytes()
 
 
 def as_list(documents: object) -> Sequence[Any]:
-    """The documents, read once.
+    """Read the documents once, into a tuple.
 
     Raises:
-        InvalidRequestError: one document, or what is no list at all.
+        InvalidRequestError: a single document was passed, or something that is not a list.
     """
     single = isinstance(documents, str | bytes | Mapping | RerankDocument)
     if single or not isinstance(documents, Iterable):
@@ -496,7 +526,7 @@ def as_list(documents: object) -> Sequence[Any]:
             if single
             else f"documents must be a list of documents, not {type(documents).__name__}"
         )
-    if type(documents).__name__ == "DataFrame":  # its iteration gives the names of its columns
+    if type(documents).__name__ == "DataFrame":  # iterating over it yields column names
         raise InvalidRequestError(
             "documents must be a list of documents, not a DataFrame; pass a column, or "
             "frame.to_dict('records') (pandas) or frame.to_dicts() (polars) and rank_fields"
@@ -505,18 +535,18 @@ def as_list(documents: object) -> Sequence[Any]:
 
 
 def join_surrogates(text: str) -> str:
-    """The text with a character for each surrogate pair."""
+    """Replace each surrogate pair by the character that it encodes."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def replace_surrogates(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair that has no other half."""
+    """Replace each lone surrogate by U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def without_image_data(value: Any, depth: int = 0) -> Any:
-    """The value with a placeholder for each image in it, for a message, a log or a trace."""
-    if depth == _DEEPEST:  # it may hold itself
+    """Replace each image in a value by a placeholder, for a message, a log or a trace."""
+    if depth == _DEEPEST:  # the value may contain itself
         return f"<{type(value).__name__}>"
     match value:
         case str():
@@ -538,7 +568,7 @@ def without_image_data(value: Any, depth: int = 0) -> Any:
 
 
 def _word_without_data(match: re.Match[str]) -> str:
-    """A word of a text, with a placeholder for the data URI in it."""
+    """Replace the data URI in a word by a placeholder."""
     word = match[0]
     start = _DATA.search(word)
     mark = None
@@ -557,13 +587,13 @@ def _check_images(images: object) -> None:
 
 
 def _attributes(value: Any, images: Images, depth: int) -> dict[str, Any]:
-    """The attributes of a dataclass as JSON can hold them."""
+    """Convert the attributes of a dataclass to JSON values."""
     return {one.name: _as_json(getattr(value, one.name), images, depth) for one in fields(value)}
 
 
 def _as_json(value: Any, images: Images, depth: int = 0) -> Any:
-    """The value as JSON can hold it."""
-    if depth == _DEEPEST:  # it may hold itself
+    """Convert a value to JSON values."""
+    if depth == _DEEPEST:  # the value may contain itself
         return f"<{type(value).__name__}>"
     match value:
         case None | bool() | int() | float() | str() | bytes() | bytearray() | memoryview():
@@ -655,7 +685,7 @@ def _row(rank: int, moved: int, length: float, result: RerankResult, text: str) 
 
 
 def _bar_lengths(scores: Sequence[float]) -> list[float]:
-    """The score of each as a part of the longest bar; the shortest bar is 0 or a score below."""
+    """Return the length of each bar, from 0 (the score 0, or the lowest negative one) to 1."""
     low, high = min(scores, default=0.0), max(scores, default=0.0)
     low = min(low, 0.0)
     span = max(high, 0.0) - low
@@ -663,7 +693,7 @@ def _bar_lengths(scores: Sequence[float]) -> list[float]:
 
 
 def _cell_text(document: object) -> str:
-    """A document's text on one line, shortened, with a word in place of an image."""
+    """Return a document's text on one line, shortened, with `[image]` in place of an image."""
     match document:
         case str():
             text = document
@@ -686,7 +716,7 @@ def _cell_text(document: object) -> str:
 
 
 def _outline(value: object) -> str:
-    """A repr that shows no image data, no signature of a URL, and no long text."""
+    """Return a repr without image data, without the query of a URL, and without long texts."""
     match value:
         case bytes():
             return f"<{len(value)} bytes>"

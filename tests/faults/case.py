@@ -1,4 +1,4 @@
-"""A row of the table of faults, and the answer that a good gateway would give."""
+"""A row of the table of faults, and the response of a gateway without a fault."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ DOCUMENTS = ("apple pie", "a red bicycle", "a blue car")
 SCORES = (0.5, 0.9, 0.1)
 BEST_FIRST = (1, 0, 2)
 
-ANSWER = "answer"
-WARNED = "answer with a warning"
+RESPONSE = "response"
+WARNED = "response with a warning"
 
 RANKED = [{"index": index, "relevance_score": SCORES[index]} for index in BEST_FIRST]
 GOOD = {"results": RANKED}
@@ -28,20 +28,20 @@ good = Reply(GOOD)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
-    """A fault and what becomes of it.
+    """A fault and its outcome.
 
     Attributes:
         kind: the group in the table.
         name: the fault in words.
-        script: what the server does with one request after another, the last for all that follow.
-        gets: an answer, or the type of the error.
-        ranked: the indexes of the answer's documents, best first.
-        sent: how many requests leave.
-        options: what the client is set to, besides its defaults.
-        gateways: those that the row is about.
-        door: whether connections are made at all.
-        scheme: that of the address that the client is given.
-        on_kept_connection: whether a call before it, no part of the case, leaves a connection.
+        script: what the server does with each request; the last entry is for all that follow.
+        gets: a response, or the type of the error.
+        ranked: the indexes of the response, best first.
+        sent: how many requests are sent.
+        options: the client's settings that differ from the defaults.
+        gateways: the gateways that have this outcome.
+        door: whether the server accepts connections.
+        scheme: the scheme of the client's URL.
+        on_pooled_connection: whether an earlier call leaves a connection in the pool.
         is_large: whether the request has several megabytes.
     """
 
@@ -55,18 +55,18 @@ class Case:
     gateways: tuple[str, ...] = GATEWAYS
     door: Door = "open"
     scheme: str = "http"
-    on_kept_connection: bool = False
+    on_pooled_connection: bool = False
     is_large: bool = False
 
     @property
     def wanted(self) -> tuple[str, tuple[int, ...], int]:
-        """What a user gets, the ranking, and how many requests leave."""
-        return self.gets, self.ranked if self.is_answered else (), self.sent
+        """The outcome, the ranking, and how many requests are sent."""
+        return self.gets, self.ranked if self.has_response else (), self.sent
 
     @property
-    def is_answered(self) -> bool:
-        """Whether the user gets an answer."""
-        return self.gets in (ANSWER, WARNED)
+    def has_response(self) -> bool:
+        """Whether the call returns a response."""
+        return self.gets in (RESPONSE, WARNED)
 
 
 def case(name: str, *script: Step, **more: Any) -> dict[str, Any]:
@@ -75,5 +75,5 @@ def case(name: str, *script: Step, **more: Any) -> dict[str, Any]:
 
 
 def group(kind: str, gets: str, sent: int, *cases: dict[str, Any]) -> list[Case]:
-    """Rows of one kind, with what most of them have in common."""
+    """Rows of one kind, with the values that most of them share."""
     return [Case(**{"kind": kind, "gets": gets, "sent": sent, **one}) for one in cases]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from faults.case import ANSWER, DOCUMENTS, QUERY, SCORES, WARNED, Case
+from faults.case import DOCUMENTS, QUERY, RESPONSE, SCORES, WARNED, Case
 from loopback import running
 from rerank_integrations import (
     OpenRouter,
@@ -44,7 +44,7 @@ def play(case: Case, gateway: str, way: Way) -> Outcome:
         provider = _PROVIDERS[gateway](f"{case.scheme}://127.0.0.1:{server.port}")
         client = RerankClient("m", provider=provider, **case.options)
         with _calling(client, way, _documents(case)) as call:
-            if case.on_kept_connection:
+            if case.on_pooled_connection:
                 call()
                 server.done.wait(10)
             before = server.begun
@@ -69,7 +69,7 @@ def _outcome(
         return "a wrong document", ranked, len(response.attempts)
     if any(result.relevance_score != SCORES[result.index] for result in response):
         return "a wrong score", ranked, len(response.attempts)
-    return WARNED if response.warnings else ANSWER, ranked, len(response.attempts)
+    return WARNED if response.warnings else RESPONSE, ranked, len(response.attempts)
 
 
 @contextmanager

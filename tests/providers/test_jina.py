@@ -148,7 +148,7 @@ def test_texts_and_images_in_one_list() -> None:
 
 def test_text_with_an_image() -> None:
     """Jina takes a text or an image, so the two together are refused with the cure."""
-    with pytest.raises(UnsupportedDocumentError, match=r"document 1: .*not the two.*on_image"):
+    with pytest.raises(UnsupportedDocumentError, match=r"document 1: .*not both.*on_image"):
         call("a", RerankDocument(text="b", image=URL), provider=jina(), model=M0)
 
 

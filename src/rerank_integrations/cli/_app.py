@@ -1,4 +1,4 @@
-"""The group of all commands: each is loaded when it is needed, and its errors become exit codes."""
+"""The group of all commands: loads each when it is needed, and turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ Examples:
   rerank batch queries.jsonl ranked.jsonl --top-n 10
 
 \b
-Exit codes: 0 done, 1 failed (some rows, the call or a file), 2 wrong usage,
-            3 the budget is used up, 4 no key or a refused one, 130 Ctrl-C.
+Exit codes: 0 success, 1 failure (of rows, the call or a file), 2 wrong usage,
+            3 budget used up, 4 no key or an invalid key, 130 Ctrl-C.
 """
 
 
@@ -39,7 +39,7 @@ if "_RERANK_COMPLETE" in os.environ:
     from click.shell_completion import BashComplete, add_completion_class
 
     class _Bash(BashComplete):
-        """Of `cohere:` the model follows, without a space."""
+        """Completes `cohere:` without a space after it, since the model follows."""
 
         source_template = BashComplete.source_template.replace(
             "COMPREPLY+=($value)",
@@ -58,7 +58,7 @@ class App(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A command, loaded now."""
+        """A command, imported at this call."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -66,12 +66,12 @@ class App(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the arguments, for what is said at the end of a run that can go on."""
+        """Keep the arguments, for the command that resumes a run."""
         ctx.meta[ARGUMENTS] = list(args)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for; what it raises becomes a message and an exit code."""
+        """Run the command; an exception becomes a message and an exit code."""
         try:
             return super().invoke(ctx)
         except click.ClickException as error:

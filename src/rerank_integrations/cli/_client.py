@@ -1,4 +1,4 @@
-"""The options that choose a model and how it ranks, and the client that they make."""
+"""Options for the model and the ranking, and the client that is created from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def complete_provider(ending: str = "") -> Callable[..., list[CompletionItem]]:
-    """Completes the name of a provider of this package, for which none of them is loaded."""
+    """Completes the name of a provider of this package, without importing any of them."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
         del ctx, param
@@ -42,10 +42,10 @@ def _names(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> 
 
 
 base_url_option = click.option(
-    "--base-url", metavar="URL", help="The address of the server, where it is not the default one."
+    "--base-url", metavar="URL", help="Base URL of the server, if it is not the default one."
 )
 allow_http_option = click.option(
-    "--allow-http", is_flag=True, help="Allow http:// to another machine, unencrypted."
+    "--allow-http", is_flag=True, help="Allow unencrypted http:// to another machine."
 )
 model_options = options(
     click.option(
@@ -55,8 +55,8 @@ model_options = options(
         show_envvar=True,
         metavar="PROVIDER:MODEL",
         shell_complete=complete_provider(":"),
-        help="Such as cohere:rerank-v3.5. The default, local:hybrid, compares words on this "
-        "machine and sends nothing.",
+        help="The model, such as cohere:rerank-v3.5. The default, local:hybrid, compares words on "
+        "this machine and sends nothing.",
     ),
     base_url_option,
     allow_http_option,
@@ -68,7 +68,7 @@ ranking_options = options(
         "--top-n",
         type=click.IntRange(1),
         metavar="N",
-        help="How many results, the best ones.  [default: all]",
+        help="Return only the N best results.  [default: all]",
     ),
     click.option(
         "-f",
@@ -77,45 +77,43 @@ ranking_options = options(
         multiple=True,
         callback=_names,
         metavar="NAME,...",
-        help="Fields of an object to rank by, in order; a.b is field b in field a.  [default: all]",
+        help="Fields to rank objects by, in this order; a.b is field b in field a.  [default: all]",
     ),
     click.option(
         "--instruction",
         metavar="TEXT",
-        help="What the model is to look for; not all models take it.",
+        help="Tell the model what counts as relevant; not all models support this.",
     ),
     click.option(
         "--threshold",
         "score_threshold",
         type=float,
         metavar="SCORE",
-        help="Leave out results with a lower score; not for local:hybrid.",
+        help="Omit results with a lower score; not supported by local:hybrid.",
     ),
     click.option(
         "--timeout",
         type=Amount(0, min_open=True),
         metavar="SECONDS",
-        help="How long a call may take, retries included.  [default: 60]",
+        help="Time limit of a call, including its retries.  [default: 60]",
     ),
     click.option(
         "--max-retries",
         type=click.IntRange(0),
         metavar="N",
-        help="How often a request is sent again.  [default: 2]",
+        help="How often a failed request is retried.  [default: 2]",
     ),
 )
 # for the provider of --model, where the variable of that provider is not set or does not exist
 COMMON_KEY = "RERANK_API_KEY"
-quiet_option = click.option(
-    "-q", "--quiet", is_flag=True, help="Show nothing but results and errors."
-)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show only results and errors.")
 
 
 def chosen_model(model: str | None, base_url: str | None, *, quiet: bool) -> str:
-    """The model; where none is given a local one, which is said on stderr.
+    """The model; if none is given, a local one, with a note on stderr.
 
     Raises:
-        UsageError: an address without a model.
+        UsageError: a base URL without a model.
     """
     if model:
         return model
@@ -123,18 +121,18 @@ def chosen_model(model: str | None, base_url: str | None, *, quiet: bool) -> str
         raise click.UsageError("--base-url needs --model, such as --model vllm:MODEL")
     model = "local:hybrid" if find_spec("numpy") else "local:bm25"
     if not quiet:
-        click.echo(f"ranking with {model}; --model or RERANK_MODEL chooses another", err=True)
+        click.echo(f"ranking with {model}; to use another model: --model or RERANK_MODEL", err=True)
     return model
 
 
 def open_client(
     model: str, *, base_url: str | None = None, allow_http: bool = False, **settings: Any
 ) -> RerankClient:
-    """The client of a model, with the settings that are given.
+    """Create the client of a model, with the given settings.
 
     Raises:
         CredentialsError: there is no key.
-        RerankError: another wrong setting.
+        RerankError: another invalid setting.
     """
     from rerank_integrations._options import named
     from rerank_integrations.client import RerankClient
@@ -150,13 +148,13 @@ def open_client(
 
 
 def make_provider(kind: Any, base_url: str | None, *, allow_http: bool) -> Provider:
-    """A provider of a class, with its key from the environment.
+    """Create a provider, with its key from the environment.
 
     The key is in its own variable, or in `COMMON_KEY`.
 
     Raises:
         CredentialsError: there is no key.
-        ConfigurationError: the address is wrong.
+        ConfigurationError: the base URL is invalid.
     """
     from rerank_integrations.errors import ConfigurationError
 
@@ -179,7 +177,7 @@ def make_provider(kind: Any, base_url: str | None, *, allow_http: bool) -> Provi
 
 
 def takes_key(kind: Any) -> bool:
-    """Whether a provider's class sends a key, if only to a server that wants one."""
+    """Whether a provider's class can send a key."""
     return hasattr(kind, "other_key_envs")
 
 

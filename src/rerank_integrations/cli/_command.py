@@ -1,4 +1,4 @@
-"""What all commands share: `--debug`, exit codes, and errors in the words of the options."""
+"""Shared by all commands: `--debug`, exit codes, and error messages that name options."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _TYPES = {"str": "a string", "list": "an array", "dict": "an object", "NoneType"
 
 
 def _of_json(found: re.Match[str]) -> str:
-    """What JSON calls a type."""
+    """The name of a type in JSON."""
     return _TYPES.get(found[1], "true or false" if found[1] == "bool" else "a number")
 
 
 def _of_fields(found: re.Match[str]) -> str:
-    """A list of fields, as the option takes it."""
+    """A list of fields, in the form of the option."""
     return "--fields " + found[1].replace("', '", ",")
 
 
-# in messages of the library about its settings: what they are called here
+# messages of the library name its settings; these are the names of the options
 _SPOKEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"price=Price\(per_1000_search_units=\.\.\.\)"), "--price-per-1000-searches"),
     (re.compile(r"price=Price\(per_million_tokens=\.\.\.\)"), "--price-per-million-tokens"),
@@ -41,7 +41,7 @@ _SPOKEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r", or pass provider=($|Local\(.*$)"), ""),
     (
         re.compile(r"Compatible was not told .* instruction; pass provider=Compatible\(.*?\)"),
-        "the command line cannot say how a server of compatible: takes an instruction",
+        "the command line cannot set how a compatible: server receives an instruction",
     ),
     (re.compile(", such as local:bm25 without retrieval_weight"), ", such as local:bm25"),
     (re.compile(r"\b(was|is) None(?=[.,;])"), r"\1 not given"),
@@ -84,7 +84,7 @@ class Command(click.Command):
     """A command with `--debug`, and its options under headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, those of each heading together."""
+        """Write the options, grouped by heading."""
         headings = {name: heading for heading, names in _HEADINGS.items() for name in names}
         groups: dict[str, list[tuple[str, str]]] = {"Options": [], **{one: [] for one in _HEADINGS}}
         for param in self.get_params(ctx):
@@ -104,24 +104,24 @@ class Command(click.Command):
                 is_flag=True,
                 expose_value=False,
                 callback=_debug,
-                help="Log every request, and show the traceback of an error.",
+                help="Log every request, and show tracebacks of errors.",
             )
         )
 
 
 class Amount(click.FloatRange):
-    """A finite number of dollars or seconds: what is refused here has changed no file."""
+    """A finite number of dollars or seconds, checked before any file is changed."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is no finite number.", param, ctx)
+            self.fail(f"{value} is not a finite number.", param, ctx)
         return number
 
 
 class CredentialsError(click.ClickException):
-    """There is no key, or it is refused."""
+    """There is no key, or it is invalid."""
 
     exit_code = CREDENTIALS
 
@@ -153,7 +153,7 @@ def options(*all_of_them: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def report(ctx: click.Context, error: Exception) -> int:
-    """Say what went wrong, and with `--debug` where; returns the exit code."""
+    """Print an error, with `--debug` also its traceback; returns the exit code."""
     if ctx.meta.get(_DEBUG):
         trace = "".join(traceback.format_exception(error))
         click.echo(visible(trace, keep="\n"), err=True, nl=False)
@@ -162,15 +162,15 @@ def report(ctx: click.Context, error: Exception) -> int:
 
 
 def spoken(error: Exception) -> str:
-    """What an error says, with options for settings."""
+    """The message of an error, with options instead of settings."""
     from rerank_integrations.errors import BudgetExceededError, RerankError
 
     if isinstance(error, OSError) and error.strerror:
         return printable(f"{error.filename or 'output'}: {error.strerror}")
     if isinstance(error, MemoryError):
-        return "there is not enough memory"
+        return "not enough memory"
     if not isinstance(error, RerankError):
-        return f"{type(error).__name__}: {error} (this is a defect; --debug shows where)"
+        return f"{type(error).__name__}: {error} (this is a bug; --debug shows the traceback)"
     text = str(error).replace("check api_key= or the", "check the")
     if isinstance(error, ValueError | BudgetExceededError):  # not what a server said
         text = in_options(text)
@@ -179,19 +179,19 @@ def spoken(error: Exception) -> str:
 
 
 def in_options(text: str) -> str:
-    """A message of the library, with options for settings and JSON's names for types."""
+    """A message of the library, with options instead of settings and JSON's names of types."""
     for pattern, option in _SPOKEN:
         text = pattern.sub(option, text)
     return _SETTINGS.sub(lambda name: "--" + name[1].replace("_", "-"), text)
 
 
 def printable(text: str) -> str:
-    """Text on one line, without what would steer the terminal."""
+    """Text on one line, without control characters."""
     return visible(" ".join(text.split()))
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    """Text without what would steer the terminal, but for the characters to keep."""
+    """Text without control characters, except those to keep."""
     keep += _JOINERS
     return "".join(one if one.isprintable() or one in keep else "\ufffd" for one in text)
 
@@ -202,9 +202,9 @@ def plural(number: int, what: str) -> str:
 
 
 def again(ctx: click.Context, source: Path | None = None, other: Path | None = None) -> str:
-    """The command line of this run, with `--resume`; what is secret in an address is hidden.
+    """The command line that resumes this run; secrets in a URL are hidden.
 
-    `other` takes the place of the input `source`.
+    `other` replaces the input `source`.
     """
     from rerank_integrations.providers._validation import shown_address
 

@@ -28,9 +28,9 @@ class Item(NamedTuple):
     """A document.
 
     Attributes:
-        given: as it is in the file; the path of an image.
-        source: the file, and the line.
-        document: what is ranked.
+        given: the document as it is in the file; the path of an image.
+        source: the file and the line.
+        document: the document that is ranked.
     """
 
     given: Any
@@ -83,7 +83,7 @@ def _documents(
 
 
 def image_of(name: str, folder: Path = Path()) -> Any:
-    """The address of an image, or the bytes of a file."""
+    """The URL of an image, or the bytes of a file."""
     from rerank_integrations.models import RerankDocument
 
     return name if name.startswith(_URLS) else RerankDocument.from_file(folder / name).image
@@ -102,7 +102,7 @@ def _text(name: str) -> str:
             wrong = cause.start
     line = content.count(b"\n", 0, wrong) + 1
     raise click.ClickException(
-        f"{name}, line {line}: it is no UTF-8 text; convert the file, for instance with iconv"
+        f"{name}, line {line}: not UTF-8 text; convert the file, for example with iconv"
     )
 
 
@@ -115,13 +115,13 @@ def _lines(name: str, text: str) -> Iterator[tuple[str, str]]:
 
 def _checked(given: Any, where: str) -> Any:
     if not isinstance(given, str | dict):
-        said = f"{where}: a document is a string or an object, not {type(given).__name__}"
+        said = f"{where}: a document must be a string or an object, not {type(given).__name__}"
         raise click.ClickException(in_options(said))
     return given
 
 
 def _no_number(_: str) -> None:
-    """What NaN and Infinity are: JSON has neither, and the output is JSON."""
+    """Replaces NaN and Infinity, which JSON does not have, by null."""
 
 
 def _jsonl(name: str, text: str, _: str) -> Iterator[tuple[Any, str]]:
@@ -130,7 +130,7 @@ def _jsonl(name: str, text: str, _: str) -> Iterator[tuple[Any, str]]:
         try:
             given = json.loads(line, parse_constant=_no_number)
         except (ValueError, RecursionError) as cause:
-            raise click.ClickException(f"{where}: it is no JSON: {cause}") from cause
+            raise click.ClickException(f"{where}: not valid JSON: {cause}") from cause
         yield _checked(given, where), source
 
 
@@ -138,7 +138,7 @@ def _json(name: str, text: str, _: str) -> Iterator[tuple[Any, str]]:
     try:
         found = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as cause:
-        raise click.ClickException(f"{name}: it is no JSON: {cause}") from cause
+        raise click.ClickException(f"{name}: not valid JSON: {cause}") from cause
     if not isinstance(found, list):
         raise click.ClickException(f"{name}: the JSON must be an array of documents")
     for number, given in enumerate(found):
@@ -146,14 +146,14 @@ def _json(name: str, text: str, _: str) -> Iterator[tuple[Any, str]]:
 
 
 def _delimiter(text: str) -> str:
-    """What separates the names of the header: a semicolon where there is no comma, as in Excel."""
+    """The delimiter: a semicolon if the header has no comma, as in Excel, else a comma."""
     header = _QUOTED.sub("", next(filter(str.strip, text.split("\n")), ""))
     return ";" if ";" in header and "," not in header else ","
 
 
 def _csv(name: str, text: str, kind: str) -> Iterator[tuple[Any, str]]:
     csv.field_size_limit(_LARGEST_CELL)
-    # strict, for otherwise a quote that is not closed takes in all lines below it
+    # strict, since an unclosed quote would otherwise include all lines below it
     delimiter = "\t" if kind == "tsv" else _delimiter(text)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     begins, header = 1, None
@@ -172,11 +172,11 @@ def _csv(name: str, text: str, kind: str) -> Iterator[tuple[Any, str]]:
                 continue
             if len(row) > len(header):
                 raise click.ClickException(
-                    f"{name}, line {rows.line_num}: {len(row)} cells, and the header has "
-                    f"{len(header)}; quote a cell that has a {_DELIMITERS.get(delimiter, 'tab')}"
+                    f"{name}, line {rows.line_num}: {len(row)} cells, but the header has "
+                    f"{len(header)}; quote cells that contain a {_DELIMITERS.get(delimiter, 'tab')}"
                 )
             yield dict(zip(header, row, strict=False)), f"{name}:{rows.line_num}"
     except csv.Error as cause:
         raise click.ClickException(
-            f"{name}, line {begins}: {cause}; is a quote not closed, or not doubled?"
+            f"{name}, line {begins}: {cause}; a quote may be unclosed or not doubled"
         ) from cause

@@ -1,4 +1,4 @@
-"""Writes results: as a table on a terminal, as JSON lines in a pipe."""
+"""Writes results: a table on a terminal, JSON Lines in a pipe."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def _form(*names: str, help: str) -> Callable[[Any], Any]:  # noqa: A002
 
 
 format_options = options(
-    _form("--table", help="Write a table, as on a terminal."),
+    _form("--table", help="Write a table, the default on a terminal."),
     _form("--json", help="Write one JSON document."),
-    _form("--jsonl", "--nl", help="Write lines of JSON, as in a pipe."),
+    _form("--jsonl", "--nl", help="Write JSON Lines, the default in a pipe."),
 )
 
 
 def format_for(form: str | None) -> str:
-    """The format: the one that was asked for, else a table on a terminal and lines in a pipe."""
+    """The chosen format; by default a table on a terminal and JSON Lines in a pipe."""
     return form or ("table" if sys.stdout.isatty() else "jsonl")
 
 
@@ -59,7 +59,7 @@ def write_json(value: Any) -> None:
 
 
 def _json(value: Any, **more: Any) -> str:
-    """JSON, with escapes for what steers a terminal, and what the output's encoding lacks."""
+    """JSON, with escapes for control characters and for what the output encoding lacks."""
     text = json.dumps(value, ensure_ascii=False, default=str, **more)
     text = _STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     try:
@@ -74,9 +74,9 @@ def new_table(*columns: str, right: Sequence[str] = (), wide: str = "", title: s
 
     Args:
         columns: the headings.
-        right: those of numbers.
-        wide: the one that takes what is left of the width, cut at its end.
-        title: what stands above.
+        right: the columns of numbers.
+        wide: the column that gets the rest of the width; its text is cut at the end.
+        title: the title above the table.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -116,7 +116,7 @@ def write_table(table: Table, *below: str) -> None:
 
 
 def cell(text: object, style: str = "") -> Text:
-    """Text on one line, without what would steer the terminal."""
+    """Text on one line, without control characters."""
     from rich.text import Text
 
     return Text(printable(str(text)), style)

@@ -1,4 +1,4 @@
-"""`rerank batch`: ranks the documents of many rows, and goes on where it stopped."""
+"""`rerank batch`: ranks the documents of many rows, and can resume a run."""
 
 from __future__ import annotations
 
@@ -62,41 +62,41 @@ Examples:
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
 )
 @click.argument("target", metavar="OUT.jsonl", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--resume", is_flag=True, help="Go on with a run: rank the rows that are not in OUT.")
+@click.option("--resume", is_flag=True, help="Resume a run: rank only rows that are not in OUT.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
 @click.option(
     "--on-error",
     type=click.Choice(["keep", "reject", "stop"]),
     default="keep",
     show_default=True,
-    help="A row that fails: keep lists it in OUT.errors.jsonl and goes on, reject also writes "
-    "rows that are wrong in IN to a new IN.rejected.jsonl, stop ends the run.",
+    help="If a row fails: keep lists it in OUT.errors.jsonl and continues; reject also writes "
+    "invalid rows of IN to a new IN.rejected.jsonl; stop ends the run.",
 )
 @click.option(
     "--max-cost",
     type=Amount(0, min_open=True),
     metavar="USD",
-    help="Stop before this run costs more; most models need a price for it, see below.",
+    help="Stop before this run costs more. Most models need a price for this, see below.",
 )
 @click.option(
     "--max-requests",
     type=click.IntRange(1),
     metavar="N",
-    help="Stop before this run sends more, retries included.",
+    help="Stop before this run sends more requests, including retries.",
 )
 @click.option(
     "--price-per-1000-searches",
     "per_1000_search_units",
     type=Amount(0),
     metavar="USD",
-    help="Price of 1,000 searches, where responses do not say the cost.",
+    help="Price of 1,000 searches, if responses do not report the cost.",
 )
 @click.option(
     "--price-per-million-tokens",
     "per_million_tokens",
     type=Amount(0),
     metavar="USD",
-    help="Price of a million tokens, where responses do not say the cost.",
+    help="Price of a million tokens, if responses do not report the cost.",
 )
 @click.option(
     "--max-concurrency",
@@ -104,11 +104,9 @@ Examples:
     default=64,
     show_default=True,
     metavar="N",
-    help="Calls in flight at once.",
+    help="Number of concurrent calls.",
 )
-@click.option(
-    "--requests-per-minute", type=click.IntRange(1), metavar="N", help="Send no faster than this."
-)
+@click.option("--requests-per-minute", type=click.IntRange(1), metavar="N", help="Rate limit.")
 @ranking_options
 @quiet_option
 @click.pass_context
@@ -137,17 +135,17 @@ def command(
     A row without an id gets the number of its line. With - as IN, standard input is read.
 
     A row of OUT is {"id", "results": [{"index", "relevance_score"}], "model", "provider", "usage",
-    "cost", ...}. It has the index of each document in its row of IN, and not the text. Rows are in
-    the order in which they are ready.
+    "cost", ...}. It has the index of each document in its row of IN, not the text. Rows are in the
+    order in which they are finished.
 
-    A run that was stopped goes on when the same command is given with --resume: what is in OUT is
-    not paid again. An OUT that exists is not overwritten without --force.
+    To resume a run that was stopped, run the same command with --resume. Rows that are in OUT are
+    not paid for again. An existing OUT is not overwritten without --force.
     """
     from rerank_integrations._checkpoint import error_words, errors_file, remove_results
     from rerank_integrations._many import Price
 
     if resume and force:
-        raise click.UsageError("--resume goes on with OUT, and --force writes it anew; choose one")
+        raise click.UsageError("--resume continues OUT, and --force overwrites it; choose one")
     is_piped = source == _STDIN
     rejected = None
     if on_error == "reject":
@@ -187,14 +185,14 @@ def command(
         shown.summary(target, errors, failed=code != 0)
     if shown.rejects:
         corrected = again(ctx, ctx.params["source"], rejected)
-        click.echo(f"to go on with the rows of {rejected} once corrected: {corrected}", err=True)
+        click.echo(f"to rank the rows of {rejected} once corrected: {corrected}", err=True)
     if code not in (0, USAGE) and not (code == FAILED and shown.has_rejected_all()):
-        click.echo(f"to go on{shown.after(code, max_cost)}: {again(ctx)}", err=True)
+        click.echo(f"to resume{shown.after(code, max_cost)}: {again(ctx)}", err=True)
     ctx.exit(code)
 
 
 def _new_file(path: Path, *, overwrite: bool) -> Path:
-    """The path, or one with a number where that file is not empty and not to be overwritten."""
+    """The path, or one with a number if that file is not empty and must not be overwritten."""
     found, number = path, 1
     while not overwrite and found.exists() and found.stat().st_size:
         number += 1
@@ -203,12 +201,12 @@ def _new_file(path: Path, *, overwrite: bool) -> Path:
 
 
 def _check_rows(source: Path) -> None:
-    """Refuse a file that is no JSONL of objects, such as CSV, by its first line."""
+    """Refuse a file whose first line shows that it is not JSONL, such as CSV."""
     with source.open("rb") as lines:
         first = next((line.strip() for line in lines if not line.isspace()), b"{")
     if first.removeprefix(b"\xef\xbb\xbf")[:1] != b"{" or first == b"{":
         raise click.UsageError(
-            f"{source} is no JSONL: each line of IN must be a whole object, such as "
+            f"{source} is not JSONL: each line of IN must be a whole object, such as "
             '{"id": "a", "query": "red", "documents": ["one", "two"]}'
         )
 
@@ -224,10 +222,10 @@ def _check_paths(
     if rejected is not None and realpath(rejected) == realpath(target):
         raise click.UsageError(f"{rejected} is for rejected rows; name another OUT")
     if not (target.parent.exists() or target.parent.parent.exists()):
-        raise click.UsageError(f"there is no folder {target.parent}")
+        raise click.UsageError(f"the directory {target.parent} does not exist")
     if not may_overwrite and target.exists() and target.stat().st_size:
         raise click.UsageError(
-            f"{target} exists: --resume goes on with that run, --force writes it anew"
+            f"{target} exists: --resume continues that run, --force overwrites the file"
         )
 
 
@@ -251,10 +249,10 @@ def _finish(ctx: click.Context, run: ManyResults, shown: _Report) -> int:
 
 
 class _Report:
-    """What is said of a run on stderr: a bar on a terminal, else a line now and then.
+    """The progress of a run on stderr: a bar on a terminal, else a line every few seconds.
 
     Attributes:
-        rejects: how many rows were written to the file of rejected ones.
+        rejects: how many rows were written to the file of rejected rows.
         end: the error that ended the run.
     """
 
@@ -288,7 +286,7 @@ class _Report:
         self._run.close()
 
     def close(self) -> None:
-        """Remove the bar, and write what is not written yet."""
+        """Remove the bar, and close the file of rejected rows."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -296,7 +294,7 @@ class _Report:
             self._file.close()
 
     def say(self, text: str) -> None:
-        """Say something, above the bar if there is one."""
+        """Print a line, above the bar if there is one."""
         if self._bar is not None:
             self._bar.console.print(text, markup=False)
         else:
@@ -323,7 +321,7 @@ class _Report:
         if self._told <= _MOST_ERRORS:
             self.say(f"failed: {spoken(result.error)}")
         elif self._told == _MOST_ERRORS + 1:
-            self.say("failed: more rows, which are not shown here")
+            self.say("failed: further rows, not shown here")
         if not isinstance(result.error, InvalidRequestError):
             return
         self._wrong += 1
@@ -334,20 +332,20 @@ class _Report:
             self.rejects += 1
 
     def has_rejected_all(self) -> bool:
-        """Whether nothing has gone wrong but rows that were rejected."""
+        """Whether the only failures are rows that were rejected."""
         return self.end is None and 0 < self.rejects == self._run.progress.failed
 
     def after(self, code: int, max_cost: float | None) -> str:
-        """What must be done before the same command can succeed."""
+        """The condition for the same command to succeed."""
         from rerank_integrations.errors import InvalidRequestError, PaymentRequiredError
 
         if code == CREDENTIALS:
-            return " once the key is right"
+            return " once the key is valid"
         if isinstance(self.end, PaymentRequiredError):
             return " once the account has credit"
         if code == BUDGET:
             option = "--max-requests" if max_cost is None else "--max-cost"
-            return f" with the same budget once more, or a higher {option}"
+            return f" with the same budget again, or with a higher {option}"
         failed = self._run.progress.failed
         is_all = self.end is None and self._wrong == failed
         if code == FAILED and (is_all or isinstance(self.end, InvalidRequestError)):
@@ -369,12 +367,12 @@ class _Report:
         return "  ".join(parts)
 
     def summary(self, target: Path, errors: Path, *, failed: bool) -> None:
-        """Say what came of the run."""
+        """Print the outcome of the run."""
         if self._quiet and not failed:
             return
         now = self._run.progress
-        before = f" ({self._stored:,} from before)" if self._stored else ""
-        # a response that comes after Ctrl-C, or when the disk is full, is done and in no file
+        before = f" ({self._stored:,} from earlier runs)" if self._stored else ""
+        # a response after Ctrl-C, or on a full disk, counts as done but is not in the file
         rows = _count(target) if failed else now.done
         _say_of(target, f"{plural(rows, 'row')}{before}")
         if now.failed:
@@ -387,7 +385,7 @@ class _Report:
 
 
 def _with_id(result: RowResult) -> str:
-    """A row as a line with its id, by which no other row can take its place."""
+    """A row as a line with its id, so that the corrected row keeps it."""
     row = result.row
     if isinstance(row, dict):
         own = {"id": result.id} if row.get("id") is None else {}
@@ -408,7 +406,7 @@ def _say_of(file: Path, what: str) -> None:
 
 
 def _bar(total: int | None) -> Any:
-    """A bar that moves by itself, with room for a text behind it."""
+    """A progress bar with a text behind it."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Column
@@ -422,7 +420,7 @@ def _bar(total: int | None) -> Any:
 
 
 def _duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """A duration in readable units."""
     if seconds < _MINUTE:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), _MINUTE)

@@ -1,4 +1,4 @@
-"""`rerank demo`: ranks a few documents in this process, and shows how they move."""
+"""`rerank demo`: ranks a few documents in this process, and shows how their order changes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ Examples:
 """
 
 
-@click.command("demo", cls=Command, short_help="See it work: no key, no network.", epilog=_EXAMPLES)
+@click.command(
+    "demo", cls=Command, short_help="Rank built-in documents: no key, no network.", epilog=_EXAMPLES
+)
 @click.argument("query", default=_QUERY)
 def command(query: str) -> None:
     """Rank eight built-in documents on this machine: no key, no network.
 
-    QUERY may be a question of yours about bicycles, cars or oil.
+    QUERY can be any question about bicycles, cars or oil.
     """
     if not query.strip():
         raise click.UsageError("QUERY is empty")
@@ -53,5 +55,5 @@ def command(query: str) -> None:
         table.add_row(str(now), str(before), arrow if moved else "=", score, text)
     write_table(
         table,
-        f"ranked with {model}; with your own documents: rerank run QUERY FILES...",
+        f"ranked with {model}; to rank your own documents: rerank run QUERY FILES...",
     )

@@ -1,4 +1,4 @@
-"""`rerank doctor`: what this installation has, and whether it can reach a provider."""
+"""`rerank doctor`: checks this installation, and whether it can reach a provider."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Finding(NamedTuple):
     subject: str
     said: str
     fix: str = ""
-    code: int = FAILED  # the exit code, where it is a failure
+    code: int = FAILED  # the exit code of a failure
 
 
 _EXAMPLES = """\b
@@ -73,9 +73,9 @@ def command(
 ) -> None:
     """Check versions, keys, proxies and certificates, and whether the provider can be reached.
 
-    With --model two short documents are ranked, which may be billed. Without it, each provider
-    whose key is set is asked for its list of models, if it has one. Some providers give that list
-    to everybody: to be sure that a key is right, use --model. No key is ever shown.
+    With --model, two short documents are ranked, which may be billed. Without it, the list of
+    models is requested from each provider whose key is set. Some providers have no list, and some
+    return it without checking the key: to verify a key, use --model. Keys are never shown.
     """
     if model is None and base_url is not None:
         raise click.UsageError("--base-url needs --model, such as --model vllm:MODEL")
@@ -142,7 +142,7 @@ def _versions() -> Iterator[Finding]:
     missing = [extra for extra, name in _OPTIONAL.items() if not _version(name)]
     if missing:
         how = "pip install 'rerank-integrations[NAME]'"
-        yield Finding("ok", "other extras", f"{', '.join(missing)}; {how}")
+        yield Finding("ok", "extras not installed", f"{', '.join(missing)}; {how}")
 
 
 def _version(name: str) -> str:
@@ -168,8 +168,8 @@ def _keys() -> Iterator[Finding]:
         value = os.environ[name]
         odd = value[0] in "'\"" or not value.isascii() or any(map(str.isspace, value))
         if odd:
-            fix = f"write {name}=... without quotes, spaces and characters outside ASCII"
-            yield Finding("warn", name, f"is set, for {variables[name]}, but is odd", fix)
+            fix = f"set {name} without quotes, spaces and non-ASCII characters"
+            yield Finding("warn", name, f"is set, for {variables[name]}, but looks wrong", fix)
         else:
             yield Finding("ok", name, f"is set, for {variables[name]}")
     for kind in _kinds():
@@ -178,7 +178,7 @@ def _keys() -> Iterator[Finding]:
             yield Finding("ok", variable, _shown(os.environ[variable]))
     if not found:
         fix = "export the variable of your provider; `rerank models` lists them"
-        said = "none is set: only servers that want none, and models in this process, can rank"
+        said = "none is set: only local models and servers without a key can be used"
         yield Finding("warn", "keys", said, fix)
 
 
@@ -190,9 +190,9 @@ def _proxies() -> Iterator[Finding]:
     found = getproxies()
     for scheme, address in sorted(found.items()):
         if scheme == "no":
-            yield Finding("ok", "not through a proxy", address)
+            yield Finding("ok", "no proxy for", address)
         elif scheme in _PROXIED and (problem := proxy_problem(_with_scheme(address))):
-            fix = "correct the variable; in a user and a password, a / is written %2F"
+            fix = "correct the variable; write / as %2F in a user name or password"
             yield Finding("fail", f"{scheme} proxy", problem, fix)
         else:
             yield Finding("ok", f"{scheme} proxy", _shown(_with_scheme(address)))
@@ -201,7 +201,7 @@ def _proxies() -> Iterator[Finding]:
 
 
 def _shown(address: str) -> str:
-    """An address without secrets, also where a password has a `/`, `?` or `#` as it is."""
+    """A URL without secrets, also if a password has an unescaped `/`, `?` or `#`."""
     from rerank_integrations.providers._validation import shown_address
 
     head, slashes, rest = address.partition("//")
@@ -218,7 +218,7 @@ def _certificates() -> Iterator[Finding]:
     from rerank_integrations.errors import ConfigurationError
 
     names = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
-    where = ", ".join(f"{name}={os.environ[name]}" for name in names) or "those of certifi"
+    where = ", ".join(f"{name}={os.environ[name]}" for name in names) or "from certifi"
     try:
         count = ssl_context().cert_store_stats()["x509_ca"]
     except ConfigurationError as error:
@@ -228,23 +228,23 @@ def _certificates() -> Iterator[Finding]:
     for name in _NOT_READ:
         if os.environ.get(name) and not names:
             fix = f"export SSL_CERT_FILE=${name}"
-            yield Finding("warn", name, "is set, and not read by this package", fix)
+            yield Finding("warn", name, "is set, but this package does not read it", fix)
 
 
 def _rank(model: str, base_url: str | None, *, allow_http: bool, sends: bool = True) -> Finding:
-    """Rank one document, or look at the name, the key and the address alone."""
+    """Rank two documents, or check only the name, the key and the base URL."""
     try:
         with open_client(model, base_url=base_url, allow_http=allow_http, **_AT_ONCE) as client:
             if not sends:
-                return Finding("ok", model, "has what it needs; nothing was sent")
+                return Finding("ok", model, "is configured; nothing was sent")
             response = client.rerank("ping", ["ping", "pong"], top_n=1)
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is what was asked for
+    except Exception as error:  # noqa: BLE001  # every failure is a finding
         return _problem(model, error)
-    return Finding("ok", model, f"ranks (model {response.model})")
+    return Finding("ok", model, f"works (model {response.model})")
 
 
 def _lists() -> Iterator[Finding]:
-    """Ask each provider with a key for its models."""
+    """Request the models of each provider that has a key."""
     from rerank_integrations.cli.models import list_models
     from rerank_integrations.errors import ConfigurationError
 
@@ -255,15 +255,15 @@ def _lists() -> Iterator[Finding]:
             count = len(list_models(kind.name, None, allow_http=False, **_AT_ONCE))
         except ConfigurationError as error:
             fix = f"rerank doctor --model {kind.name}:MODEL"
-            yield Finding("warn", kind.name, f"not tried: {spoken(error)}", fix)
+            yield Finding("warn", kind.name, f"not checked: {spoken(error)}", fix)
         except Exception as error:  # noqa: BLE001  # as above
             yield _problem(kind.name, error)
         else:
-            yield Finding("ok", kind.name, f"can be reached, {plural(count, 'model')}")
+            yield Finding("ok", kind.name, f"reachable, {plural(count, 'model')}")
 
 
 def _problem(subject: str, error: Exception) -> Finding:
-    """A failure to reach a provider, with what to do."""
+    """A failure to reach a provider, with its fix."""
     from rerank_integrations import errors
 
     if isinstance(error, click.ClickException):
@@ -271,15 +271,15 @@ def _problem(subject: str, error: Exception) -> Finding:
     said, code = spoken(error), exit_code(error)
     match error:
         case errors.AuthenticationError() | errors.PermissionDeniedError():
-            fix = "check the key: is it whole, of this provider, and not revoked?"
+            fix = "check that the key is complete, not revoked and of this provider"
         case errors.PaymentRequiredError():
             fix = "add credit to the account"
         case errors.NotFoundError():
-            fix = f"check the model and the address: rerank models {subject.partition(':')[0]}"
+            fix = f"check the model and the base URL: rerank models {subject.partition(':')[0]}"
         case errors.RateLimitError():
-            fix = "wait; the key is in order"
+            fix = "wait and try again; the key is valid"
         case errors.TransportError():
-            fix = "check the address, the proxy and the certificates above, and the firewall"
+            fix = "check the base URL, the proxy and the certificates above, and the firewall"
         case _:
-            fix = "the message says what to change"
+            fix = "see the message"
     return Finding("fail", subject, said, fix, code if code == CREDENTIALS else FAILED)

@@ -1,4 +1,4 @@
-"""`rerank evaluate`: says whether reranking pays, on judged queries of your own."""
+"""`rerank evaluate`: measures whether reranking pays, on your own judged queries."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ Examples:
 
 
 @click.command(
-    "evaluate", cls=Command, short_help="Measure what reranking gains and costs.", epilog=_EXAMPLES
+    "evaluate",
+    cls=Command,
+    short_help="Measure the gain and the cost of reranking.",
+    epilog=_EXAMPLES,
 )
 @click.argument(
     "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
@@ -53,59 +56,65 @@ Examples:
     show_envvar=True,
     metavar="PROVIDER:MODEL",
     shell_complete=complete_provider(":"),
-    help="Several are compared with each other too.",
+    help="The model to measure. Repeat the option to compare several models.",
 )
 @click.option(
     "--base-url",
     "base_urls",
     multiple=True,
     metavar="[MODEL=]URL",
-    help="The address of the server, where it is not the default one.",
+    help="Base URL of the server, if it is not the default one.",
 )
 @allow_http_option
 @click.option(
-    "-k", type=click.IntRange(1), default=10, show_default=True, help="Places that count."
+    "-k",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Cutoff of the metrics.",
 )
 @click.option(
     "--top-k",
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help="Candidates of a query that are reranked.",
+    help="Number of candidates of each query to rerank.",
 )
-@click.option("--split", metavar="NAME", help="Judgments to read.  [default: test]")
+@click.option("--split", metavar="NAME", help="Judgments to read: qrels/NAME.tsv.  [default: test]")
 @click.option(
     "--labels",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="CSV",
-    help="Judgments that were filled in, in place of DIR/qrels; see `rerank sample`.",
+    help="Read judgments from a file of `rerank sample` instead of DIR/qrels.",
 )
-@click.option("--max-queries", type=click.IntRange(1), metavar="N", help="Measure the first only.")
+@click.option(
+    "--max-queries", type=click.IntRange(1), metavar="N", help="Measure only the first N queries."
+)
 @click.option(
     "--max-cost",
     type=Amount(0, min_open=True),
     metavar="USD",
-    help="Spend no more, on all models together.",
+    help="Budget for all models together.",
 )
 @click.option(
     "--price-per-1000-searches",
     "per_1000_search_units",
     multiple=True,
     metavar="[MODEL=]USD",
-    help="Price of 1,000 searches, where responses do not say the cost.",
+    help="Price of 1,000 searches, if responses do not report the cost.",
 )
 @click.option(
     "--price-per-million-tokens",
     "per_million_tokens",
     multiple=True,
     metavar="[MODEL=]USD",
-    help="Price of a million tokens, where responses do not say the cost.",
+    help="Price of a million tokens, if responses do not report the cost.",
 )
 @click.option(
     "--checkpoint",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Keep there what was paid for; the same command goes on from it.",
+    help="Store paid results in this directory; the same command resumes from them.",
 )
 @click.option(
     "--max-concurrency",
@@ -113,23 +122,23 @@ Examples:
     default=8,
     show_default=True,
     metavar="N",
-    help="Calls in flight at once; one for an engine of this process.",
+    help="Number of concurrent calls; always 1 for a local: model.",
 )
-@click.option("--no-curve", is_flag=True, help="Leave out how many candidates are worth it.")
-@click.option("--html", type=_WRITTEN, metavar="FILE", help="Write the report, as one file.")
-@click.option("--markdown", type=_WRITTEN, metavar="FILE", help="Write the tables.")
-@click.option("--json", type=_WRITTEN, metavar="FILE", help="Write all figures.")
+@click.option("--no-curve", is_flag=True, help="Skip the curve of how many candidates to rerank.")
+@click.option("--html", type=_WRITTEN, metavar="FILE", help="Write the report as one HTML file.")
+@click.option("--markdown", type=_WRITTEN, metavar="FILE", help="Write the tables as Markdown.")
+@click.option("--json", type=_WRITTEN, metavar="FILE", help="Write all figures as JSON.")
 @click.option(
     "--compare",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="OLD.json",
-    help="End with exit code 1 if a model has become worse.",
+    help="Compare with an older --json file; exit code 1 if a model has become worse.",
 )
 @click.option(
     "--max-drop",
     type=Amount(0),
     metavar="X",
-    help="For --compare: a greater drop counts too, significant or not.",
+    help="With --compare: a drop of more than X also counts, significant or not.",
 )
 @quiet_option
 @click.pass_context
@@ -155,16 +164,18 @@ def command(
     quiet: bool,
     **settings: Any,
 ) -> None:
-    """Say whether reranking pays on the judged queries of DIR, and with which model.
+    """Measure whether reranking pays on the judged queries of DIR, and with which model.
 
-    DIR is in the layout of BEIR: corpus.jsonl, queries.jsonl, qrels/test.tsv, and perhaps
-    candidates.jsonl with what your retriever found; without it a built-in BM25 finds 100.
+    DIR has the layout of BEIR: corpus.jsonl, queries.jsonl and qrels/test.tsv. An optional
+    candidates.jsonl has the results of your retriever. Without it, a built-in BM25 retrieves 100
+    candidates for each query.
 
-    The verdict and the figures are printed. --html has plots, and each query before and after.
+    The verdict and the figures are printed. The report of --html also has plots, and the ranking of
+    each query before and after.
     """
     for path in (html, markdown, json):
         if path is not None and not path.parent.is_dir():
-            raise click.UsageError(f"there is no folder {path.parent}")
+            raise click.UsageError(f"the directory {path.parent} does not exist")
     if max_drop is not None and compare is None:
         raise click.UsageError("--max-drop needs --compare")
 
@@ -215,7 +226,7 @@ def _check_common_key(models: Sequence[str]) -> None:
     """Refuse to send one key to several providers.
 
     Raises:
-        UsageError: several would get it.
+        UsageError: several providers would get it.
     """
     from rerank_integrations._options import named
 
@@ -223,13 +234,13 @@ def _check_common_key(models: Sequence[str]) -> None:
     told = [name for name, kind in kinds.items() if takes_key(kind) and not has_key(kind)]
     if os.environ.get(COMMON_KEY) and len(told) > 1:
         raise click.UsageError(
-            f"{COMMON_KEY} is the key of one provider, and {' and '.join(told)} would get it; set "
+            f"{COMMON_KEY} is the key of one provider, but {' and '.join(told)} would get it; set "
             "their own variables"
         )
 
 
 def _show(name: str, now: Progress) -> None:
-    """Show in one line of a terminal how far a model is."""
+    """Show the progress of a model in one line of a terminal."""
     cost = "" if now.cost is None else f", ${now.cost:.4f}"
     failed = f", {now.failed:,} failed" if now.failed else ""
     text = f"{name}: {now.done + now.failed:,} queries{failed}{cost}"
@@ -256,16 +267,16 @@ def _prices(
                 given.setdefault(model, {})[kind] = float(amount)
             except ValueError:
                 raise click.UsageError(
-                    f"a price is USD, or MODEL=USD for one of the models, not {amount!r}"
+                    f"a price must be USD, or MODEL=USD for one of the models, not {amount!r}"
                 ) from None
     return {name: Price(**own) for name, own in given.items()}
 
 
 def _by_model(option: str, models: Sequence[str], values: Sequence[str]) -> dict[str, str]:
-    """For each model the value of an option that names it, else the one that names none.
+    """For each model the value of an option that names it, else the value that names no model.
 
     Raises:
-        UsageError: a value names what is no model.
+        UsageError: a value names a model that is not measured.
     """
     from rerank_integrations.providers._validation import nearest
 
@@ -277,8 +288,8 @@ def _by_model(option: str, models: Sequence[str], values: Sequence[str]) -> dict
             found[named] = value.removeprefix(f"{named}=")
         elif equals and "://" not in name:  # no address with a query
             raise click.UsageError(
-                f"{option} has {name!r}, which is no --model; {nearest(name, models)}they are "
-                f"{', '.join(models)}"
+                f"{option} names {name!r}, which is not one of --model; {nearest(name, models)}the "
+                f"models are {', '.join(models)}"
             )
         else:
             found |= {model: value for model in models if model not in found}

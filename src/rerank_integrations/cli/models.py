@@ -1,4 +1,4 @@
-"""`rerank models`: the providers, or the models that one offers."""
+"""`rerank models`: lists the providers, or the models of one."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def command(
 ) -> None:
     """List the providers and whether their key is set, or the rerank models of one PROVIDER.
 
-    A PROVIDER is asked for its list, with your key. Some have no list: the message names the page
-    of their models.
+    With PROVIDER, its list of models is requested with your key. If a provider has no list, the
+    message names the page of its models.
     """
     from rerank_integrations.errors import ConfigurationError
 
@@ -65,7 +65,7 @@ def command(
         except ConfigurationError as error:
             if "no endpoint that lists" not in str(error):
                 raise
-            raise click.ClickException(str(error)) from error  # the command was used well
+            raise click.ClickException(str(error)) from error  # not wrong usage
         rows = [{k: v for k, v in one._asdict().items() if k != "raw"} for one in found]
     form = format_for(form)
     if form == "jsonl":
@@ -80,14 +80,14 @@ def command(
             table.add_row(row["provider"], cell(" or ".join(row["key_variables"])), key)
         write_table(
             table,
-            f"{COMMON_KEY} is for any of them whose own variable is not set",
-            "the models of one: rerank models PROVIDER",
+            f"{COMMON_KEY} is used for a provider whose own variable is not set",
+            "list the models of a provider: rerank models PROVIDER",
         )
     else:
         table = new_table("model", "context", "images", "US dollars", right=("context",))
         for row in rows:
             images = {True: "yes", False: "no", None: ""}[row["takes_images"]]
-            prices = ", ".join(f"{price:g} a {unit}" for unit, price in row["prices"].items())
+            prices = ", ".join(f"{price:g} per {unit}" for unit, price in row["prices"].items())
             name = cell(f"{provider}:{row['id']}")
             table.add_row(name, str(row["context_length"] or ""), images, prices.replace("_", " "))
         write_table(table)

@@ -48,7 +48,10 @@ Examples:
 
 
 @click.command(
-    "run", cls=Command, short_help="Rank the documents of files, or of a pipe.", epilog=_EXAMPLES
+    "run",
+    cls=Command,
+    short_help="Rank the documents of files, or of standard input.",
+    epilog=_EXAMPLES,
 )
 @click.argument("query")
 @click.argument(
@@ -57,16 +60,19 @@ Examples:
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
 )
 @click.option(
-    "--from", "kind", type=click.Choice(KINDS), help="Format of FILES.  [default: by their ending]"
+    "--from",
+    "kind",
+    type=click.Choice(KINDS),
+    help="Format of FILES.  [default: by file extension]",
 )
-@click.option("--whole-files", is_flag=True, help="Rank whole files, not their lines.")
+@click.option("--whole-files", is_flag=True, help="Rank whole files instead of their lines.")
 @click.option(
     "--query-image",
     metavar="FILE",
-    help="An image to rank by: a file, or a URL. QUERY is a text beside it, or ''.",
+    help="Image to rank by: a file or a URL. QUERY is then an optional text, or ''.",
 )
 @click.option(
-    "--image-field", metavar="NAME", help="The field with the path or URL of a document's image."
+    "--image-field", metavar="NAME", help="Field with the path or URL of a document's image."
 )
 @ranking_options
 @format_options
@@ -89,20 +95,22 @@ def command(
 
     A document is a line of a text file, a row of a CSV or TSV file below its header, a line of a
     JSONL file, an element of the array in a JSON file, or an image file. Without FILES, or with -,
-    standard input is read, as text unless --from names another format.
+    standard input is read. It is text, unless --from names another format.
 
-    Results are a table on a terminal, and lines of JSON in a pipe.
+    The output is a table on a terminal, and JSON Lines in a pipe.
     """
     if not query.strip() and query_image is None:
         raise click.UsageError("QUERY is empty")
     if not files and sys.stdin.isatty():
-        raise click.UsageError("name FILES, or pipe documents in: rerank run QUERY notes.txt")
+        raise click.UsageError(
+            "pass FILES, such as rerank run QUERY notes.txt, or pipe documents in"
+        )
     items = read_documents(
         files or ["-"], kind=kind, whole_files=whole_files, image_field=image_field
     )
     if not items:
         where = ", ".join(name for name in files if name != "-") or "standard input"
-        raise click.ClickException(f"there is no document in {where}")
+        raise click.ClickException(f"no documents in {where}")
     objects = [item.given for item in items if isinstance(item.given, dict)]
     if image_field and not any(image_field in given for given in objects):
         raise click.UsageError(f"no document has the field {image_field!r} of --image-field")
@@ -124,7 +132,7 @@ def _query_of(text: str, image: str | None) -> QueryInput:
 
 
 def _ranked(client: RerankClient, query: QueryInput, items: Sequence[Item]) -> RerankResponse:
-    """The response; an error about a document says where that is."""
+    """The response; an error about a document names its file and line."""
     from rerank_integrations.errors import UnsupportedDocumentError
 
     try:
@@ -170,13 +178,13 @@ def _write(
                 cell(item.source[-_WIDEST:]),
             )
         used = ", ".join(f"{name} {value:g}" for name, value in response.usage.counts().items())
-        by = f"by {response.model} ({response.provider}), {response.score_kind} scores"
+        by = f"ranked by {response.model} ({response.provider}), {response.score_kind} scores"
         below = f"{len(ranked)} of {len(items)} documents, {by}"
         write_table(table, f"{below}, {used}" if used else below)
 
 
 def _shown(given: Any, rank_fields: Sequence[str]) -> str:
-    """A document as text: the fields of an object by name, those first that it is ranked by."""
+    """A document as text: the fields of an object by name, rank fields first."""
     from rerank_integrations.fields import ranked_values
 
     if isinstance(given, str):

@@ -1,4 +1,4 @@
-"""`rerank sample`: draws queries to label, into a table for a spreadsheet."""
+"""`rerank sample`: selects random queries to label, as a CSV file for a spreadsheet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ Examples:
 """
 
 
-@click.command("sample", cls=Command, short_help="Draw queries to label.", epilog=_EXAMPLES)
+@click.command(
+    "sample", cls=Command, short_help="Select random queries to label.", epilog=_EXAMPLES
+)
 @click.argument(
     "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
@@ -29,14 +31,14 @@ Examples:
     type=click.IntRange(1),
     default=50,
     show_default=True,
-    help="How many queries to draw.",
+    help="Number of queries.",
 )
 @click.option(
     "--depth",
     type=click.IntRange(1),
     default=10,
     show_default=True,
-    help="How many documents of each ranking.",
+    help="Number of documents of each ranking.",
 )
 @click.option(
     "-m",
@@ -45,10 +47,16 @@ Examples:
     multiple=True,
     metavar="PROVIDER:MODEL",
     shell_complete=complete_provider(":"),
-    help="Draw the first documents of this model too, so that they are judged.",
+    help="Also include the top documents of this model, so that they are judged.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Another draws others.")
-@click.option("--force", is_flag=True, help="Overwrite OUT, with the grades in it.")
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Random seed.",
+)
+@click.option("--force", is_flag=True, help="Overwrite OUT, including the grades in it.")
 @quiet_option
 def command(
     folder: Path,
@@ -61,15 +69,15 @@ def command(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Draw queries of DIR with their first candidates, to be labelled in a spreadsheet.
+    """Select random queries of DIR with their top candidates, to label in a spreadsheet.
 
-    Fill in the column `grade`: a whole number, 0 for not relevant; leave it empty for what you do
-    not judge. `rerank evaluate DIR --labels OUT.csv` reads it.
+    Fill in the column `grade` with whole numbers, 0 for not relevant. Leave it empty for documents
+    that you do not judge. `rerank evaluate DIR --labels OUT.csv` reads the file.
     """
     from rerank_integrations.evaluation import sample
 
     if target.exists() and not force:
-        raise click.UsageError(f"{target} exists, perhaps with grades; --force overwrites it")
+        raise click.UsageError(f"{target} exists and may have grades; --force overwrites it")
     count = sample(folder, queries, target, depth=depth, models=models, seed=seed, overwrite=force)
     if not quiet:
         click.echo(f"{target}: {plural(count, 'document')} to label", err=True)

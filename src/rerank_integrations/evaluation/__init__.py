@@ -1,6 +1,6 @@
-"""Does reranking pay? Models measured on judged queries, against no reranking.
+"""Measures whether reranking pays: compares models with no reranking on judged queries.
 
-Every name is loaded when it is first used. It needs the extra `evaluation`.
+Every name is imported when it is first used. Needs the extra `evaluation`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is measured on: documents, queries, judgments, and the candidates of a first stage."""
+"""The dataset of an evaluation: documents, queries, judgments and first-stage candidates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rerank_integrations.evaluation._labels import grade_of, read_csv_labels
 from rerank_integrations.models import DocumentInput, RerankDocument, replace_surrogates
 
 Judgments: TypeAlias = Mapping[str, Mapping[str, int]]
-"""By query and document, how relevant it is; 0 is judged not relevant."""
+"""The relevance grade of each document, by query id and document id; 0 is not relevant."""
 
 LAYOUT = "corpus.jsonl, queries.jsonl and qrels/test.tsv"
 DEPTH = 100  # candidates of a query
@@ -28,12 +28,12 @@ _HIGHEST = 1_000_000  # grade: trec_eval has a counter for each one up to the hi
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in the input that was left out or corrected.
+    """A problem in the input, which was left out or corrected.
 
     Attributes:
-        what: what is wrong, and what was done about it.
-        count: how often.
-        examples: a few of them: ids, or lines of files.
+        what: the problem, and what was done about it.
+        count: how often it occurs.
+        examples: up to five examples: ids, or lines of files.
     """
 
     what: str
@@ -47,37 +47,39 @@ class Problem:
 
 
 class Problems:
-    """Problems as they are found."""
+    """Collects problems while a dataset is read."""
 
     def __init__(self, known: Sequence[Problem] = ()) -> None:
         self._found = {one.what: one for one in known}
 
     def note(self, what: str, example: object) -> None:
-        """One more of a kind."""
+        """Count a problem of a kind."""
         known = self._found.get(what, Problem(what, 0))
         examples = (*known.examples, str(example)[:_SHOWN])[:_EXAMPLES]
         self._found[what] = Problem(what, known.count + 1, examples)
 
     def listed(self) -> tuple[Problem, ...]:
-        """All of them."""
+        """Return all problems."""
         return tuple(self._found.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Documents, queries, judgments and candidates.
+    """Documents, queries, judgments and the candidates of a first stage.
 
     Attributes:
-        documents: by id.
-        queries: the text of each by id.
-        judgments: by query and document, how relevant it is: a whole number, 0 for not at all.
-        candidates: for each query the ids that the first stage found, best first.
-        retrieval_scores: the score of each candidate, where the first stage gave them.
-        name: what a report calls it.
-        first_stage: what made the candidates.
-        is_complete: whether `documents` are all that there are, so that a judgment of another one
+        documents: the documents by id.
+        queries: the text of each query by id.
+        judgments: the relevance grade of each document, by query id and document id: a whole
+            number, 0 for not relevant.
+        candidates: for each query the ids of the documents that the first stage found, best first.
+        retrieval_scores: the first stage's score of each candidate, by query id and document id,
+            if it returns scores.
+        name: the name of the dataset in a report.
+        first_stage: the name of the first stage in a report.
+        is_complete: whether `documents` is the whole corpus, so that a judgment of another document
             is a mistake.
-        problems: what was left out or corrected while reading.
+        problems: what was left out or corrected while the dataset was read.
     """
 
     documents: Mapping[str, DocumentInput]
@@ -103,16 +105,17 @@ class Dataset:
         """Read a folder in the layout of BEIR.
 
         Args:
-            folder: it has `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`, which may be in
-                the form of TREC too. A `candidates.jsonl` holds `query_id`, `doc_ids` and perhaps
-                `scores` in each line; without it, a built-in BM25 finds the candidates.
-            split: which judgments to read; None takes "test", or the only file in `qrels`.
-            labels: a file that `sample` wrote and a person filled in, in place of `qrels`.
-            depth: how many candidates the built-in BM25 finds for a query.
-            judged: False reads no judgments, for a folder whose queries are still to be labelled.
+            folder: a folder with `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`, which may
+                also be in the TREC format; each file may be gzipped. Each line of an optional
+                `candidates.jsonl` has `query_id`, `doc_ids` and optionally `scores`; without this
+                file, a built-in BM25 finds the candidates.
+            split: which judgments to read; None reads "test", or the only file in `qrels`.
+            labels: a file that `sample` wrote and a person has filled in, in place of `qrels`.
+            depth: the number of candidates that the built-in BM25 finds for a query.
+            judged: whether to read judgments; False is for a folder without labels.
 
         Raises:
-            ConfigurationError: a file is missing, or nothing in it can be read.
+            ConfigurationError: a file is missing, or has no usable line.
         """
         folder = Path(folder)
         problems = Problems()
@@ -169,20 +172,21 @@ class Dataset:
         document_to_input: Callable[[Any], DocumentInput] | None = None,
         name: str = "retriever",
     ) -> Dataset:
-        """Ask a retriever for the candidates of each query.
+        """Create a dataset from the candidates that a retriever finds for each query.
 
         Args:
             retriever: a retriever of LangChain (`invoke`) or LlamaIndex (`retrieve`), or a function
-                of the query that returns what they return.
-            queries: the text of each by id.
-            judgments: by query and document, how relevant it is.
-            id_of: the key of the metadata that holds a document's id, or a function of the
-                document; None takes the document's or node's own id.
-            document_to_input: what is ranked of a document; None takes its text.
-            name: what a report calls it.
+                that takes a query and returns the same types.
+            queries: the text of each query by id.
+            judgments: the relevance grade of each document, by query id and document id.
+            id_of: the metadata key of a document's id, or a function that returns the id of a
+                document; None uses the document's or node's own id.
+            document_to_input: a function that converts a document to rerank input; None uses the
+                text.
+            name: the name of the dataset in a report.
 
         Raises:
-            ConfigurationError: a document has no id.
+            ConfigurationError: a document has no id, or an id is not a `str`.
         """
         ask = getattr(retriever, "retrieve", None) or getattr(retriever, "invoke", retriever)
         documents: dict[str, DocumentInput] = {}
@@ -216,7 +220,7 @@ class Dataset:
         ).checked()
 
     def checked(self) -> Dataset:
-        """Without what cannot be used, which is noted in `problems`.
+        """Return a copy without unusable queries, judgments and candidates; see `problems`.
 
         Raises:
             ConfigurationError: an id is not a `str`.
@@ -293,7 +297,12 @@ class Dataset:
         return [document for document in kept if document in self.documents]
 
     def inputs(self, query: str, depth: int) -> list[DocumentInput]:
-        """What a reranker gets for a query: the first candidates, with the retriever's scores."""
+        """Return the first candidates of a query as rerank input, with the first stage's scores.
+
+        Args:
+            query: the id of the query.
+            depth: the maximum number of candidates.
+        """
         found: list[DocumentInput] = []
         scores = self.retrieval_scores.get(query, {})
         for one in self.candidates[query][:depth]:
@@ -305,7 +314,7 @@ class Dataset:
 
 
 def _whole(grade: Any) -> int | None:
-    """The whole number that a grade is, also as a float of pandas; None where it is none."""
+    """Return a grade as an int, also from a float of pandas; None if it is not a whole number."""
     try:
         whole = int(grade)
     except (TypeError, ValueError, OverflowError):
@@ -314,7 +323,7 @@ def _whole(grade: Any) -> int | None:
 
 
 def text_of(document: DocumentInput) -> str:
-    """The text of a document, its fields included."""
+    """Return the text of a document, including its fields."""
     match document:
         case str():
             return document
@@ -327,7 +336,7 @@ def text_of(document: DocumentInput) -> str:
 
 
 def image_of(document: DocumentInput) -> Any:
-    """The image of a document; None where it has none."""
+    """Return the image of a document; None without one."""
     if isinstance(document, str):
         return None
     return document.image if isinstance(document, RerankDocument) else document.get("image")
@@ -336,7 +345,7 @@ def image_of(document: DocumentInput) -> Any:
 def _document(
     row: Mapping[str, Any], folder: Path, where: str, problems: Problems
 ) -> RerankDocument:
-    """A document of a corpus: its title and its text as one text, and its image."""
+    """Return a document of a corpus, with its title and text as one text, and its image."""
     title, text = (replace_surrogates(str(row.get(key) or "")) for key in ("title", "text"))
     whole = f"{title}\n{text}" if title else text
     image = row.get("image")
@@ -357,7 +366,7 @@ def _document(
 def _objects(
     path: Path, things: str, problems: Problems
 ) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """The objects of a file, a line each: the id, the object, and where it stands."""
+    """Yield the objects of a JSONL file: the id, the object, and its file and line."""
     seen: set[str] = set()
     for where, line in _lines(path):
         try:
@@ -377,10 +386,10 @@ def _objects(
 
 
 def _qrels_file(folder: Path, split: str | None) -> Path | None:
-    """The file of the judgments; None where there is none at all, as before anything is judged.
+    """Return the file of the judgments; None if there is none, as before labelling.
 
     Raises:
-        ConfigurationError: it is not clear which one, or the one that was named is not there.
+        ConfigurationError: there are several files, or the named one is missing.
     """
     there = sorted((folder / "qrels").glob("*.tsv*"))
     # without ".gz", which `_lines` finds
@@ -397,7 +406,7 @@ def _qrels_file(folder: Path, split: str | None) -> Path | None:
 
 
 def _qrels(path: Path | None, problems: Problems) -> dict[str, dict[str, int]]:
-    """The judgments of a table in the form of BEIR or of TREC."""
+    """Read the judgments of a table in the format of BEIR or TREC."""
     found: dict[str, dict[str, int]] = {}
     for number, (where, line) in enumerate([] if path is None else _lines(path)):
         read = _judgment(line)
@@ -417,7 +426,7 @@ def _qrels(path: Path | None, problems: Problems) -> dict[str, dict[str, int]]:
 
 
 def _judgment(line: str) -> tuple[str, str, int] | None:
-    """Query, document and grade: three cells as in BEIR, or four words as in TREC."""
+    """Return query, document and grade: from three cells as in BEIR, or four words as in TREC."""
     match line.split("\t"), line.split():
         case ([query, document, given], _) | (_, [query, _, document, given]):
             grade = grade_of(given)
@@ -428,7 +437,7 @@ def _judgment(line: str) -> tuple[str, str, int] | None:
 def _candidates(
     path: Path, problems: Problems
 ) -> tuple[dict[str, list[str]], dict[str, dict[str, float]]]:
-    """The stored candidates of each query, and their scores."""
+    """Read the candidates of each query and their scores from a file."""
     lists: dict[str, list[str]] = {}
     scores: dict[str, dict[str, float]] = {}
     for where, line in _lines(path):
@@ -451,7 +460,7 @@ def _candidates(
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """The lines of a file that are not blank, and where each stands."""
+    """Yield the lines of a file that are not blank, each with its file and line number."""
     is_packed = not path.is_file() and _packed(path).is_file()
     if not is_packed and not path.is_file():
         raise ConfigurationError(f"{fspath(path)} is not there; choose a folder with {LAYOUT}")
@@ -470,7 +479,7 @@ def _packed(path: Path) -> Path:
 
 
 def _id_of(found: Any, held: Any, id_of: Callable[[Any], object] | str | None) -> str:
-    """The id of what a retriever found."""
+    """Return the id of a document that a retriever found."""
     own: object
     if callable(id_of):
         own = id_of(found)

@@ -1,4 +1,4 @@
-"""Measure models on a dataset: run them, compare them, and say what it means."""
+"""Evaluates models on a dataset: runs them, compares them, and reaches a verdict."""
 
 from __future__ import annotations
 
@@ -49,32 +49,36 @@ def evaluate(
     """Rerank the candidates of judged queries with each model, and compare with no reranking.
 
     Args:
-        dataset: a `Dataset`, or the folder of one in the layout of BEIR.
-        models: names such as `"local:hybrid"`, or clients; a mapping gives them other names. The
-            fallbacks of a client are not used: they would be measured in the model's place.
-        k: how many places of a ranking count.
-        top_k: how many candidates of a query are reranked.
-        max_queries: measure only this many queries, the first ones, to try it at less cost.
-        max_cost: US dollars for all models together; engines of this process cost nothing.
-        price: a `Price` where responses do not say the cost, for all models or by name.
-        checkpoint_dir: a folder that keeps what was paid for, a file for each model. A second run
-            with the same folder asks only for the rest.
-        max_concurrency: how many calls are in flight at once; an engine of this process has one.
-        curve: whether to find out how many candidates are worth reranking. It needs no further
-            calls for models that score each document by itself; an engine of this process whose
-            scores depend on the list is run again for each length; for other such models there is
-            no curve.
-        progress: True shows a bar for each model, with tqdm; a function is told the model's name
-            and its `Progress`.
-        settings: of the clients that are made for names, such as `rank_fields`.
+        dataset: a `Dataset`, or a folder in the layout of BEIR.
+        models: names such as `"local:hybrid"`, or clients. A mapping gives them other names in the
+            result. The fallbacks of a client are not used, so that only the model is evaluated.
+        k: the cutoff of the measures, such as 10 for nDCG@10.
+        top_k: the number of candidates of a query that are reranked.
+        max_queries: evaluate only the first queries, at most this many; None evaluates all.
+        max_cost: the budget in US dollars for all models together. Local models cost nothing.
+        price: a `Price` if responses do not report the cost: one for all models, or a mapping by
+            name.
+        checkpoint_dir: a folder that stores finished calls, in one file for each model. A second
+            run with the same folder sends only the other calls.
+        max_concurrency: how many calls are in flight at once; calls of local models run one at a
+            time.
+        curve: whether to measure how many candidates are worth reranking. For models that score
+            each document independently this needs no further calls. A local model whose scores
+            depend on the list is run again for each length. For other such models there is no
+            curve.
+        progress: True shows a progress bar of tqdm for each model; a function is called with the
+            model's name and a `Progress`.
+        settings: settings of the clients that are created for model names, such as `rank_fields`.
 
     Returns:
-        An `Evaluation`, with the verdict.
+        The result, with a verdict.
 
     Raises:
         BudgetExceededError: the next call could exceed `max_cost`.
-        ConfigurationError: nothing is judged, an argument is out of range, or the extra is missing.
-        RerankError: the first error of a model none of whose calls succeeds.
+        InvalidRequestError: `k`, `top_k` or `max_queries` is below 1.
+        ConfigurationError: no query has a relevant document, an argument is invalid, or the extra
+            `evaluation` is not installed.
+        RerankError: the first error of a model, if none of its calls succeeds.
     """
     wanted = 1 if max_queries is None else max_queries
     for name, value in (("k", k), ("top_k", top_k), ("max_queries", wanted)):
@@ -183,10 +187,11 @@ def _prices(
     clients: Mapping[str, RerankClient],
     max_cost: float | None,
 ) -> dict[str, Price | None]:
-    """The price of each model.
+    """Return the price of each model.
 
     Raises:
-        ConfigurationError: one is of no model, or is no `Price`; or one that is needed is missing.
+        ConfigurationError: a price is for an unknown model or is not a `Price`, or a price that
+            `max_cost` needs is missing.
     """
     by_name = price if isinstance(price, Mapping) else dict.fromkeys(clients, price)
     for name, one in by_name.items():
@@ -204,7 +209,7 @@ def _prices(
 
 
 def _scores_one_by_one(provider: Provider, model: str) -> bool:
-    """Whether a shorter list has the same scores, as far as the provider says."""
+    """Return whether the model scores each document independently, according to the provider."""
     return provider.splits(model) and not provider.takes_retrieval_scores
 
 
@@ -218,7 +223,7 @@ def _asked_again(
     lengths: Sequence[int],
     k: int,
 ) -> dict[int, float]:
-    """The curve of an engine that compares the documents of a list with each other."""
+    """Return the curve of a local model whose scores depend on the list."""
     found = {0: measures.mean(measures.ndcg(usable, before, k))}
     for depth in lengths[:-1]:
         again = run_model("", client, dataset, list(usable), depth, budget=Budget(None))
@@ -255,7 +260,7 @@ def _kept(usable: Judgments, rankings: measures.Rankings) -> dict[int, float]:
 def _compared(
     first: FirstStage, values: Mapping[str, dict[str, dict[str, float]]], k: int
 ) -> tuple[list[Pair], dict[str, dict[str, Measured]]]:
-    """Each model against each other, and each in each measure against no reranking."""
+    """Compare the models with each other, and each of them with no reranking in each measure."""
     labels = list(values)
     decides = f"nDCG@{k}"
     together = [(a, b) for place, a in enumerate(labels) for b in labels[place + 1 :]]
@@ -321,9 +326,9 @@ def _result(
     built_in = local and getattr(client.provider, "scorer", None) is None
     threshold, note = _threshold(client, run, judged, k)
     no_curve = (
-        "its scores depend on the whole list, so a shorter one would be another call"
+        "no curve, since its scores depend on the whole list: each point would need another call"
         if wants_curve
-        else "it was not asked for"
+        else "no curve, since it was turned off"
     )
     return ModelResult(
         name=label,
@@ -351,7 +356,7 @@ def _result(
 
 
 def _per_1000(said: Sequence[float | None]) -> float | None:
-    """What a thousand queries take; None where not each response says it."""
+    """Return the amount for 1,000 queries; None if some response does not report it."""
     known = [one for one in said if one is not None]
     return 1000 * sum(known) / len(known) if known and len(known) == len(said) else None
 

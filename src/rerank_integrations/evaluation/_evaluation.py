@@ -1,4 +1,4 @@
-"""The result of an evaluation: text, Markdown, JSON, HTML, and a comparison with another."""
+"""The result of an evaluation, as text, Markdown, JSON or HTML, and comparisons of two results."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ FORMAT = 1
 
 
 class Change(NamedTuple):
-    """A model in two evaluations.
+    """The change of one model between two evaluations.
 
     Attributes:
-        model: its name.
-        old, new: the mean of the measure that decides, over the queries of both.
-        ci_low, ci_high: the 95 % interval of the difference; None for a single query.
-        p_adjusted: of the paired randomisation test, after Holm's correction for all models.
-        is_regression: whether it has become worse: the difference is significant, or greater than
-            was allowed.
+        model: the name of the model.
+        old: the mean nDCG@k in the old evaluation, over the queries that both have.
+        new: the mean nDCG@k in the new evaluation, over the same queries.
+        ci_low: the lower end of the 95 % confidence interval of the difference; None for a single
+            query.
+        ci_high: the upper end of the interval.
+        p_adjusted: the p-value of the paired randomisation test, after Holm's correction for all
+            models.
+        is_regression: whether the model has become worse: significantly, or by more than
+            `max_drop`.
     """
 
     model: str
@@ -43,15 +47,15 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two evaluations, model by model.
+    """A comparison of two evaluations, model by model.
 
     Attributes:
-        measure: what is compared.
-        queries: how many both have.
-        changes: of each model that both have, and of the first stage.
-        missing: the models that only the old one has.
-        added: the models that only the new one has.
-        differences: what else is not the same, such as the dataset.
+        measure: the name of the compared measure.
+        queries: the number of queries that both have.
+        changes: the changes of the first stage and of each model that both have.
+        missing: the models that only the old evaluation has.
+        added: the models that only the new evaluation has.
+        differences: other differences, such as another dataset.
     """
 
     measure: str
@@ -63,12 +67,12 @@ class Comparison:
 
     @property
     def regressions(self) -> tuple[Change, ...]:
-        """Those that have become worse."""
+        """The changes that are regressions."""
         return tuple(change for change in self.changes if change.is_regression)
 
     @property
     def exit_code(self) -> int:
-        """1 if anything has become worse, else 0."""
+        """1 if there is a regression, else 0."""
         return int(bool(self.regressions))
 
     def __str__(self) -> str:
@@ -85,32 +89,34 @@ class Comparison:
             ]
             for one in self.changes
         ]
-        lines = [f"{self.measure} on {self.queries} queries of both", "", aligned(rows)]
-        lines += [f"{name} is in the old evaluation only" for name in self.missing]
-        lines += [f"{name} is in the new evaluation only" for name in self.added]
+        lines = [f"{self.measure} on the {self.queries} queries of both", "", aligned(rows)]
+        lines += [f"{name} is only in the old evaluation" for name in self.missing]
+        lines += [f"{name} is only in the new evaluation" for name in self.added]
         lines += self.differences
         return "\n".join(lines)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What reranking was worth on a dataset.
+    """The result of an evaluation.
 
     Attributes:
-        dataset: its name.
+        dataset: the name of the dataset.
         date: the day of the run, in UTC.
-        version: of this package.
-        k: how many places count.
-        top_k: how many candidates of a query were reranked.
-        documents: how many the dataset has.
-        queries: how many were measured: those with a document that is judged relevant.
-        without_relevant_judgment: how many others were run, for the threshold alone.
-        first_stage: no reranking.
-        models: by name.
-        pairs: each model against each other.
-        verdict: the answer.
+        version: the version of this package.
+        k: the cutoff of the measures.
+        top_k: the number of candidates of a query that were reranked.
+        documents: the number of documents in the dataset.
+        queries: the number of evaluated queries: those with a relevant document.
+        without_relevant_judgment: the number of other queries that were run, only for the
+            threshold.
+        first_stage: the result without reranking.
+        models: the results of the models, by name.
+        pairs: the comparisons of the models with each other.
+        verdict: the verdict.
         problems: what was left out of the input or corrected.
-        spent: US dollars of this run; None where no response said it.
+        spent: the cost of this run in US dollars; None if it is unknown.
+        format: the version of the JSON format.
         detail: texts and rankings for `to_html`; not in the JSON.
     """
 
@@ -133,11 +139,11 @@ class Evaluation:
 
     @property
     def decides(self) -> str:
-        """The name of the measure that decides."""
+        """The name of the measure that the verdict is based on: nDCG@k."""
         return f"nDCG@{self.k}"
 
     def table(self) -> str:
-        """The figures of no reranking and of each model, as aligned text."""
+        """Return the figures of each model and without reranking, as aligned text."""
         rows = gains_table(self)
         parts = [[row[:6] for row in rows], [[row[0], *row[6:]] for row in rows[:-1]]]
         return "\n\n".join(map(aligned, [*parts, measures_table(self)]))
@@ -146,7 +152,11 @@ class Evaluation:
         return f"{self.verdict}\n\n{self.table()}"
 
     def to_markdown(self, path: str | PathLike[str] | None = None) -> str:
-        """The report as Markdown, written to a file if one is given."""
+        """Return the report as Markdown, and write it to a file.
+
+        Args:
+            path: the file; None writes none.
+        """
         from rerank_integrations.evaluation._markdown import markdown_of  # noqa: PLC0415
 
         text = markdown_of(self)
@@ -155,9 +165,15 @@ class Evaluation:
         return text
 
     def to_html(self, path: str | PathLike[str] | None = None) -> str:
-        """The report as one HTML file that needs no network, written if a path is given.
+        """Return the report as one HTML page that needs no network, and write it to a file.
 
-        It has the texts of documents and queries, shortened. Not possible after `from_json`.
+        The page has the truncated texts of documents and queries.
+
+        Args:
+            path: the file; None writes none.
+
+        Raises:
+            ConfigurationError: the evaluation comes from `from_json`, which has no texts.
         """
         from rerank_integrations.evaluation._report import html_of  # noqa: PLC0415
 
@@ -167,7 +183,13 @@ class Evaluation:
         return text
 
     def to_json(self, path: str | PathLike[str] | None = None) -> str:
-        """All figures, those of each query included, but no texts; written if a path is given."""
+        """Return all figures as JSON, including those of each query, and write them to a file.
+
+        The JSON has no texts of documents and queries.
+
+        Args:
+            path: the file; None writes none.
+        """
         figures = _adapter().dump_python(self, mode="json", exclude={"detail"})
         text = f"{json.dumps(figures, indent=1)}\n"
         if path is not None:
@@ -176,10 +198,13 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, source: str | PathLike[str]) -> Evaluation:
-        """What `to_json` wrote: a file.
+        """Read an evaluation from a file that `to_json` wrote.
+
+        Args:
+            source: the file.
 
         Raises:
-            ConfigurationError: it cannot be read.
+            ConfigurationError: the file cannot be read, or has another format.
         """
         try:
             figures = json.loads(Path(source).read_bytes(), parse_constant=_refused)
@@ -197,15 +222,16 @@ class Evaluation:
     def compare(
         self, old: Evaluation | str | PathLike[str], *, max_drop: float | None = None
     ) -> Comparison:
-        """This evaluation against an older one, on the queries of both.
+        """Compare this evaluation with an older one, on the queries that both have.
 
         Args:
             old: an evaluation, or a file that `to_json` wrote.
-            max_drop: the greatest drop of the mean that is allowed; a greater one is a regression
-                too, significant or not. None takes only significant ones.
+            max_drop: the largest drop of the mean that is allowed; a larger one is a regression
+                even if it is not significant. None counts only significant drops.
 
         Raises:
-            ConfigurationError: they have another k, or no query or no model in common.
+            ConfigurationError: the two have different values of `k`, or no query or no model in
+                common.
         """
         if not isinstance(old, Evaluation):
             old = Evaluation.from_json(old)
@@ -251,7 +277,7 @@ class Evaluation:
             missing=tuple(label for label in theirs if label not in mine),
             added=tuple(label for label in mine if label not in theirs),
             differences=tuple(
-                f"{what} is another one: {before!r} before, and now {now!r}"
+                f"{what} differs: {before!r} before, {now!r} now"
                 for what, before, now in (
                     ("the dataset", old.dataset, self.dataset),
                     ("the first stage", old.first_stage.name, self.first_stage.name),
@@ -263,7 +289,7 @@ class Evaluation:
 
 
 def _values(evaluation: Evaluation) -> dict[str, Mapping[str, float]]:
-    """By model the values by query; "" is the first stage."""
+    """Return the values by model and query; "" is the first stage."""
     first: dict[str, Mapping[str, float]] = {
         "": evaluation.first_stage.per_query[evaluation.decides]
     }
@@ -275,10 +301,10 @@ def _refused(constant: str) -> None:
 
 
 def _check(found: Evaluation) -> None:
-    """Whether `compare` can rely on it.
+    """Check that an evaluation is complete, as `compare` needs it.
 
     Raises:
-        ValueError: it has another format, or a model lacks a measure or a query.
+        ValueError: it has another format version, or a model lacks a measure or a query.
     """
     if found.format != FORMAT:
         raise ValueError(f"its format is {found.format}")
@@ -295,7 +321,7 @@ def _adapter() -> TypeAdapter[Any]:
 
 
 def gains_table(evaluation: Evaluation) -> list[list[str]]:
-    """The measure that decides: a row for no reranking, each model, and the best order."""
+    """Return the table of nDCG@k: rows for no reranking, each model, and the best order."""
     first, name = evaluation.first_stage, evaluation.decides
     heading = ["", name, "gain", "95 % interval", "p (Holm)", "wins/ties/losses", "of the gap"]
     heading += ["p50 ms", "p95 ms", "p99 ms", "$ per 1,000"]
@@ -320,7 +346,7 @@ def gains_table(evaluation: Evaluation) -> list[list[str]]:
 
 
 def measures_table(evaluation: Evaluation) -> list[list[str]]:
-    """The means of all measures."""
+    """Return the table with the means of all measures."""
     means = evaluation.first_stage.means
     rows = [["", *means], ["no reranking", *(f"{value:.3f}" for value in means.values())]]
     rows += [
@@ -331,7 +357,7 @@ def measures_table(evaluation: Evaluation) -> list[list[str]]:
 
 
 def latency_texts(model: ModelResult) -> list[str]:
-    """P50, p95 and p99 in milliseconds; empty where nothing was measured."""
+    """Return p50, p95 and p99 in milliseconds; empty texts if nothing was measured."""
     found = model.latency
     if found is None:
         return [""] * 3
@@ -339,24 +365,24 @@ def latency_texts(model: ModelResult) -> list[str]:
 
 
 def cost_text(model: ModelResult) -> str:
-    """The cost of a thousand queries."""
+    """Return the cost of 1,000 queries as text."""
     if model.cost_per_1000 is None:
         return "unknown"
     return "none" if model.in_process and not model.cost_per_1000 else dollars(model.cost_per_1000)
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """An interval of differences."""
+    """Return an interval of differences as text."""
     return "" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
 
 
 def p_text(p_value: float) -> str:
-    """A p-value."""
+    """Return a p-value as text."""
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def aligned(rows: list[list[str]]) -> str:
-    """Rows as text, the first column to the left and the rest to the right."""
+    """Return rows as text, with the first column left-aligned and the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""A first stage for collections without candidates: plain BM25 over all documents."""
+"""A first stage for datasets without candidates: BM25 over all documents."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _K1, _B = 1.2, 0.75
 def bm25_candidates(
     queries: Mapping[str, str], texts: Mapping[str, str], depth: int
 ) -> dict[str, dict[str, float]]:
-    """For each query the best documents that share a word with it, best first, with their scores.
+    """Return for each query the documents with the highest scores, best first, with the scores.
 
-    Equal scores keep the order of the corpus.
+    Documents without a word of the query are left out. Equal scores keep the order of the corpus.
     """
     asked = {query: split_words(text) for query, text in queries.items()}
     # no other words are kept: those of a large corpus need gigabytes

@@ -1,4 +1,4 @@
-"""A table of documents to label, for a spreadsheet: written so that it is read back unchanged."""
+"""Writes and reads the CSV table of documents to label, so that spreadsheets do not alter it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DATE = re.compile(r"[A-Za-z]{3,9}[./]?\d{1,4}")
 
 
 def write_labels(path: str | PathLike[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write rows of query id, query, document id and document, each with an empty grade."""
+    """Write rows with query id, query, document id, document and an empty grade."""
     # Excel takes it for UTF-8 by the mark at its beginning
     with Path(path).open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
@@ -36,14 +36,14 @@ def write_labels(path: str | PathLike[str], rows: Iterable[Sequence[str]]) -> No
 def read_csv_labels(
     path: str | PathLike[str], note: Callable[[str, object], None]
 ) -> dict[str, dict[str, int]]:
-    """The grades that were filled in, by query and document; rows without one are not judged.
+    """Read the grades by query id and document id, without rows that have no grade.
 
     Args:
         path: the file.
-        note: is told what is wrong, and where.
+        note: is called with each problem and its place.
 
     Raises:
-        ConfigurationError: it is not such a table.
+        ConfigurationError: the file has another format.
     """
     try:
         content = Path(path).read_bytes()
@@ -78,7 +78,7 @@ def read_csv_labels(
 
 
 def grade_of(text: str) -> int | None:
-    """A grade; None where it is not a whole number."""
+    """Parse a grade; None if it is not a whole number."""
     try:
         number = float(text.replace(",", "."))
     except ValueError:

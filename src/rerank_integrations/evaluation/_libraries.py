@@ -1,4 +1,4 @@
-"""The libraries of the extra `evaluation`, which are loaded when something is measured."""
+"""Imports the libraries of the extra `evaluation` when they are needed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rerank_integrations.errors import ConfigurationError
 
 
 def library(name: str) -> Any:
-    """A module of the extra.
+    """Import a module of the extra.
 
     Raises:
-        ConfigurationError: it is not installed.
+        ConfigurationError: the module is not installed.
     """
     try:
         return import_module(name)

@@ -1,4 +1,4 @@
-"""The parts of a report that both HTML and Markdown have, and the report as Markdown."""
+"""The sections that the HTML and the Markdown report share, and the report as Markdown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rerank_integrations.evaluation._statistics import ALPHA
 
 
 class Section(NamedTuple):
-    """A heading, a table whose first row is its heading, and notes below."""
+    """A heading, a table whose first row has the column titles, and notes below it."""
 
     title: str
     rows: list[list[str]]
@@ -24,12 +24,13 @@ class Section(NamedTuple):
 
 
 def sections_of(evaluation: Evaluation) -> list[Section]:
-    """The tables of a report."""
+    """Return the sections of a report."""
     first, models = evaluation.first_stage, evaluation.models.values()
     several = len(evaluation.models) > 1
     tests = (
-        f"Paired randomisation tests over {evaluation.queries} queries; p-values after Holm's "
-        "correction for all comparisons of this report. Intervals by the bootstrap, not corrected."
+        f"The p-values are from paired randomisation tests over {evaluation.queries} queries, with "
+        "Holm's correction for all comparisons of this report. The intervals are bootstrap "
+        "intervals, without a correction."
     )
     notes = [tests]
     sizes = [
@@ -38,21 +39,24 @@ def sections_of(evaluation: Evaluation) -> list[Section]:
         if model.decides.detectable is not None
     ]
     if sizes:
-        notes.append(f"A gain that would be found with 80 % chance: {', '.join(sizes)}.")
-    sections = [Section("Against no reranking", gains_table(evaluation), notes)]
+        notes.append(
+            f"Smallest gain that is detected with a probability of 80 %: {', '.join(sizes)}."
+        )
+    sections = [Section("Compared with no reranking", gains_table(evaluation), notes)]
     sections.append(Section("All measures", measures_table(evaluation), _judged(evaluation)))
     if several:
-        sections.append(Section("Models against each other", _pairs(evaluation), []))
+        sections.append(Section("Models compared with each other", _pairs(evaluation), []))
     notes = []
     if first.lost:
         notes.append(
-            f"The best possible order of the candidates reaches {first.oracle:.3f}; the other "
-            f"{first.lost:.3f} is lost in the first stage, and no reranker brings it back."
+            f"The best possible order of the candidates reaches {first.oracle:.3f}. The remaining "
+            f"{first.lost:.3f} is lost in the first stage, and no reranker can recover it."
         )
     if first.without_relevant:
-        count = len(first.without_relevant)
-        notes.append(f"{count} of the queries have no relevant candidate at all.")
-    sections.append(Section("What it takes", _takes(evaluation), [*_calls(evaluation), *notes]))
+        notes.append(f"Queries without a relevant candidate: {len(first.without_relevant)}.")
+    sections.append(
+        Section("Requests, tokens and calls", _takes(evaluation), [*_calls(evaluation), *notes])
+    )
     sections.append(_thresholds(evaluation))
     return sections
 
@@ -62,14 +66,14 @@ def _judged(evaluation: Evaluation) -> list[str]:
     shares = [evaluation.first_stage.means[name]]
     shares += [model.measures[name].mean for model in evaluation.models.values()]
     meant = (
-        f"{name} is the share of the first {evaluation.k} that somebody judged; what nobody judged "
-        "counts as not relevant."
+        f"{name} is the share of the first {evaluation.k} documents that have a judgment. "
+        "Documents without one count as not relevant."
     )
     notes = [meant]
     if max(shares) - min(shares) > 0.1:
         notes.append(
-            f"{name} differs by {max(shares) - min(shares):.2f}: whoever puts unjudged documents "
-            "first looks worse than he may be."
+            f"{name} differs by {max(shares) - min(shares):.2f}. A ranking with many unjudged "
+            "documents at the top may be better than its figures."
         )
     return notes
 
@@ -98,7 +102,7 @@ def _takes(evaluation: Evaluation) -> list[list[str]]:
             _count(model.requests_per_1000),
             _count(model.tokens_per_1000),
             _count(model.search_units_per_1000),
-            f"{model.latency.calls:,}, {model.latency.at_once} at once"
+            f"{model.latency.calls:,}, {model.latency.at_once} in flight"
             if model.latency
             else "none",
             f"{len(model.failed):,}",
@@ -110,12 +114,12 @@ def _takes(evaluation: Evaluation) -> list[list[str]]:
 
 def _calls(evaluation: Evaluation) -> list[str]:
     times = (
-        "Times are of whole calls, retries included and waits for a rate limit not; what came from "
-        "a checkpoint or a cache has none."
+        "Latencies are of whole calls, including retries, but without waits for a rate limit. "
+        "Results from a checkpoint or a cache have no latency."
     )
     failures = (
-        f"{model.name}: {len(model.failed)} calls failed, whose queries keep the order of the "
-        f"first stage. The first error: {model.failure}"
+        f"Failed calls of {model.name}: {len(model.failed)}. Their queries keep the order of the "
+        f"first stage. First error: {model.failure}"
         for model in evaluation.models.values()
         if model.failed
     )
@@ -128,25 +132,26 @@ def _count(number: float | None) -> str:
 
 def _thresholds(evaluation: Evaluation) -> Section:
     heading = [
+        "",
         "score_threshold",
-        "value",
         "F1",
-        "F1 without",
-        "passed on",
+        "F1 without threshold",
+        "documents kept",
         "recall",
-        "nothing relevant",
+        "correctly empty",
     ]
     rows = [heading]
     how = (
-        f"Chosen on one half of the queries for the F1 of what is passed on of the first "
-        f"{evaluation.k}, and reported on the other half. The last column: of the queries without "
-        "a relevant candidate, for how many nothing is passed on, as it should be."
+        f"The threshold is chosen on one half of the queries, to maximise the F1 of the documents "
+        f"that it keeps of the first {evaluation.k}. The figures are from the other half. The last "
+        "column counts the queries without a relevant candidate for which no document is kept, "
+        "which is correct."
     )
     notes = [how]
     for model in evaluation.models.values():
         found = model.threshold
         if found is None:
-            notes.append(f"{model.name}: no threshold, since {model.threshold_note}.")
+            notes.append(f"{model.name} has no threshold: {model.threshold_note}.")
             continue
         rows.append(
             [
@@ -159,11 +164,11 @@ def _thresholds(evaluation: Evaluation) -> Section:
                 f"{found.nothing_passed_on} of {found.nothing_relevant}",
             ]
         )
-    return Section("A threshold on the score", rows if len(rows) > 1 else [], notes)
+    return Section("Score threshold", rows if len(rows) > 1 else [], notes)
 
 
 def about(evaluation: Evaluation) -> str:
-    """What was measured, in a line."""
+    """Summarise in one line what was measured."""
     size = f"{evaluation.queries:,} queries, {evaluation.documents:,} documents"
     asked = f"the first {evaluation.top_k} candidates of {evaluation.first_stage.name} are reranked"
     made = f"{evaluation.date}, rerank_integrations {evaluation.version}"
@@ -171,7 +176,7 @@ def about(evaluation: Evaluation) -> str:
 
 
 def markdown_of(evaluation: Evaluation) -> str:
-    """The report as Markdown."""
+    """Return the report as Markdown."""
     parts = ["# Does reranking pay?", f"**{_escaped(str(evaluation.verdict))}**"]
     parts.append(_escaped(about(evaluation)))
     for section in sections_of(evaluation):
@@ -184,10 +189,10 @@ def markdown_of(evaluation: Evaluation) -> str:
     if curves:
         parts.append("## How many candidates to rerank")
         parts.append(_table(_curve_rows(evaluation, curves)))
-    parts.append("## How many documents to pass on")
+    parts.append("## How many documents to keep")
     parts.append(_table(_kept_rows(evaluation)))
     if evaluation.problems:
-        parts.append("## Left out of the input, or corrected")
+        parts.append("## Problems in the dataset")
         parts.append("\n".join(f"- {_escaped(str(one))}" for one in evaluation.problems))
     return "\n\n".join(parts) + "\n"
 
@@ -220,5 +225,5 @@ def _table(rows: list[list[str]]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Without what Markdown would take for HTML."""
+    """Escape what Markdown would read as HTML."""
     return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")

@@ -1,4 +1,4 @@
-"""What an order of documents is worth to a query."""
+"""Computes the measures of rankings with ir_measures."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any, TypeAlias
 from rerank_integrations.evaluation._libraries import library
 
 Rankings: TypeAlias = Mapping[str, Sequence[str]]
-"""By query, the documents, best first."""
+"""The documents of each query, best first."""
 PerQuery: TypeAlias = Mapping[str, float]
-"""By query, the value of a measure."""
+"""The value of a measure for each query."""
 
 
 def names(k: int) -> tuple[str, ...]:
-    """The measures, the one that decides first."""
+    """Return the names of the measures; the verdict is based on the first one."""
     return (f"nDCG@{k}", f"MRR@{k}", f"recall@{k}", "MAP", "success@1", f"judged@{k}")
 
 
 def per_query(
     judgments: Mapping[str, Mapping[str, int]], rankings: Rankings, k: int
 ) -> dict[str, dict[str, float]]:
-    """By measure and query the value; 0 for a query without a ranking.
+    """Return the value of each measure and query; 0 for a query without a ranking.
 
     Args:
-        judgments: of the queries to measure.
-        rankings: what each got.
-        k: how many places count.
+        judgments: the judgments of the queries to evaluate.
+        rankings: the rankings of these queries.
+        k: the cutoff of the measures.
     """
     measures = library("ir_measures")
     wanted = (
@@ -47,7 +47,7 @@ def per_query(
 def ndcg(
     judgments: Mapping[str, Mapping[str, int]], rankings: Rankings, k: int
 ) -> dict[str, float]:
-    """The measure that decides alone, by query."""
+    """Return nDCG@k of each query."""
     measure = library("ir_measures").nDCG @ k
     values = _calculated(judgments, rankings, [measure])
     return dict.fromkeys(judgments, 0.0) | {one.query_id: one.value for one in values}
@@ -69,7 +69,7 @@ def _calculated(
 
 
 def best_possible(judgments: Mapping[str, Mapping[str, int]], rankings: Rankings) -> Rankings:
-    """The candidates in the best order that there is: what no reranker can exceed."""
+    """Return the candidates in the best possible order, which no reranker can exceed."""
     return {
         query: sorted(rankings.get(query, ()), key=lambda one: -row.get(one, 0))
         for query, row in judgments.items()
@@ -77,9 +77,9 @@ def best_possible(judgments: Mapping[str, Mapping[str, int]], rankings: Rankings
 
 
 def to_depth(before: Rankings, after: Rankings, depth: int) -> Rankings:
-    """What reranking only the first `depth` candidates gives; the rest stays as it was.
+    """Return the rankings if only the first `depth` candidates were reranked.
 
-    True of a model that scores each document by itself.
+    This is exact for a model that scores each document independently.
     """
     lists = {}
     for query, found in before.items():
@@ -89,12 +89,12 @@ def to_depth(before: Rankings, after: Rankings, depth: int) -> Rankings:
 
 
 def mean(values: PerQuery) -> float:
-    """The mean over queries."""
+    """Return the mean over the queries."""
     return sum(values.values()) / len(values)
 
 
 def recall(judgments: Mapping[str, Mapping[str, int]], rankings: Rankings, kept: int) -> float:
-    """The mean share of a query's relevant documents that are among the first ones kept."""
+    """Return the mean recall: the share of a query's relevant documents among the first `kept`."""
     shares = []
     for query, row in judgments.items():
         relevant = {one for one, grade in row.items() if grade > 0}

@@ -1,4 +1,4 @@
-"""Plots as SVG that takes its colours from the page around it; each is drawn wide and narrow."""
+"""Draws plots as SVG with the colours of the page, in a wide and a narrow version."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 40
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 
 Draw: TypeAlias = Callable[[int], str]
-"""Draws at a width, in pixels."""
+"""A function that draws an SVG with a width in pixels."""
 Point: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot with what it says.
+    """A plot with its title and caption.
 
     Attributes:
-        title: what is shown.
-        caption: how to read it.
-        wide, narrow: the SVG for a large and for a small screen.
-        legend: the names by colour class; empty where the plot names them.
+        title: the title.
+        caption: how to read the plot.
+        wide: the SVG for a large screen.
+        narrow: the SVG for a small screen.
+        legend: the names by colour class; empty if the plot itself has the names.
     """
 
     title: str
@@ -40,7 +41,7 @@ class Plot:
 
 
 def plots_of(evaluation: Evaluation) -> list[Plot]:
-    """All plots that there are figures for."""
+    """Return all plots for which there are figures."""
     colours = {name: f"c{at % _COLOURS}" for at, name in enumerate(evaluation.models)}
     every = [
         _gains(evaluation, colours),
@@ -57,7 +58,7 @@ def _plot(title: str, caption: str, draw: Draw, legend: Iterable[tuple[str, str]
 
 
 def _gains(evaluation: Evaluation, colours: dict[str, str]) -> Plot:
-    """The gain of each model with its interval."""
+    """Draw the gain of each model with its confidence interval."""
     models = list(evaluation.models.values())
     best = evaluation.first_stage.oracle - evaluation.first_stage.means[evaluation.decides]
     ends = [0.0, best]
@@ -88,22 +89,22 @@ def _gains(evaluation: Evaluation, colours: dict[str, str]) -> Plot:
         return _svg(width, height, parts)
 
     return _plot(
-        "How much each model gains",
-        "The dot is the mean gain over the queries, the line its 95 % interval. A line that "
-        "crosses “no reranking” may be chance.",
+        "Gain of each model",
+        "The dot is the mean gain over the queries, and the line is its 95 % interval. If the line "
+        "crosses “no reranking”, the gain may be due to chance.",
         draw,
     )
 
 
 def _quality(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
-    """Quality against cost, or against time where nothing is charged for."""
+    """Draw quality against cost, or against latency if no model costs anything."""
     first = evaluation.first_stage.means[evaluation.decides]
     values = {name: one.decides.mean for name, one in evaluation.models.items()} | {"": first}
     spent = costs_of(evaluation.models)
     if any(spent.values()):
         spent[""] = 0.0
-        title, label = "What quality costs", "US dollars per 1,000 queries"
-        without = "Models of unknown price are not shown"
+        title, label = "Quality and cost", "US dollars per 1,000 queries"
+        without = "Models with an unknown price are not shown"
     else:
         spent = {
             name: 1000 * one.latency.p50
@@ -113,7 +114,7 @@ def _quality(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
         if not spent:
             return None
         spent[""] = 0.0
-        title, label = "What quality takes", "milliseconds of half of the calls (p50)"
+        title, label = "Quality and latency", "median latency in milliseconds (p50)"
         without = "Models whose calls all came from a checkpoint or a cache are not shown"
     shown = {name: values[name] for name in spent}
     front = front_of(spent, shown)
@@ -133,15 +134,15 @@ def _quality(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
     missing = f" {without}." if len(shown) <= len(evaluation.models) else ""
     return _plot(
         title,
-        f"{evaluation.decides} against {label}. The line joins what no other one beats in both "
-        f"(the Pareto front).{missing}",
+        f"{evaluation.decides} against {label}. The line joins the points that no other point "
+        f"beats in both (the Pareto front).{missing}",
         draw,
         [("cf", "no reranking"), *((colours[one], one) for one in spent if one)],
     )
 
 
 def _curves(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
-    """Quality by how many candidates are reranked."""
+    """Draw quality by the number of candidates that are reranked."""
     curves = {name: one.curve for name, one in evaluation.models.items() if len(one.curve) > 1}
     if not curves:
         return None
@@ -149,7 +150,7 @@ def _curves(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
         f"{name}: {one.curve_note}." for name, one in evaluation.models.items() if one.curve_note
     ]
     said = [
-        f"{name}: {enough} candidates bring 95 % of the gain."
+        f"{name}: {enough} candidates give 95 % of the gain."
         for name, curve in curves.items()
         if (enough := enough_of(curve)) is not None
     ]
@@ -157,7 +158,7 @@ def _curves(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
         "How many candidates to rerank",
         " ".join(
             [
-                f"{evaluation.decides} by how many of the first candidates are reranked.",
+                f"{evaluation.decides} by the number of candidates that are reranked.",
                 *said,
                 *notes,
             ]
@@ -168,7 +169,7 @@ def _curves(evaluation: Evaluation, colours: dict[str, str]) -> Plot | None:
 
 
 def enough_of(curve: dict[int, float]) -> int | None:
-    """The least number of candidates that brings 95 % of the whole gain; None without a gain."""
+    """Return the smallest number of candidates with 95 % of the whole gain; None without a gain."""
     whole = list(curve.values())[-1] - curve[0]
     if whole <= 0:
         return None
@@ -176,20 +177,20 @@ def enough_of(curve: dict[int, float]) -> int | None:
 
 
 def _kept(evaluation: Evaluation, colours: dict[str, str]) -> Plot:
-    """Recall by how many documents are passed on."""
+    """Draw recall by the number of documents that are passed on."""
     lines = {"": evaluation.first_stage.kept}
     lines |= {name: one.kept for name, one in evaluation.models.items()}
     return _plot(
-        "How many documents to pass on",
-        "The share of a query's relevant documents among the first top_n. Where a "
-        "model's line is as high at 5 as the first stage's at 20, a quarter of the text does.",
-        _lines(lines, colours, "documents passed on"),
+        "How many documents to keep",
+        "Recall of the first top_n documents. If a model's line is as high at 5 as the line of no "
+        "reranking at 20, a quarter of the documents is enough.",
+        _lines(lines, colours, "documents kept"),
         [("cf", "no reranking"), *((colours[name], name) for name in evaluation.models)],
     )
 
 
 def _lines(lines: dict[str, dict[int, float]], colours: dict[str, str], label: str) -> Draw:
-    """A line for each name; the numbers below are at equal distances."""
+    """Return a function that draws a line for each name, over equidistant numbers."""
     numbers = sorted({number for line in lines.values() for number in line})
     values = [value for line in lines.values() for value in line.values()]
 
@@ -212,7 +213,7 @@ def _lines(lines: dict[str, dict[int, float]], colours: dict[str, str], label: s
 
 
 def _per_query(evaluation: Evaluation, name: str, colour: str) -> Plot:
-    """The gain of each query, sorted."""
+    """Draw the sorted gains of the queries."""
     before = evaluation.first_stage.per_query[evaluation.decides]
     after = evaluation.models[name].decides.per_query
     gains = sorted((after[one] - before[one] for one in before), reverse=True)
@@ -231,15 +232,15 @@ def _per_query(evaluation: Evaluation, name: str, colour: str) -> Plot:
         return _svg(width, height, [axis.y_axis(width), area, line])
 
     return _plot(
-        f"What {name} does to each query",
-        f"{model.wins} queries gain, {model.ties} stay the same, {model.losses} lose "
-        f"{evaluation.decides}; sorted by the change.",
+        f"Change of each query with {name}",
+        f"The change in {evaluation.decides} of each query, sorted. Wins: {model.wins}, ties: "
+        f"{model.ties}, losses: {model.losses}.",
         draw,
     )
 
 
 class _Axes:
-    """From values to pixels."""
+    """Axes, which convert values to pixels."""
 
     def __init__(
         self,
@@ -257,19 +258,19 @@ class _Axes:
         self._across, self._up = _span(across), _span(up)
 
     def x(self, value: float) -> float:
-        """Where a value is, from the left."""
+        """Return the horizontal position of a value in pixels, from the left."""
         low, high = self._across
         room = self._width - self._left - _RIGHT
         return self._left + room * (value - low) / (high - low)
 
     def y(self, value: float) -> float:
-        """Where a value is, from the top."""
+        """Return the vertical position of a value in pixels, from the top."""
         low, high = self._up
         room = self._height - self._top - self._bottom
         return self._top + room * (high - value) / (high - low)
 
     def x_axis(self, label: str) -> str:
-        """Ticks below, and what they are."""
+        """Return the ticks and the label below the plot."""
         ticks = _ticks(*self._across, 4 if self._width < WIDE else 8)
         base = self._height - self._bottom
         parts = [_line((self.x(t), base), (self.x(t), base + 4), "tick") for t in ticks]
@@ -277,11 +278,11 @@ class _Axes:
         return "".join([*parts, self.label(label)])
 
     def label(self, label: str) -> str:
-        """What is below."""
+        """Return the label below the plot."""
         return _text((self._left + self._width) / 2, self._height - 6, label, "middle")
 
     def y_axis(self, width: int) -> str:
-        """Ticks at the left, with lines across."""
+        """Return the ticks on the left, with grid lines."""
         ticks = _ticks(*self._up, 5)
         parts = []
         for tick in ticks:
@@ -304,7 +305,7 @@ def _padded(values: Iterable[float]) -> Point:
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers in a range."""
+    """Return round numbers in a range."""
     rough = (high - low) / most
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * one for one in (1, 2, 5, 10) if power * one >= rough)

@@ -1,4 +1,4 @@
-"""The report as one HTML file: no network, no server, and no text that could run."""
+"""The report as one HTML file, without network access; all texts are escaped."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _IMAGES = 400  # at most, for the size of the file
 
 
 def html_of(evaluation: Evaluation) -> str:
-    """The report.
+    """Return the report as HTML.
 
     Raises:
         ConfigurationError: the evaluation was read from JSON, which has no texts.
     """
     if evaluation.detail is None:
         raise ConfigurationError(
-            "an evaluation that was read from JSON has no texts and rankings, so there is no HTML "
-            "report of it; to_markdown() works"
+            "an evaluation that was read from JSON has no texts and rankings, so it has no HTML "
+            "report; use to_markdown()"
         )
     folder = Path(__file__).parent
     style, script = (
@@ -68,13 +68,13 @@ def html_of(evaluation: Evaluation) -> str:
 
 
 def _hash(text: str) -> str:
-    """What the policy of the page lets run."""
+    """The hash of a script or style for the content security policy."""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"sha256-{digest}"
 
 
 def _data(evaluation: Evaluation) -> dict[str, Any]:
-    """What the table of queries shows: each text once, all else by its number."""
+    """The data of the table of queries: each text once, referred to by its number."""
     dataset: Dataset
     dataset, before, after = evaluation.detail
     documents: dict[str, int] = {}
@@ -115,7 +115,7 @@ def _rankings(
     k: int,
     documents: dict[str, int],
 ) -> dict[str, Any]:
-    """The first documents before and after, with the place of each in the other list."""
+    """The first documents before and after, with their positions in the other list."""
 
     def number(name: str) -> int:
         return documents.setdefault(name, len(documents))
@@ -147,7 +147,7 @@ def _shortened(text: str, length: int) -> str:
 
 
 def _thumbnails(dataset: Dataset, documents: Mapping[str, int]) -> dict[int, str]:
-    """By number of the document, its image made small; a URL is not fetched, and so not shown."""
+    """Thumbnails by document number; images at URLs are not fetched, so they are not shown."""
     found: dict[int, str] = {}
     for name, number in documents.items():
         image = image_of(dataset.documents[name])

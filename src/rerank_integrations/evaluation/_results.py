@@ -1,4 +1,4 @@
-"""What is known after an evaluation, as plain data."""
+"""The data classes of an evaluation's result."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ Outcome: TypeAlias = Literal["pays", "not distinguishable", "worse", "nothing fo
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A measure of a model, and its difference to no reranking.
+    """A measure of a model, and its difference from no reranking.
 
     Attributes:
-        mean: over the queries.
-        gain: the mean minus that of the first stage.
-        ci_low: where the 95 % interval of the gain begins; None for a single query.
-        ci_high: where it ends.
-        p_value: of the paired randomisation test of the gain, as it is.
-        p_adjusted: the same after Holm's correction for all comparisons of this measure.
-        detectable: the least gain that would be found with 80 % chance; None without spread.
+        mean: the mean over the queries.
+        gain: the mean minus the mean of the first stage.
+        ci_low: the lower end of the 95 % confidence interval of the gain; None for a single query.
+        ci_high: the upper end of the interval.
+        p_value: the p-value of the paired randomisation test of the gain, without correction.
+        p_adjusted: the p-value after Holm's correction for all comparisons of this measure.
+        detectable: the smallest gain that would be detected with a power of 80 %; None if the
+            values do not vary.
         per_query: the value of each query.
     """
 
@@ -38,13 +39,13 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Seconds of the calls of a run, retries included and waits for slots of a rate limit not.
+    """The latency of a run's calls in seconds, with retries but without waits for a rate limit.
 
     Attributes:
-        p50: what half of the calls did not exceed.
-        p95: what 95 % of them did not exceed.
-        p99: what 99 % of them did not exceed.
-        calls: how many were measured: none that came from a checkpoint or a cache.
+        p50: the median.
+        p95: the 95th percentile.
+        p99: the 99th percentile.
+        calls: the number of measured calls, without those from a checkpoint or a cache.
         at_once: how many calls were in flight at once.
     """
 
@@ -57,32 +58,34 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelResult:
-    """What a model did.
+    """The result of a model.
 
     Attributes:
-        name: what it is called.
-        score_kind: what its scores are.
-        in_process: whether it is an engine of this process, for which nobody charges.
-        measures: by name; the first one decides.
-        wins: the queries whose first measure is higher than without reranking.
-        losses: those where it is lower.
-        ties: those where it is the same.
-        gap_closed: the gain as a part of what the best order of the candidates would gain; None
-            where that gains nothing.
-        cost_per_1000: US dollars for a thousand queries; None where it is unknown.
-        requests_per_1000: requests for a thousand queries, retries included; None where all came
-            from a checkpoint or a cache.
-        tokens_per_1000: tokens for a thousand queries; None where not each response says them.
-        search_units_per_1000: the same for search units.
-        latency: None where all came from a checkpoint or a cache.
+        name: the name of the model.
+        score_kind: the kind of its scores, as in `RerankResponse.score_kind`.
+        in_process: whether the model runs in this process, so that nobody charges for it.
+        measures: the measures by name; the verdict is based on the first one.
+        wins: the number of queries with a higher nDCG@k than without reranking.
+        losses: the number of queries with a lower nDCG@k.
+        ties: the number of queries with the same nDCG@k.
+        gap_closed: the gain as a fraction of the gain of the best possible order of the candidates;
+            None if that gains nothing.
+        cost_per_1000: the cost of 1,000 queries in US dollars; None if it is unknown.
+        requests_per_1000: the number of requests for 1,000 queries, with retries; None if all
+            responses came from a checkpoint or a cache.
+        tokens_per_1000: the number of tokens for 1,000 queries; None if a response does not report
+            it.
+        search_units_per_1000: the number of search units for 1,000 queries; None if a response
+            does not report it.
+        latency: the latency of the calls; None if all responses came from a checkpoint or a cache.
         failed: the queries whose call failed; they keep the order of the first stage.
-        failure: the first error of these.
-        stored: how many responses came from the checkpoint.
-        curve: the first measure by how many candidates are reranked, 0 included.
+        failure: the message of the first of these errors.
+        stored: the number of responses from the checkpoint.
+        curve: nDCG@k by the number of candidates that are reranked, including 0.
         curve_note: why there is no curve.
-        kept: recall by how many documents are passed on.
-        threshold: what a `score_threshold` would do.
-        threshold_note: why there is none.
+        kept: recall by the number of documents that are passed on.
+        threshold: the effect of a `score_threshold`; None without one.
+        threshold_note: why there is no threshold.
     """
 
     name: str
@@ -109,21 +112,21 @@ class ModelResult:
 
     @property
     def decides(self) -> Measured:
-        """The measure that decides, nDCG@k."""
+        """The measure that the verdict is based on: nDCG@k."""
         return next(iter(self.measures.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class FirstStage:
-    """The candidates as they were found, which is no reranking.
+    """The result of the first stage, without reranking.
 
     Attributes:
-        name: what found them.
-        means: of each measure.
-        per_query: of each measure, the value of each query.
-        oracle: the first measure of the best possible order of the candidates.
-        without_relevant: the queries that have no relevant candidate.
-        kept: recall by how many documents are passed on.
+        name: the name of the first stage.
+        means: the mean of each measure.
+        per_query: the value of each query, by measure.
+        oracle: nDCG@k of the best possible order of the candidates.
+        without_relevant: the queries without a relevant candidate.
+        kept: recall by the number of documents that are passed on.
     """
 
     name: str
@@ -135,21 +138,26 @@ class FirstStage:
 
     @property
     def lost(self) -> float:
-        """How much no order of the candidates can reach."""
+        """The nDCG@k that no order of the candidates can reach."""
         return 1 - self.oracle
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two models compared, paired by query.
+    """A comparison of two models, paired by query.
 
     Attributes:
-        first, second: their names.
-        difference: the mean of the second minus that of the first, in the measure that decides.
-        ci_low, ci_high: its 95 % interval; None for a single query.
-        p_value: of the paired randomisation test.
-        p_adjusted: after Holm's correction for all comparisons.
-        wins, losses, ties: the queries in which the second is higher, lower, the same.
+        first: the name of the first model.
+        second: the name of the second model.
+        difference: the mean nDCG@k of the second model minus that of the first.
+        ci_low: the lower end of the 95 % confidence interval of the difference; None for a single
+            query.
+        ci_high: the upper end of the interval.
+        p_value: the p-value of the paired randomisation test, without correction.
+        p_adjusted: the p-value after Holm's correction for all comparisons.
+        wins: the number of queries in which the second model is better.
+        losses: the number of queries in which the second model is worse.
+        ties: the number of queries in which both are equal.
     """
 
     first: str
@@ -164,21 +172,26 @@ class Pair:
     ties: int
 
     def has(self, *names: str) -> bool:
-        """Whether it compares these two."""
+        """Return whether this is the comparison of the two named models.
+
+        Args:
+            names: the names of two models, in either order.
+        """
         return set(names) == {self.first, self.second}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The answer in a sentence or two.
+    """The verdict of an evaluation.
 
     Attributes:
-        outcome: "pays"; "not distinguishable" (no model from no reranking); "worse" (a model is,
-            and none is better); "nothing found" (no candidate is relevant); "too few" (queries).
-        text: the answer.
-        recommended: the cheapest model that is not distinguishable from the best; None unless
-            it pays.
-        best: the model with the highest mean of those that are better than no reranking.
+        outcome: "pays"; "not distinguishable" (no model differs significantly from no reranking);
+            "worse" (a model is worse, and none is better); "nothing found" (no candidate is
+            relevant); "too few" (queries).
+        text: the verdict in a few sentences.
+        recommended: the cheapest model that is not distinguishable from the best one; None unless
+            reranking pays.
+        best: the model with the highest mean, among those that are better than no reranking.
         worse: the models that are worse than no reranking.
     """
 
@@ -193,16 +206,16 @@ class Verdict:
 
 
 def counts(after: dict[str, float], before: dict[str, float]) -> tuple[int, int, int]:
-    """Wins, losses and ties by query."""
+    """Return the numbers of wins, losses and ties over the queries."""
     signs = [(after[one] > before[one]) - (after[one] < before[one]) for one in before]
     return signs.count(1), signs.count(-1), signs.count(0)
 
 
 def dollars(cost: float) -> str:
-    """An amount of US dollars with two digits at least."""
+    """Return an amount of US dollars as text, with at least two digits."""
     return f"${cost:,.2f}" if cost >= 0.1 or not cost else f"${cost:.2g}"
 
 
 def joined(names: Sequence[str]) -> str:
-    """Names in a sentence."""
+    """Join names for a sentence, with "and" before the last one."""
     return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])

@@ -1,4 +1,4 @@
-"""A model's run over the queries of a dataset."""
+"""Runs a model over the queries of a dataset."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _HOPELESS = 5  # calls that fail before one succeeds, after which the run ends
 
 @dataclass
 class Budget:
-    """US dollars for several runs, one after another."""
+    """A budget in US dollars for several runs, one after another."""
 
     max_cost: float | None
     spent: float | None = None
 
     def left(self) -> float | None:
-        """What the next run may cost.
+        """Return what the next run may cost; None for no limit.
 
         Raises:
             BudgetExceededError: nothing is left.
@@ -41,7 +41,7 @@ class Budget:
         return left
 
     def used_up(self) -> BudgetExceededError:
-        """The error of a run that ends before all is asked."""
+        """Return the error for a run that ends before all its calls are made."""
         return BudgetExceededError(
             f"the budget is used up: ${self.spent or 0.0:.4g} of max_cost={self.max_cost}; one "
             "more call could exceed it. Raise it, and pass checkpoint_dir= to go on where a run "
@@ -51,26 +51,26 @@ class Budget:
         )
 
     def add(self, cost: float | None) -> None:
-        """Note what a run has cost."""
+        """Add the cost of a run."""
         if cost is not None:
             self.spent = (self.spent or 0.0) + cost
 
 
 @dataclass
 class Run:
-    """What came of a model's run.
+    """The result of a model's run.
 
     Attributes:
-        rankings: by query, all candidates, best first.
-        scores: by query, the score of each candidate that has one.
-        kind: what the scores are.
-        seconds: of each call that was made.
-        requests: how many were sent for these.
-        costs: of each response without scores from a cache, None where it is unknown.
-        tokens: the same.
-        search_units: the same.
-        failures: by query, the error.
-        stored: how many responses came from the checkpoint.
+        rankings: all candidates by query, best first.
+        scores: the score of each candidate that has one, by query.
+        kind: the kind of the scores.
+        seconds: the duration of each call that was made.
+        requests: the number of requests for these calls.
+        costs: the cost of each response without scores from a cache; None if it is unknown.
+        tokens: the number of tokens of each of these responses.
+        search_units: the number of search units of each of these responses.
+        failures: the errors by query.
+        stored: the number of responses from the checkpoint.
         at_once: how many calls were in flight at once.
     """
 
@@ -89,7 +89,7 @@ class Run:
     def add(
         self, found: Sequence[str], query: str, response: RerankResponse, price: Price | None
     ) -> None:
-        """Note a response to a query, whose candidates these are."""
+        """Add the response to a query with the candidates `found`."""
         self.scores[query] = {found[one.index]: one.relevance_score for one in response}
         # what the response leaves out follows as it was
         self.rankings[query] = list(dict.fromkeys([*self.scores[query], *found]))
@@ -106,7 +106,7 @@ class Run:
 
 
 def is_in_process(client: RerankClient) -> bool:
-    """Whether a call runs in this process and not over the network."""
+    """Return whether calls run in this process, and not over the network."""
     return client.provider.handler is not None
 
 
@@ -127,7 +127,7 @@ def run_model(
 
     Raises:
         BudgetExceededError: the next call could exceed the budget.
-        RerankError: the error of the first call, if none succeeds.
+        RerankError: the error of the first call, if no call succeeds.
     """
     local = is_in_process(client)
     found = {query: list(dataset.candidates[query][:depth]) for query in queries}
@@ -181,7 +181,7 @@ def run_model(
 
 
 class _Rows:
-    """The rows of a run, made when they are needed; their number is known for a progress bar."""
+    """The rows of a run, created when they are needed, with a length for the progress bar."""
 
     def __init__(self, dataset: Dataset, queries: Sequence[str], depth: int) -> None:
         self._dataset, self._queries, self._depth = dataset, queries, depth
@@ -196,7 +196,7 @@ class _Rows:
 
 
 def _file(folder: Path, label: str, depth: int) -> Path:
-    """The checkpoint of a model; another number of candidates is another run."""
+    """Return the checkpoint file of a model and a number of candidates."""
     readable = _UNREADABLE.sub("-", label).strip("-")[:60]
     digest = hashlib.sha256(f"{label} {depth}".encode()).hexdigest()[:8]
     return folder / f"{readable}-{depth}-{digest}.sqlite"
@@ -206,12 +206,12 @@ def clients_of(
     models: Sequence[str | RerankClient] | Mapping[str, str | RerankClient],
     settings: Mapping[str, Any],
 ) -> dict[str, tuple[RerankClient, bool]]:
-    """By label the client of each model, and whether it was made here and so is closed here.
+    """Return the client of each model by label, and whether it was created here.
 
     They have no fallbacks: another model's ranking would be measured as theirs.
 
     Raises:
-        ConfigurationError: none, or two of one name.
+        ConfigurationError: there is no model, or two have the same name.
     """
     if isinstance(models, str | RerankClient):
         models = [models]

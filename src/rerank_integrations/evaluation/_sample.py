@@ -1,4 +1,4 @@
-"""Queries to label: drawn into a table for a spreadsheet, and read back as judgments."""
+"""Draws queries to label into a table for a spreadsheet, and reads the labels back."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ def sample(
     overwrite: bool = False,
     **settings: Any,
 ) -> int:
-    """Draw queries at random, and write their first candidates into a CSV file to label.
+    """Sample queries at random, and write their top documents to a CSV file for labelling.
 
-    The documents of a query come in random order, so that their place says nothing. Give the column
-    `grade` a whole number, 0 for not relevant; leave it empty for what you do not judge. Then
-    `Dataset.read(folder, labels=path)` reads them.
+    The documents of a query are in random order, so that their position does not bias the grades.
+    Fill in the column `grade` with a whole number, 0 for not relevant; leave it empty for documents
+    that you do not judge. Then read the grades with `Dataset.read(folder, labels=path)`.
 
     Args:
-        dataset: a `Dataset`, or the folder of one; it needs no judgments.
-        n: how many queries.
+        dataset: a `Dataset`, or its folder; it needs no judgments.
+        n: the number of queries.
         path: the file to write.
-        depth: how many documents of each ranking.
-        models: besides the first candidates, the first ones of these models are drawn too. Without
-            them, a document that only a model puts first is not judged, and counts as wrong.
-        top_k: how many candidates these models rerank.
-        seed: another one draws other queries.
-        overwrite: whether a file that is there may be overwritten, with the grades in it.
-        settings: of the clients that are made for names.
+        depth: the number of documents from the top of each ranking.
+        models: models whose top documents are added to those of the first stage. A document that
+            is not in the file is not judged, and counts as not relevant.
+        top_k: the number of candidates that these models rerank.
+        seed: the seed of the random sample.
+        overwrite: whether an existing file, with the grades in it, may be overwritten.
+        settings: settings of the clients that are created for model names.
 
     Returns:
-        How many documents there are to label.
+        The number of documents to label.
 
     Raises:
         InvalidRequestError: `n` or `depth` is below 1.
-        ConfigurationError: there are no queries with candidates, or the file is there.
+        ConfigurationError: no query has candidates, or the file exists.
     """
     for name, value in (("n", n), ("depth", depth)):
         if type(value) is not int or value < 1:
@@ -91,10 +91,16 @@ def sample(
 
 
 def read_labels(path: str | PathLike[str]) -> dict[str, dict[str, int]]:
-    """The grades that were filled into a file that `sample` wrote, by query and document.
+    """Read the grades in a file that `sample` wrote.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The grades by query id and document id, without documents that have no grade.
 
     Raises:
-        ConfigurationError: it is not such a file, or a grade is not a whole number.
+        ConfigurationError: the file has another format, or a grade is not a whole number.
     """
     problems = Problems()
     found = read_csv_labels(path, problems.note)

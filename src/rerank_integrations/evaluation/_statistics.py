@@ -1,4 +1,4 @@
-"""How sure a difference is: paired tests and intervals over queries."""
+"""Paired significance tests and confidence intervals over queries."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _LEAST = 2  # queries for an interval
 
 
 class Difference(NamedTuple):
-    """A mean difference between two rankings of the same queries.
+    """The mean difference between two rankings of the same queries.
 
     Attributes:
-        mean: of the differences.
-        low: where the 95 % interval begins; None for a single query.
-        high: where it ends.
-        p_value: of the paired randomisation test, two-sided.
-        detectable: the least difference that would be found with 80 % chance, with this spread and
-            this number of queries and comparisons; None without spread.
+        mean: the mean of the differences.
+        low: the lower end of the 95 % confidence interval; None for a single query.
+        high: the upper end of the interval.
+        p_value: the p-value of the two-sided paired randomisation test.
+        detectable: the smallest difference that would be detected with a power of 80 %, for this
+            standard deviation, number of queries and number of comparisons; None if the differences
+            do not vary.
     """
 
     mean: float
@@ -38,12 +39,12 @@ class Difference(NamedTuple):
 def difference(
     after: Mapping[str, float], before: Mapping[str, float], comparisons: int = 1
 ) -> Difference:
-    """After minus before, paired by query.
+    """Return the difference of `after` minus `before`, paired by query.
 
     Args:
-        after: values by query.
-        before: the same queries.
-        comparisons: how many are made together, for the detectable size.
+        after: the values by query.
+        before: the values of the same queries.
+        comparisons: the number of comparisons made together, for the detectable difference.
     """
     differences = [after[query] - before[query] for query in before]
     count = len(differences)
@@ -75,7 +76,7 @@ def difference(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number (Holm, 1979), in the order given."""
+    """Return p-values with Holm's correction (1979), in the same order."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
@@ -84,5 +85,5 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The least value that so large a share of the values does not exceed."""
+    """Return the smallest value that at least this share of the values does not exceed."""
     return sorted(values)[max(math.ceil(share * len(values)) - 1, 0)]

@@ -1,4 +1,4 @@
-"""What else the scores of a run show: how many to rerank, how many to keep, and a threshold."""
+"""Studies of a run's scores: how many documents to rerank and to keep, and a score threshold."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ _STEPS = 200  # thresholds that are tried
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """A `score_threshold` that was chosen on one half of the queries, and its effect on the other.
+    """A `score_threshold` chosen on one half of the queries, and its effect on the other half.
 
-    All but `value` and `chosen_on` are of the other half. What is passed on are the results among
-    the first k that have at least this score.
+    All attributes except `value` and `chosen_on` are measured on the other half. The results among
+    the first k with at least this score are passed on.
 
     Attributes:
-        value: the threshold; None where keeping all was best.
-        chosen_on: how many queries chose it.
-        queries: how many others it was tried on.
-        f1: the mean F1 of what is passed on; 1 for nothing where nothing is relevant.
-        f1_without: the same without a threshold.
+        value: the threshold; None if keeping all results was best.
+        chosen_on: the number of queries on which it was chosen.
+        queries: the number of queries on which it was tested.
+        f1: the mean F1 score of the documents that are passed on; 1 for a query without relevant
+            candidates if no document is passed on.
+        f1_without: the mean F1 score without a threshold.
         passed_on: the mean number of documents that are passed on.
         recall: the mean share of the relevant candidates that are passed on.
-        nothing_relevant: how many queries have no relevant candidate.
-        nothing_passed_on: for how many of these nothing is passed on, as it should be.
+        nothing_relevant: the number of queries without a relevant candidate.
+        nothing_passed_on: the number of these for which no document is passed on, as is right.
     """
 
     value: float | None
@@ -46,7 +47,7 @@ class Threshold:
 
 
 def depths_of(most: int) -> list[int]:
-    """How many candidates to try."""
+    """Return the numbers of candidates to try."""
     return [depth for depth in DEPTHS if depth < most] + [most]
 
 
@@ -57,7 +58,7 @@ def curve_of(
     depths: Sequence[int],
     k: int,
 ) -> dict[int, float]:
-    """The mean nDCG@k by how many candidates are reranked."""
+    """Return the mean nDCG@k by the number of candidates that are reranked."""
     return {
         depth: mean(ndcg(judgments, to_depth(before, after, depth), k)) for depth in (0, *depths)
     }
@@ -69,7 +70,7 @@ def threshold_of(
     scores: Mapping[str, Mapping[str, float]],
     k: int,
 ) -> Threshold | None:
-    """Choose a threshold on a half of the queries; None for too few queries."""
+    """Choose a threshold on one half of the queries, and test it; None for too few queries."""
     queries = sorted(query for query in judgments if scores.get(query))
     if len(queries) < _LEAST:
         return None
@@ -113,7 +114,7 @@ def threshold_of(
 
 
 def _f1(kept: Sequence[str], relevant: set[str]) -> float:
-    """The harmonic mean of precision and recall; of nothing, where nothing is relevant, 1."""
+    """Return the F1 score; 1 if nothing is relevant and nothing is kept."""
     if not relevant or not kept:
         return float(not relevant and not kept)
     return 2 * len(relevant.intersection(kept)) / (len(relevant) + len(kept))

@@ -1,4 +1,4 @@
-"""The verdict: what the figures say, and no more than that."""
+"""The verdict: the conclusion that the figures support."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from rerank_integrations.evaluation._results import (
 from rerank_integrations.evaluation._statistics import ALPHA
 
 LEAST = 20  # usable queries
-_JUDGED = 0.1  # a difference in judged documents that is worth a word
-_NEAR = 0.02  # to the best order that there is
+_JUDGED = 0.1  # a difference in judged documents that is worth a warning
+_NEAR = 0.02  # distance to the best possible order
 
 
 def verdict_of(
     k: int, queries: int, first: FirstStage, models: Sequence[ModelResult], pairs: Sequence[Pair]
 ) -> Verdict:
-    """The answer.
+    """The verdict.
 
     Args:
-        k: of the measure.
-        queries: how many were measured.
-        first: no reranking.
-        models: all that were measured.
-        pairs: each model against each other.
+        k: the cutoff of the measure.
+        queries: the number of measured queries.
+        first: the result without reranking.
+        models: the results of all models.
+        pairs: each model compared with each other.
     """
     found = _found(k, queries, first, models, pairs)
     failures = [
-        f"{len(m.failed)} calls of {m.name} failed, and these queries keep the order of the first "
+        f"Failed calls of {m.name}: {len(m.failed)}. Their queries keep the order of the first "
         "stage."
         for m in models
         if m.failed
@@ -46,21 +46,21 @@ def _found(
     k: int, queries: int, first: FirstStage, models: Sequence[ModelResult], pairs: Sequence[Pair]
 ) -> Verdict:
     detectable = max((m.decides.detectable or 0.0 for m in models), default=0.0)
-    size = f"a difference of {detectable:.3f} or more would be found with 80 % chance"
+    size = f"a difference of {detectable:.3f} or more would be detected with a probability of 80 %"
     if queries < LEAST:
-        known = f" With these, {size}." if detectable else ""
-        text = f"Too few to tell: {queries} usable queries, and {LEAST} is the least.{known}"
+        known = f" With this number, {size}." if detectable else ""
+        text = f"Too few queries to tell (usable: {queries}, needed: {LEAST}).{known}"
         return Verdict(outcome="too few", text=text)
     if not first.oracle:
         return Verdict(
             outcome="nothing found",
             text="The first stage found no relevant document for any query, so no reranking can "
-            "help. Look at the first stage, and at the ids in the judgments.",
+            "help. Check the first stage, and the ids in the judgments.",
         )
     better = [m for m in models if _differs(m) and m.decides.gain > 0]
     worse = [m for m in models if _differs(m) and m.decides.gain < 0]
     told = [
-        f"{m.name} makes it worse, by {-m.decides.gain:.3f} nDCG@{k}{_interval(m, -1)}."
+        f"{m.name} makes the ranking worse, by {-m.decides.gain:.3f} nDCG@{k}{_interval(m, -1)}."
         for m in worse
     ]
     names = tuple(m.name for m in worse)
@@ -102,7 +102,7 @@ def _differs(model: ModelResult) -> bool:
 
 
 def _level(pairs: Sequence[Pair], one: ModelResult, other: ModelResult) -> bool:
-    """Whether two models are not distinguishable."""
+    """Return whether two models are not distinguishable."""
     return any(pair.has(one.name, other.name) and pair.p_adjusted >= ALPHA for pair in pairs)
 
 
@@ -133,46 +133,51 @@ def _clause(
     best: ModelResult,
     level: Sequence[ModelResult],
 ) -> str:
-    """The one thing more that is worth saying; empty for none.
+    """The most important addition to the verdict; empty if there is none.
 
-    `level` are the models that are not distinguishable from the one that was chosen.
+    `level` are the models that are not distinguishable from the chosen one.
     """
     own = chosen.cost_per_1000
     dearer = [m for m in level if _is_dearer(m.cost_per_1000, own)]
     if dearer:
         other = best if best in dearer else max(dearer, key=lambda m: m.cost_per_1000 or 0.0)
-        return f"{other.name} is not distinguishable from it {_against(other, own)}"
+        return f"{other.name} {_price_of(other, own)} and is not distinguishable from it"
     judged, before = (chosen.measures[f"judged@{k}"].mean, first.means[f"judged@{k}"])
     if abs(judged - before) > _JUDGED:
         return (
-            f"but {judged:.0%} of its first {k} documents are judged, against {before:.0%} "
-            "without it, so label more before you rely on this"
+            f"but {judged:.0%} of its first {k} documents are judged, and {before:.0%} without "
+            "reranking, so label more documents before you rely on this"
         )
     if first.oracle - chosen.decides.mean <= _NEAR:
-        return "that is nearly the best order of these candidates, so improve the first stage next"
+        return (
+            "this is close to the best possible order of the candidates, so improve the first "
+            "stage next"
+        )
     return ""
 
 
 def _is_dearer(cost: float | None, own: float | None) -> bool:
-    """Whether a model costs more; one of unknown price may, where the other's is known."""
+    """Whether a model costs more, or may cost more since its price is unknown."""
     return own is not None and (cost is None or cost > own)
 
 
-def _against(model: ModelResult, own: float | None) -> str:
+def _price_of(model: ModelResult, own: float | None) -> str:
     cost = model.cost_per_1000
     if cost is None:
-        return "at an unknown price"
-    return f"at {cost / own:.1f} times the price" if own else f"and costs {dollars(cost)}"
+        return "has an unknown price"
+    if own:
+        return f"costs {cost / own:.1f} times as much"
+    return f"costs {dollars(cost)} per 1,000 queries"
 
 
 def costs_of(models: Mapping[str, ModelResult]) -> dict[str, float]:
-    """The models whose cost is known."""
+    """Return the costs of the models whose cost is known."""
     known = {name: one.cost_per_1000 for name, one in models.items()}
     return {name: cost for name, cost in known.items() if cost is not None}
 
 
 def front_of(costs: Mapping[str, float], values: Mapping[str, float]) -> list[str]:
-    """The names that no other one beats in both cost and value, cheapest first."""
+    """The Pareto front: names that no other name beats in both cost and value, cheapest first."""
     front: list[str] = []
     for name in sorted(costs, key=lambda one: (costs[one], -values[one])):
         if not front or values[name] > values[front[-1]]:
