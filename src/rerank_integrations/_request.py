@@ -205,8 +205,8 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
         for body in bodies
     )
     hits = tuple([RerankResult(index, score, given[index]) for index, score in ready.hits])
+    warnings = ready.warnings if not remarks else (*remarks, *ready.warnings)
     told = asked if isinstance(asked, str) else shown_query(query)
-    warnings = (*remarks, *ready.warnings)
     return RequestPlan(options, tuple(chunks), skipped, warnings, hits, told, given)
 
 
@@ -783,10 +783,11 @@ class _BodyTemplate:
         """Return a whole body with these documents, and `top_n` for this count of documents."""
         dialect = self._dialect
         query = self._query
-        if dialect.query_as == "repeated":
-            query = [query] * count
-        elif dialect.query_as == "object" and isinstance(query, str):
-            query = {TEXT: query}
+        if dialect.query_as != "text":
+            if dialect.query_as == "repeated":
+                query = [query] * count
+            elif isinstance(query, str):
+                query = {TEXT: query}
         body = {**self._before, dialect.query: query, dialect.documents: documents}
         if dialect.top_n and (self._top_n is not None or dialect.needs_top_n):
             body[dialect.top_n] = min(self._top_n or count, count)
