@@ -34,10 +34,10 @@ from rerank_integrations._adapter import (
     in_span_of,
     log_warnings,
     naming,
+    shown_query,
 )
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
-from rerank_integrations.fields import shown_query
 from rerank_integrations.models import (
     DocumentInput,
     QueryInput,

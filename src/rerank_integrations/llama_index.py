@@ -42,6 +42,7 @@ from rerank_integrations._adapter import (
     inside_reranker,
     log_warnings,
     naming,
+    shown_query,
     with_retrieval_scores,
 )
 from rerank_integrations.client import RerankClient
@@ -50,7 +51,6 @@ from rerank_integrations.errors import (
     RerankError,
     UnsupportedDocumentError,
 )
-from rerank_integrations.fields import shown_query
 from rerank_integrations.models import (
     DocumentInput,
     QueryInput,
