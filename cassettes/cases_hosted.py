@@ -277,7 +277,7 @@ SILICONFLOW_CASES = (
         "A success without results is none.",
         ResponseError,
         {"code": 50508, "message": "System is really busy", "data": None},
-        "the response of siliconflow cannot be used: status 200 with an error inside: "
+        "the response of siliconflow is invalid: status 200 with an error inside: "
         "System is really busy",
         wants={"status": None},
     ),

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jedi  # type: ignore[import-untyped]
 
@@ -19,9 +19,12 @@ from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
 from support import settings
 
+Line: TypeAlias = tuple[str, int]
+"""A line of a program."""
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PROGRAMS = HERE / "typing"
+PROGRAMS = [str(HERE / "typing" / name) for name in ("right.py", "wrong.py")]
 SETTINGS = settings()
 CHECKED: dict[str, Any] = {
     "init": RerankClient.__init__,
@@ -40,18 +43,17 @@ CHECKED: dict[str, Any] = {
 }
 
 
-def mypy(program: str) -> set[int]:
+def mypy() -> set[Line]:
     """The lines that mypy --strict flags."""
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary"]
-    command.append(str(PROGRAMS / program))
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *PROGRAMS]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False).stdout
-    return {int(line) for line in re.findall(rf"{program}:(\d+): error", shown)}
+    return {(name, int(line)) for name, line in re.findall(r"(\w+\.py):(\d+): error", shown)}
 
 
-def pyright(program: str, tmp_path: Path) -> set[int]:
+def pyright(tmp_path: Path) -> set[Line]:
     """The lines that Pyright flags in strict mode."""
     config = {
-        "include": [str(PROGRAMS / program)],
+        "include": PROGRAMS,
         "typeCheckingMode": "strict",
         "reportMissingTypeStubs": False,
         "extraPaths": [str(ROOT / "src")],
@@ -60,26 +62,25 @@ def pyright(program: str, tmp_path: Path) -> set[int]:
     command = [sys.executable, "-m", "basedpyright", "--outputjson", "--project"]
     command += [str(tmp_path), "--pythonpath", sys.executable]
     shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    found = json.loads(shown)["generalDiagnostics"]
-    return {one["range"]["start"]["line"] + 1 for one in found if one["severity"] == "error"}
+    errors = [one for one in json.loads(shown)["generalDiagnostics"] if one["severity"] == "error"]
+    return {(Path(one["file"]).name, one["range"]["start"]["line"] + 1) for one in errors}
 
 
-def marked() -> set[int]:
-    """The lines that are wrong."""
-    lines = (PROGRAMS / "wrong.py").read_text().splitlines()
-    return {number for number, line in enumerate(lines, 1) if line.endswith("# wrong")}
+def marked() -> set[Line]:
+    """The lines that are wrong, all of them in the one program."""
+    lines = Path(PROGRAMS[1]).read_text().splitlines()
+    return {("wrong.py", place) for place, line in enumerate(lines, 1) if line.endswith("# wrong")}
 
 
 def test_mypy_flags_each_misuse_and_nothing_else() -> None:
     """Mypy --strict accepts the right program and flags each wrong line of the other."""
-    assert (mypy("right.py"), marked() ^ mypy("wrong.py")) == (set(), set())
+    assert marked() ^ mypy() == set()
     assert len(marked()) >= 25
 
 
 def test_pyright_flags_each_misuse_and_nothing_else(tmp_path: Path) -> None:
     """Pyright in strict mode accepts the right program and flags each wrong line of the other."""
-    assert pyright("right.py", tmp_path) == set()
-    assert marked() ^ pyright("wrong.py", tmp_path) == set()
+    assert marked() ^ pyright(tmp_path) == set()
 
 
 @cases("name", CHECKED)

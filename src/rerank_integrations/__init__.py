@@ -49,7 +49,8 @@ __getattr__, __dir__, __all__ = lazy_attributes(
             ServiceUnavailableError StatusError TransportError UnsupportedDocumentError
         """,
         "_cache": "RerankCache",
-        "_many": "AsyncManyResults ManyResults Price Progress RowResult",
+        "_ledger": "Price Progress",
+        "_many": "AsyncManyResults ManyResults RowResult",
         "_options": "NOT_GIVEN NotGiven Retry",
         "models": """
             DocumentInput QueryInput RelevantSpan RerankDocument RerankResponse RerankResult

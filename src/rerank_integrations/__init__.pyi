@@ -1,11 +1,10 @@
 from collections.abc import Callable, Mapping
 
 from rerank_integrations._cache import RerankCache as RerankCache
+from rerank_integrations._ledger import Price as Price, Progress as Progress
 from rerank_integrations._many import (
     AsyncManyResults as AsyncManyResults,
     ManyResults as ManyResults,
-    Price as Price,
-    Progress as Progress,
     RowResult as RowResult,
 )
 from rerank_integrations._options import (

@@ -226,6 +226,14 @@ class Adapter(BaseModel):
         self._ranker().with_options(**self._options())  # validates them now, not at the first call
         return self
 
+    def __copy__(self) -> Self:
+        """Return a copy that shares the connections; closing it leaves them open."""
+        other = super().__copy__()
+        if self._made is not None and self.client is None:
+            source, client = self._made
+            other._made = source, client.with_options()  # noqa: SLF001  # its own class
+        return other
+
     def __eq__(self, other: object) -> bool:
         """Compare the settings; open connections do not matter."""
         return type(self) is type(other) and self._settings() == other._settings()
@@ -281,12 +289,17 @@ class Adapter(BaseModel):
         )
 
     def close(self) -> None:
-        """Close the connections of the client, also for copies that share them."""
-        self._ranker().close()
+        """Close the connections of the client, unless the client was passed as `client`.
+
+        Closing a copy leaves the connections of the original open.
+        """
+        if self.client is None:
+            self._ranker().close()
 
     async def aclose(self) -> None:
-        """Close the connections of the client, including those of the running event loop."""
-        await self._ranker().aclose()
+        """Close the connections as `close` does, including those of the running event loop."""
+        if self.client is None:
+            await self._ranker().aclose()
 
     def __enter__(self) -> Self:
         return self

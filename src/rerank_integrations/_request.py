@@ -66,7 +66,7 @@ _IDENTIFYING = re.compile(
     "|model|version|region|deployment|project|organi[sz]ation|tenant|target|upstream|backend"
     "|rout(?!er)|base-?url"  # not x-openrouter-title
 )
-_FORM_OF_KEYS = 1  # version of the cache keys; to be raised if the key of the same score changes
+_FORM_OF_KEYS = 2  # version of the cache keys; to be raised if the key of the same score changes
 _KEY_SIZE = 16  # bytes
 _REASONS = 10  # the number of reasons that the warnings of a call list
 _COMMON_HEADERS = {
@@ -180,7 +180,7 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
         raise InvalidRequestError("pass the query first, then the documents")
     given = as_list(documents)
     if not given:
-        return RequestPlan(options, query=query if isinstance(query, str) else "")
+        return RequestPlan(options, query=shown_query(query))
     asked, remarks = _checked_query(options, query)
     try:
         ready = encode_documents(options, given)
@@ -206,7 +206,7 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
     )
     hits = tuple([RerankResult(index, score, given[index]) for index, score in ready.hits])
     warnings = ready.warnings if not remarks else (*remarks, *ready.warnings)
-    told = asked if isinstance(asked, str) else shown_query(query)
+    told = shown_query(query) if isinstance(asked, ImageDocument) else asked
     return RequestPlan(options, tuple(chunks), skipped, warnings, hits, told, given)
 
 
@@ -679,6 +679,8 @@ def _looked_up(
     scores, problem = cache.find(keys, len(ready.wire))
     hits = [(ready.sent[at], one) for at, one in enumerate(scores) if one is not None]
     warnings = ready.warnings if problem is None else (*ready.warnings, problem)
+    if len(hits) == len(scores):
+        return ready._replace(wire=(), sent=(), hits=hits, warnings=warnings)
     ready = ready._replace(keys=keys, hits=hits, warnings=warnings)
     return ready.only([at for at, one in enumerate(scores) if one is None]) if hits else ready
 
@@ -749,21 +751,9 @@ class _BodyTemplate:
 
     def scope(self, options: Options) -> bytes:
         """Return a hash of all that decides a score except the documents, the key of the hashes."""
-        provider = options.provider
-        digest = blake2b(digest_size=2 * _KEY_SIZE)
-        about = [_FORM_OF_KEYS, provider.name, self._scope, options.model]
-        digest.update(  # in one expression, so that no local variable holds a key
-            repr(
-                [
-                    *about,
-                    str(options.address()),
-                    *identifying_headers(options),
-                    *provider.secrets(),  # in case their header is not an identifying one
-                ]
-            ).encode("utf-8", "surrogatepass")
-        )
-        for piece in join_pieces(self.filled(_encoded(self.around([], 1)))):
-            digest.update(piece)
+        digest = blake2b(key=options.identity(_hashed_identity), digest_size=2 * _KEY_SIZE)
+        for piece in self.filled(_encoded([self._scope, self.around([], 1)])):
+            digest.update(piece if isinstance(piece, bytes) else piece.encoded())
         return digest.digest()
 
     def with_image(self, one: ImageDocument, place: str) -> tuple[Any, WireImage]:
@@ -804,6 +794,21 @@ class _BodyTemplate:
         if differs_by not in self._sizes:
             self._sizes[differs_by] = size_of(self.filled(_encoded(self.around([], count))))
         return self._sizes[differs_by]
+
+
+def _hashed_identity(options: Options) -> bytes:
+    """A hash of who asks, whom, for which model."""
+    provider = options.provider
+    return blake2b(  # in one expression: no frame holds a key in a variable
+        repr(
+            [
+                *(_FORM_OF_KEYS, provider.name, options.model, str(options.address())),
+                *identifying_headers(options),
+                *provider.secrets(),  # whatever the header is called that they are sent in
+            ]
+        ).encode("utf-8", "surrogatepass"),
+        digest_size=2 * _KEY_SIZE,
+    ).digest()
 
 
 def _one_body(frame: _BodyTemplate, wire: Sequence[Any], first: int, end: int) -> _ChunkBody:

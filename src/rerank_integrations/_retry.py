@@ -140,6 +140,36 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
 
 
+class Refusal(NamedTuple):
+    """The error response that had a Retry-After, without the traceback of the error itself.
+
+    `beyond` is the part of the Retry-After that exceeds the time in which nothing is sent.
+    """
+
+    kind: type[StatusError]
+    said: Mapping[str, Any]
+    beyond: float
+
+    @classmethod
+    def of(cls, error: RerankError, beyond: float) -> Refusal:
+        """Return the refusal for the error of such a response."""
+        assert isinstance(error, StatusError)  # noqa: S101  # no other has a Retry-After
+        names = ("status_code", "provider", "message", "code", "type", "is_retryable")
+        return cls(type(error), {name: getattr(error, name) for name in names}, beyond)
+
+    def error(self, seconds: float, left: float) -> StatusError:
+        """Return the error of a call that would have to wait `seconds` and has `left`."""
+        said = f": {self.said['message']}" if self.said["message"] else ""
+        return self.kind(
+            f"nothing was sent: {self.said['provider']} answered {self.said['status_code']} with "
+            f"Retry-After to an earlier request{said}; the next one may be sent in "
+            f"{seconds:.1f} s, but the deadline leaves {max(left, 0.0):.1f} s for the wait and the "
+            "response; raise deadline=, or call again later",
+            retry_after=seconds + self.beyond,
+            **self.said,
+        )
+
+
 def least_time(deadline: float | None) -> float:
     """Return the seconds that must be left to send a request over the network."""
     return LEAST_TIME if deadline is None else min(LEAST_TIME, _LEAST_PART * deadline)
@@ -328,7 +358,8 @@ def _request_call(
                 asked = getattr(error, "retry_after", None)
                 if asked and _is_shared(error):
                     state = transport.availability(_availability_key(options, send.request.url))
-                    state.block_for(min(asked, MAX_RETRY_AFTER))
+                    held = min(asked, MAX_RETRY_AFTER)
+                    state.block_for(held, Refusal.of(error, asked - held))
                 ready = outcome.elapsed + least
                 used_up = len(attempts) > policy.max_retries or (
                     policy.max_elapsed is not None and ready > policy.max_elapsed
@@ -401,12 +432,12 @@ def _parsed(
         raise error.with_traceback(None) from error.__cause__
 
 
-def _error_attributes(options: Options, error: RerankError) -> dict[str, Any]:
+def _error_attributes(options: Options, error: RerankError | str) -> dict[str, Any]:
     """Return the trace attributes of a failed request; they hold no text of the server."""
     return {
         "gen_ai.provider.name": options.provider.name,
         "gen_ai.request.model": options.model,
-        "error.type": type(error).__name__,
+        "error.type": error if isinstance(error, str) else type(error).__name__,
         "http.response.status_code": getattr(error, "status_code", None) or None,
         "rerank.request_id": getattr(error, "request_id", None),
     }
@@ -534,6 +565,7 @@ def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
         is_open = one in out or (state is not None and state.blocks_call())
         if is_open and not one.is_cached():
             progress.skip(one, "its circuit breaker is open after several failures in a row")
+            add_event("rerank.fallback", _error_attributes(one.options, "circuit_breaker_open"))
             continue
         left = sum(other not in out for other in candidates[candidates.index(one) :])
         response = yield from _try(progress, one, max(left, 1), clock)
@@ -560,6 +592,7 @@ def _try(
         plan = one.plan()
     except RerankError as error:
         progress.refuse(one, error)
+        add_event("rerank.fallback", _error_attributes(one.options, error))
         return None
     ends = _share(one.options.deadline, clock(), left)
     try:

@@ -108,9 +108,9 @@ def image_of(document: object, whole: Mapping[str, Any]) -> Any:
     return None if is_nan or type(image).__name__ in _NO_VALUES else image
 
 
-def shown_query(query: Any) -> Any:
-    """Return a query as text, with a word in place of an image; an invalid query unchanged."""
-    if isinstance(query, str) or not isinstance(query, Mapping | RerankDocument):
+def shown_query(query: object) -> str:
+    """Return a query as text, with a word in place of an image."""
+    if isinstance(query, str):
         return query
     try:
         whole = fields_of(query)

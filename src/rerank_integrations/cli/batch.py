@@ -17,6 +17,7 @@ from rerank_integrations.cli._client import (
     open_client,
     quiet_option,
     ranking_options,
+    rate_option,
 )
 from rerank_integrations.cli._command import (
     BUDGET,
@@ -106,7 +107,8 @@ Examples:
     metavar="N",
     help="Number of concurrent calls.",
 )
-@click.option("--requests-per-minute", type=click.IntRange(1), metavar="N", help="Rate limit.")
+@rate_option
+@click.option("--documents-per-minute", type=click.IntRange(1), metavar="N", help="Rate limit.")
 @ranking_options
 @quiet_option
 @click.pass_context
@@ -142,7 +144,7 @@ def command(
     not paid for again. An existing OUT is not overwritten without --force.
     """
     from rerank_integrations._checkpoint import error_words, errors_file, remove_results
-    from rerank_integrations._many import Price
+    from rerank_integrations._ledger import Price
 
     if resume and force:
         raise click.UsageError("--resume continues OUT, and --force overwrites it; choose one")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank_integrations import __version__
-from rerank_integrations._many import Price, Progress
+from rerank_integrations._ledger import Price, Progress
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError
 from rerank_integrations.evaluation import _measures as measures, _studies as studies

@@ -265,6 +265,22 @@ class Provider(metaclass=_CheckedArguments):
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # the class is frozen
 
+    def _set_secret(self, name: str) -> None:
+        """Convert an argument that is a key.
+
+        Raises:
+            ConfigurationError: it is empty.
+        """
+        given = getattr(self, name)
+        found = secret(given)
+        if given is not None and found is None:
+            env = self.api_key_env if name == "api_key" else None
+            instead = f" to take the key from the environment variable {env}" if env else ""
+            raise ConfigurationError(
+                f"{type(self).__name__}: {name} is empty; pass a key, or leave {name}= out{instead}"
+            )
+        self._set(name, found)
+
     @property
     def url(self) -> str:
         """The URL of the requests."""
@@ -304,6 +320,11 @@ class Provider(metaclass=_CheckedArguments):
         Raises:
             ConfigurationError: it cannot.
         """
+
+    def for_fallback(self, model: str) -> Provider:
+        """Return the provider for a fallback by name to another of its models: itself."""
+        del model
+        return self
 
     @property
     def takes_retrieval_scores(self) -> bool:
@@ -507,7 +528,9 @@ class RemoteProvider(Provider):
     allow_http: bool = False
 
     def __post_init__(self) -> None:
-        self._set("api_key", secret(self.api_key) or self._environment_key())
+        self._set_secret("api_key")
+        if self.api_key is None:
+            self._set("api_key", self._environment_key())
         self._set("base_url", self._found_base_url())
         if self.api_key is None and self._needs_key():
             own = type(self).__name__
@@ -519,11 +542,15 @@ class RemoteProvider(Provider):
 
     def _environment_key(self) -> SecretStr | None:
         for name in self._key_variables():
-            found = secret(_environment(name))
+            found = self._key_in(name)
             if found is not None:
                 self._set("_key_env", name)
                 return found
         return None
+
+    def _key_in(self, name: str) -> SecretStr | None:
+        """The key that an environment variable holds."""
+        return secret(_environment(name))
 
     @classmethod
     def _key_variables(cls) -> list[str]:
@@ -541,6 +568,11 @@ class RemoteProvider(Provider):
         return self.default_base_url
 
     def _found_base_url(self) -> str:
+        if shown(self.base_url) == "":
+            raise ConfigurationError(
+                f"{type(self).__name__}: base_url is empty; pass an address, or leave base_url= "
+                "out for the provider's own"
+            )
         env = _environment(self.base_url_env)
         given: Secret[str] = Secret(shown(self.base_url) or env or self._default_address())
         problem = address_problem(given.get_secret_value(), query=True)

@@ -207,6 +207,11 @@ class Local(Provider):
                     f"{', '.join(sorted(takes))}"
                 )
 
+    def for_fallback(self, model: str) -> Provider:
+        """Return a provider for the engine of that name, without the scorer of this one."""
+        language = None if model.startswith(_CROSS_ENCODER) else self.language
+        return Local(language=language, retrieval_weight=self.retrieval_weight)
+
     @property
     def takes_retrieval_scores(self) -> bool:
         """Whether the retriever's score is used."""
