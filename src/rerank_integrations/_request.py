@@ -721,6 +721,8 @@ def join_pieces(pieces: Sequence[Piece]) -> Iterator[bytes]:
 class _BodyTemplate:
     """The body without documents; it is the same for all requests of a call, except `top_n`."""
 
+    _query_image: WireImage | None = None
+
     def __init__(
         self, options: Options, query: str | ImageDocument, ready: EncodedDocuments
     ) -> None:
@@ -731,7 +733,6 @@ class _BodyTemplate:
         self._provider, self._dialect = provider, dialect
         self._before = {dialect.model: options.model} if dialect.model else {}
         self._query: Any = query
-        self._query_image: WireImage | None = None
         if isinstance(query, ImageDocument):
             self._query, self._query_image = self.with_image(query, _QUERY_IMAGE)
         self._scope = provider.cache_scope(options.model) if options.cache is not None else None
