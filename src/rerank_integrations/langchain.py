@@ -175,9 +175,9 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     default the settings of the client apply.
 
     Raises:
-        ConfigurationError: an argument is unknown; the message suggests the right one.
-        pydantic.ValidationError: a value is invalid, the key is missing, or not exactly one of
-            `model` and `client` was passed.
+        ConfigurationError: an argument is unknown (the message suggests the right one), a value is
+            invalid, the key is missing, or not exactly one of `model` and `client` was passed.
+        InvalidRequestError: `top_n` or `rank_fields` is invalid.
     """
 
     model_config = Adapter.model_config  # Serializable would ignore unknown arguments
@@ -279,8 +279,9 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         address or fallbacks. Headers and body keys are added to those of this adapter.
 
         Raises:
-            ConfigurationError: an argument is unknown, or the key is for another provider.
-            pydantic.ValidationError: a value is invalid.
+            ConfigurationError: an argument is unknown, a value is invalid, or the key is for
+                another provider.
+            InvalidRequestError: `top_n` or `rank_fields` is invalid.
         """
         return self._copy_with(given(locals()))
 
@@ -745,16 +746,13 @@ def _of_call(config: RunnableConfig | None) -> RunnableConfig:
 
 
 def _configured(step: RerankRunnable | RerankRetriever) -> RerankCompressor:
-    """Return the compressor with the settings of the step."""
+    """Return the compressor of a step, with the settings of the step in place of its own."""
+    own = step.compressor
+    compressor = own if step.model is None else own._with_model(step.model)  # noqa: SLF001
     update: dict[str, Any] = {"top_n": step.top_n}
-    if step.model is not None and step.compressor.client is not None:
-        update["client"] = step.compressor.client.with_options(model=step.model)
-    elif step.model is not None:
-        update["model"] = step.model
-        step.compressor._keep_key(update)  # noqa: SLF001  # of the same module's compressor
     if step.rank_fields is not None:
         update["rank_fields"] = step.rank_fields
-    return step.compressor.model_copy(update=update)
+    return compressor.model_copy(update=update)
 
 
 class _Facts:

@@ -136,9 +136,9 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
     default the settings of the client apply.
 
     Raises:
-        ConfigurationError: an argument is unknown; the message suggests the right one.
-        pydantic.ValidationError: a value is invalid, the key is missing, or not exactly one of
-            `model` and `client` was passed.
+        ConfigurationError: an argument is unknown (the message suggests the right one), a value is
+            invalid, the key is missing, or not exactly one of `model` and `client` was passed.
+        InvalidRequestError: `top_n` or `rank_fields` is invalid.
     """
 
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
@@ -240,8 +240,9 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         address or fallbacks. Headers and body keys are added to those of this adapter.
 
         Raises:
-            ConfigurationError: an argument is unknown, or the key is for another provider.
-            pydantic.ValidationError: a value is invalid.
+            ConfigurationError: an argument is unknown, a value is invalid, or the key is for
+                another provider.
+            InvalidRequestError: `top_n` or `rank_fields` is invalid.
         """
         return self._copy_with(given(locals()))
 
