@@ -56,6 +56,7 @@ from rerank_integrations.errors import (
     RerankError,
     UnsupportedDocumentError,
 )
+from rerank_integrations.fields import shown_query
 from rerank_integrations.images import ImageUrls, UnusableImage
 from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse
 from rerank_integrations.providers._validation import Address, finite, shown
@@ -90,6 +91,7 @@ __all__ = [
     "log_warnings",
     "naming",
     "shown",
+    "shown_query",
     "with_retrieval_scores",
 ]
 # settings that are left to the client if the adapter does not set them

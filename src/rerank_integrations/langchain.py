@@ -34,11 +34,13 @@ from rerank_integrations._adapter import (
     in_span_of,
     log_warnings,
     naming,
+    shown_query,
 )
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
 from rerank_integrations.models import (
     DocumentInput,
+    QueryInput,
     RerankDocument,
     RerankResponse,
     RerankResult,
@@ -284,7 +286,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         return self._copy_with(given(locals()))
 
     def compress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        self, documents: Sequence[Document], query: QueryInput, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """Return the most relevant documents, best first.
 
@@ -307,7 +309,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         facts = _Facts()
         if manager.handlers:
             facts.announce(manager, self._start_metadata(len(found)))
-        run = manager.on_retriever_start(None, query, name=type(self).__name__)
+        run = manager.on_retriever_start(None, shown_query(query), name=type(self).__name__)
         try:
             with in_span_of(run):
                 response = self.rerank(found, query)
@@ -328,7 +330,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         return kept
 
     async def acompress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        self, documents: Sequence[Document], query: QueryInput, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """Async version of `compress_documents`."""
         found = _documents(documents)
@@ -338,7 +340,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         facts = _Facts()
         if manager.handlers:
             facts.announce(manager, self._start_metadata(len(found)))
-        run = await manager.on_retriever_start(None, query, name=type(self).__name__)
+        run = await manager.on_retriever_start(None, shown_query(query), name=type(self).__name__)
         try:
             with in_span_of(run):
                 response = await self.arerank(found, query)
@@ -364,7 +366,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     def rerank(
         self,
         documents: Sequence[DocumentT],
-        query: str,
+        query: QueryInput,
         *,
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
@@ -399,7 +401,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
 
         Args:
             documents: LangChain documents, or the documents that `RerankClient.rerank` takes.
-            query: the text to rank by; unlike in `RerankClient.rerank`, the documents come first.
+            query: the text or the image to rank by, as in `RerankClient.rerank`; here the documents
+                come first.
             model: another model of the same provider, without `provider:`.
 
         The other arguments are those of `RerankClient.rerank`, for this call only.
@@ -421,7 +424,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     async def arerank(
         self,
         documents: Sequence[DocumentT],
-        query: str,
+        query: QueryInput,
         *,
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
@@ -805,7 +808,7 @@ def _around(callbacks: Callbacks | None) -> Callbacks | None:
 
 
 @errors_of_both_families()
-def _of_input(given: object) -> tuple[Sequence[Document], str]:
+def _of_input(given: object) -> tuple[Sequence[Document], QueryInput]:
     if not isinstance(given, Mapping) or not {"query", "documents"} <= given.keys():
         raise InvalidRequestError(
             "the input of the step must be {'query': ..., 'documents': [...]}"
