@@ -28,7 +28,7 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from rerank_integrations._cache import CacheSetting, cache_of
-from rerank_integrations._checkpoint import SQLITE, digest_of
+from rerank_integrations._checkpoint import SQLITE, check_transform, digest_of
 from rerank_integrations._many import FORKED, RowResult
 from rerank_integrations._options import (
     NOT_GIVEN,
@@ -166,6 +166,9 @@ class RerankBatch:
         # rows that are asked for together: for each a thread would be woken
         self._block_size = max(1, max_concurrency // _BLOCKS)
         self._checkpoint = _checked_checkpoint(checkpoint)
+        if checkpoint is not None:
+            own = None if client is None else client._options.score_transform  # noqa: SLF001
+            check_transform(settings.get("score_transform", own))
         self._rate_limit = absolute(rate_limit)
         self._id = uuid4().hex  # copies in one process have it in common, and so one client
 
