@@ -53,8 +53,8 @@ __getattr__, __dir__, __all__ = lazy_attributes(
         "_many": "AsyncManyResults ManyResults RowResult",
         "_options": "NOT_GIVEN NotGiven Retry",
         "models": """
-            DocumentInput RelevantSpan RerankDocument RerankResponse RerankResult ResultDetails
-            Usage
+            DocumentInput QueryInput RelevantSpan RerankDocument RerankResponse RerankResult
+            ResultDetails Usage
         """,
         "providers._model_list": "ModelInfo",
         "providers.base": "Dialect Provider RemoteProvider",

@@ -43,6 +43,7 @@ from rerank_integrations.errors import (
 )
 from rerank_integrations.models import (
     DocumentInput as DocumentInput,
+    QueryInput as QueryInput,
     RelevantSpan as RelevantSpan,
     RerankDocument as RerankDocument,
     RerankResponse as RerankResponse,

@@ -372,10 +372,8 @@ class Options(_Hashed):
         limits = (self.max_request_bytes, self.provider.max_body_bytes)
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def image_limits(self) -> ImageLimits | None:
-        """Return the limits for images; None if the provider takes only text."""
-        if not self.provider.takes_images(self.model):
-            return None
+    def image_limits(self) -> ImageLimits:
+        """Return the limits for images."""
         urls = self.image_urls if self.provider.takes_image_urls else "none"
         return ImageLimits(self.max_image_bytes, self.max_image_pixels, urls)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -57,8 +58,15 @@ from rerank_integrations._shared_limit import RateLimitStore, shared_reserve
 from rerank_integrations._tracing import Subject, current_context, refuse
 from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.fields import shown_query
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
-from rerank_integrations.models import DocumentInput, DocumentT, RerankResponse, as_list
+from rerank_integrations.models import (
+    DocumentInput,
+    DocumentT,
+    QueryInput,
+    RerankResponse,
+    as_list,
+)
 from rerank_integrations.providers._model_list import ModelInfo
 from rerank_integrations.providers.base import Provider
 
@@ -128,8 +136,8 @@ class RerankClient:
         extra_body: keys to add to the request body, for options that the provider object does not
             have.
         on_image: what happens to an image if the provider takes only text: "raise" is an error,
-            "text" ranks the text alone and warns. By default such a document is invalid, and
-            `on_invalid_document` decides.
+            "text" uses the text alone and warns. By default such a document is invalid, and
+            `on_invalid_document` decides; such a query is an error.
         on_invalid_document: what happens to a document that cannot be sent, such as one with an
             image that is refused, with bytes in a field, or larger than `max_request_bytes`.
             "raise" (the default) fails the call, and the error names the document. "skip" leaves
@@ -264,7 +272,7 @@ class RerankClient:
     @overload
     def rerank(
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentT],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -299,7 +307,7 @@ class RerankClient:
     @overload  # for lists of several types, which type checkers may not name
     def rerank(  # type: ignore[overload-cannot-match]
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentInput],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -334,7 +342,7 @@ class RerankClient:
     @checked_arguments
     def rerank(
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentInput],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -369,7 +377,8 @@ class RerankClient:
         """Rank documents by their relevance to the query, best first.
 
         Args:
-            query: the text to rank by.
+            query: the text to rank by; or, if the provider takes an image as the query, a
+                `RerankDocument` or a mapping with an `image`, a `text`, or both.
             documents: strings, mappings of fields or `RerankDocument`s, which are not modified.
                 An empty list returns an empty response and sends nothing.
             model: another model of the same provider, without `provider:`.
@@ -397,7 +406,7 @@ class RerankClient:
     @overload
     async def arerank(
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentT],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -432,7 +441,7 @@ class RerankClient:
     @overload  # for lists of several types, which type checkers may not name
     async def arerank(  # type: ignore[overload-cannot-match]
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentInput],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -467,7 +476,7 @@ class RerankClient:
     @checked_arguments
     async def arerank(
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentInput],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -501,7 +510,11 @@ class RerankClient:
     ) -> RerankResponse[Any]:
         """Async version of `rerank`."""
         running_loop()
-        call = self._prepare(query, documents, given(locals()))
+        changes = given(locals())
+        if changes.get("max_image_pixels", self._options.max_image_pixels) is None:
+            call = self._prepare(query, documents, changes)
+        else:  # to decode and resize images takes long
+            call = await asyncio.to_thread(self._prepare, query, documents, changes)
         if self.provider.handler is None:
             await self._transport.async_sender()
         return await run_async(*call)
@@ -857,7 +870,7 @@ class RerankClient:
         return lambda _: models_call(self._options, self._transport)
 
     def _prepare(
-        self, query: str, documents: Any, changes: Any, context: Any = None
+        self, query: Any, documents: Any, changes: Any, context: Any = None
     ) -> tuple[MakeCall[RerankResponse], Subject]:
         """Check and encode a call; validation errors are raised immediately, and traced."""
         started = time_ns()
@@ -868,7 +881,7 @@ class RerankClient:
             shows = changes.get("trace_content", self._options.trace_content) is True
             asked = RequestPlan(
                 self._options.replace({"trace_content": shows}),
-                query=query if isinstance(query, str) else "",
+                query=shown_query(query),
                 documents=documents if isinstance(documents, list | tuple) else (),
             )
             refuse(Subject(asked, started, context), error)
@@ -876,7 +889,7 @@ class RerankClient:
         return make_call, Subject(plan, started, context)
 
     def _planned(
-        self, query: str, documents: Any, changes: Any
+        self, query: Any, documents: Any, changes: Any
     ) -> tuple[MakeCall[RerankResponse], RequestPlan]:
         """What makes the call, and what is asked.
 
@@ -946,6 +959,11 @@ class RerankClient:
         raise ConfigurationError(
             f"max_cost needs to know the cost, and responses of {names} do not say it: {cure}"
         )
+
+    def _takes_image_query(self) -> bool:
+        """Whether this client or a fallback takes an image as the query."""
+        every = (self._options, *(one.options for one in self._fallbacks))
+        return any(options.provider.takes_image_query(options.model) for options in every)
 
     def _takes_retrieval_scores(self) -> bool:
         """Whether this client or a fallback uses the `retrieval_score` of documents."""

@@ -208,6 +208,12 @@ RerankDocument.__init__ = _refuses_unknown(RerankDocument.__init__)  # type: ign
 DocumentInput: TypeAlias = str | Mapping[str, Any] | RerankDocument
 """A document that a caller can pass: a text, a mapping of fields or a `RerankDocument`."""
 
+QueryInput: TypeAlias = str | Mapping[str, Any] | RerankDocument
+"""The types of a query that a caller can give; one with an image is a mapping or `RerankDocument`.
+
+A mapping has `text`, `image` or both, and a `RerankDocument` no `fields`.
+"""
+
 DocumentT = TypeVar("DocumentT", bound=DocumentInput)
 """The type of the documents of one call, and of the documents in its response."""
 

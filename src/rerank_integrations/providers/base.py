@@ -352,6 +352,14 @@ class Provider(metaclass=_CheckedArguments):
         del model
         return False
 
+    def takes_image_query(self, model: str) -> bool:
+        """Whether the query may be an image, sent in the form of `with_image`.
+
+        A query with an image and a text needs `takes_text_with_image` as well.
+        """
+        del model
+        return False
+
     def kind_of_scores(self, model: str) -> ScoreKind:
         """The scale of the scores of this model, with the current arguments."""
         del model
@@ -390,7 +398,7 @@ class Provider(metaclass=_CheckedArguments):
         return "" if self.handler is None else None
 
     def with_image(self, text: str, image: str) -> Mapping[str, Any] | Sequence[Any]:
-        """The request form of a document with an image; the text may be empty."""
+        """The request form of a document or query with an image; the text may be empty."""
         return {"text": text, "image": image} if text else {"image": image}
 
     def document(self, fields: Mapping[str, Any], text: str) -> Mapping[str, Any]:
