@@ -65,7 +65,7 @@ def key_header(key: Any, name: str = "Authorization", scheme: str = "Bearer") ->
 
 def type_problem(owner: type, given: Mapping[str, Any]) -> str | None:
     """The message about an argument of the wrong type; None if all are right."""
-    hints = _type_hints(owner)
+    hints = type_hints(owner)
     for name, value in given.items():
         union = isinstance(hints[name], UnionType) or get_origin(hints[name]) is Union
         wanted = get_args(hints[name]) if union else (hints[name],)
@@ -88,8 +88,9 @@ def type_problem(owner: type, given: Mapping[str, Any]) -> str | None:
 
 
 @cache
-def _type_hints(owner: type) -> Mapping[str, Any]:
-    return get_type_hints(owner)  # slow
+def type_hints(owner: type) -> Mapping[str, Any]:
+    """The types of a class's attributes; cached, because it takes long to read them."""
+    return get_type_hints(owner)
 
 
 def header_problem(headers: Mapping[Any, Any]) -> str | None:
