@@ -6,6 +6,7 @@ import base64
 import errno
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -234,6 +235,8 @@ def test_each_option_arrives(server: Server) -> None:
     written("a.csv", "title,text,more\ncar,blue,1\nbicycle,red,2\n")
     options = ["--fields", "title,text", "-n", 1, "--threshold", 0.5, "--timeout", 5]
     options += ["--instruction", "find red", "--model", "fireworks:m", "--base-url", server.url]
+    options += ["--extra-body", '{"own": [1]}', "--score-transform", "sigmoid"]
+    options += ["--max-document-chars", 14]
     done = CliRunner().invoke(
         app,
         ["run", "red", "a.csv", "--json", *map(str, options)],
@@ -244,10 +247,43 @@ def test_each_option_arrives(server: Server) -> None:
     sent = server.received[0].body
     assert (sent["model"], sent["top_n"]) == ("m", 1)
     assert "find red" in json.dumps(sent)
+    assert sent["own"] == [1]
+    assert max(map(len, sent["documents"])) <= 14
     assert [document.count("2") for document in sent["documents"]] == [0, 0]
     found = json.loads(done.stdout)
     assert [one["index"] for one in found["results"]] == [0]
+    assert found["results"][0]["relevance_score"] == pytest.approx(1 / (1 + math.exp(-1)))
     assert (found["model"], found["provider"]) == ("m", "fireworks")
+
+
+def test_options_for_what_cannot_be_sent_or_fails(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image is left out, a document skipped, a fallback asked, a score found in a cache."""
+    monkeypatch.setenv("CO_API_KEY", KEY)
+    written("page.png", encoded("sales"))
+    photo = {"text": "red", "photo": "page.png"}
+    rows("a.jsonl", photo, '"red"')
+    words = ["run", "red", "a.jsonl", "--image-field", "photo", "-m", "cohere:m"]
+    words += ["--base-url", server.url]
+    refused = rerank(*words)
+    assert (refused.exit_code, server.received) == (1, [])
+    for more, sent in (
+        (["--on-invalid-document", "skip"], ["red"]),
+        (["--on-invalid-document", "text"], ["red", "red"]),
+    ):
+        done = rerank(*words, *more)
+        assert (done.exit_code, len(lines(done.stdout))) == (0, len(sent)), done.stderr
+        assert server.received[-1].body["documents"] == sent
+    kept = [*words, "--on-image", "text", "--cache", Path("scores.db").absolute()]
+    count = len(server.received)
+    for _ in range(2):
+        done = rerank(*kept)
+        assert "page.png" in done.stdout
+        assert len(server.received) == count + 1
+    server.plays(Reply({"error": {"message": "no"}}, 404))
+    fallen = rerank(*words, "--on-image", "text", "--fallback", "local:bm25", "--json")
+    assert json.loads(fallen.stdout)["provider"] == "local"
 
 
 def test_a_local_model_without_a_name() -> None:
@@ -282,6 +318,9 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["run", "red", "open.csv"], 1, "open.csv, line 2: unexpected end of data"),
     (["run", "red", "twice.csv"], 1, "twice.csv, line 1: the header has 'a' twice"),
     (["run", "red", "utf16.txt"], 1, "utf16.txt, line 1: not UTF-8 text"),
+    (["run", "red", "a.txt", "--extra-body", "[1]"], 2, "'--extra-body': it must be a JSON obj"),
+    (["run", "red", "a.txt", "--extra-body", '{"query": 1}'], 2, "--extra-body must not have th"),
+    (["run", "red", "a.txt", "--fallback", "cohere:m"], 4, "the fallback cohere needs a key: exp"),
     (["run", "red", "a.csv", "--image-field", "photo"], 2, "no document has the field 'photo'"),
     (["run", "red", "image.jsonl", "--image-field", "a"], 1, "'none.png' (image.jsonl:1)"),
     (["run", "red", "latin.txt"], 1, "latin.txt, line 2: not UTF-8 text"),
@@ -298,6 +337,7 @@ WRONG: list[tuple[list[str], int, str]] = [
         "the command line cannot set how a compatible: server receives an --instruction",
     ),
     (["models", "jina"], 1, "jina has no endpoint that lists its rerank models"),
+    (["models", "voyage"], 1, "voyage has no endpoint that lists"),  # without a key
     (["doctor", "--base-url", "https://a"], 2, "--base-url needs --model"),
     (["batch", "rows.csv", "out.jsonl"], 2, "rows.csv is not JSONL: each line of IN must be"),
     (["batch", "array.json", "out.jsonl"], 2, "array.json is not JSONL"),
@@ -305,7 +345,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (
         ["run", "red", "page.png", "-q"],
         1,
-        "takes text only (model hybrid); use a vision model (page",
+        "set --on-image text to rank by the text alone; --on-invalid-document skip leaves out",
     ),
     (["run", "red", "none.txt"], 2, "'none.txt' does not exist"),
     (
@@ -632,8 +672,20 @@ def test_one_variable_for_the_key_of_any_server(
         assert server.received[-1].headers["authorization"] == f"Bearer {KEY}"
     server.plays(Reply({"error": {"message": "no"}}, 401))
     assert refused("compatible:m") == "RERANK_API_KEY"
-    assert refused("cohere:m", RERANK_API_KEY="x", COHERE_API_KEY=KEY) == "COHERE_API_KEY"
-    assert server.received[-1].headers["authorization"] == f"Bearer {KEY}"
+    file = written("voyage key", f"{KEY}\n")
+    for keys in (
+        {"COHERE_API_KEY": KEY},
+        {"VOYAGE_API_KEY_PATH": file},
+        {"VOYAGE_API_KEY": KEY, "VOYAGE_API_KEY_PATH": "no such file"},
+    ):
+        name = next(iter(keys))
+        model = f"{name.partition('_')[0].lower()}:m"
+        assert refused(model, RERANK_API_KEY="x", **keys) == name
+        assert server.received[-1].headers["authorization"] == f"Bearer {KEY}"
+    monkeypatch.setenv("VOYAGE_API_KEY_PATH", file)
+    listed = {one["provider"]: one for one in lines(rerank("models").stdout)}
+    assert listed["voyage"]["key_set"]
+    assert "ok   VOYAGE_API_KEY_PATH: is set, for voyage" in rerank("doctor", "--no-network").stdout
     monkeypatch.setenv("RERANK_API_KEY", KEY)
     asked = rerank("doctor", "-m", "tei:m", "--base-url", server.url)
     assert asked.exit_code == 4
@@ -681,6 +733,20 @@ echo "${{COMPREPLY[@]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
 
     assert done.stdout.split() == ["compopt", "-o", "nospace", "cohere:"], done
+
+
+@cases(
+    ("shell", "written"),
+    [
+        ("zsh", "compadd -U -V unsorted -S '' -a open"),  # which is what ends with a colon
+        ("fish", 'string split --max 1 ","'),  # a description may have commas
+    ],
+)
+def test_other_shells_get_what_click_lacks(shell: str, written: str) -> None:
+    """Zsh adds no space after a provider; fish, which adds none, shows whole descriptions."""
+    given = {**os.environ, "_RERANK_COMPLETE": f"{shell}_source"}
+    done = subprocess.run(PROGRAM, env=given, capture_output=True, text=True, check=True)
+    assert written in done.stdout
 
 
 def test_many_failures_are_told_once(server: Server) -> None:

@@ -79,7 +79,7 @@ def test_a_paid_run_has_a_budget_and_goes_on(
         "--checkpoint",
         "runs",
     )
-    given = (*given, "--base-url", f"openrouter:m={server.url}")
+    given = (*given, "--base-url", f"openrouter:m={server.url}", "--extra-body", '{"own": 1}')
     price = ("--price-per-1000-searches", "1000", "--max-cost", "4")
     stopped = rerank(*given, *price)
     assert stopped.exit_code == 3, stopped.output
@@ -87,7 +87,7 @@ def test_a_paid_run_has_a_budget_and_goes_on(
     done = rerank(*given, "--price-per-1000-searches", "openrouter:m=1000")
     assert done.exit_code == 0, done.output
     assert "$1,000.00" in done.stdout
-    assert len(server.received) == 6
+    assert [one.body["own"] for one in server.received] == [1] * 6
     monkeypatch.delenv("OPENROUTER_API_KEY")
     assert rerank(*given).exit_code == 4
 

@@ -384,6 +384,45 @@ async def test_a_cancelled_call_ends_its_run(server: Server, tracer: AnyTracer) 
     assert tracer.run().end_time is not None
 
 
+class Ends(BaseCallbackHandler):
+    """Notes the errors with which runs of retrievers end."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def on_retriever_error(self, error: BaseException, **_: Any) -> None:
+        """Note one."""
+        self.told.append(type(error).__name__)
+
+
+def test_a_retriever_that_is_given_up_ends_its_run_once(server: Server) -> None:
+    """The outer run ends too, which LangChain itself does for an Exception alone."""
+    server.plays(Fault.STALL, Reply({"error": {"message": "no"}}, 400))
+    retriever = openrouter(server, max_retries=0).as_retriever(lambda _: three())
+    tracer, ends = Tracer(), Ends()
+    config: Any = {"callbacks": [tracer, ends]}
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(retriever.ainvoke(QUERY, config))
+        await asyncio.to_thread(server.asked.wait, 10)
+        task.cancel()
+        await task
+
+    def interrupted(_: str) -> list[Document]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
+    with pytest.raises(RerankError):
+        retriever.invoke(QUERY, config)
+    with pytest.raises(KeyboardInterrupt):
+        local().as_retriever(interrupted).invoke(QUERY, config)
+
+    # each of the first two is that of the compressor and that of the retriever
+    assert ends.told == [*["CancelledError"] * 2, *["BadRequestError"] * 2, "KeyboardInterrupt"]
+    assert all(run.end_time is not None for run in tracer.runs)
+
+
 @pytest.mark.parametrize("callbacks", [True, False], ids=["callbacks", "around"])
 def test_nothing_is_traced_for_nothing(way: Way, tracer: AnyTracer, *, callbacks: bool) -> None:
     """An empty list leaves no run."""

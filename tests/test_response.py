@@ -342,6 +342,9 @@ def test_guardrail_warning(provider: Provider, status: int, warned: bool) -> Non
             Usage(prompt_tokens=3, completion_tokens=1, total_tokens=4),
         ),
         ({"usage": {"total_tokens": "5", "cost": True, "search_units": None}}, Usage()),
+        ({"usage": {"total_tokens": -5, "cost": -0.1, "search_units": 1}}, Usage(search_units=1)),
+        ({"usage": {"total_tokens": 5, "cost": float("nan")}}, Usage(total_tokens=5)),
+        ({"usage": {"cost": -1, "rerank_units": float("inf")}}, Usage()),
         ({"usage": {"rerank_units": 2}}, Usage(search_units=2)),
         ({"usage": {"input_tokens": 19}}, Usage(prompt_tokens=19)),
         ({"usage": {"prompt_tokens": None, "input_tokens": 19}}, Usage(prompt_tokens=19)),
@@ -370,7 +373,7 @@ def test_guardrail_warning(provider: Provider, status: int, warned: bool) -> Non
     ],
 )
 def test_usage(more: dict[str, object], expected: Usage) -> None:
-    """Each count of the usage is optional, and what is no number is not counted."""
+    """Each count of the usage is optional; only a finite number of at least 0 is counted."""
     assert answered({**GOOD, **more}).usage.counts() == expected.counts()
 
 

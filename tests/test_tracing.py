@@ -9,7 +9,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import httpx
@@ -37,6 +37,7 @@ from rerank_integrations import (
     RerankDocument,
     RerankError,
     Retry,
+    Together,
 )
 from rerank_integrations.haystack import RerankRanker
 from rerank_integrations.langchain import RerankCompressor
@@ -178,6 +179,61 @@ def test_a_fallback_is_an_event(server: Server, second: Server) -> None:
     }
     assert (said["gen_ai.provider.name"], said["rerank.served_by"]) == ("openrouter", "together")
     assert said["rerank.attempts"] == 2
+
+    with chain(server, "together:n") as client:
+        for _ in range(5):  # until its circuit breaker is open
+            client.rerank(QUERY, TEXTS)
+        count = len(server.received)
+        with telemetry() as told:
+            client.rerank(QUERY, TEXTS)
+            span, _ = told.only()
+    (event,) = span.events
+    assert event.name == "rerank.fallback"
+    assert event.attributes == {
+        "gen_ai.provider.name": "openrouter",
+        "gen_ai.request.model": "m",
+        "error.type": "circuit_breaker_open",
+    }
+    assert len(server.received) == count
+
+
+SECRET = "what nobody else may read"
+REFUSED: list[tuple[Any, Any, dict[str, Any], str]] = [
+    ("", TEXTS, {}, "InvalidRequestError"),
+    (7, TEXTS, {}, "InvalidRequestError"),
+    (SECRET, [SECRET, {"image": PNG}], {}, "UnsupportedDocumentError"),
+    (SECRET, [SECRET, 7], {}, "UnsupportedDocumentError"),
+    (SECRET, SECRET, {}, "InvalidRequestError"),
+    (SECRET, range(2), {}, "UnsupportedDocumentError"),
+    (SECRET, [SECRET], {"model": ""}, "ConfigurationError"),
+    (SECRET, [SECRET], {"top_n": 0}, "InvalidRequestError"),
+    (SECRET, [SECRET], {"instruction": "x"}, "ConfigurationError"),
+    (SECRET, [SECRET], {"trace_content": SECRET}, "ConfigurationError"),
+]
+
+
+@cases("way", WAYS)
+@cases("shows", [True, False])
+@cases("refused", REFUSED)
+def test_a_call_that_is_refused_is_an_error(
+    *, way: str, shows: bool, refused: tuple[Any, Any, dict[str, Any], str]
+) -> None:
+    """A call of which nothing is sent has a span too, in which contents may be hidden."""
+    query, documents, options, kind = refused
+    client = RerankClient("m", provider=Together(api_key=KEY), trace_content=shows)
+    with telemetry() as told:
+        with pytest.raises(RerankError):
+            ranked(client, way, query, documents, **options)
+        assert not trace.get_current_span().is_recording()
+        span, said = told.only()
+        (duration,) = told.points("gen_ai.client.operation.duration")
+
+    assert (span.name, said["rerank.attempts"]) == ("rerank m", 0)
+    assert (said["error.type"], duration[1]["error.type"]) == (kind, kind)
+    assert span.status.status_code is StatusCode.ERROR
+    is_shown = shows and query == SECRET and "trace_content" not in options
+    assert (SECRET in span.to_json()) is is_shown
+    assert KEY not in span.to_json()
 
 
 @cases("way", WAYS)
@@ -663,6 +719,17 @@ def test_each_row_is_a_span_of_its_caller(called: Callable[[RerankClient], None]
 
     assert len(spans) == 10
     assert [sum(inside(span, around) for span in spans) for around in (first, second)] == [5, 5]
+
+    if called is not many_later:
+        return  # threads may still be in a call, and a batch keeps its client
+    with telemetry() as told:
+        with trace.get_tracer("test").start_as_current_span("caller"), suppress(RerankError):
+            called(RerankClient("m", provider=Together(api_key=KEY), max_request_bytes=1))
+        (caller,) = told.named("caller")
+        refused = told.named("rerank ")
+    assert refused
+    assert all(inside(span, caller) for span in refused)
+    assert {span.status.status_code for span in refused} == {StatusCode.ERROR}
 
 
 class Instrumentation(BaseCallbackHandler):

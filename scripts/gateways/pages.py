@@ -250,7 +250,11 @@ def features(name: str) -> str:
 
 def _key(name: str) -> str:
     kind = remote_class(name)
-    variables = [f"`{one}`" for one in (kind.api_key_env, *kind.other_key_envs) if one]
+    variables = [
+        f"the file that `{one}` names" if one.endswith("_PATH") else f"`{one}`"
+        for one in (kind.api_key_env, *kind.other_key_envs)
+        if one
+    ]
     sources = ", else ".join([*variables, "`api_key=`"] if variables else ["`api_key=`"])
     sources = sources.replace(", else `api_key=`", ", or `api_key=`")
     return sources if kind.needs_key else f"optional: {sources}"

@@ -559,7 +559,7 @@ def _usage(payload: Mapping[str, Any], secrets: Secret[list[str]]) -> Usage:
         name: value
         for name in USAGE_COUNTS
         for value in (named.get(name), said.get(name))  # our own name takes precedence
-        if finite(value) is not None
+        if (number := finite(value)) is not None and number >= 0
     }
     return Usage(**counts, raw=without_secrets(raw, secrets))
 

@@ -399,12 +399,12 @@ def _parsed(
         raise error.with_traceback(None) from error.__cause__
 
 
-def _error_attributes(options: Options, error: RerankError) -> dict[str, Any]:
+def _error_attributes(options: Options, error: RerankError | str) -> dict[str, Any]:
     """Return the trace attributes of a failed request; they hold no text of the server."""
     return {
         "gen_ai.provider.name": options.provider.name,
         "gen_ai.request.model": options.model,
-        "error.type": type(error).__name__,
+        "error.type": error if isinstance(error, str) else type(error).__name__,
         "http.response.status_code": getattr(error, "status_code", None) or None,
         "rerank.request_id": getattr(error, "request_id", None),
     }
@@ -532,6 +532,7 @@ def fallback_call(candidates: Sequence[Candidate], clock: Clock) -> Call:
         is_open = one in out or (state is not None and state.blocks_call())
         if is_open and not one.is_cached():
             progress.skip(one, "its circuit breaker is open after several failures in a row")
+            add_event("rerank.fallback", _error_attributes(one.options, "circuit_breaker_open"))
             continue
         left = sum(other not in out for other in candidates[candidates.index(one) :])
         response = yield from _try(progress, one, max(left, 1), clock)
@@ -558,6 +559,7 @@ def _try(
         plan = one.plan()
     except RerankError as error:
         progress.refuse(one, error)
+        add_event("rerank.fallback", _error_attributes(one.options, error))
         return None
     ends = _share(one.options.deadline, clock(), left)
     try:

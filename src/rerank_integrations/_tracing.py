@@ -123,6 +123,13 @@ def begin(subject: Subject) -> Recording | None:
     return None
 
 
+def refuse(subject: Subject, error: BaseException) -> None:
+    """Record a call that failed before it began to send."""
+    record = begin(subject)
+    if record is not None:
+        record.fail(error)
+
+
 def current_context() -> Any:
     """Return the current context; None if the OpenTelemetry API is not loaded."""
     if _TRACE not in sys.modules:

@@ -44,7 +44,7 @@ from rerank_integrations._options import (
     named,
     resolved,
 )
-from rerank_integrations._request import plan_request
+from rerank_integrations._request import RequestPlan, plan_request
 from rerank_integrations._retry import (
     Candidate,
     fallback_call,
@@ -55,7 +55,7 @@ from rerank_integrations._retry import (
 from rerank_integrations._rows import Row, aread_rows, read_rows
 from rerank_integrations._secrets import Secret
 from rerank_integrations._shared_limit import RateLimitStore, shared_reserve
-from rerank_integrations._tracing import Subject, current_context
+from rerank_integrations._tracing import Subject, current_context, refuse
 from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
@@ -384,7 +384,6 @@ class RerankClient:
             ScorerError: the scorer of `Local` failed.
         """
         call = self._prepare(query, documents, given(locals()))
-        self._transport.check_open()
         if self.provider.handler is None:
             self._transport.sender()  # making it does not count against the deadline
         return run_sync(*call)
@@ -497,7 +496,6 @@ class RerankClient:
         """Async version of `rerank`."""
         running_loop()
         call = self._prepare(query, documents, given(locals()))
-        self._transport.check_open()
         if self.provider.handler is None:
             await self._transport.async_sender()
         return await run_async(*call)
@@ -632,7 +630,6 @@ class RerankClient:
 
         def call(row: Row) -> tuple[RerankResponse, float]:
             make_call, subject = self._prepare(row.query, row.documents, changes)
-            self._transport.check_open()
             took: list[float] = []
             timed_call = timed(make_call, took.append)
             return run_sync(timed_call, subject, patient=True, shared=shared), took[0]
@@ -691,10 +688,8 @@ class RerankClient:
         context = current_context()
 
         async def call(row: Row) -> tuple[RerankResponse, float]:
-            make_call, subject = self._prepare(row.query, row.documents, changes)
             around = context if row.trace_context is None else row.trace_context
-            subject = subject._replace(context=around)
-            self._transport.check_open()
+            make_call, subject = self._prepare(row.query, row.documents, changes, around)
             took: list[float] = []
             timed_call = timed(make_call, took.append)
             return await run_async(timed_call, subject, patient=True, shared=shared), took[0]
@@ -823,10 +818,32 @@ class RerankClient:
         return lambda _: models_call(self._options, self._transport)
 
     def _prepare(
-        self, query: str, documents: Any, changes: Any
+        self, query: str, documents: Any, changes: Any, context: Any = None
     ) -> tuple[MakeCall[RerankResponse], Subject]:
-        """Check and encode a call; validation errors are raised immediately."""
+        """Check and encode a call; validation errors are raised immediately, and traced."""
         started = time_ns()
+        try:
+            make_call, plan = self._planned(query, documents, changes)
+            self._transport.check_open()
+        except BaseException as error:
+            shows = changes.get("trace_content", self._options.trace_content) is True
+            asked = RequestPlan(
+                self._options.replace({"trace_content": shows}),
+                query=query if isinstance(query, str) else "",
+                documents=documents if isinstance(documents, list | tuple) else (),
+            )
+            refuse(Subject(asked, started, context), error)
+            raise
+        return make_call, Subject(plan, started, context)
+
+    def _planned(
+        self, query: str, documents: Any, changes: Any
+    ) -> tuple[MakeCall[RerankResponse], RequestPlan]:
+        """What makes the call, and what is asked.
+
+        Raises:
+            RerankError: what is wrong with it.
+        """
         if isinstance(changes.get("cache"), str) and changes["cache"] == MEMORY:
             raise ConfigurationError(
                 "cache='memory' for one call creates a cache that the next call cannot use; set it "
@@ -835,7 +852,7 @@ class RerankClient:
         options = self._options.replace(changes)
         if not self._fallbacks:
             plan = plan_request(options, query, documents)
-            return lambda _: rerank_call(plan, self._transport), Subject(plan, started)
+            return lambda _: rerank_call(plan, self._transport), plan
         given = as_list(documents)
         own = plan_request(options, query, given)
         shared: Any = {name: changes[name] for name in changes if name not in _OF_ONE_PROVIDER}
@@ -851,7 +868,7 @@ class RerankClient:
             Candidate(options, self._transport, lambda: own),
             *map(candidate, self._fallbacks),
         ]
-        return lambda clock: fallback_call(candidates, clock), Subject(own, started)
+        return lambda clock: fallback_call(candidates, clock), own
 
     def _plan_of(self, arguments: dict[str, Any], changes: dict[str, Any]) -> Plan:
         """Return the plan of a run of many calls.

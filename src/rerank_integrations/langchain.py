@@ -699,18 +699,28 @@ class RerankRetriever(BaseRetriever):
     ) -> list[Document]:
         config: RunnableConfig = further.pop(_CONFIG, {})
         config = {**config, "callbacks": run_manager.get_child()}
-        found = self.retriever.invoke(query, config, **further)
-        child = run_manager.get_child()
-        return list(_configured(self).compress_documents(found, query, callbacks=child))
+        try:
+            found = self.retriever.invoke(query, config, **further)
+            child = run_manager.get_child()
+            return list(_configured(self).compress_documents(found, query, callbacks=child))
+        except BaseException as error:
+            if not isinstance(error, Exception):  # LangChain ends the run of an Exception alone
+                run_manager.on_retriever_error(error)
+            raise
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **further: Any
     ) -> list[Document]:
         config: RunnableConfig = further.pop(_CONFIG, {})
         config = {**config, "callbacks": run_manager.get_child()}
-        found = await self.retriever.ainvoke(query, config, **further)
-        child = run_manager.get_child()
-        return list(await _configured(self).acompress_documents(found, query, callbacks=child))
+        try:
+            found = await self.retriever.ainvoke(query, config, **further)
+            child = run_manager.get_child()
+            return list(await _configured(self).acompress_documents(found, query, callbacks=child))
+        except BaseException as error:
+            if not isinstance(error, Exception | GeneratorExit):  # no loop is left after the latter
+                await run_manager.on_retriever_error(error)
+            raise
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

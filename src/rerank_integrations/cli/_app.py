@@ -36,7 +36,12 @@ Exit codes: 0 success, 1 failure (of rows, the call or a file), 2 wrong usage,
 
 
 if "_RERANK_COMPLETE" in os.environ:
-    from click.shell_completion import BashComplete, add_completion_class
+    from click.shell_completion import (
+        BashComplete,
+        FishComplete,
+        ZshComplete,
+        add_completion_class,
+    )
 
     class _Bash(BashComplete):
         """Completes `cohere:` without a space after it, since the model follows."""
@@ -46,7 +51,30 @@ if "_RERANK_COMPLETE" in os.environ:
             "COMPREPLY+=($value)\n                [[ $value == *: ]] && compopt -o nospace",
         )
 
-    add_completion_class(_Bash)
+    class _Zsh(ZshComplete):
+        """The same."""
+
+        source_template = ZshComplete.source_template.replace(
+            "        compadd -U -V unsorted -a completions",
+            """        local -a open=(${(M)completions:#*:})
+        completions=(${completions:#*:})
+        if (( $#open )); then
+            compadd -U -V unsorted -S '' -a open
+        fi
+        if (( $#completions )); then
+            compadd -U -V unsorted -a completions
+        fi""",
+        )
+
+    class _Fish(FishComplete):
+        """A description may have commas; after a colon fish itself adds no space."""
+
+        source_template = FishComplete.source_template.replace(
+            'string split ","', 'string split --max 1 ","'
+        )
+
+    for shell in (_Bash, _Zsh, _Fish):
+        add_completion_class(shell)
 
 
 class App(click.Group):

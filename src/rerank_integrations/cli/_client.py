@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +25,6 @@ def complete_provider(ending: str = "") -> Callable[..., list[CompletionItem]]:
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
         del ctx, param
-        from pathlib import Path
         from pkgutil import iter_modules
 
         from click.shell_completion import CompletionItem
@@ -39,6 +40,19 @@ def complete_provider(ending: str = "") -> Callable[..., list[CompletionItem]]:
 def _names(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> Sequence[str]:
     del ctx, param
     return [name.strip() for part in given for name in part.split(",") if name.strip()]
+
+
+def _object(ctx: click.Context, param: click.Parameter, given: str | None) -> Any:
+    """The JSON object that an option holds."""
+    if given is None:
+        return None
+    try:
+        found = json.loads(given)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise click.BadParameter("it must be a JSON object, such as '{\"a\": 1}'", ctx, param)
+    return found
 
 
 base_url_option = click.option(
@@ -61,8 +75,68 @@ model_options = options(
     base_url_option,
     allow_http_option,
 )
+# what decides how documents are sent, in `evaluate` too
+sending_options = options(
+    click.option(
+        "--instruction",
+        metavar="TEXT",
+        help="Tell the model what counts as relevant; not all models support this.",
+    ),
+    click.option(
+        "--on-image",
+        type=click.Choice(["raise", "text"]),
+        help="For a model of text only: text ranks a document with an image by its text.",
+    ),
+    click.option(
+        "--on-invalid-document",
+        type=click.Choice(["raise", "skip", "text"]),
+        help="A document that cannot be sent: raise fails the call, skip leaves it out, text "
+        "leaves its image out.  [default: raise]",
+    ),
+    click.option(
+        "--max-document-chars",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Cut longer texts before they are sent.",
+    ),
+    click.option(
+        "--extra-body",
+        callback=_object,
+        metavar="JSON",
+        help="Keys to add to the body of each request, as an object.",
+    ),
+    click.option(
+        "--cache",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Keep scores in this SQLite file, and take known ones from it.",
+    ),
+    click.option(
+        "--timeout",
+        type=Amount(0, min_open=True),
+        metavar="SECONDS",
+        help="Time limit of a call, including its retries.  [default: 60]",
+    ),
+    click.option(
+        "--max-retries",
+        type=click.IntRange(0),
+        metavar="N",
+        help="How often a failed request is retried.  [default: 2]",
+    ),
+)
+rate_option = click.option(
+    "--requests-per-minute", type=click.IntRange(1), metavar="N", help="Rate limit."
+)
 ranking_options = options(
     model_options,
+    click.option(
+        "--fallback",
+        "fallbacks",
+        multiple=True,
+        metavar="PROVIDER:MODEL",
+        shell_complete=complete_provider(":"),
+        help="Ranks if the model fails; several are asked in order.",
+    ),
     click.option(
         "-n",
         "--top-n",
@@ -80,11 +154,6 @@ ranking_options = options(
         help="Fields to rank objects by, in this order; a.b is field b in field a.  [default: all]",
     ),
     click.option(
-        "--instruction",
-        metavar="TEXT",
-        help="Tell the model what counts as relevant; not all models support this.",
-    ),
-    click.option(
         "--threshold",
         "score_threshold",
         type=float,
@@ -92,17 +161,11 @@ ranking_options = options(
         help="Omit results with a lower score; not supported by local:hybrid.",
     ),
     click.option(
-        "--timeout",
-        type=Amount(0, min_open=True),
-        metavar="SECONDS",
-        help="Time limit of a call, including its retries.  [default: 60]",
+        "--score-transform",
+        type=click.Choice(["sigmoid"]),
+        help="Make a probability of a logit, before --threshold.",
     ),
-    click.option(
-        "--max-retries",
-        type=click.IntRange(0),
-        metavar="N",
-        help="How often a failed request is retried.  [default: 2]",
-    ),
+    sending_options,
 )
 # for the provider of --model, where the variable of that provider is not set or does not exist
 COMMON_KEY = "RERANK_API_KEY"
@@ -138,10 +201,14 @@ def open_client(
     from rerank_integrations.client import RerankClient
 
     own, kind = named(model, None)
-    timeout = settings.pop("timeout", None)
+    timeout, cache = settings.pop("timeout", None), settings.pop("cache", None)
     if timeout is not None:
         settings |= {"timeout": timeout, "deadline": timeout}
-    wanted = {name: value for name, value in settings.items() if value not in (None, [])}
+    if cache is not None:
+        settings["cache"] = f"sqlite:///{cache}"
+    wanted = {name: value for name, value in settings.items() if value not in (None, [], ())}
+    for other in wanted.get("fallbacks", ()):
+        _check_key(named(other, None)[1])
     return RerankClient(
         own, provider=make_provider(kind, base_url, allow_http=allow_http), **wanted
     )
@@ -174,6 +241,18 @@ def make_provider(kind: Any, base_url: str | None, *, allow_http: bool) -> Provi
             "(`rerank models` lists all)"
         ) from error
     return provider
+
+
+def _check_key(kind: Any) -> None:
+    """Refuse a fallback whose key is not in its own variable: the common one is the model's.
+
+    Raises:
+        CredentialsError: there is none.
+    """
+    if takes_key(kind) and kind.needs_key and not has_key(kind):
+        raise CredentialsError(
+            f"the fallback {kind.name} needs a key: export {kind.api_key_env}=..."
+        )
 
 
 def takes_key(kind: Any) -> bool:

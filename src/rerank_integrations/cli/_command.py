@@ -36,8 +36,7 @@ def _of_fields(found: re.Match[str]) -> str:
 _SPOKEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"price=Price\(per_1000_search_units=\.\.\.\)"), "--price-per-1000-searches"),
     (re.compile(r"price=Price\(per_million_tokens=\.\.\.\)"), "--price-per-million-tokens"),
-    (re.compile(r", or set on_image=.*$"), ""),
-    (re.compile(r"; on_invalid_document='skip' leaves such documents out"), ""),
+    (re.compile(r"\b(on_image|on_invalid_document)='(\w+)'"), r"\1 \2"),
     (re.compile(r", or pass provider=($|Local\(.*$)"), ""),
     (
         re.compile(r"Compatible was not told .* instruction; pass provider=Compatible\(.*?\)"),
@@ -64,17 +63,26 @@ _SPOKEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
 ]
 _JOINERS = "\u200c\u200d"  # inside of emoji, and of words in Persian and Indian scripts
 _SETTINGS = re.compile(
-    r"\b(base_url|instruction|max_cost|max_requests|requests_per_minute|top_n)\b(=(?=[\s,;.]))?"
+    r"\b(base_url|documents_per_minute|extra_body|instruction|max_cost|max_document_chars|"
+    r"max_requests|on_image|on_invalid_document|requests_per_minute|score_transform|top_n)\b"
+    r"(=(?=[\s,;.]))?"
 )
 
 
 # in help, for the names of options; those of no other heading are under "Options"
 _HEADINGS = {
-    "Model": ("model", "models", "base_url", "base_urls", "allow_http", "instruction"),
-    "Ranking": ("top_n", "rank_fields", "score_threshold"),
+    "Model": (
+        *("model", "models", "base_url", "base_urls", "allow_http", "fallbacks"),
+        *("instruction", "extra_body"),
+    ),
+    "Ranking": (
+        *("top_n", "rank_fields", "score_threshold", "score_transform"),
+        *("on_image", "on_invalid_document", "max_document_chars"),
+    ),
     "Cost and speed": (
         *("max_cost", "max_requests", "per_1000_search_units", "per_million_tokens"),
-        *("max_concurrency", "requests_per_minute", "timeout", "max_retries"),
+        *("max_concurrency", "requests_per_minute", "documents_per_minute", "cache"),
+        *("timeout", "max_retries"),
     ),
     "Output": ("table", "json", "jsonl", "html", "markdown", "quiet"),
 }

@@ -17,6 +17,7 @@ from rerank_integrations.cli._client import (
     open_client,
     quiet_option,
     ranking_options,
+    rate_option,
 )
 from rerank_integrations.cli._command import (
     BUDGET,
@@ -106,7 +107,8 @@ Examples:
     metavar="N",
     help="Number of concurrent calls.",
 )
-@click.option("--requests-per-minute", type=click.IntRange(1), metavar="N", help="Rate limit.")
+@rate_option
+@click.option("--documents-per-minute", type=click.IntRange(1), metavar="N", help="Rate limit.")
 @ranking_options
 @quiet_option
 @click.pass_context

@@ -167,7 +167,7 @@ def _keys() -> Iterator[Finding]:
     for name in found:
         value = os.environ[name]
         odd = value[0] in "'\"" or not value.isascii() or any(map(str.isspace, value))
-        if odd:
+        if odd and not name.endswith("_PATH"):
             fix = f"set {name} without quotes, spaces and non-ASCII characters"
             yield Finding("warn", name, f"is set, for {variables[name]}, but looks wrong", fix)
         else:

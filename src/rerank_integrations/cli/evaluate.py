@@ -19,6 +19,8 @@ from rerank_integrations.cli._client import (
     has_key,
     open_client,
     quiet_option,
+    rate_option,
+    sending_options,
     takes_key,
 )
 from rerank_integrations.cli._command import FAILED, Amount, Command, printable
@@ -124,6 +126,8 @@ Examples:
     metavar="N",
     help="Number of concurrent calls; always 1 for a local: model.",
 )
+@rate_option
+@sending_options
 @click.option("--no-curve", is_flag=True, help="Skip the curve of how many candidates to rerank.")
 @click.option("--html", type=_WRITTEN, metavar="FILE", help="Write the report as one HTML file.")
 @click.option("--markdown", type=_WRITTEN, metavar="FILE", help="Write the tables as Markdown.")
@@ -150,11 +154,16 @@ def command(
     models: Sequence[str],
     base_urls: Sequence[str],
     allow_http: bool,
+    k: int,
+    top_k: int,
     split: str | None,
     labels: Path | None,
+    max_queries: int | None,
+    max_cost: float | None,
     per_1000_search_units: Sequence[str],
     per_million_tokens: Sequence[str],
     checkpoint: Path | None,
+    max_concurrency: int,
     no_curve: bool,
     html: Path | None,
     markdown: Path | None,
@@ -185,7 +194,6 @@ def command(
     models = models or (chosen_model(None, None, quiet=quiet),)
     addresses = _by_model("--base-url", models, base_urls)
     prices = _prices(models, per_1000_search_units, per_million_tokens)
-    top_k: int = settings["top_k"]
     data = Dataset.read(folder, split=split, labels=labels, depth=max(100, top_k))
     for problem in () if quiet else data.problems:
         click.echo(printable(f"{folder}: {problem}"), err=True)
@@ -198,15 +206,21 @@ def command(
             data,
             {
                 name: opened.enter_context(
-                    open_client(name, base_url=addresses.get(name), allow_http=allow_http)
+                    open_client(
+                        name, base_url=addresses.get(name), allow_http=allow_http, **settings
+                    )
                 )
                 for name in models
             },
+            k=k,
+            top_k=top_k,
+            max_queries=max_queries,
+            max_cost=max_cost,
             price=prices,
             checkpoint_dir=checkpoint,
+            max_concurrency=max_concurrency,
             curve=not no_curve,
             progress=_show if is_shown else False,
-            **settings,
         )
     for path, write in (
         (html, found.to_html),

@@ -16,7 +16,7 @@ from rerank_integrations.cli._client import (
     key_variables,
     make_provider,
 )
-from rerank_integrations.cli._command import Command
+from rerank_integrations.cli._command import Command, CredentialsError
 from rerank_integrations.cli._output import (
     cell,
     format_for,
@@ -120,7 +120,13 @@ def list_models(
     from rerank_integrations.client import RerankClient
     from rerank_integrations.providers import provider_class
 
-    provider = make_provider(provider_class(name), base_url, allow_http=allow_http)
+    kind: Any = provider_class(name)
+    try:
+        provider = make_provider(kind, base_url, allow_http=allow_http)
+    except CredentialsError:
+        # where there is no list a key is of no use, and this says so
+        kind(api_key="none", base_url=base_url, allow_http=allow_http).models_address({})
+        raise
     found = provider.own_models()
     if found is None:
         # the list does not depend on the model, which a client must have

@@ -1,9 +1,15 @@
 
 "use strict";
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+(async () => {
   const PAGE = 100;
   const at = (id) => document.getElementById(id);
+  if (!("DecompressionStream" in window)) {
+    at("count").textContent = "This part needs a browser of 2023 or later.";
+    return;
+  }
+  const packed = Uint8Array.from(atob(at("data").textContent), (one) => one.charCodeAt(0));
+  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const data = await new Response(unpacked).json();
   const model = at("model"), filter = at("filter"), sort = at("sort"), find = at("find");
   let shown = PAGE;
 

@@ -551,11 +551,15 @@ class RemoteProvider(Provider):
 
     def _environment_key(self) -> SecretStr | None:
         for name in self._key_variables():
-            found = secret(_environment(name))
+            found = self._key_in(name)
             if found is not None:
                 self._set("_key_env", name)
                 return found
         return None
+
+    def _key_in(self, name: str) -> SecretStr | None:
+        """The key that an environment variable holds."""
+        return secret(_environment(name))
 
     @classmethod
     def _key_variables(cls) -> list[str]:

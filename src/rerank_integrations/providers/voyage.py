@@ -14,6 +14,8 @@ from rerank_integrations.providers._instructions import before_query, is_voyage,
 from rerank_integrations.providers._validation import secret
 from rerank_integrations.providers.base import Dialect, Instructed, RemoteProvider
 
+_OF_FILE = "VOYAGE_API_KEY_PATH"  # names a file with the key
+
 
 @dataclass(frozen=True, kw_only=True)
 class Voyage(RemoteProvider):
@@ -38,23 +40,23 @@ class Voyage(RemoteProvider):
 
     name: ClassVar[str] = "voyage"
     api_key_env: ClassVar[str | None] = "VOYAGE_API_KEY"
+    other_key_envs: ClassVar[tuple[str, ...]] = (_OF_FILE,)
     default_base_url: ClassVar[str] = "https://api.voyageai.com/v1"
     says_cost: ClassVar[bool] = False
     dialect: ClassVar[Dialect] = Dialect(top_n="top_k")
 
     truncation: bool | None = None
 
-    def _environment_key(self) -> SecretStr | None:
-        path = os.environ.get("VOYAGE_API_KEY_PATH")
-        found = super()._environment_key()
-        if found is not None or not path:
-            return found
-        self._set("_key_env", "VOYAGE_API_KEY_PATH")
+    def _key_in(self, name: str) -> SecretStr | None:
+        """The key that a variable holds, or the file that it names."""
+        path = os.environ.get(name)
+        if name != _OF_FILE or not path:
+            return super()._key_in(name)
         try:
             return secret(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as cause:
             raise ConfigurationError(
-                f"the file that VOYAGE_API_KEY_PATH names cannot be read: {cause}"
+                f"the file that {name} names cannot be read: {cause}"
             ) from None
 
     def _default_address(self) -> str:
