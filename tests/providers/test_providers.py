@@ -209,7 +209,7 @@ def _own(base: type[Provider] = RemoteProvider, **body: Any) -> type[Provider]:
     return type("Acme", (base,), body)
 
 
-_WITH_FIELD = {"__annotations__": {"region": "str"}, "region": "eu", "name": "acme"}
+_WITH_FIELD: dict[str, Any] = {"__annotations__": {"region": "str"}, "region": "eu", "name": "acme"}
 
 
 @cases(
