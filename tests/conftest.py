@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,12 @@ from fakes import Clock, sleepless, use_clock
 from loopback import Server, echoes, running, tls_context
 from rerank_integrations.providers import known_names, provider_class
 
-pytest_plugins = ["langchain_support", "llama_index_support", "docs_support", "servers_support"]
+# `make lowest` runs the tests of the core without the frameworks
+_OF_FRAMEWORKS = {"langchain_support": "langchain_core", "llama_index_support": "llama_index"}
+pytest_plugins = [
+    *(name for name, framework in _OF_FRAMEWORKS.items() if find_spec(framework)),
+    *("docs_support", "servers_support"),
+]
 
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # it calls out otherwise
 # a loaded machine is no failure; the examples differ in each run, so few are enough in one
