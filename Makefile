@@ -125,8 +125,9 @@ record: $(READY) $(NOTEBOOKS_READY) ## record the cassettes again: live where th
 	@$(BIN)/python -m cassettes.record
 	@PYTHONPATH=. .venv/notebooks/bin/python notebooks/record.py
 
+# many tests start a Python of their own: each would compile the package again without __pycache__
 test: $(READY) ## run every test
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 .venv/migrate/%/.ready: pyproject.toml Makefile
 	@$(PYTHON) -m venv .venv/migrate/$*

@@ -9,6 +9,7 @@ from typing import Any
 
 from rerank_integrations import (
     DocumentInput,
+    QueryInput,
     RemoteProvider,
     RerankClient,
     RerankError,
@@ -111,7 +112,7 @@ class Case:
     name: str
     shows: str
     model: str
-    query: str
+    query: QueryInput
     documents: Sequence[DocumentInput]
     wants: Ranked | Failed
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -204,6 +204,16 @@ JINA_CASES = (
             RerankDocument(image=f"data:image/png;base64,{DOT}"),
         ),
     ),
+    JINA.ranked(
+        "image-query",
+        "An image as the query, as bare base64.",
+        {**JINAS, "model": "jina-reranker-m0"},
+        wants=OF_JINA,
+        answer="the query is that of Jina's OpenAPI file, in tryAGI/Jina (RerankerM0Request); "
+        f"{JINA.answer}",
+        model="jina-reranker-m0",
+        query=RerankDocument(image=f"data:image/png;base64,{DOT}"),
+    ),
     JINA.refused(
         "422-unprocessable",
         "A list of problems.",
@@ -267,7 +277,7 @@ SILICONFLOW_CASES = (
         "A success without results is none.",
         ResponseError,
         {"code": 50508, "message": "System is really busy", "data": None},
-        "the response of siliconflow cannot be used: status 200 with an error inside: "
+        "the response of siliconflow is invalid: status 200 with an error inside: "
         "System is really busy",
         wants={"status": None},
     ),

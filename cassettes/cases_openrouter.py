@@ -418,7 +418,7 @@ SCRIPTED = (
         ResponseError,
         {"code": 502, "message": "Provider returned error"},
         status=None,
-        message="the response of openrouter cannot be used: status 200 with an error inside: "
+        message="the response of openrouter is invalid: status 200 with an error inside: "
         "Provider returned error",
         code=None,
     ),

@@ -427,7 +427,7 @@ SCRIPTED = (
         ),
         wants=Failed(
             kind=ResponseError,
-            message="the response of portkey cannot be used: status 200 with an error inside: "
+            message="the response of portkey is invalid: status 200 with an error inside: "
             "Invalid response received from cohere: {}",
         ),
     ),

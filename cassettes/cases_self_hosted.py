@@ -37,6 +37,7 @@ WITH_AN_IMAGE = (
     TEXTS[1],
     RerankDocument(image="https://example.com/madrid.png"),
 )
+LIKE_AN_IMAGE = RerankDocument(text="a city like this", image=f"data:image/png;base64,{DOT}")
 TEMPLATE = (
     "the template is that of https://huggingface.co/Qwen/Qwen3-Reranker-0.6B, which a server "
     "without a chat template does not apply"
@@ -90,6 +91,16 @@ VLLM_CASES = (
         {**VLLMS, "model": SEES, "results": listed()},
         wants={**OF_VLLM, "model": SEES},
         model=SEES,
+        documents=WITH_AN_IMAGE,
+    ),
+    VLLM.ranked(
+        "image-query",
+        "A query with an image goes out as content parts, as a document does.",
+        {**VLLMS, "model": SEES, "results": listed()},
+        wants={**OF_VLLM, "model": SEES},
+        answer=f"the query is a ScoreMultiModalParam of vLLM; {VLLM.answer}",
+        model=SEES,
+        query=LIKE_AN_IMAGE,
         documents=WITH_AN_IMAGE,
     ),
     VLLM.refused(
@@ -146,6 +157,16 @@ SGLANG_CASES = (
         "A document with an image goes out as a list of content parts.",
         listed(key="score"),
         model=SEES,
+        documents=WITH_AN_IMAGE,
+    ),
+    SGLANG.ranked(
+        "image-query",
+        "A query with an image goes out as a list of content parts, as a document does.",
+        listed(key="score"),
+        answer="the query is that of examples/runtime/qwen3_vl_reranker.py in sgl-project/sglang; "
+        f"{SGLANG.answer}",
+        model=SEES,
+        query=LIKE_AN_IMAGE,
         documents=WITH_AN_IMAGE,
     ),
     SGLANG.refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,14 +20,12 @@ from fakes import Clock, sleepless, use_clock
 from loopback import Server, echoes, running, tls_context
 from rerank_integrations.providers import known_names, provider_class
 
-# `make lowest` runs the tests of the core without the frameworks
-_OF_FRAMEWORKS = {"langchain_support": "langchain_core", "llama_index_support": "llama_index"}
-pytest_plugins = [
-    *(name for name, framework in _OF_FRAMEWORKS.items() if find_spec(framework)),
-    *("docs_support", "servers_support"),
-]
+pytest_plugins = ["docs_support", "servers_support"]
+# what `make lowest` tests without the frameworks has none of these
+_FRAMEWORKS = {"langchain_support": "langchain_core", "llama_index_support": "llama_index"}
 
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # it calls out otherwise
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the threads of small matrices wait in busy loops
 # a loaded machine is no failure; the examples differ in each run, so few are enough in one
 settings.register_profile("untimed", deadline=None, max_examples=40)
 settings.load_profile("untimed")
@@ -43,6 +42,29 @@ def _variables() -> Iterator[str]:
 
 
 _KEYS = (*_variables(), *_OTHERS)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A process that hands all tests out to others is spared the imports of the frameworks."""
+    if "PYTEST_XDIST_WORKER" in os.environ or not config.getoption("numprocesses", None):
+        for name, framework in _FRAMEWORKS.items():
+            if find_spec(framework):
+                config.pluginmanager.import_plugin(name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that at the end no worker waits for another."""
+    items.sort(key=lambda item: item.path.name != "test_typing.py")
+
+
+gc.disable()  # nothing that an import makes is garbage, and there is much of it
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """What was imported is not looked through in each collection of garbage of a test."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

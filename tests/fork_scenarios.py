@@ -25,7 +25,7 @@ import httpx
 from rerank_integrations import OpenRouter, RerankCache, RerankClient
 
 WORKERS = 4
-CALLS = 200
+CALLS = 80
 TIME = 30.0  # seconds until a call, or a pool of processes, that hangs fails
 
 Outcome: TypeAlias = float | str

@@ -13,7 +13,7 @@ from loopback import looping
 from rerank_integrations import OpenRouter, RerankClient
 
 TEXTS = ("apple pie", "a red bicycle", "a blue car")
-AT_ONCE = 20
+AT_ONCE = 6
 
 NewLoop: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 

@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 _RUNNER = """
-import asyncio, json, os, sys, tempfile
-import httpcore, httpx
+import asyncio, gc, json, os, sys, tempfile
+import anyio._backends._asyncio, anyio.streams.tls, httpcore, httpx  # as a first call does
 from rerank_integrations import OpenRouter, RerankClient
 imports, programs, arguments = json.load(sys.stdin)
 sys.argv = ["program", *arguments]
 exec(imports)
+gc.freeze()  # what was imported is no garbage of a program
 ends = {}
 for name, code in programs.items():
     written = tempfile.TemporaryFile("w+")
@@ -36,7 +37,7 @@ for name, code in programs.items():
 else:
     print(json.dumps(ends))
     code = ""
-del imports, programs, ends, name, pid, written, json, os, tempfile
+del imports, programs, ends, name, pid, written, gc, json, os, tempfile
 exec(code)
 """
 

@@ -194,7 +194,7 @@ def test_rows_come_from_a_file_too_and_are_counted_in_each(
 
 
 FORKS = """
-import os, sys
+import asyncio, os, sys
 from rerank_integrations import ConfigurationError, RerankBatch, RerankClient
 
 def refused(made):
@@ -203,6 +203,31 @@ def refused(made):
     except ConfigurationError as error:
         made.close()
         return "of which this one is a fork" in str(error)
+
+async def is_refused(made):
+    try:
+        await anext(made)
+    except ConfigurationError as error:
+        await made.aclose()
+        return "of which this one is a fork" in str(error)
+
+async def first(made):
+    return await anext(made)
+
+async def rest(made):
+    return [one async for one in made]
+
+def on_loops():
+    with asyncio.Runner() as runner:
+        begun = [batch.arows(others), client.arerank_many(others)]
+        for one in begun:
+            runner.run(first(one))
+        child = os.fork()
+        if not child:
+            os._exit(not all(asyncio.run(is_refused(one)) for one in begun))
+        assert os.waitpid(child, 0)[1] == 0
+        for one in begun:
+            assert len(runner.run(rest(one))) == 199
 
 batch = RerankBatch("local:bm25", top_n=1)
 rows = [{"query": "red", "documents": ["a blue car", "a red car"]}]
@@ -223,6 +248,7 @@ if child:
         assert next(again).is_stored  # the child holds no lock
     os.write(go, b"1")
     assert os.waitpid(child, 0)[1] == 0
+    on_loops()
 else:
     os.read(end, 1)
     assert all(map(refused, [*begun, unbegun]))

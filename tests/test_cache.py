@@ -26,9 +26,11 @@ from calls import QUERY, TEXTS, Calls, client_of
 from cases import cases
 from fakes import COOLDOWN, IN_A_ROW, Clock
 from loopback import Fault, Received, Reply, Server, Step, ranking
+from many_calls import WAYS, many
 from rerank_integrations import (
     VLLM,
     AuthenticationError,
+    BudgetExceededError,
     Compatible,
     ConfigurationError,
     DeepInfra,
@@ -522,16 +524,46 @@ def test_limits_copies_and_pickles(
     )
 
 
-def test_many_rows_and_batches(server: Server, tmp_path: Path, clock: Clock) -> None:
-    """A row that is cached costs no request, no money and no slot of a rate limit, and no usage."""
+def test_who_asks_is_looked_at_in_each_call(server: Server) -> None:
+    """One client finds no score of another key, address or model, also where they change later."""
+    server.plays(by_pair)
+    tokens = ["one"]
+
+    class Rotating(OpenRouter):
+        def headers(self) -> dict[str, str]:
+            return {"authorization": f"Bearer {tokens[-1]}"}
+
+    provider = Rotating(api_key="the-key", base_url=server.url)
+    with RerankClient("m", provider=provider, cache="memory") as client:
+        for token, hits in (("one", 0), ("one", 3), ("two", 0), ("one", 3)):
+            tokens.append(token)
+            assert client.rerank(QUERY, TEXTS).cache_hits == hits
+            assert client.rerank(QUERY, TEXTS, top_n=1).cache_hits == 3
+        for changes in ({"model": "n"}, {"extra_headers": {"x-api-version": "2"}}):
+            other = client.with_options(**changes)
+            assert [other.rerank(QUERY, TEXTS).cache_hits for _ in range(2)] == [0, 3]
+
+
+@cases("way", WAYS)
+@cases("budget", [{"max_requests": 1}, {"max_requests": 9, "max_cost": 7e-6}])
+def test_many_rows_and_batches(
+    way: str, budget: Any, server: Server, tmp_path: Path, clock: Clock
+) -> None:
+    """A row that is cached costs no request, no money and no slot of a rate limit, and no usage.
+
+    So it is served when the budget is used up; the first row that is not cached ends the run.
+    """
     file = f"sqlite:///{tmp_path}/scores.db"
+    cache = RerankCache(file)
     rows = [{"query": QUERY, "documents": list(TEXTS)} for _ in range(5)]
-    with cached(server, file, requests_per_minute=1) as client:
-        run = client.rerank_many(
-            rows, max_concurrency=1, max_requests=2, max_cost=1.0, price=Price(per_million_tokens=1)
-        )
-        assert [one.response.cache_hits for one in run if one.response] == [0, 3, 3, 3, 3]
-        assert (run.requests, run.usage.total_tokens) == (1, 7)
+    with cached(server, cache, requests_per_minute=1) as client:
+        given = [*rows, {"query": "another", "documents": list(TEXTS)}, *rows]
+        came = many(way, client, given, price=Price(per_million_tokens=1), **budget)
+        hits = [one.response.cache_hits for one in came.results if one.response]
+        assert (hits, type(came.error)) == ([0, 3, 3, 3, 3], BudgetExceededError)
+        assert came.run is not None
+        assert (came.requests, came.run.usage.total_tokens) == (1, 7)
+        assert cache.hits == 12
         assert not clock.slept
     batch = RerankBatch(client=client_of(server, cache=file))
     columns = {"query": [QUERY], "documents": [list(TEXTS)]}

@@ -41,14 +41,14 @@ async def works(client: RerankClient, server: LoopServer) -> None:
 
 @cases("hangs", ["before", "inside"])
 @cases("options", [{}, SPLIT], ids=["whole", "split"])
-async def test_a_thousand_cancelled_calls(hangs: str, options: dict[str, Any]) -> None:
-    """A thousand calls that are cancelled on their way leave no connection open."""
+async def test_hundreds_of_cancelled_calls(hangs: str, options: dict[str, Any]) -> None:
+    """Hundreds of calls that are cancelled on their way leave no connection open."""
     each = 3 if options else 1
     async with (
         looping(hangs=hangs) as server,
         client_of(server, deadline=None, **options) as client,
     ):
-        for _ in range(250 // AT_ONCE):
+        for _ in range(2):
             tasks = calls(client, AT_ONCE)
             await server.until_asked(server.asked + each * AT_ONCE)
             await cancelled(tasks)
@@ -60,12 +60,12 @@ async def test_a_thousand_cancelled_calls(hangs: str, options: dict[str, Any]) -
 @cases("options", [{}, SPLIT], ids=["whole", "split"])
 async def test_cancelled_at_any_moment(options: dict[str, Any], kept_before: int) -> None:
     """Wherever a call is when it is cancelled, what stays open is what the client keeps."""
-    ends = []
+    ends: list[str] = []
     async with looping() as server, client_of(server, deadline=None, **options) as client:
         await asyncio.gather(*calls(client, kept_before))
-        for turns in range(120):
+        while ends[-5:].count("RerankResponse") < 5:  # then no later moment is one of a call
             (task,) = calls(client, 1)
-            for _ in range(turns):
+            for _ in ends:
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.wait([task])

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -400,6 +401,41 @@ def test_what_a_run_writes(
             assert isinstance(came.error, ConfigurationError)
             assert "the checkpoint cannot be used: no such table" in str(came.error)
             assert came.ids[-1] == server.received[-1].query == "q12"
+
+
+@cases("store", STORES)
+@cases("way", WAYS)
+@cases("fails", [False, True])
+def test_what_was_given_out_is_in_the_file(
+    store: str, way: str, fails: Any, server: Server, tmp_path: Path
+) -> None:
+    """Calls that end together may be written together; none is given out before that.
+
+    Where the file fails, all that ended together was paid for, and is given out.
+    """
+    if fails and store == "run.jsonl":
+        return
+    path = tmp_path / store
+    together = threading.Barrier(AT_ONCE, partial(drop, path) if fails else None)
+
+    def respond(received: Received) -> Reply:
+        together.wait(TIME)
+        return ranks_all(received)
+
+    def each(came: Came) -> None:
+        assert fails or {result.id for result in came.results} <= set(kills.kept_in(path))
+
+    server.plays(respond)
+    with client_of(server) as client:
+        given = rows(5 * AT_ONCE)
+        came = many(
+            way, client, given, each=each, checkpoint=path, max_concurrency=AT_ONCE, timeout=TIME
+        )
+    if fails:
+        assert isinstance(came.error, ConfigurationError)
+        assert (len(came.results), len(server.received)) == (AT_ONCE, AT_ONCE)
+    else:
+        assert (came.error, len(came.results)) == (None, 5 * AT_ONCE)
 
 
 @cases("store", STORES)

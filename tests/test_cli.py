@@ -229,6 +229,15 @@ def test_images_are_read_from_paths_and_passed_on_as_urls(server: Server) -> Non
     shown = sorted(lines(done.stdout), key=lambda one: one["index"])
     assert [one["document"] for one in shown] == [*named, "pictures/page.png"]
 
+    image, there = ["--query-image", "pictures/page.png"], ["--base-url", server.url]
+    assert rerank("run", "", table, *image, *there, "--model", "vllm:m").exit_code == 0
+    (part,) = server.received[1].body["query"]["content"]
+    assert part["image_url"]["url"] == data
+    blind = rerank("run", "red", table, *image, *options, *there)
+    assert "takes a query of text only" in blind.stderr
+    assert rerank("run", "red", table, "--query-image", "none.png", *options).exit_code == 1
+    assert len(server.received) == 2
+
 
 def test_each_option_arrives(server: Server) -> None:
     """Options become settings of the call, and the environment names a model."""

@@ -96,6 +96,78 @@ def test_closing_a_copy_closes_nothing_else(call: Calls, server: Server, copied:
     assert server.connections == 2
 
 
+@cases("is_async", [False, True])
+def test_closing_copies_that_share(server: Server, *, is_async: bool) -> None:
+    """A copy by with_options leaves the connections open, which close with the original.
+
+    Where the original is gone, they close with the last copy.
+    """
+
+    async def scenario() -> None:
+        async def rank(client: RerankClient) -> None:
+            _ = await client.arerank(QUERY, TEXTS) if is_async else client.rerank(QUERY, TEXTS)
+
+        async def close(client: RerankClient) -> None:
+            _ = await client.aclose() if is_async else client.close()  # type: ignore[func-returns-value]
+
+        async def is_closed(client: RerankClient) -> None:
+            with pytest.raises(ConfigurationError, match="closed"):
+                await rank(client)
+
+        original = client_of(server)
+        first, second = original.with_options(top_n=1), original.with_options(top_n=2)
+        of_first = first.with_options(top_n=3)
+        await rank(first)
+        await close(first)
+        await is_closed(first)
+        await is_closed(first.with_options(top_n=2))
+        for client in (original, second, of_first):
+            await rank(client)
+        assert server.connections == 1
+        await close(original)
+        for client in (original, second, of_first):
+            await is_closed(client)
+
+        first, second = (client_of(server).with_options(top_n=1) for _ in range(2))
+        last = second.with_options(top_n=2)
+        gc.collect()
+        await rank(second)
+        await close(second)
+        await rank(last)
+        await close(last)
+        with pytest.raises(ConfigurationError, match="closed"):
+            last._transport.check_open()
+        await close(first)
+
+    asyncio.run(scenario())
+
+
+class Mine(RerankClient):
+    """A subclass with an attribute of its own."""
+
+    def __init__(self, model: str, tenants: list[str], **settings: Any) -> None:
+        super().__init__(model, **settings)
+        self.tenants = tenants
+
+
+@cases(
+    ("copied", "is_same"),
+    [
+        (lambda client: client.with_options(top_n=1), True),
+        (copy.copy, True),
+        (copy.deepcopy, False),
+        (pickled, False),
+    ],
+)
+def test_copies_of_a_subclass(copied: Copier, *, is_same: bool) -> None:
+    """A copy is of the same class, and has the attributes of the subclass."""
+    with Mine("local:bm25", ["a"]) as client, copied(client) as other:
+        assert isinstance(other, Mine)
+        assert other.tenants == ["a"]
+        assert (other.tenants is client.tenants) is is_same
+        assert len(other.rerank(QUERY, TEXTS, top_n=2)) == 2
+
+
 @copiers
 async def test_a_copy_can_be_made_while_a_loop_runs(server: Server, copied: Copier) -> None:
     """A client in use on the running event loop can be copied, and both go on working."""

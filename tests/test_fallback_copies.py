@@ -13,7 +13,7 @@ from calls import QUERY, TEXTS, Calls, client_of
 from cases import cases
 from fakes import attempts_of, chain, ended
 from loopback import Reply, Server, running
-from rerank_integrations import ConfigurationError, RerankClient
+from rerank_integrations import ConfigurationError, Local, RerankClient
 
 Copy = Callable[[RerankClient], RerankClient]
 COPIES: dict[str, Copy] = {
@@ -211,8 +211,11 @@ def test_an_empty_list_is_none(call: Calls, server: Server) -> None:
 
 
 def test_two_servers_of_one_provider(call: Calls, server: Server) -> None:
-    """A provider can stand in for itself, at another address."""
+    """A provider can stand in for itself: at another address, or an engine for a scorer."""
     with running() as elsewhere:
         with chain(server, client_of(elsewhere)) as client:
             assert attempts_of(call(client)) == [FELL_BACK[0], ("openrouter", "")]
         assert len(elsewhere.received) == 1
+    fails = Local(scorer=lambda _, texts: [0.0] * (len(texts) + 1))
+    with RerankClient("mine", provider=fails, fallbacks=["local:bm25"]) as client:
+        assert attempts_of(call(client)) == [("local", "ScorerError"), ("local", "")]

@@ -5,7 +5,8 @@ Breaks, copies, deadlines and adapters have files of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pickle
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from rerank_integrations import (
     AuthenticationError,
     InvalidRequestError,
     Local,
+    OpenRouter,
     RateLimitError,
     RerankClient,
     RerankDocument,
@@ -240,6 +242,84 @@ def test_nothing_of_the_first_reaches_a_fallback(
     assert not {"x-a", "x-b"} & then.headers.keys()
     assert "the-key" not in f"{then.headers} {then.content!r}"
     assert then.body == {"model": "n", "query": QUERY, "documents": list(TEXTS)}
+
+
+OWN: dict[str, Any] = {"extra_headers": {"X-A": "1"}, "extra_body": {"a": 1}, "max_retries": 0}
+
+
+def by_key(url: str) -> RerankClient:
+    """A client with a key and an address, and a fallback of the same provider."""
+    return RerankClient("openrouter:m", api_key="the-key", base_url=url, fallbacks=NAMED, **OWN)
+
+
+def by_object(url: str) -> RerankClient:
+    """The same with a provider object."""
+    asked = OpenRouter(api_key="the-key", base_url=url, provider_preferences={"zdr": True})
+    return RerankClient("m", provider=asked, fallbacks=NAMED, **OWN)
+
+
+def of_later(url: str) -> RerankClient:
+    """A copy whose provider was given later than the fallback was named."""
+    return by_key("http://localhost:1").with_options(provider=by_object(url).provider)
+
+
+NAMED = ["openrouter:n"]
+COPIES: tuple[Callable[[RerankClient], RerankClient], ...] = (
+    lambda client: client,
+    lambda client: client.with_options(top_n=1),
+    lambda client: pickle.loads(pickle.dumps(client)),  # noqa: S301
+)
+
+
+@cases("made", [by_key, by_object, of_later])
+@cases("copied", COPIES, ids=["itself", "with_options", "pickle"])
+def test_a_name_of_the_same_provider(
+    call: Calls,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    made: Callable[[str], RerankClient],
+    copied: Callable[[RerankClient], RerankClient],
+) -> None:
+    """A fallback by name of the client's provider is sent what the first is, and to its address.
+
+    Headers and body keys are for this provider too. A key of the environment is not used.
+    """
+    monkeypatch.setenv("OPENROUTER_API_KEY", "of-the-environment")
+    server.plays(Reply(status=503), ranking(0.9, 0.8, 0.7))
+    with copied(made(server.url)) as client:
+        assert call(client, extra_headers={"X-B": "1"}).model == "n"
+    first, then = server.received
+    sent = ("authorization", "x-a", "x-b")
+    assert [then.headers[name] for name in sent] == ["Bearer the-key", "1", "1"]
+    assert then.body == first.body | {"model": "n"}
+    assert ("provider" in then.body) is (made is not by_key)
+
+
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"max_retries": 0},
+    {"on_invalid_document": "skip"},
+    {"max_document_chars": 3},
+    {"keep_raw": True, "top_n": 1},
+)
+
+
+@cases("given", SETTINGS)
+def test_settings_of_a_copy_reach_a_name(
+    call: Calls, server: Server, second: Server, pauses: Sequence[float], given: dict[str, Any]
+) -> None:
+    """What with_options sets holds for a fallback by name, as what is given for a call does."""
+    server.plays(Reply(status=503))
+    second.plays(Reply(status=503), ranking(0.9))
+    documents: list[Any] = ["apple pie", *([5] if "on_invalid_document" in given else ["a car"])]
+    came = []
+    with chain(server, "together:m", max_retries=1) as client:
+        for asked, options in ((client, given), (client.with_options(**given), {})):
+            outcome = ended(call, asked, "q", documents, **options)
+            came.append((attempts_of(outcome), [one.body for one in second.received]))
+            second.reset()
+            second.plays(Reply(status=503), ranking(0.9))
+    assert came[0] == came[1]
+    assert came[0][1]
 
 
 def test_a_client_as_a_fallback_keeps_its_own(call: Calls, server: Server, second: Server) -> None:

@@ -39,7 +39,7 @@ from support import (
 
 HUGE = "a number of 5000 digits"  # longer than Python likes to write
 DOCUMENTS = ["a", "bb", "ccc", "dddd"]
-quick = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+quick = settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
 
 characters = st.characters(exclude_categories=[]) | st.sampled_from(
     "\0\ud800\udfff\u202e\u0645\ufeff"
@@ -282,7 +282,7 @@ bodies = (
 )
 
 
-@settings(quick, max_examples=120)
+@settings(quick, max_examples=40)
 @given(line=lines, headers=st.lists(more, max_size=3), body=bodies, junk=st.binary(max_size=8))
 @example(line=b"", headers=[], body=b"", junk=b"")
 @example(line=b"HTTP/1.1 200 OK", headers=[], body=json.dumps(GOOD).encode(), junk=b"")

@@ -478,7 +478,7 @@ def test_refused_address_is_not_sent(call: Calls, server: Server, image_urls: st
 def test_default_size(make: Callable[[bytes], object]) -> None:
     """By default an image of 10 MiB is sent, and one byte more is refused."""
     exact = PNG.ljust(10 * MIB, b"\0")
-    wire_image(make(exact), options().image_limits() or ImageLimits())
+    wire_image(make(exact), options().image_limits())
     assert "10,485,761 bytes" in refused(make(exact + b"\0"))
 
 
@@ -502,7 +502,7 @@ def test_size_of_a_picture() -> None:
 def test_no_size_limit(make: Callable[[bytes], object]) -> None:
     """max_image_bytes=None sends an image of any size."""
     large = PNG.ljust(10 * MIB + 1, b"\0")
-    limits = options(max_image_bytes=None).image_limits() or ImageLimits()
+    limits = options(max_image_bytes=None).image_limits()
     assert decoded(wire_image(make(large), limits).uri()) == large
 
 
@@ -897,3 +897,25 @@ def test_good_images_of_many(call: Calls, server: Server) -> None:
     found = [document["image"] for document in server.received[0].body["documents"]]
     assert found == [SIGNED, uri(PNG), uri(JPEG, "jpeg"), uri(GIF, "gif")]
     assert [result.document for result in response] == documents
+
+
+async def test_images_are_resized_off_the_event_loop(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an event loop images are decoded and resized in a thread, so that other tasks go on."""
+    threads: list[int] = []
+    resize = Image.Image.resize
+
+    def noted(*args: Any, **keywords: Any) -> Any:
+        threads.append(threading.get_ident())
+        return resize(*args, **keywords)
+
+    monkeypatch.setattr(Image.Image, "resize", noted)
+    photo = RerankDocument(image=saved(drawn("RGB", (40, 40))))
+    async with client_of(server) as client:
+        await client.arerank("query", [photo], max_image_pixels=100)
+        await client.with_options(max_image_pixels=100).arerank("query", [photo])
+        client.rerank("query", [photo], max_image_pixels=100)
+
+    here = threading.get_ident()
+    assert [thread == here for thread in threads] == [False, False, True]

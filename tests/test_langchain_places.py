@@ -26,7 +26,12 @@ from langchain_text_splitters import CharacterTextSplitter
 from cases import cases
 from langchain_support import QUERY, Candidates, Tracer, Way, ids, local, openrouter, three
 from loopback import Server
-from rerank_integrations import ConfigurationError, InvalidRequestError, RerankClient
+from rerank_integrations import (
+    ConfigurationError,
+    InvalidRequestError,
+    RerankClient,
+    RerankTimeoutError,
+)
 from rerank_integrations.langchain import RerankCompressor
 
 
@@ -270,6 +275,14 @@ def test_a_steps_model_can_be_configured(way: Way, server: Server) -> None:
     way.invoke(step, given())
 
     assert [received.body["model"] for received in server.received] == ["other", "m"]
+    connections = server.connections
+    with openrouter(server, requests_per_minute=3, deadline=1) as limited:
+        step = configurable(limited, model="model")
+        for model in ("openrouter:m", "openrouter:other", "openrouter:third"):
+            way.invoke(step, given(), {"configurable": {"model": model}})
+        with pytest.raises(RerankTimeoutError, match="the rate limit"):  # it is for all models
+            way.invoke(step, given(), {"configurable": {"model": "openrouter:other"}})
+    assert server.connections == connections + 1
     keyed = configurable(RerankCompressor(model="voyage:m", api_key="k"), model="model")
     with pytest.raises(ConfigurationError, match="not sent to cohere"):
         way.invoke(keyed, given(), {"configurable": {"model": "cohere:m"}})

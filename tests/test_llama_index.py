@@ -17,7 +17,13 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from cases import cases
 from llama_index_support import Rerank
-from rerank_integrations import InvalidRequestError, Local, RerankClient, ScorerError
+from rerank_integrations import (
+    ConfigurationError,
+    InvalidRequestError,
+    Local,
+    RerankClient,
+    ScorerError,
+)
 from rerank_integrations.llama_index import RerankPostprocessor
 
 
@@ -225,12 +231,12 @@ def test_no_key_is_shown() -> None:
     [
         ({}, "either model="),
         ({"model": "local:bm25", "topn": 1}, "topn"),
-        ({"model": "local:bm25", "top_n": 0}, "greater than or equal to 1"),
+        ({"model": "local:bm25", "top_n": 0}, "top_n must be an int of at least 1"),
         ({"model": "together:x"}, "TOGETHER_API_KEY"),
         ({"client": "local:bm25"}, "RerankClient"),
     ],
 )
 def test_a_wrong_setup_is_refused_at_once(arguments: dict[str, Any], cure: str) -> None:
     """Construction refuses what could not work, and says the cure."""
-    with pytest.raises(ValueError, match=cure):
+    with pytest.raises((ConfigurationError, InvalidRequestError), match=cure):
         RerankPostprocessor(**arguments)

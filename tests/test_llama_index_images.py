@@ -25,9 +25,15 @@ from llama_index.core.schema import (
 )
 from PIL import Image
 
+from calls import client_of
 from cases import cases
 from loopback import Server
-from rerank_integrations import InvalidRequestError, UnsupportedDocumentError
+from rerank_integrations import (
+    VLLM,
+    InvalidRequestError,
+    RerankClient,
+    UnsupportedDocumentError,
+)
 from rerank_integrations.llama_index import RerankPostprocessor
 
 URL = "https://e.com/a.png?signature=A%2Fb"
@@ -50,18 +56,24 @@ DATA_URI = f"data:image/png;base64,{ENCODED}"
 def send_fixture(request: pytest.FixtureRequest, server: Server) -> Send:
     """Reranks nodes at a server, and says which documents it received."""
 
-    def send(*nodes: BaseNode, **settings: Any) -> list[Any]:
-        reranker = RerankPostprocessor(
+    def send(
+        *nodes: BaseNode,
+        query: QueryBundle | None = None,
+        reranker: RerankPostprocessor | None = None,
+        **settings: Any,
+    ) -> list[Any]:
+        reranker = reranker or RerankPostprocessor(
             model="openrouter:m",
             api_key="the-key",
             base_url=server.url,
             **settings,
         )
+        query = query or QueryBundle("a red square")
         found = [NodeWithScore(node=node) for node in nodes]
         if request.param == "sync":
-            kept = reranker.postprocess_nodes(found, query_str="a red square")
+            kept = reranker.postprocess_nodes(found, query)
         else:
-            kept = asyncio.run(reranker.apostprocess_nodes(found, query_str="a red square"))
+            kept = asyncio.run(reranker.apostprocess_nodes(found, query))
         assert all(any(k.node is node for node in nodes) for k in kept)
         documents: list[Any] = server.received[-1].body["documents"] if server.received else []
         return documents
@@ -309,16 +321,38 @@ def test_a_provider_of_texts_refuses_images() -> None:
         )
 
 
-def test_an_image_is_no_query() -> None:
-    """A query with an image is refused with the cure, and no node needs no query at all."""
-    reranker = RerankPostprocessor(model="local:bm25", on_error="passthrough")
-    nodes = [NodeWithScore(node=TextNode(text="a"))]
-    for bundle in (QueryBundle("", image_path="a.png"), QueryBundle("a", image_path="a.png")):
-        with pytest.raises(InvalidRequestError, match="text only"):
-            reranker.postprocess_nodes(nodes, bundle)
-        with pytest.raises(InvalidRequestError, match="text only"):
-            asyncio.run(reranker.apostprocess_nodes(nodes, bundle))
-        assert reranker.postprocess_nodes([], bundle) == []
+def test_the_image_of_a_query(send: Send, file: Path, server: Server, tmp_path: Path) -> None:
+    """The caller's image_path is read where the provider takes an image, and else never."""
+    (tmp_path / "passwd").write_text("root")
+    sees = RerankClient("m", provider=VLLM(base_url=server.url))
+
+    def asked(image: str, text: str = "", client: RerankClient = sees, **settings: Any) -> Any:
+        bundle = QueryBundle(text, image_path=image)
+        settings = {"client": client, "on_error": "passthrough", **settings}
+        send(TextNode(text="a"), query=bundle, reranker=RerankPostprocessor(**settings))
+        return server.received[-1].body["query"]
+
+    image = {"type": "image_url", "image_url": {"url": DATA_URI}}
+    both = {"content": [image, {"type": "text", "text": "red"}]}
+    assert asked(str(file)) == asked(DATA_URI) == {"content": [image]}
+    assert asked(str(file), "red", allow_local_images=file.parent) == both
+    assert asked(URL)["content"][0]["image_url"]["url"] == URL
+    blind = client_of(server)
+    assert asked("no-such-file.png", "red", blind, on_image="text") == "red"
+    count = len(server.received)
+    refused: list[tuple[str, RerankClient, dict[str, Any], str]] = [
+        (str(tmp_path / "passwd"), sees, {}, "the query: the image has a format"),
+        (f"{file}.missing", sees, {}, "the query: cannot read the image file"),
+        (f"file://{file}", sees, {}, "the query: cannot read the image file"),
+        (str(file), sees, {"allow_local_images": tmp_path / "other"}, "the query: .* outside of"),
+        (str(file), blind, {}, "takes a query of text only"),
+    ]
+    for path, client, settings, why in refused:
+        with pytest.raises(InvalidRequestError, match=why):
+            asked(path, client=client, **settings)
+    assert len(server.received) == count
+    reranker = RerankPostprocessor(model="local:bm25")
+    assert reranker.postprocess_nodes([], QueryBundle("", image_path="a.png")) == []
 
 
 def test_files_are_read_beside_the_event_loop(

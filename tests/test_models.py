@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cases import cases
-from rerank_integrations.errors import Attempt, UnsupportedDocumentError
+from rerank_integrations.errors import Attempt, ConfigurationError, UnsupportedDocumentError
 from rerank_integrations.models import (
     RerankDocument,
     RerankResponse,
@@ -43,6 +43,25 @@ def test_what_is_no_document(given: dict[str, Any], why: str) -> None:
     """A document without content, or with content of a wrong type, is refused."""
     with pytest.raises(UnsupportedDocumentError, match=why):
         RerankDocument(**given)
+
+
+@cases(
+    ("given", "meant"),
+    [
+        ("metadata", "fields"),
+        ("content", "text"),
+        ("page_content", "text"),
+        ("image_url", "image"),
+        ("score", "retrieval_score"),
+        ("txt", "text"),
+        ("feilds", "fields"),
+    ],
+)
+def test_a_wrong_argument_of_a_document(given: str, meant: str) -> None:
+    """An unknown argument is refused with the one that was meant, as everywhere else."""
+    wrong: dict[str, Any] = {given: "b"}
+    with pytest.raises(ConfigurationError, match=rf"{given!r}; did you mean {meant!r}"):
+        RerankDocument("a", **wrong)
 
 
 def test_document_does_not_change() -> None:

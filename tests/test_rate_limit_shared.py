@@ -187,9 +187,11 @@ def test_a_wait_that_can_only_fail_is_not_begun(call: Calls, clock: Clock, serve
     server.plays(slow_down(3600), GOOD)
     with client_of(server) as client:
         assert isinstance(ended(call, client), RateLimitError)
-        with pytest.raises(RerankTimeoutError, match=r"Retry-After.*60\.0 s") as caught:
+        with pytest.raises(
+            RateLimitError, match=r"nothing was sent: .*Retry-After.*60\.0 s"
+        ) as told:
             call(client)
-        assert (caught.value.phase, caught.value.attempts) == ("wait", ())
+        assert (told.value.attempts, told.value.retry_after) == ((), 3600.0)
         clock.now += 1
         assert len(call(client)) == 3
     assert clock.slept == [59.0]
@@ -221,15 +223,36 @@ def test_the_hold_ends(call: Calls, clock: Clock, server: Server, status: int) -
     assert not clock.slept
 
 
-def test_a_hold_beyond_the_deadline(call: Calls, clock: Clock, server: Server) -> None:
-    """A call whose deadline comes before the end of a hold fails at once and sends nothing."""
-    server.plays(slow_down(30), GOOD)
-    with client_of(server, max_retries=0) as client:
-        ended(call, client)
-        with pytest.raises(RerankTimeoutError, match="Retry-After"):
-            call(client, deadline=29.0)
-        assert len(call(client, deadline=31.0)) == 3
-    assert clock.slept == pytest.approx([30.0], abs=0.011)
+@cases("status", [429, 503, 529])
+def test_a_hold_beyond_the_deadline(call: Calls, clock: Clock, server: Server, status: int) -> None:
+    """A call whose deadline comes before the end of a hold fails at once and sends nothing.
+
+    The error is of the class of the response that asked for it, with the time that remains; a
+    fallback answers in its place. A wait for the caller's own rate limit is no such error.
+    """
+    words = {"error": {"message": "too fast", "code": "busy"}}
+    server.plays(Reply(words, status, {"Retry-After": "30"}), GOOD)
+    with client_of(server, max_retries=0, fallbacks=["local:bm25"]) as client:
+        alone = client._alone()
+        first = ended(call, alone)
+        clock.now += 10
+        with pytest.raises(type(first), match="Retry-After") as caught:
+            call(alone, deadline=19.0)
+        told = caught.value
+        assert (told.retry_after, told.attempts, told.retries) == (20.0, (), 0)
+        names = ("status_code", "provider", "message", "code", "is_retryable")
+        assert all(getattr(told, name) == getattr(first, name) for name in names)
+        assert told.__traceback__ is not first.__traceback__
+        response = call(client, deadline=19.0)
+        assert (response.provider, attempts_of(response)) == (
+            "local",
+            [("openrouter", "not asked"), ("local", "")],
+        )
+        call(alone, deadline=25.0, requests_per_minute=1)
+        with pytest.raises(RerankTimeoutError, match="requests_per_minute=1") as own:
+            call(alone, deadline=25.0, requests_per_minute=1)
+        assert own.value.phase == "wait"
+    assert clock.slept == pytest.approx([20.0], abs=0.011)
     assert len(server.received) == 2
 
 

@@ -269,10 +269,10 @@ def test_empty_query(query: str) -> None:
         planned(options(), query, ["a"])
 
 
-@cases("query", [None, 5, b"q", {"image": URL}, RerankDocument(image=URL)])
-def test_query_is_text(query: object) -> None:
-    """A query is text: no endpoint takes an image as the query."""
-    with pytest.raises(InvalidRequestError, match="query must be a str, not"):
+@cases("query", [None, 5, b"q", ["q"]])
+def test_query_of_another_type(query: object) -> None:
+    """A query is a text, or has the form of a document."""
+    with pytest.raises(InvalidRequestError, match="query must be a str, or a mapping or"):
         planned(options(), query, ["a"])
 
 

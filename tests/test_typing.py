@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jedi  # type: ignore[import-untyped]
 
@@ -35,9 +35,12 @@ from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
 from support import settings
 
+Line: TypeAlias = tuple[str, int]
+"""A line of a program."""
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PROGRAMS = HERE / "typing"
+PROGRAMS = [str(HERE / "typing" / name) for name in ("right.py", "wrong.py")]
 SETTINGS = settings()
 CHECKED: dict[str, Any] = {
     "init": RerankClient.__init__,
@@ -60,18 +63,17 @@ OWN_CONCURRENCY = {"rerank_many": 64, "arerank_many": 64, "evaluate": 8, "sample
 MADE_BY_THE_CLIENT = (*ManyResults.__mro__, *AsyncManyResults.__mro__)
 
 
-def mypy(program: str) -> set[int]:
+def mypy() -> set[Line]:
     """The lines that mypy --strict flags."""
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary"]
-    command.append(str(PROGRAMS / program))
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *PROGRAMS]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False).stdout
-    return {int(line) for line in re.findall(rf"{program}:(\d+): error", shown)}
+    return {(name, int(line)) for name, line in re.findall(r"(\w+\.py):(\d+): error", shown)}
 
 
-def pyright(program: str, tmp_path: Path) -> set[int]:
+def pyright(tmp_path: Path) -> set[Line]:
     """The lines that Pyright flags in strict mode."""
     config = {
-        "include": [str(PROGRAMS / program)],
+        "include": PROGRAMS,
         "typeCheckingMode": "strict",
         "reportMissingTypeStubs": False,
         "extraPaths": [str(ROOT / "src")],
@@ -80,26 +82,25 @@ def pyright(program: str, tmp_path: Path) -> set[int]:
     command = [sys.executable, "-m", "basedpyright", "--outputjson", "--project"]
     command += [str(tmp_path), "--pythonpath", sys.executable]
     shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    found = json.loads(shown)["generalDiagnostics"]
-    return {one["range"]["start"]["line"] + 1 for one in found if one["severity"] == "error"}
+    errors = [one for one in json.loads(shown)["generalDiagnostics"] if one["severity"] == "error"]
+    return {(Path(one["file"]).name, one["range"]["start"]["line"] + 1) for one in errors}
 
 
-def marked() -> set[int]:
-    """The lines that are wrong."""
-    lines = (PROGRAMS / "wrong.py").read_text().splitlines()
-    return {number for number, line in enumerate(lines, 1) if line.endswith("# wrong")}
+def marked() -> set[Line]:
+    """The lines that are wrong, all of them in the one program."""
+    lines = Path(PROGRAMS[1]).read_text().splitlines()
+    return {("wrong.py", place) for place, line in enumerate(lines, 1) if line.endswith("# wrong")}
 
 
 def test_mypy_flags_each_misuse_and_nothing_else() -> None:
     """Mypy --strict accepts the right program and flags each wrong line of the other."""
-    assert (mypy("right.py"), marked() ^ mypy("wrong.py")) == (set(), set())
+    assert marked() ^ mypy() == set()
     assert len(marked()) >= 25
 
 
 def test_pyright_flags_each_misuse_and_nothing_else(tmp_path: Path) -> None:
     """Pyright in strict mode accepts the right program and flags each wrong line of the other."""
-    assert pyright("right.py", tmp_path) == set()
-    assert marked() ^ pyright("wrong.py", tmp_path) == set()
+    assert marked() ^ pyright(tmp_path) == set()
 
 
 def named_in(name: str) -> list[Any]:

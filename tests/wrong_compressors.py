@@ -15,7 +15,7 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import BaseModel, ConfigDict, PrivateAttr, SecretStr
 
-from conformance_support import SECRET, score_of
+from conformance_support import RULES, SECRET, score_of
 from rerank_integrations.testing._calls import AT_ONCE
 
 KEY = "relevance_score"
@@ -377,7 +377,7 @@ class StateOnThreads(Correct):
 
     def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
         self._documents = documents
-        if threading.current_thread() is not threading.main_thread():
+        if not threading.current_thread().name.startswith(RULES):
             MEETING.wait(timeout=30)
         return self.answer(list(self._documents), query)
 

@@ -21,7 +21,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
-from conformance_support import SECRET, score_of
+from conformance_support import RULES, SECRET, score_of
 from rerank_integrations.testing._calls import AT_ONCE
 
 KEY = "retrieval_score"
@@ -618,7 +618,7 @@ class StateOnThreads(Correct):
 
     def _postprocess_nodes(self, nodes: Any, query_bundle: Any = None) -> Any:
         self._nodes = nodes
-        if threading.current_thread() is not threading.main_thread():
+        if not threading.current_thread().name.startswith(RULES):
             MEETING.wait(timeout=30)
         return super()._postprocess_nodes(self._nodes, query_bundle)
 

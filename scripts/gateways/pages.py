@@ -35,6 +35,7 @@ _OF_HTTPX = {"host", "user-agent", "accept-encoding", "connection", "content-len
 # models by which the providers decide whether they take an instruction, and the score kind
 _ANY, _QWEN3, _VOYAGE = "a-model", "Qwen/Qwen3-Reranker-8B", "voyageai/rerank-2.5"
 _MODELS = (_ANY, _QWEN3, "jina-reranker-v3", "cohere/rerank-v3.5", "nvidia/rerank")
+_VISION = "jina-reranker-m0"  # a model by whose name a provider decides about images
 _WITH_FIELDS = ("bge-reranker-v2-m3", "Llama-Rank-V1")  # models for which servers rank fields
 _WIDTH = 120
 _CODE_WIDTH = 100
@@ -123,6 +124,16 @@ def instruction_of(name: str) -> str:
         if found is not None:
             return f"{models}: {_way(found)}; other models: {error}" if models else _way(found)
     return f"no: {error}"
+
+
+def takes_image_query(name: str) -> bool:
+    """Whether the query may be an image, for any model."""
+    return any(map(example(name).takes_image_query, (_ANY, _VISION)))
+
+
+def _images(name: str) -> str:
+    also = "; also as [the query](../images.md#an-image-as-the-query)"
+    return (PROVIDERS[name].images or "no") + also * takes_image_query(name)
 
 
 def _way(found: Instructed) -> str:
@@ -233,7 +244,7 @@ def features(name: str) -> str:
         ("API key", _key(name)),
         ("base URL", _address(name)),
         ("models", f"{facts.models}{_listed(provider)}"),
-        ("[images](../images.md)", facts.images or "no"),
+        ("[images](../images.md)", _images(name)),
         ("[`rank_fields`](../rank-fields.md)", _FIELDS[rank_fields_of(name)]),
         (
             "[`instruction`](index.md#instructions)",
@@ -516,9 +527,11 @@ def _choices() -> list[tuple[str, str]]:
         for group, (_, sentence) in _GROUPS.items()
     ]
     vision = _joined(name for name, facts in PROVIDERS.items() if facts.images)
+    query = _joined(filter(takes_image_query, PROVIDERS))
     return [
         *rows,
         ("images to rank", f"{vision}, and [Local](local.md) with your own scorer"),
+        ("an image as the query", f"{query}, and [Local](local.md) with your own scorer"),
         ("another server, or a proxy with another key header", "[`Compatible`](compatible.md)"),
         (
             "an API that `Compatible` cannot describe",

@@ -51,15 +51,16 @@ __getattr__, __dir__, __all__ = lazy_attributes(
         "images": "ImageUrls",
         "_adapter": "OnError",
         "_cache": "CacheSetting RerankCache",
-        "_many": "AsyncManyResults ManyResults OnRowError Price Progress RowResult",
+        "_ledger": "Price Progress",
+        "_many": "AsyncManyResults ManyResults OnRowError RowResult",
         "_options": """
             NOT_GIVEN AsyncHTTPClient HTTPClient NotGiven OnImage OnInvalidDocument OnPartial
             PhasedTimeout Retry ScoreTransform Timeout
         """,
         "_shared_limit": "RateLimitStore SharedLimit",
         "models": """
-            DocumentInput RelevantSpan RerankDocument RerankResponse RerankResult ResultDetails
-            Usage
+            DocumentInput QueryInput RelevantSpan RerankDocument RerankResponse RerankResult
+            ResultDetails Usage
         """,
         "providers._model_list": "ModelInfo ModelsPage",
         "providers.base": """

@@ -5,12 +5,11 @@ from rerank_integrations._cache import (
     CacheSetting as CacheSetting,
     RerankCache as RerankCache,
 )
+from rerank_integrations._ledger import Price as Price, Progress as Progress
 from rerank_integrations._many import (
     AsyncManyResults as AsyncManyResults,
     ManyResults as ManyResults,
     OnRowError as OnRowError,
-    Price as Price,
-    Progress as Progress,
     RowResult as RowResult,
 )
 from rerank_integrations._options import (
@@ -65,6 +64,7 @@ from rerank_integrations.errors import (
 from rerank_integrations.images import ImageUrls as ImageUrls
 from rerank_integrations.models import (
     DocumentInput as DocumentInput,
+    QueryInput as QueryInput,
     RelevantSpan as RelevantSpan,
     RerankDocument as RerankDocument,
     RerankResponse as RerankResponse,

@@ -20,6 +20,7 @@ from pydantic import (
     PlainSerializer,
     PrivateAttr,
     SecretStr,
+    ValidationError,
     model_validator,
 )
 from pydantic.json_schema import SkipJsonSchema
@@ -55,6 +56,7 @@ from rerank_integrations.errors import (
     RerankError,
     UnsupportedDocumentError,
 )
+from rerank_integrations.fields import shown_query
 from rerank_integrations.images import ImageUrls, UnusableImage
 from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse
 from rerank_integrations.providers._validation import Address, finite, shown
@@ -89,6 +91,7 @@ __all__ = [
     "log_warnings",
     "naming",
     "shown",
+    "shown_query",
     "with_retrieval_scores",
 ]
 # settings that are left to the client if the adapter does not set them
@@ -104,6 +107,10 @@ _MAY_BE_NONE = frozenset(LEFT_TO_CLIENT) - {
     *("on_invalid_document", "image_urls", "max_concurrency", "on_partial", "keep_raw"),
     "trace_content",
 }
+# settings that the client's own checks refuse in plainer words than pydantic; the others have
+# another form in JSON
+_CHECKED_FIRST = frozenset(LEFT_TO_CLIENT) - {"cache", "retry", "score_transform"}
+_MOST_MODELS = 32  # models other than its own for which an adapter keeps a client
 log = logging.getLogger("rerank_integrations")
 
 
@@ -166,9 +173,20 @@ def declared_init(declared: F) -> F:
         known = dict.fromkeys([*takes, *type(self).model_fields])  # a subclass may have its own
         hide_secrets(taken, known)
         refuse_unknown_argument(type(self).__name__, list(taken), list(known), INSTEAD)
-        BaseModel.__init__(self, **given(taken))
+        Adapter.__init__(self, **given(taken))
 
     return init  # type: ignore[return-value]
+
+
+def _own_error(error: ValidationError) -> RerankError:
+    """Return the error that pydantic has wrapped, or a ConfigurationError for its own findings."""
+    found = error.errors(include_url=False, include_input=False)
+    for one in found:
+        cause = one.get("ctx", {}).get("error")
+        if isinstance(cause, RerankError):
+            return cause.with_traceback(None)
+    problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found]
+    return ConfigurationError(f"{error.title}: {'; '.join(problems)}")
 
 
 class Adapter(BaseModel):
@@ -218,11 +236,37 @@ class Adapter(BaseModel):
     ] = None
 
     _made: tuple[object, RerankClient] | None = PrivateAttr(default=None)
+    _other_models: dict[str, tuple[object, RerankClient]] = PrivateAttr(default_factory=dict)
+
+    def __init__(self, **settings: Any) -> None:
+        check_settings(
+            {
+                name: value
+                for name, value in settings.items()
+                if name in _CHECKED_FIRST and value is not None
+            }
+        )
+        try:
+            BaseModel.__init__(self, **settings)
+        except ValidationError as error:
+            refused = _own_error(error)
+        else:
+            return
+        raise refused
 
     @model_validator(mode="after")
     def _check_client(self) -> Self:
         self._ranker().with_options(**self._options())  # validates them now, not at the first call
         return self
+
+    def __copy__(self) -> Self:
+        """Return a copy that shares the connections; closing it leaves them open."""
+        other = super().__copy__()
+        if self._made is not None and self.client is None:
+            source, client = self._made
+            other._made = source, client.with_options()  # noqa: SLF001  # its own class
+        other._other_models = {}  # noqa: SLF001
+        return other
 
     def __eq__(self, other: object) -> bool:
         """Compare the settings; open connections do not matter."""
@@ -279,12 +323,21 @@ class Adapter(BaseModel):
         )
 
     def close(self) -> None:
-        """Close the connections of the client, also for copies that share them."""
-        self._ranker().close()
+        """Close the connections of the client, unless the client was passed as `client`.
+
+        Closing a copy leaves the connections of the original open.
+        """
+        for _, other in self._other_models.values():
+            other.close()
+        if self.client is None:
+            self._ranker().close()
 
     async def aclose(self) -> None:
-        """Close the connections of the client, including those of the running event loop."""
-        await self._ranker().aclose()
+        """Close the connections as `close` does, including those of the running event loop."""
+        for _, other in self._other_models.values():
+            await other.aclose()
+        if self.client is None:
+            await self._ranker().aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -298,11 +351,45 @@ class Adapter(BaseModel):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _ranker(self) -> RerankClient:
-        """Return the client; it is created again if `model_copy` has changed its settings."""
-        source = (
+    def _with_model(self, model: str) -> Self:
+        """Return a copy that asks another model.
+
+        It is made for each call. So another model of the same provider is asked over the same
+        connections, within the same rate limit; the client of another provider is kept for the
+        next call, and closed with this adapter.
+        """
+        if self.client is not None:
+            return self.model_copy(update={"client": self.client.with_options(model=model)})
+        self._keep_key({"model": model})
+        copy = self.model_copy(update={"model": model})
+        kept = self._other_models.get(model)
+        if kept is None or kept[0] != self._source():
+            kept = self._other_models[model] = self._source(), self._client_for(model)
+            if len(self._other_models) > _MOST_MODELS:
+                del self._other_models[next(iter(self._other_models))]
+        copy._made = copy._source(), kept[1]  # noqa: SLF001  # its own class
+        return copy
+
+    def _client_for(self, model: str) -> RerankClient:
+        """Return a client for another model, over the same connections if these fit."""
+        if self.provider is not None:
+            return self._ranker().with_options(model=model)
+        name, _, own = model.partition(":")
+        if own and name == self._ranker().provider.name:
+            return self._ranker().with_options(model=own)
+        return _client_of(
+            model, None, api_key=self.api_key, base_url=self.base_url, fallbacks=self.fallbacks
+        )
+
+    def _source(self) -> tuple[object, ...]:
+        """Return what the client is made of."""
+        return (
             self.model, self.client, self.provider, self.api_key, self.base_url, self.fallbacks
         )  # fmt: skip
+
+    def _ranker(self) -> RerankClient:
+        """Return the client; it is created again if `model_copy` has changed its settings."""
+        source = self._source()
         made = self._made
         if made is None or made[0] != source:
             self._made = made = (

@@ -32,6 +32,7 @@ _TABLE = """
     )
 """
 _FIND = "SELECT key, score FROM rerank_scores WHERE stored >= ? AND key IN ({})"
+_FIND_ONE = "SELECT key, score FROM rerank_scores WHERE stored >= ? AND key = ?"
 _KEEP = "INSERT OR REPLACE INTO rerank_scores (key, score, stored) VALUES (?, ?, ?)"
 _DROP = "DELETE FROM rerank_scores WHERE place <= (SELECT max(place) FROM rerank_scores) - ?"
 
@@ -88,20 +89,18 @@ class SqliteFile:
         self.lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         told_of_forks(self)
-        with self.use():
-            pass
+        with self.lock:
+            self.connection()
 
-    @contextmanager
-    def use(self) -> Iterator[sqlite3.Connection]:
-        """Provide the connection of this process, to one thread at a time.
+    def connection(self) -> sqlite3.Connection:
+        """Return the connection of this process, for the thread that holds the lock.
 
         Raises:
             ConfigurationError: the file can no longer be opened.
         """
-        with self.lock:
-            if self._db is None:
-                self._db = self._connect()
-            yield self._db
+        if self._db is None:
+            self._db = self._connect()
+        return self._db
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -110,7 +109,8 @@ class SqliteFile:
         Raises:
             sqlite3.OperationalError: another process writes for longer than `busy`.
         """
-        with self.use() as db:
+        with self.lock:
+            db = self.connection()
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -307,7 +307,11 @@ class RerankCache:
     def _found(self, keys: Sequence[bytes], since: float) -> list[Score | None]:
         if self._file is not None:
             found: dict[bytes, Score] = {}
-            with self._file.use() as db:
+            with self._file.lock:
+                db = self._file.connection()
+                if len(keys) == 1:
+                    found.update(db.execute(_FIND_ONE, (since, keys[0])))
+                    return [found.get(keys[0])]
                 for first in range(0, len(keys), _AT_ONCE):
                     some = keys[first : first + _AT_ONCE]
                     places = ",".join("?" * len(some))

@@ -9,15 +9,18 @@ import re
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from hashlib import blake2b
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
+import orjson
 from pydantic_core import from_json, to_json
 
 from rerank_integrations._cache import left_to_parent, told_of_forks
@@ -144,8 +147,11 @@ def digest_of(row: Row) -> str:
     """Return a hash of the query and the documents, which is the same in each run."""
     given = [row.query, row.documents]
     try:
-        content = to_json(given, bytes_mode="base64", inf_nan_mode="strings", fallback=_plain)
-    except ValueError:  # half of a surrogate pair, which only the slower way can write
+        if type(row.query) is str and set(map(type, row.documents)) == {str}:
+            content = orjson.dumps(given)  # the same bytes as below, in a fourth of the time
+        else:
+            content = to_json(given, bytes_mode="base64", inf_nan_mode="strings", fallback=_plain)
+    except (ValueError, TypeError):  # half of a surrogate pair, which only the slower way can write
         try:
             content = json.dumps(given, default=_plain).encode()
         except (ValueError, TypeError, RecursionError):  # it holds itself, or has odd keys
@@ -221,9 +227,29 @@ def _restored(file: Path, saved: Mapping[str, Any], row: Row) -> RerankResponse:
 def _line(value: Mapping[str, Any]) -> bytes:
     """Encode a line of a file; a lone surrogate, which UTF-8 cannot encode, becomes "?"."""
     try:
-        return to_json(value) + b"\n"
-    except ValueError:  # there is one; the other writer is ten times as slow
+        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # there is one, or an int of more than 64 bits; the other is slower
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def _key_of(row: Row) -> str:
+    """An id as JSON, so that a number is no text."""
+    return str(row.id) if type(row.id) is int else json.dumps(row.id)
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A row of a SQLite file, on its way there.
+
+    Attributes:
+        problem: why it was not written.
+    """
+
+    row: Row
+    key: str
+    saved: str
+    is_done: bool = False
+    problem: BaseException | None = None
 
 
 class SqliteStore:
@@ -235,6 +261,7 @@ class SqliteStore:
 
     def __init__(self, file: Path, made: Mapping[str, Any]) -> None:
         self._file, self._is_open = file, True
+        self._given: deque[_Entry] = deque()  # not written yet
         self.lock = threading.RLock()  # a run may be collected inside of it
         self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=30)
         try:
@@ -243,8 +270,8 @@ class SqliteStore:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("CREATE TABLE IF NOT EXISTS run (fingerprint TEXT NOT NULL)")
             self._db.execute(
-                "CREATE TABLE IF NOT EXISTS rows "
-                "(id TEXT PRIMARY KEY, saved TEXT NOT NULL) WITHOUT ROWID"
+                # not WITHOUT ROWID: large rows are then added at the end, and not in the index
+                "CREATE TABLE IF NOT EXISTS rows (id TEXT PRIMARY KEY, saved TEXT NOT NULL)"
             )
             stored = self._db.execute("SELECT fingerprint FROM run").fetchone()
             if stored is None:
@@ -269,26 +296,26 @@ class SqliteStore:
         with self.lock:
             return self._find(row) if self._is_open else None
 
-    def keep(self, row: Row, response: RerankResponse, cost: float | None) -> None:
-        """Store a response in a commit of its own, which is not lost if the process is killed.
+    def keep(self, row: Row, response: RerankResponse, cost: float | None) -> Callable[[], None]:
+        """Take a response, to be stored in a commit, which is not lost if the process is killed.
 
-        Raises:
-            InvalidRequestError: the id is stored with another query or other documents.
+        Returns:
+            A function that commits it, in one transaction with all others taken until then. It
+            raises an InvalidRequestError if the id is stored with another query or documents.
         """
-        values = (json.dumps(row.id), _line(_saved(row, response, cost)).decode())
-        with self.lock:
-            if self._is_open:
-                added = self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?)", values)
-                if not added.rowcount:
-                    self._find(row)
+        entry = _Entry(row, _key_of(row), _line(_saved(row, response, cost)).decode())
+        self._given.append(entry)
+        return partial(self._commit, entry)
 
     def fail(self, row_id: str | int, error: RerankError) -> None:
         """Do nothing: a row that is not stored is sent again."""
 
     def close(self) -> None:
-        """Close the file."""
+        """Write what is not written yet, since it is paid for, and close the file."""
         with self.lock:
             if self._is_open:
+                with suppress(sqlite3.Error):
+                    self._write()
                 self._is_open = False
                 self._db.close()
 
@@ -297,8 +324,45 @@ class SqliteStore:
         left_to_parent(self._db)
         self._is_open, self.lock = False, threading.RLock()
 
+    def _commit(self, entry: _Entry) -> None:
+        """Write an entry, and all others, unless another thread or task has written it by now."""
+        with self.lock:
+            if self._is_open and not entry.is_done:
+                self._write()
+        if entry.problem is not None:
+            raise entry.problem
+
+    def _write(self) -> None:
+        """Write what was given, in one transaction: all of it or nothing."""
+        entries = []
+        while self._given:
+            entries.append(self._given.popleft())
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for entry in entries:
+                self._add(entry)
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            for entry in entries:
+                entry.problem = error
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+        finally:
+            for entry in entries:
+                entry.is_done = True
+
+    def _add(self, entry: _Entry) -> None:
+        values = (entry.key, entry.saved)
+        added = self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?)", values)
+        if not added.rowcount:  # the id is there, of this row or of another
+            try:
+                self._find(entry.row)
+            except InvalidRequestError as error:
+                entry.problem = error
+
     def _find(self, row: Row) -> RerankResponse | None:
-        key = (json.dumps(row.id),)
+        key = (_key_of(row),)
         stored = self._db.execute("SELECT saved FROM rows WHERE id = ?", key).fetchone()
         return None if stored is None else _restored(self._file, from_json(stored[0]), row)
 

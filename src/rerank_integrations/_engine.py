@@ -19,6 +19,7 @@ from rerank_integrations._http_result import Limits, of_signal, rerank_error
 from rerank_integrations._rate_limit import (
     ROUNDING,
     WAKE_SECONDS,
+    Availability,
     RateLimit,
     RateLimiter,
     Reservation,
@@ -435,6 +436,7 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
 
     Raises:
         RerankTimeoutError: the request cannot be sent, or its response not be received, in time.
+        StatusError: the same, because an earlier response had a Retry-After.
     """
     availability = send.availability
     limiter = send.limiter if any(send.rate_limit) and clock.shared is None else None
@@ -442,7 +444,7 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
     known, blocked = availability.wait(0, room) if availability else (0, 0.0)
     # at most the time left: the delay fitted when it was chosen, and time has passed since
     delay = max(blocked, send.delay if room is None else min(send.delay, max(room, 0.0)))
-    _check_delay(send, clock, delay)
+    _check_blocked(send, availability, blocked, room)
     if limiter is not None:
         free = limiter.seconds_until_free(send.rate_limit, send.documents, delay)
         _check_slot(send.rate_limit, send.deadline, clock, free - delay)
@@ -451,9 +453,10 @@ def _waits(send: Send, clock: _CallClock) -> Generator[float]:
     while True:
         availability = availability or send.availability
         if availability is not None:
-            known, blocked = availability.wait(known, _room(send, clock))
+            room = _room(send, clock)
+            known, blocked = availability.wait(known, room)
             if blocked:  # another request has received a Retry-After meanwhile
-                _check_delay(send, clock, blocked)
+                _check_blocked(send, availability, blocked, room)
                 yield blocked
                 continue
         _check_time(send, clock)
@@ -524,16 +527,12 @@ def _check_time(send: Send, clock: _CallClock) -> None:
         raise RerankTimeoutError("the deadline passed before the request could be sent")
 
 
-def _check_delay(send: Send, clock: _CallClock, delay: float) -> None:
-    """Raise RerankTimeoutError if no response could come after a delay."""
-    left = _time_left(send, clock)
-    if delay and left is not None and delay > left - send.least_time:
-        raise RerankTimeoutError(
-            f"the provider sent Retry-After: the request may be sent in {delay:.1f} s, but the "
-            f"deadline leaves {max(left, 0.0):.1f} s for the wait and the response; raise "
-            "deadline=, or call again later",
-            phase="wait",
-        )
+def _check_blocked(
+    send: Send, availability: Availability | None, seconds: float, room: float | None
+) -> None:
+    """Raise the error of the response that had the Retry-After, if the call cannot wait for it."""
+    if availability is not None and room is not None and seconds > room:
+        raise availability.why.error(seconds, room + send.least_time)
 
 
 def _check_slot(

@@ -5,83 +5,29 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-import time
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Generator,
-    Iterator,
-    Mapping,
-    Sized,
-)
-from contextlib import contextmanager, suppress
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Generic, Literal, NamedTuple, Protocol, Self, TypeAlias, cast
 
 from rerank_integrations._cache import told_of_forks
+from rerank_integrations._ledger import Bar, Ledger, Progress
 from rerank_integrations._rate_limit import WAKE_SECONDS
 from rerank_integrations._rows import Numbered, Row, checked_row, id_of
-from rerank_integrations.errors import (
-    BudgetExceededError,
-    ConfigurationError,
-    InvalidRequestError,
-    RerankError,
-)
+from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
 from rerank_integrations.models import RerankResponse, T_co, Usage
-from rerank_integrations.providers._validation import finite
 
 OnRowError: TypeAlias = Literal["raise", "keep"]
 """What happens to a run when a row fails."""
 
-_ROUNDING = 1 + 1e-9  # a sum of equal costs may be a little more than their product
 _BACKLOG = 2  # finished results that wait to be taken, for each call at once
 _END: Any = object()
 FORKED = (
     "this run was made by another process, of which this one is a fork; make one in this process"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """What a provider charges, in US dollars, if its responses do not report the cost.
-
-    Args:
-        per_1000_search_units: the price of 1,000 search units.
-        per_million_tokens: the price of a million tokens.
-
-    Raises:
-        ConfigurationError: neither is passed, or one is below 0.
-    """
-
-    per_1000_search_units: float | None = None
-    per_million_tokens: float | None = None
-
-    def __post_init__(self) -> None:
-        given = [p for p in (self.per_1000_search_units, self.per_million_tokens) if p is not None]
-        if not given or any((finite(p) or 0.0) < 0 or finite(p) is None for p in given):
-            raise ConfigurationError(
-                "Price: give per_1000_search_units= or per_million_tokens=, in US dollars"
-            )
-
-    def of(self, usage: Usage) -> float | None:
-        """Return the cost of a call in US dollars.
-
-        Args:
-            usage: the usage of the call.
-
-        Returns:
-            The cost; None if the usage does not have the counts that the price needs.
-        """
-        if self.per_1000_search_units is not None and usage.search_units is not None:
-            return usage.search_units / 1000 * self.per_1000_search_units
-        tokens = usage.prompt_tokens if usage.total_tokens is None else usage.total_tokens
-        if self.per_million_tokens is not None and tokens is not None:
-            return tokens / 1_000_000 * self.per_million_tokens
-        return None
 
 
 class RowResult(NamedTuple, Generic[T_co]):
@@ -126,11 +72,17 @@ class Store(Protocol):
             InvalidRequestError: the id is stored with another query or other documents.
         """
 
-    def keep(self, row: Row, response: RerankResponse, cost: float | None) -> None:
+    def keep(
+        self, row: Row, response: RerankResponse, cost: float | None
+    ) -> Callable[[], None] | None:
         """Store a response and its cost; after `close`, do nothing.
 
+        Returns:
+            A function that writes it, with all others stored until then; None if it is written.
+
         Raises:
-            InvalidRequestError: the id is stored with another query or other documents.
+            InvalidRequestError: now or when it is written: the id is stored with another query or
+                other documents.
         """
 
     def fail(self, row_id: str | int, error: RerankError) -> None:
@@ -140,146 +92,18 @@ class Store(Protocol):
         """Write what is not written yet; a second call does nothing."""
 
 
-class Progress(NamedTuple):
-    """The progress of a run.
-
-    Attributes:
-        done: the number of rows with a response, including those from the checkpoint.
-        failed: the number of rows with an error.
-        requests: the number of requests sent, including retries.
-        cost: the cost so far in US dollars; None if it is unknown.
-        seconds: seconds since the run began.
-    """
-
-    done: int
-    failed: int
-    requests: int
-    cost: float | None
-    seconds: float
-
-
-def _priced(usage: Usage) -> str:
-    """Return a hint which price fits the counts in a response."""
-    counts = usage.counts()
-    fits = {
-        "per_1000_search_units": usage.search_units is not None,
-        "per_million_tokens": usage.total_tokens is not None or usage.prompt_tokens is not None,
-    }
-    prices = " or ".join(f"price=Price({name}=...)" for name, does in fits.items() if does)
-    return (
-        f"they count {', '.join(counts) or 'nothing'}: "
-        f"{f'pass {prices}' if prices else 'no price fits that, so use max_requests'}"
-    )
-
-
-@dataclass
-class Ledger:
-    """Counts what a run has spent, and enforces its budget; not thread-safe by itself.
-
-    The cost of a call is known only from its response. So the largest cost so far is reserved for
-    each call in flight, and calls run one at a time until the first cost is known. The number of
-    requests of a call is handled in the same way: it is above one if a list is split or a request
-    is retried.
-    """
-
-    max_cost: float | None = None
-    max_requests: int | None = None
-    price: Price | None = None
-    requests: int = 0
-    cost: float | None = None
-    done: int = 0
-    failed: int = 0
-    counts: dict[str, float] = field(default_factory=dict)
-    in_flight: int = 0
-    _largest_cost: float | None = None
-    _without_cost: int = 0  # responses that do not say it, though others did
-    _most_requests: int | None = None
-    _began: float = field(default_factory=time.monotonic)
-
-    def may_begin(self) -> bool:
-        """Return whether one more call fits; if not, a call in flight must end first.
-
-        Raises:
-            BudgetExceededError: no call is in flight, so another call can never fit.
-        """
-        fits = True
-        if self.max_requests is not None:
-            fits = self.requests + self._reserved(self._most_requests, 1) <= self.max_requests
-        if fits and self.max_cost is not None:
-            cost = (self.cost or 0.0) + self._reserved(self._largest_cost, 0.0)
-            cost += self._without_cost * (self._largest_cost or 0.0)
-            fits = cost <= self.max_cost * _ROUNDING
-        if fits or self.in_flight:
-            return fits
-        spent = f"${self.cost or 0.0:.4g} of max_cost={self.max_cost}"
-        sent = f"{self.requests} of max_requests={self.max_requests}"
-        used = [spent] if self.max_cost is not None else []
-        used += [sent] if self.max_requests is not None else []
-        raise BudgetExceededError(
-            f"the budget is used up: {' and '.join(used)}; one more call could exceed it. "
-            "Raise it, and pass checkpoint= to go on where a run stopped",
-            current_cost=self.cost,
-            max_cost=self.max_cost,
-            requests=self.requests,
-            max_requests=self.max_requests,
-        )
-
-    def _reserved(self, largest: float | None, least: float) -> float:
-        """Return what the calls in flight and one more may need; the first call runs alone."""
-        if largest is None:
-            return float("inf") if self.in_flight else least
-        return (self.in_flight + 1) * largest
-
-    def end(self, result: RerankResponse | RerankError) -> None:
-        """Record the result of a call that was in flight.
-
-        Raises:
-            ConfigurationError: `max_cost` is set, but the cost cannot be known.
-        """
-        self.in_flight -= 1
-        sent = sum(not (one.error or "").startswith("not asked") for one in result.attempts)
-        self.requests += sent
-        self._most_requests = max(self._most_requests or 1, sent)
-        if isinstance(result, RerankError):
-            return
-        for name, number in result.usage.counts().items():
-            self.counts[name] = self.counts.get(name, 0) + number
-        cost = self.cost_of(result)
-        if cost is not None:
-            self.cost = (self.cost or 0.0) + cost
-            self._largest_cost = max(self._largest_cost or 0.0, cost)
-        elif self.max_cost is None or not sent:
-            return
-        elif self._largest_cost is not None:  # of a fallback, perhaps
-            self._without_cost += 1
-        else:
-            raise ConfigurationError(
-                f"max_cost needs to know the cost, and responses of {result.provider} do not say "
-                f"it; {_priced(result.usage)}"
-            )
-
-    def cost_of(self, response: RerankResponse) -> float | None:
-        """Return the cost of a call: as the response reports it, else from the price."""
-        said = response.usage.cost
-        return self.price.of(response.usage) if said is None and self.price is not None else said
-
-    def progress(self) -> Progress:
-        """Return the progress of the run."""
-        seconds = time.monotonic() - self._began
-        return Progress(self.done, self.failed, self.requests, self.cost, seconds)
-
-
 @dataclass(frozen=True)
 class Plan:
-    """The settings of a run.
+    """How a run is done.
 
     Attributes:
-        ledger: counts what is spent.
+        ledger: what is spent.
         max_concurrency: how many calls are in flight at once.
         preserve_order: whether results come in the order of the rows.
         on_error: whether a row that fails ends the run.
-        store: stores finished rows; None stores nothing.
-        report: is called with the progress after each row.
+        store: where finished rows are kept; None for nowhere.
+        report: is told of the progress after each row.
+        has_cache: whether a row may cost nothing, because the cache has all its scores.
     """
 
     ledger: Ledger
@@ -288,76 +112,39 @@ class Plan:
     on_error: OnRowError = "raise"
     store: Store | None = None
     report: Callable[[Progress], Any] | None = None
+    has_cache: bool = False
 
     def close(self) -> None:
         """Close what a run has opened; a second call does nothing."""
         if self.store is not None:
             self.store.close()
-        if isinstance(self.report, _Bar):
+        if isinstance(self.report, Bar):
             self.report.close()
 
 
-class _Bar:
-    """A progress bar of tqdm.
-
-    Raises:
-        ConfigurationError: tqdm is not installed.
-    """
-
-    def __init__(self, total: int | None) -> None:
-        try:
-            from tqdm.auto import tqdm  # type: ignore[import-untyped]  # noqa: PLC0415  # optional, and slow to load
-        except ImportError as cause:
-            raise ConfigurationError("progress=True needs tqdm: pip install tqdm") from cause
-        self._bar = tqdm(total=total, unit=" rows")
-
-    def __call__(self, now: Progress) -> None:
-        cost = "" if now.cost is None else f", ${now.cost:.4f}"
-        shown = f"failed {now.failed}, requests {now.requests}{cost}"
-        self._bar.set_postfix_str(shown, refresh=False)
-        self._bar.update(now.done + now.failed - self._bar.n)
-
-    def close(self) -> None:
-        self._bar.close()
-
-
 def check_many(arguments: Mapping[str, Any]) -> None:
-    """Validate the arguments that only a run of many calls takes.
+    """Check how a run of many calls is to be done.
 
     Raises:
-        ConfigurationError: an argument is invalid.
+        ConfigurationError: a value out of range.
     """
-    for name in ("max_concurrency", "max_requests"):
-        value = arguments[name]
-        if (value is not None or name == "max_concurrency") and (
-            type(value) is not int or value < 1
-        ):
-            raise ConfigurationError(f"{name} must be an int of at least 1, not {value!r}")
-    cost = arguments.get("max_cost")
-    if cost is not None and (isinstance(cost, bool) or finite(cost) is None or cost <= 0):
-        raise ConfigurationError(f"max_cost must be US dollars above 0, or None, not {cost!r}")
-    if arguments.get("on_error") not in ("raise", "keep"):
-        raise ConfigurationError(
-            f"on_error must be 'raise' or 'keep', not {arguments.get('on_error')!r}"
-        )
-    if not isinstance(arguments.get("price"), Price | None):
-        raise ConfigurationError("price must be a Price(...) or None")
+    at_once, on_error = arguments["max_concurrency"], arguments["on_error"]
+    if type(at_once) is not int or at_once < 1:
+        raise ConfigurationError(f"max_concurrency must be an int of at least 1, not {at_once!r}")
+    if on_error not in ("raise", "keep"):
+        raise ConfigurationError(f"on_error must be 'raise' or 'keep', not {on_error!r}")
 
 
-def reporter(progress: Any, rows: Any) -> Callable[[Progress], Any] | None:
-    """Return what is called with the progress: the caller's function, or a progress bar.
+class PreparedCall(NamedTuple):
+    """The call of a row, encoded.
 
-    Raises:
-        ConfigurationError: `progress` has another type, or tqdm is not installed.
+    Attributes:
+        run: makes it; gives the response and the seconds, on an event loop an awaitable of them.
+        is_free: whether nothing is sent, because the cache has all scores.
     """
-    if progress is False or progress is None:
-        return None
-    if progress is True:
-        return _Bar(len(rows) if isinstance(rows, Sized) and not isinstance(rows, str) else None)
-    if callable(progress):
-        report: Callable[[Progress], Any] = progress
-        return report
-    raise ConfigurationError("progress must be True, False or a function of a Progress")
+
+    run: Callable[[], Any]
+    is_free: bool
 
 
 class _Taken(NamedTuple):
@@ -367,19 +154,15 @@ class _Taken(NamedTuple):
     numbered: Numbered
     row: Row | None
     known: RowResult | None
-
-    @property
-    def given(self) -> Any:
-        """The row as it was passed."""
-        return self.numbered.given
+    call: PreparedCall | None = None
 
 
 class _Feed:
-    """Validates rows and collects results; threads take rows under a lock.
+    """Takes rows in and gives results out.
 
     Attributes:
-        ended: how many threads or tasks have ended.
-        is_of_parent: whether the process was forked after the run was created.
+        ended: how many workers have put their end.
+        is_of_parent: whether the process was forked after the run was made.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -414,7 +197,7 @@ class _Feed:
             ) from self._broken
 
     @contextmanager
-    def _using_store(self) -> Iterator[None]:
+    def using_store(self) -> Iterator[None]:
         """Record that the store has failed; results that were paid for are still yielded."""
         try:
             yield
@@ -425,25 +208,23 @@ class _Feed:
 
     def taken(self, numbered: Numbered) -> _Taken:
         """Validate a row and look it up in the store."""
-        taken = _Taken(next(self._places), numbered, None, None)
-        store = self._plan.store
+        place, store, found = next(self._places), self._plan.store, None
         try:
             row = checked_row(numbered)
-            if store is None:
-                return taken._replace(row=row)
-            row = row._replace(digest=store.digest(row))  # the caller may change the row later
-            if store.holds_ids:
-                self._check_id(row, numbered)
-            found = None
-            with self._using_store():
-                found = store.find(row)
+            if store is not None:
+                row = row._replace(digest=store.digest(row))  # the caller may change it later
+                if store.holds_ids:
+                    self._check_id(row, numbered)
+                with self.using_store():
+                    found = store.find(row)
         except InvalidRequestError as error:
-            return taken._replace(known=self._failure(id_of(numbered), error, taken))
+            known = self._failure(id_of(numbered), error, numbered)
+            return _Taken(place, numbered, None, known)
         self.check()
         if found is None:
-            return taken._replace(row=row)
-        self._plan.ledger.done += 1
-        return taken._replace(known=RowResult(row.id, found, None, taken.given, is_stored=True))
+            return _Taken(place, numbered, row, None)
+        known = RowResult(row.id, found, None, numbered.given, is_stored=True)
+        return _Taken(place, numbered, None, known)
 
     def _check_id(self, row: Row, numbered: Numbered) -> None:
         """Record the id of a row; the first row with an id keeps it, even if it is ready later.
@@ -460,46 +241,31 @@ class _Feed:
                 "or other documents; the first row counts, and each needs an id of its own"
             )
 
-    def finished(
+    def result(
         self, taken: _Taken, came: RerankResponse | RerankError, seconds: float | None
     ) -> RowResult:
-        """Store and return the result of a row that was sent."""
-        row, where = taken.row, taken.numbered.where
-        assert row is not None  # noqa: S101  # only such are asked for
-        failure = came if isinstance(came, RerankError) else None
-        if isinstance(came, RerankResponse) and self._plan.store is not None:
-            try:
-                with self._using_store():
-                    # before the budget is looked at: it is paid
-                    self._plan.store.keep(row, came, self._plan.ledger.cost_of(came))
-            except InvalidRequestError as error:
-                failure = error
-        if failure is None:
-            self._plan.ledger.done += 1  # it is paid, also where the ledger ends the run
-        self._plan.ledger.end(came)
-        if failure is None:
-            return RowResult(
-                row.id, cast("RerankResponse", came), None, taken.given, seconds=seconds
-            )
-        if isinstance(failure, InvalidRequestError):  # it is about the row
-            failure.args = (f"{where}: {failure}",)
+        """What came of a row that was asked for."""
+        row, numbered = cast("Row", taken.row), taken.numbered
+        if isinstance(came, RerankResponse):
+            return RowResult(row.id, came, None, numbered.given, seconds=seconds)
+        if isinstance(came, InvalidRequestError):  # it is about the row
+            came.args = (f"{numbered.where}: {came}",)
         else:
-            failure.add_note(f"{where}, id {row.id!r}")
-        return self._failure(row.id, failure, taken)
+            came.add_note(f"{numbered.where}, id {row.id!r}")
+        return self._failure(row.id, came, numbered)
 
-    def _failure(self, row_id: str | int, error: RerankError, taken: _Taken) -> RowResult:
-        self._plan.ledger.failed += 1
+    def _failure(self, row_id: str | int, error: RerankError, numbered: Numbered) -> RowResult:
         if self._plan.store is not None:
-            with self._using_store():
+            with self.using_store():
                 self._plan.store.fail(row_id, error)
-        return RowResult(row_id, None, error, taken.given)
+        return RowResult(row_id, None, error, numbered.given)
 
     def ready(self, came: Any) -> Iterator[RowResult]:
-        """Yield the results that can be yielded after a thread or a task has finished `came`.
+        """What may be given out now that a worker has put this.
 
         Raises:
-            RerankError: the error of a row, with `on_error="raise"`.
-            BaseException: one that is not an `Exception`, immediately.
+            RerankError: a row's, with `on_error="raise"`.
+            BaseException: what is no Exception, as it comes.
         """
         if came is _END:
             self.ended += 1
@@ -532,7 +298,157 @@ class _Feed:
         return result
 
 
-class ThreadRun:
+class _Crew(ABC):
+    """Workers, of which each pulls a row, makes its call and puts its result, again and again.
+
+    They are coroutines that threads and event loops have in common, down to the await: in a thread
+    whatever would be awaited has blocked, so that the coroutine runs from its start to its end.
+
+    A subclass sets what they wait for: `_results`, a queue; `_room`, a semaphore with a place for
+    each result in memory; `_pulling`, held by the one that pulls a row; `_guard`, held while the
+    ledger is used.
+    """
+
+    _results: asyncio.Queue[Any] | queue.SimpleQueue[Any]
+    _room: asyncio.Semaphore | threading.Semaphore
+    _pulling: asyncio.Lock | threading.Lock
+    _guard: AbstractContextManager[Any]
+
+    def __init__(self, plan: Plan, prepare: Callable[[Row], PreparedCall]) -> None:
+        self._plan, self._prepare = plan, prepare
+        self._feed = _Feed(plan)
+        self._stops = False  # no call begins any more
+        self._workers: list[Any] = []
+
+    @abstractmethod
+    def _pull(self) -> Any:
+        """The next row; None at the end."""
+
+    @abstractmethod
+    async def _waited(self, came: Any) -> Any:
+        """What was waited for: the same where it has blocked, else what is awaited."""
+
+    @abstractmethod
+    def _others(self) -> Any:
+        """Wait until all whose calls have ended at the same time have come as far."""
+
+    @abstractmethod
+    def _change(self) -> Any:
+        """Wait until a call has ended."""
+
+    @abstractmethod
+    def _changed(self) -> None:
+        """Wake the worker that waits for that."""
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Start a worker."""
+
+    def _end(self) -> None:
+        """Let no further call start, and wake the workers that wait to start one."""
+        self._stops = True
+        with self._guard:
+            self._changed()
+        self._room.release()  # a worker that ends wakes the next
+
+    async def _work(self) -> None:
+        try:
+            while (taken := await self._take()) is not None:
+                result = await self._asked(taken) if taken.known is None else taken.known
+                self._results.put_nowait((taken.place, result))
+        except BaseException as error:  # raised where results are taken
+            self._end()
+            self._results.put_nowait(error)
+            if not isinstance(error, Exception):
+                raise
+        self._results.put_nowait(_END)
+        self._room.release()
+
+    async def _take(self) -> _Taken | None:
+        """Return the next row when its call may start; None at the end."""
+        await self._waited(self._room.acquire())
+        await self._waited(self._pulling.acquire())
+        try:
+            taken = await self._next_row()
+            if (
+                taken is not None
+                and taken.row is not None
+                and len(self._workers) < self._plan.max_concurrency
+            ):
+                self._start()
+        except BaseException:
+            self._stops = True  # before another worker pulls a row
+            raise
+        finally:
+            self._pulling.release()
+        return taken
+
+    async def _next_row(self) -> _Taken | None:
+        ledger = self._plan.ledger
+        self._feed.check()
+        numbered = None if self._stops else await self._waited(self._pull())
+        if numbered is None:
+            return None
+        taken = self._feed.taken(numbered)
+        with self._guard:
+            if taken.known is not None:
+                ledger.count_row(failed=taken.known.error is not None)
+                return taken
+            while not ledger.fits():
+                call = self._free_call(taken)
+                if call is not None:
+                    taken = taken._replace(call=call)
+                    break
+                if not ledger.in_flight:
+                    raise ledger.used_up()
+                await self._waited(self._change())
+                if self._stops:
+                    return None
+            ledger.in_flight += 1
+        return taken
+
+    def _free_call(self, taken: _Taken) -> PreparedCall | None:
+        """Return the call of a row whose documents are all in the cache; None for any other."""
+        with suppress(RerankError):
+            call = self._prepare(cast("Row", taken.row)) if self._plan.has_cache else None
+            return call if call is not None and call.is_free else None
+        return None
+
+    async def _asked(self, taken: _Taken) -> RowResult:
+        """Make the call of a row; store and return its result."""
+        row = cast("Row", taken.row)
+        came: RerankResponse | RerankError
+        seconds: float | None = None
+        try:
+            call = taken.call or self._prepare(row)
+            came, seconds = await self._waited(call.run())
+        except RerankError as error:
+            came = error
+        refused = await self._kept(row, came)
+        with self._guard:
+            # before the budget is looked at, which may end the run: it is paid
+            self._plan.ledger.count_row(failed=isinstance(refused or came, RerankError))
+            self._plan.ledger.end(came)
+            self._changed()
+        return self._feed.result(taken, refused or came, seconds)
+
+    async def _kept(self, row: Row, came: RerankResponse | RerankError) -> RerankError | None:
+        """Store a response; return what is wrong with its row, if anything."""
+        store = self._plan.store
+        if store is None or isinstance(came, RerankError):
+            return None
+        try:
+            with self._feed.using_store():
+                write = store.keep(row, came, self._plan.ledger.cost_of(came))
+                if write is not None:
+                    await self._waited(self._others())  # so that they are written together
+                    write()
+        except InvalidRequestError as error:
+            return error
+        return None
+
+
+class ThreadRun(_Crew):
     """A run whose calls are made by threads, which also read the rows, one thread at a time.
 
     The threads are daemons, so they do not keep the interpreter alive.
@@ -542,17 +458,14 @@ class ThreadRun:
         self,
         plan: Plan,
         rows: Generator[Numbered, None, None],
-        call: Callable[[Row], tuple[RerankResponse, float]],
+        prepare: Callable[[Row], PreparedCall],
     ) -> None:
-        self._plan, self._source, self._call = plan, rows, call
-        self._feed = _Feed(plan)
+        super().__init__(plan, prepare)
+        self._source, self._context = rows, copy_context()
         self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._room = threading.Semaphore(_BACKLOG * plan.max_concurrency)
         self._pulling = threading.Lock()
-        self._changed = threading.Condition()  # guards the ledger and the store
-        self._stop = threading.Event()  # no call begins any more
-        self._threads: list[threading.Thread] = []
-        self._context = copy_context()
+        self._guard = self._condition = threading.Condition()
 
     def results(self) -> Generator[RowResult, None, None]:
         """Yield the results of all rows.
@@ -566,7 +479,7 @@ class ThreadRun:
         feed = self._feed
         try:
             self._start()
-            while feed.ended < len(self._threads):
+            while feed.ended < len(self._workers):
                 for result in feed.ready(self._next()):
                     self._room.release()
                     yield result
@@ -589,169 +502,94 @@ class ThreadRun:
         """Start a thread; if the system has no more, the running threads do the work."""
         # each thread sees the caller's context variables, as tasks do: traces nest by them
         target = self._context.copy().run
-        thread = threading.Thread(target=target, args=(self._work,), name="rerank", daemon=True)
-        self._threads.append(thread)  # before it can end
+        thread = threading.Thread(target=target, args=(self._run,), name="rerank", daemon=True)
+        self._workers.append(thread)  # before it can end
         try:
             thread.start()
         except RuntimeError:
-            self._threads.remove(thread)
-            if not self._threads:
+            self._workers.remove(thread)
+            if not self._workers:
                 raise
 
-    def _end(self) -> None:
-        """Let no further call start, and wake the threads that wait to start one."""
-        self._stop.set()
-        with self._changed:
-            self._changed.notify_all()
-        self._room.release()  # a thread that ends wakes the next
+    def _run(self) -> None:
+        with suppress(StopIteration, BaseException):  # any other was put where results are taken
+            self._work().send(None)
 
-    def _take(self) -> _Taken | None:
-        """Return the next row when its call may start; None at the end."""
-        with self._pulling:
-            try:
-                self._feed.check()
-                numbered = None if self._stop.is_set() else next(self._source, None)
-                if numbered is None:
-                    return None
-                with self._changed:
-                    taken = self._feed.taken(numbered)
-                    if taken.row is None:
-                        return taken
-                    while not self._plan.ledger.may_begin():
-                        self._changed.wait()
-                        if self._stop.is_set():
-                            return None
-                    self._plan.ledger.in_flight += 1
-            except BaseException:
-                self._stop.set()  # before another thread pulls a row
-                raise
-            if len(self._threads) < self._plan.max_concurrency:
-                self._start()
-            return taken
+    async def _waited(self, came: Any) -> Any:
+        return came
 
-    def _work(self) -> None:
-        try:
-            while True:
-                self._room.acquire()
-                taken = self._take()
-                if taken is None:
-                    break
-                result = taken.known
-                if taken.row is not None:
-                    came: RerankResponse | RerankError
-                    seconds: float | None = None
-                    try:
-                        came, seconds = self._call(taken.row)
-                    except RerankError as error:
-                        came = error
-                    with self._changed:
-                        result = self._feed.finished(taken, came, seconds)
-                        self._changed.notify_all()
-                self._results.put((taken.place, result))
-        except BaseException as error:  # noqa: BLE001  # raised where results are taken
-            self._end()
-            self._results.put(error)
-        self._results.put(_END)
-        self._room.release()
+    def _pull(self) -> Numbered | None:
+        return next(self._source, None)
+
+    def _others(self) -> None:
+        """Nothing: threads that end while one writes have come as far when it has written."""
+
+    def _change(self) -> None:
+        self._condition.wait()
+
+    def _changed(self) -> None:
+        self._condition.notify_all()
 
 
-class TaskRun:
+class TaskRun(_Crew):
     """A run whose calls are made by tasks on the running event loop."""
 
     def __init__(
         self,
         plan: Plan,
         rows: AsyncGenerator[Numbered, None],
-        call: Callable[[Row], Awaitable[tuple[RerankResponse, float]]],
+        prepare: Callable[[Row], PreparedCall],
     ) -> None:
-        self._plan, self._source, self._call = plan, rows, call
-        self._feed = _Feed(plan)
+        super().__init__(plan, prepare)
+        self._source = rows
         self._results: asyncio.Queue[Any] = asyncio.Queue()
         self._room = asyncio.Semaphore(_BACKLOG * plan.max_concurrency)
         self._pulling = asyncio.Lock()
-        self._changed = asyncio.Event()  # a call has ended
-        self._stops = False  # no call begins any more
-        self._tasks: list[asyncio.Task[None]] = []
+        self._guard = nullcontext()
+        self._event = asyncio.Event()
 
     async def results(self) -> AsyncGenerator[RowResult, None]:
         """Async version of `ThreadRun.results`."""
         feed = self._feed
         try:
             self._start()
-            while feed.ended < len(self._tasks):
+            while feed.ended < len(self._workers):
+                feed.check_process()
                 for result in feed.ready(await self._results.get()):
                     self._room.release()
                     yield result
             feed.end()
         finally:
-            try:
-                for task in self._tasks:
-                    task.cancel()
-                await asyncio.gather(*self._tasks, return_exceptions=True)
-                await self._source.aclose()
-            finally:
-                self._plan.close()
+            if not feed.is_of_parent:  # whose loop has the tasks
+                try:
+                    for task in self._workers:
+                        task.cancel()
+                    await asyncio.gather(*self._workers, return_exceptions=True)
+                    await self._source.aclose()
+                finally:
+                    self._plan.close()
 
     def _start(self) -> None:
-        self._tasks.append(asyncio.create_task(self._work()))
+        self._workers.append(asyncio.create_task(self._work()))
 
-    def _end(self) -> None:
-        """Let no further call start, and wake the tasks that wait to start one."""
-        self._stops = True
-        self._changed.set()
-        self._room.release()  # a task that ends wakes the next
+    async def _waited(self, came: Any) -> Any:
+        return await came
 
-    async def _take(self) -> _Taken | None:
-        """Return the next row when its call may start; None at the end."""
-        async with self._pulling:
-            self._feed.check()
-            numbered = None if self._stops else await anext(self._source, None)
-            if numbered is None:
-                return None
-            try:
-                taken = self._feed.taken(numbered)
-                while taken.row is not None and not self._plan.ledger.may_begin():
-                    self._changed.clear()
-                    await self._changed.wait()
-                    if self._stops:
-                        return None
-            except Exception:
-                self._stops = True  # before another task pulls a row
-                raise
-            if taken.row is not None:
-                self._plan.ledger.in_flight += 1
-                if len(self._tasks) < self._plan.max_concurrency:
-                    self._start()
-            return taken
+    def _pull(self) -> Any:
+        return anext(self._source, None)
 
-    async def _work(self) -> None:
-        try:
-            while True:
-                await self._room.acquire()
-                taken = await self._take()
-                if taken is None:
-                    break
-                result = taken.known
-                if taken.row is not None:
-                    came: RerankResponse | RerankError
-                    seconds: float | None = None
-                    try:
-                        came, seconds = await self._call(taken.row)
-                    except RerankError as error:
-                        came = error
-                    result = self._feed.finished(taken, came, seconds)
-                    self._changed.set()
-                self._results.put_nowait((taken.place, result))
-        except BaseException as error:  # raised where results are taken
-            self._end()
-            self._results.put_nowait(error)
-            if not isinstance(error, Exception):
-                raise
-        self._results.put_nowait(_END)
-        self._room.release()
+    def _others(self) -> Any:
+        return asyncio.sleep(0)
+
+    def _change(self) -> Any:
+        self._event.clear()
+        return self._event.wait()
+
+    def _changed(self) -> None:
+        self._event.set()
 
 
-class _Run:
+class _Spent:
     """The totals of a run so far."""
 
     def __init__(self, plan: Plan) -> None:
@@ -760,8 +598,7 @@ class _Run:
     @property
     def usage(self) -> Usage:
         """The usage so far, without responses from the checkpoint."""
-        counts: dict[str, Any] = dict(self._plan.ledger.counts)
-        return Usage(**counts)
+        return self._plan.ledger.usage
 
     @property
     def cost(self) -> float | None:
@@ -779,7 +616,7 @@ class _Run:
         return self._plan.ledger.progress()
 
 
-class ManyResults(_Run, Iterator[RowResult[T_co]], Generic[T_co]):
+class ManyResults(_Spent, Iterator[RowResult[T_co]], Generic[T_co]):
     """The results of `rerank_many`: an iterator that can be read once, with the totals so far."""
 
     def __init__(self, plan: Plan, results: Generator[RowResult[T_co], None, None]) -> None:
@@ -801,7 +638,7 @@ class ManyResults(_Run, Iterator[RowResult[T_co]], Generic[T_co]):
         self.close()
 
 
-class AsyncManyResults(_Run, AsyncIterator[RowResult[T_co]], Generic[T_co]):
+class AsyncManyResults(_Spent, AsyncIterator[RowResult[T_co]], Generic[T_co]):
     """The results of `arerank_many`: an async iterator that can be read once, with the totals.
 
     If a wait for a result is cancelled, the run ends, and reading further raises a

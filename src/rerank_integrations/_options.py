@@ -297,8 +297,15 @@ def merged_retry(own: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return {name: value for name, value in merged.items() if name not in _SHORT_FORMS}
 
 
+class _Hashed:
+    """Has room for a hash of who asks, whom, for which model; no option, and not in a pickle."""
+
+    __slots__ = ("_identity",)
+    _identity: tuple[str, Secret[Any], bytes]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(_Hashed):
     """All settings of a call, validated.
 
     Raises:
@@ -391,7 +398,18 @@ class Options:
             value = changed[option] if option in changed else getattr(self, option)
             object.__setattr__(other, option, value)
         other._check(changed)
+        if hasattr(self, "_identity") and not changed.keys() & _OF_THE_IDENTITY:
+            object.__setattr__(other, "_identity", self._identity)
         return other
+
+    def identity(self, make: Callable[[Options], bytes]) -> bytes:
+        """A hash of who asks, whom, for which model; made anew only where that has changed."""
+        address, headers = str(self.address()), Secret(self.provider.headers())
+        known = getattr(self, "_identity", None)
+        if known is None or known[0] != address or known[1] != headers:
+            known = (address, headers, make(self))
+            object.__setattr__(self, "_identity", known)
+        return known[2]
 
     def retry_policy(self) -> Retry:
         """Return the retry policy."""
@@ -428,10 +446,8 @@ class Options:
         limits = (self.max_request_bytes, self.provider.max_body_bytes)
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def image_limits(self) -> ImageLimits | None:
-        """Return the limits for images; None if the provider takes only text."""
-        if not self.provider.takes_images(self.model):
-            return None
+    def image_limits(self) -> ImageLimits:
+        """Return the limits for images."""
         urls = self.image_urls if self.provider.takes_image_urls else "none"
         return ImageLimits(self.max_image_bytes, self.max_image_pixels, urls)
 
@@ -996,6 +1012,7 @@ _RETRY_CHECKS: dict[str, Callable[[str, Any], Any]] = {
 }
 Retry.__init__ = checked_arguments(Retry.__init__)  # type: ignore[method-assign]
 RerankCache.__init__ = checked_arguments(RerankCache.__init__)  # type: ignore[method-assign]
+_OF_THE_IDENTITY = frozenset({"provider", "model", "extra_headers"})
 _NAMES = [option.name for option in dataclasses.fields(Options)]
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "model": _checked_model,

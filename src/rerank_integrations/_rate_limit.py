@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from rerank_integrations._secrets import Secret
@@ -157,6 +157,7 @@ class Availability:
         self._blocked_until = 0.0
         self._blocks = 0
         self._asked = 0.0  # seconds of the Retry-After in force
+        self._why: object = None
         self._behind = 0  # how many callers wait for its end
         self._failures = 0
         self._open_until = 0.0
@@ -170,13 +171,19 @@ class Availability:
         with self._lock:
             return max(self._blocked_until, self._open_until) <= self._clock()
 
-    def block_for(self, seconds: float) -> None:
-        """Send nothing for these seconds: the server sent Retry-After."""
+    def block_for(self, seconds: float, why: object = None) -> None:
+        """Send nothing for these seconds: the server sent Retry-After, as `why` says."""
         with self._lock:
             until = self._clock() + seconds
             if until > self._blocked_until:
                 self._blocked_until, self._asked, self._behind = until, seconds, 0
                 self._blocks += 1
+                self._why = why
+
+    @property
+    def why(self) -> Any:
+        """The `why` of the Retry-After in force."""
+        return self._why
 
     def wait(self, known: int = 0, latest: float | None = None) -> tuple[int, float]:
         """Return the number of the last Retry-After, and the seconds to wait for its end.

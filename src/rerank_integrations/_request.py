@@ -33,9 +33,11 @@ from rerank_integrations.fields import (
     rendered,
     shortened,
     shortened_fields,
+    shown_query,
 )
 from rerank_integrations.images import WireImage, wire_image
 from rerank_integrations.models import (
+    RerankDocument,
     RerankResult,
     as_list,
     join_surrogates,
@@ -49,6 +51,8 @@ Piece: TypeAlias = bytes | WireImage
 # a placeholder for an image in the JSON, which is split there; random, so no document contains it
 _IMAGE = f"image-{os.urandom(16).hex()}"
 _IMAGE_JSON = _IMAGE.encode()
+_QUERY_IMAGE = f"query-{_IMAGE}"
+_QUERY_IMAGE_JSON = _QUERY_IMAGE.encode()
 _IMAGE_QUOTED = b'"%b"' % _IMAGE_JSON
 # characters; longer lists are encoded in slices, because a single buffer would be held twice
 _LARGE = 2 * 2**20
@@ -62,7 +66,7 @@ _IDENTIFYING = re.compile(
     "|model|version|region|deployment|project|organi[sz]ation|tenant|target|upstream|backend"
     "|rout(?!er)|base-?url"  # not x-openrouter-title
 )
-_FORM_OF_KEYS = 1  # version of the cache keys; to be raised if the key of the same score changes
+_FORM_OF_KEYS = 2  # version of the cache keys; to be raised if the key of the same score changes
 _KEY_SIZE = 16  # bytes
 _REASONS = 10  # the number of reasons that the warnings of a call list
 _COMMON_HEADERS = {
@@ -152,7 +156,7 @@ class RequestPlan:
         skipped: the indexes of documents that are not sent: blank or invalid ones.
         warnings: warnings about what is sent, for the response.
         hits: the documents whose score is in the cache, with the provider's score.
-        query: the query that the caller passed.
+        query: the text of the query, with a word in place of an image.
         documents: all documents of the call, the caller's own objects.
     """
 
@@ -176,8 +180,8 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
         raise InvalidRequestError("pass the query first, then the documents")
     given = as_list(documents)
     if not given:
-        return RequestPlan(options, query=query if isinstance(query, str) else "")
-    asked = _checked_query(query)
+        return RequestPlan(options, query=shown_query(query))
+    asked, remarks = _checked_query(options, query)
     try:
         ready = encode_documents(options, given)
         if options.provider.takes_retrieval_scores:
@@ -201,7 +205,9 @@ def plan_request(options: Options, query: object, documents: object) -> RequestP
         for body in bodies
     )
     hits = tuple([RerankResult(index, score, given[index]) for index, score in ready.hits])
-    return RequestPlan(options, tuple(chunks), skipped, ready.warnings, hits, asked, given)
+    warnings = ready.warnings if not remarks else (*remarks, *ready.warnings)
+    told = shown_query(query) if isinstance(asked, ImageDocument) else asked
+    return RequestPlan(options, tuple(chunks), skipped, warnings, hits, told, given)
 
 
 def _with_retrieval_scores(ready: EncodedDocuments, documents: Sequence[Any]) -> EncodedDocuments:
@@ -236,14 +242,14 @@ def _blank_documents(
 
 
 def _encoded_bodies(
-    options: Options, query: str, ready: EncodedDocuments
+    options: Options, query: str | ImageDocument, ready: EncodedDocuments
 ) -> tuple[EncodedDocuments, list[_ChunkBody]]:
     """Return the bodies and the documents in them; lone surrogates are replaced by U+FFFD."""
     if not ready.sent:
         return ready, []
     instructed = options.instructed()
     if instructed is not None:
-        query = query.join(instructed.around_query)
+        query = _changed(query, lambda text: text.join(instructed.around_query))
         if any(instructed.around_document):
             before, after = instructed.around_document
             wire = [_changed(one, lambda text: f"{before}{text}{after}") for one in ready.wire]
@@ -255,9 +261,9 @@ def _encoded_bodies(
         wire = [_changed(one, replace_surrogates) for one in joined]
         pairs = zip(ready.sent, joined, wire, strict=True)
         changed = [index for index, before, after in pairs if before != after]
-        asked = replace_surrogates(query)
+        asked = _changed(query, replace_surrogates)
         where = [
-            *(["the query"] if asked != join_surrogates(query) else []),
+            *(["the query"] if asked != _changed(query, join_surrogates) else []),
             *([_listed(changed)] if changed else []),
         ]
         warning = (
@@ -274,7 +280,7 @@ def _encoded_bodies(
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:
-    """Apply a function to all texts of what is sent of a document."""
+    """Apply a function to all texts of what is sent of a document or query."""
     match value:
         case str():
             return change(value)
@@ -306,19 +312,58 @@ def _headers(options: Options) -> Secret[dict[str, str]]:
     return Secret(_COMMON_HEADERS | own | options.extra_headers.get_secret_value())
 
 
-def _checked_query(query: object) -> str:
+def _checked_query(options: Options, query: object) -> tuple[str | ImageDocument, tuple[str, ...]]:
+    """Return the query as it is sent, and the warnings about it.
+
+    Raises:
+        InvalidRequestError: it is empty, or it cannot be sent.
+    """
     if not isinstance(query, str):
-        raise InvalidRequestError(
-            f"query must be a str, not {type(query).__name__}; "
-            "no provider takes an image as the query"
-        )
+        return _query_of_parts(options, query)
     if not query or query.isspace():
         raise InvalidRequestError("query is empty; pass the text to rank the documents by")
-    return query
+    return query, ()
+
+
+def _query_of_parts(options: Options, query: object) -> tuple[str | ImageDocument, tuple[str, ...]]:
+    """Do the same for a query that is passed like a document: a text, an image or both."""
+    if not isinstance(query, Mapping | RerankDocument):
+        raise InvalidRequestError(
+            "query must be a str, or a mapping or RerankDocument with an image, "
+            f"not {type(query).__name__}"
+        )
+    try:
+        whole = fields_of(query)
+        others = [str(k) for k, v in whole.items() if k not in (TEXT, IMAGE) and v is not None]
+        if others:
+            raise InvalidRequestError(
+                f"a query has a text and an image, and no other fields; this one has "
+                f"{', '.join(others):.200}"
+            )
+        text = rendered(ranked_values(whole, (TEXT,)))
+        image = image_of(query, whole)
+        if image is None:
+            return _checked_query(options, text)
+        provider, why = options.provider, ""
+        if not provider.takes_image_query(options.model):
+            why = "takes a query of text only"
+        elif text and not provider.takes_text_with_image:
+            why = "takes a text or an image as the query, not the two together"
+        if not why:
+            return ImageDocument(text, wire_image(image, options.image_limits())), ()
+    except UnsupportedDocumentError as error:  # that type is for documents only
+        raise InvalidRequestError(f"the query: {error}") from error.__cause__
+    if text and options.on_image == "text":
+        return text, (f"the image of the query was left out: {provider.name} {why}",)
+    raise InvalidRequestError(
+        f"the query has an image, and {provider.name} {why} (model {options.model}); vllm, sglang, "
+        "jina with a jina-reranker-m model and Local(scorer=..., sees_images=True) take an image "
+        "as the query" + ("; on_image='text' ranks by the query's text alone" if text else "")
+    )
 
 
 class ImageDocument(NamedTuple):
-    """A document with an image and a text, which may be empty."""
+    """A document or query with an image and a text, which may be empty."""
 
     text: str
     image: WireImage
@@ -426,7 +471,8 @@ class _Findings:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._mode = options.on_invalid_document or "raise"
-        self._limits = options.image_limits()
+        sees = options.provider.takes_images(options.model)
+        self._limits = options.image_limits() if sees else None
         self.sent: list[int] = []
         self.values: list[Mapping[str, Any]] = []
         self.images: list[WireImage | None] = []
@@ -595,7 +641,7 @@ class _ChunkBody(NamedTuple):
 
 
 def _split_bodies(
-    options: Options, query: str, ready: EncodedDocuments
+    options: Options, query: str | ImageDocument, ready: EncodedDocuments
 ) -> tuple[EncodedDocuments, list[_ChunkBody]]:
     """Return as few bodies as the limits allow, and the documents in them, in order.
 
@@ -633,6 +679,8 @@ def _looked_up(
     scores, problem = cache.find(keys, len(ready.wire))
     hits = [(ready.sent[at], one) for at, one in enumerate(scores) if one is not None]
     warnings = ready.warnings if problem is None else (*ready.warnings, problem)
+    if len(hits) == len(scores):
+        return ready._replace(wire=(), sent=(), hits=hits, warnings=warnings)
     ready = ready._replace(keys=keys, hits=hits, warnings=warnings)
     return ready.only([at for at, one in enumerate(scores) if one is None]) if hits else ready
 
@@ -673,16 +721,20 @@ def join_pieces(pieces: Sequence[Piece]) -> Iterator[bytes]:
 class _BodyTemplate:
     """The body without documents; it is the same for all requests of a call, except `top_n`."""
 
-    def __init__(self, options: Options, query: str, ready: EncodedDocuments) -> None:
+    _query_image: WireImage | None = None
+
+    def __init__(
+        self, options: Options, query: str | ImageDocument, ready: EncodedDocuments
+    ) -> None:
         provider, dialect = options.provider, options.provider.dialect
         self.has_images = ready.has_images
         is_text = dialect.document_as == "text" and ready.rank_fields is None
         self.length: Callable[[Any], int] = len if is_text else _length
-        self.with_image = provider.with_image
-        self.bare_base64 = provider.takes_bare_base64
-        self._dialect = dialect
+        self._provider, self._dialect = provider, dialect
         self._before = {dialect.model: options.model} if dialect.model else {}
-        self._query = query
+        self._query: Any = query
+        if isinstance(query, ImageDocument):
+            self._query, self._query_image = self.with_image(query, _QUERY_IMAGE)
         self._scope = provider.cache_scope(options.model) if options.cache is not None else None
         self.cache = options.cache if self._scope is not None else None
         # a cache needs a score for each document
@@ -700,28 +752,33 @@ class _BodyTemplate:
 
     def scope(self, options: Options) -> bytes:
         """Return a hash of all that decides a score except the documents, the key of the hashes."""
-        provider = options.provider
-        digest = blake2b(digest_size=2 * _KEY_SIZE)
-        about = [_FORM_OF_KEYS, provider.name, self._scope, options.model]
-        digest.update(  # in one expression, so that no local variable holds a key
-            repr(
-                [
-                    *about,
-                    str(options.address()),
-                    *identifying_headers(options),
-                    *provider.secrets(),  # in case their header is not an identifying one
-                ]
-            ).encode("utf-8", "surrogatepass")
-        )
-        digest.update(_encoded(self.around([], 1)))
+        digest = blake2b(key=options.identity(_hashed_identity), digest_size=2 * _KEY_SIZE)
+        for piece in self.filled(_encoded([self._scope, self.around([], 1)])):
+            digest.update(piece if isinstance(piece, bytes) else piece.encoded())
         return digest.digest()
+
+    def with_image(self, one: ImageDocument, place: str) -> tuple[Any, WireImage]:
+        """Return the request form with `place` at the end of the image's head, and the image."""
+        image = one.image.bare() if self._provider.takes_bare_base64 else one.image
+        return self._provider.with_image(one.text, image.head + place * bool(image.tail)), image
+
+    def filled(self, body: bytes) -> list[Piece]:
+        """Return encoded JSON with the image of the query in place of its placeholder."""
+        image = self._query_image
+        if image is None:
+            return [body]
+        first, *rest = body.split(_QUERY_IMAGE_JSON)
+        return [first, *(piece for after in rest for piece in (image, after))]
 
     def around(self, documents: Sequence[Any], count: int) -> dict[str, Any]:
         """Return a whole body with these documents, and `top_n` for this count of documents."""
         dialect = self._dialect
-        query: Any = self._query
+        query = self._query
         if dialect.query_as != "text":
-            query = {TEXT: query} if dialect.query_as == "object" else [query] * count
+            if dialect.query_as == "repeated":
+                query = [query] * count
+            elif isinstance(query, str):
+                query = {TEXT: query}
         body = {**self._before, dialect.query: query, dialect.documents: documents}
         if dialect.top_n and (self._top_n is not None or dialect.needs_top_n):
             body[dialect.top_n] = min(self._top_n or count, count)
@@ -733,11 +790,26 @@ class _BodyTemplate:
         """Return the size in bytes of a body for this many documents, without the documents."""
         top_n = 0 if self._top_n is None else min(self._top_n, count)
         if self._dialect.query_as == "repeated" and count > 1:  # encoding each count takes long
-            return self.size(1) + (count - 1) * (len(_encoded(self._query)) + 1)
+            return self.size(1) + (count - 1) * (size_of(self.filled(_encoded(self._query))) + 1)
         differs_by = count if self._dialect.needs_top_n else top_n
         if differs_by not in self._sizes:
-            self._sizes[differs_by] = len(_encoded(self.around([], count)))
+            self._sizes[differs_by] = size_of(self.filled(_encoded(self.around([], count))))
         return self._sizes[differs_by]
+
+
+def _hashed_identity(options: Options) -> bytes:
+    """A hash of who asks, whom, for which model."""
+    provider = options.provider
+    return blake2b(  # in one expression: no frame holds a key in a variable
+        repr(
+            [
+                *(_FORM_OF_KEYS, provider.name, options.model, str(options.address())),
+                *identifying_headers(options),
+                *provider.secrets(),  # whatever the header is called that they are sent in
+            ]
+        ).encode("utf-8", "surrogatepass"),
+        digest_size=2 * _KEY_SIZE,
+    ).digest()
 
 
 def _one_body(frame: _BodyTemplate, wire: Sequence[Any], first: int, end: int) -> _ChunkBody:
@@ -745,16 +817,16 @@ def _one_body(frame: _BodyTemplate, wire: Sequence[Any], first: int, end: int) -
     count = end - first
     lengths = () if frame.has_images else tuple(accumulate(map(frame.length, documents)))
     if lengths and lengths[-1] <= _LARGE:
-        return _ChunkBody(first, end, [_encoded(frame.around(documents, count))])
+        return _ChunkBody(first, end, frame.filled(_encoded(frame.around(documents, count))))
     before, _, after = _encoded(frame.around([_IMAGE], count)).partition(_IMAGE_QUOTED)
-    pieces: list[Piece] = [before]
+    pieces = frame.filled(before)
     if lengths:
         pieces += _slices(documents, lengths)
-    for document in documents if frame.has_images else ():
-        if len(pieces) > 1:
+    for place, document in enumerate(documents if frame.has_images else ()):
+        if place:
             pieces.append(b",")
         pieces += _document(frame, document)
-    return _ChunkBody(first, end, [*pieces, after])
+    return _ChunkBody(first, end, [*pieces, *frame.filled(after)])
 
 
 def _slices(documents: Sequence[Any], lengths: Sequence[int]) -> Iterator[bytes]:
@@ -823,10 +895,9 @@ def _length(fields: Mapping[str, Any] | str) -> int:
 def _document(frame: _BodyTemplate, document: Any) -> list[Piece]:
     if type(document) is not ImageDocument:
         return [_encoded(document)]
-    image = document.image.bare() if frame.bare_base64 else document.image
-    head = _encoded(image.head)[1:-1]
-    before, _, after = _encoded(frame.with_image(document.text, _IMAGE)).partition(_IMAGE_JSON)
-    return [before + head, image, after] if image.tail else [before + head + after]
+    value, image = frame.with_image(document, _IMAGE)
+    before, _, after = _encoded(value).partition(_IMAGE_JSON)
+    return [before, image, after] if image.tail else [before]
 
 
 def _encoded(value: Mapping[str, Any] | Sequence[Any] | str) -> bytes:

@@ -138,6 +138,36 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
 
 
+class Refusal(NamedTuple):
+    """The error response that had a Retry-After, without the traceback of the error itself.
+
+    `beyond` is the part of the Retry-After that exceeds the time in which nothing is sent.
+    """
+
+    kind: type[StatusError]
+    said: Mapping[str, Any]
+    beyond: float
+
+    @classmethod
+    def of(cls, error: RerankError, beyond: float) -> Refusal:
+        """Return the refusal for the error of such a response."""
+        assert isinstance(error, StatusError)  # noqa: S101  # no other has a Retry-After
+        names = ("status_code", "provider", "message", "code", "type", "is_retryable")
+        return cls(type(error), {name: getattr(error, name) for name in names}, beyond)
+
+    def error(self, seconds: float, left: float) -> StatusError:
+        """Return the error of a call that would have to wait `seconds` and has `left`."""
+        said = f": {self.said['message']}" if self.said["message"] else ""
+        return self.kind(
+            f"nothing was sent: {self.said['provider']} answered {self.said['status_code']} with "
+            f"Retry-After to an earlier request{said}; the next one may be sent in "
+            f"{seconds:.1f} s, but the deadline leaves {max(left, 0.0):.1f} s for the wait and the "
+            "response; raise deadline=, or call again later",
+            retry_after=seconds + self.beyond,
+            **self.said,
+        )
+
+
 def least_time(deadline: float | None) -> float:
     """Return the seconds that must be left to send a request over the network."""
     return LEAST_TIME if deadline is None else min(LEAST_TIME, _LEAST_PART * deadline)
@@ -326,7 +356,8 @@ def _request_call(
                 asked = getattr(error, "retry_after", None)
                 if asked and _is_shared(error):
                     state = transport.availability(_availability_key(options, send.request.url))
-                    state.block_for(min(asked, MAX_RETRY_AFTER))
+                    held = min(asked, MAX_RETRY_AFTER)
+                    state.block_for(held, Refusal.of(error, asked - held))
                 ready = outcome.elapsed + least
                 used_up = len(attempts) > policy.max_retries or (
                     policy.max_elapsed is not None and ready > policy.max_elapsed

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from rerank_integrations.providers._model_list import ModelInfo
 
 
+class Share:
+    """The use of a transport by one RerankClient: by the original or by a copy of it."""
+
+    def __init__(self, *, is_copy: bool, is_open: bool) -> None:
+        self.is_copy, self.is_open = is_copy, is_open
+
+
 class Transport:
     """The HTTP clients of a RerankClient and its copies, and the state of each endpoint.
 
@@ -43,6 +50,7 @@ class Transport:
         self._of_loop: dict[asyncio.AbstractEventLoop, _LoopEntry] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self._shares: weakref.WeakSet[Share] = weakref.WeakSet()  # those that are open
         self._finalizers: list[Any] = [weakref.finalize(self, _close_loops, self._of_loop)]
         _TRANSPORTS.add(self)
 
@@ -83,9 +91,24 @@ class Transport:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def check_open(self) -> None:
-        """Raise ConfigurationError if the client was closed."""
-        if self._closed:
+    def share(self, of: Share | None = None) -> Share:
+        """Return the share of a new client, or with `of` of a copy of the client that has `of`."""
+        share = Share(is_copy=of is not None, is_open=of is None or of.is_open)
+        if share.is_open:
+            with self._lock:
+                self._shares.add(share)
+        return share
+
+    def leave(self, share: Share) -> bool:
+        """End a share, and return whether to close: if it was the original's or the last one."""
+        share.is_open = False
+        with self._lock:
+            self._shares.discard(share)
+            return not (share.is_copy and self._shares)
+
+    def check_open(self, share: Share | None = None) -> None:
+        """Raise ConfigurationError if the client was closed, or this one of those that share."""
+        if self._closed or (share is not None and not share.is_open):
             raise ConfigurationError("this client is closed; make a new RerankClient")
 
     def sender(self) -> Sender:

@@ -15,13 +15,15 @@ from collections.abc import (
     Callable,
     Generator,
     Iterable,
+    Iterator,
     Mapping,
     Sequence,
 )
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 from uuid import uuid4
 
 from pydantic import SecretStr
@@ -61,6 +63,7 @@ FrameT = TypeVar("FrameT")
 _OWN = ("self", "model", "client", "max_concurrency", "on_error", "checkpoint", "rate_limit")
 _NEEDED = ("query", "documents")
 _AHEAD = 2  # rows that are read before their turn, for each call at once
+_BLOCKS = 4  # of rows that are asked for together, in flight at once
 _MOST_WORKERS = 16  # of one process; the connections of others are closed
 _ENDING = 2.0  # seconds that the exit of the process waits for the loop to end
 
@@ -165,6 +168,8 @@ class RerankBatch:
             client = client.with_options(**changes) if changes else client
         self._model, self._client, self._settings = model, client, settings
         self._max_concurrency, self._on_error = max_concurrency, on_error
+        # rows that are asked for together: for each a thread would be woken
+        self._block_size = max(1, max_concurrency // _BLOCKS)
         self._checkpoint = _checked_checkpoint(checkpoint)
         self._rate_limit = absolute(rate_limit)
         self._id = uuid4().hex  # copies in one process have it in common, and so one client
@@ -211,17 +216,14 @@ class RerankBatch:
         return self._rows(read_rows(rows))
 
     def _rows(self, rows: Generator[Numbered, None, None]) -> Generator[dict[str, Any], None, None]:
-        pending: deque[tuple[Any, _Answer]] = deque()
+        pending: deque[_Block] = deque()
         try:
-            for numbered in rows:
-                pending.append((numbered.given, self._ask([numbered])))
-                if len(pending) >= _AHEAD * self._max_concurrency:
-                    yield self._finished(*pending.popleft())
-            while pending:
-                yield self._finished(*pending.popleft())
+            while (block := list(islice(rows, self._block_size))) or pending:
+                if self._is_due(pending, block):
+                    pending[0].answer.wait()
+                    yield from self._finished(pending.popleft())
         finally:
-            for _, future in pending:
-                future.cancel()
+            _give_up(pending)
 
     def arows(
         self,
@@ -236,19 +238,15 @@ class RerankBatch:
     async def _arows(
         self, rows: AsyncGenerator[Numbered, None]
     ) -> AsyncGenerator[dict[str, Any], None]:
-        pending: deque[tuple[Any, _Answer]] = deque()
+        pending: deque[_Block] = deque()
         try:
-            async for numbered in rows:
-                pending.append((numbered.given, self._ask([numbered])))
-                if len(pending) >= _AHEAD * self._max_concurrency:
-                    await asyncio.wrap_future(pending[0][1])
-                    yield self._finished(*pending.popleft())
-            while pending:
-                await asyncio.wrap_future(pending[0][1])
-                yield self._finished(*pending.popleft())
+            while (block := await _next_block(rows, self._block_size)) or pending:
+                if self._is_due(pending, block):
+                    await pending[0].answer.awaited()
+                    for row in self._finished(pending.popleft()):
+                        yield row
         finally:
-            for _, future in pending:
-                future.cancel()
+            _give_up(pending)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_id"):  # shown in a traceback out of __init__
@@ -261,14 +259,23 @@ class RerankBatch:
         return _NEEDED if self._checkpoint is None else (*_NEEDED, "id")
 
     def _ranked(self, rows: Sequence[Numbered]) -> list[dict[str, Any]]:
-        future = self._ask(rows)
+        answer = self._ask(rows)
         try:
-            return [self._new(result) for result in _waited(future)]
+            answer.wait()
+            return [self._new(result) for result in answer.result()]
         finally:
-            future.cancel()
+            answer.cancel()
 
-    def _finished(self, row: Any, future: _Answer) -> dict[str, Any]:
-        return {**(row if isinstance(row, Mapping) else {}), **self._new(_waited(future)[0])}
+    def _is_due(self, pending: deque[_Block], block: Sequence[Numbered]) -> bool:
+        """Ask for a block of rows; whether the results of the first are to be given out now."""
+        if block:
+            pending.append(_Block([numbered.given for numbered in block], self._ask(block)))
+        return not block or len(pending) * self._block_size >= _AHEAD * self._max_concurrency
+
+    def _finished(self, block: _Block) -> Iterator[dict[str, Any]]:
+        for row, result in zip(block.rows, block.answer.result(), strict=True):
+            block.answer.check_process()
+            yield {**(row if isinstance(row, Mapping) else {}), **self._new(result)}
 
     def _ask(self, rows: Sequence[Numbered]) -> _Answer:
         return _worker_of(self).ask([self._row(numbered) for numbered in rows])
@@ -316,21 +323,55 @@ class _Answer(Future[list[RowResult]]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.process = os.getpid()
+        self._process = os.getpid()
+
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether this process is a fork of the one that has asked, whose loop is not here."""
+        return self._process != os.getpid()
+
+    def wait(self) -> None:
+        """Wait for the results.
+
+        Raises:
+            ConfigurationError: this process was forked from the one that requested them.
+        """
+        self.check_process()
+        while not self.done():
+            with suppress(TimeoutError):  # raised by the wait alone, not what the run has raised
+                self.exception(WAKE_SECONDS)
+
+    async def awaited(self) -> None:
+        """The same on an event loop."""
+        self.check_process()
+        await asyncio.wrap_future(self)
+
+    def check_process(self) -> None:
+        """Raise ConfigurationError in a fork of the process that has asked."""
+        if self.is_of_parent:
+            raise ConfigurationError(FORKED)
 
 
-def _waited(future: _Answer) -> list[RowResult]:
-    """Wait for the results.
+class _Block(NamedTuple):
+    """Rows that were asked for together, as they were given."""
 
-    Raises:
-        ConfigurationError: this process was forked from the one that requested them.
-    """
-    if future.process != os.getpid():
-        raise ConfigurationError(FORKED)
-    while not future.done():
-        with suppress(TimeoutError):  # raised by the wait alone, not what the run has raised
-            future.exception(WAKE_SECONDS)
-    return future.result()
+    rows: Sequence[Any]
+    answer: _Answer
+
+
+async def _next_block(rows: AsyncGenerator[Numbered, None], size: int) -> list[Numbered]:
+    """The next rows; fewer at the end."""
+    block: list[Numbered] = []
+    while len(block) < size and (numbered := await anext(rows, None)) is not None:
+        block.append(numbered)
+    return block
+
+
+def _give_up(pending: Iterable[_Block]) -> None:
+    """Let the rows that nobody waits for any more be left out."""
+    for block in pending:
+        if not block.answer.is_of_parent:  # a thread may have held its lock
+            block.answer.cancel()
 
 
 def _described(error: RerankError | None) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from os import PathLike
 from time import time_ns
 from types import TracebackType
@@ -14,18 +16,16 @@ from pydantic import SecretStr
 from rerank_integrations._cache import MEMORY, CacheSetting, cache_of
 from rerank_integrations._checkpoint import open_store
 from rerank_integrations._engine import MakeCall, run_async, run_sync, timed
+from rerank_integrations._ledger import Ledger, Price, Progress, reporter
 from rerank_integrations._many import (
     AsyncManyResults,
-    Ledger,
     ManyResults,
     OnRowError,
     Plan,
-    Price,
-    Progress,
+    PreparedCall,
     TaskRun,
     ThreadRun,
     check_many,
-    reporter,
 )
 from rerank_integrations._options import (
     MAX_REQUEST_BYTES,
@@ -60,16 +60,27 @@ from rerank_integrations._shared_limit import RateLimitStore, shared_reserve
 from rerank_integrations._tracing import Subject, current_context, refuse
 from rerank_integrations._transport import Transport, running_loop
 from rerank_integrations.errors import ConfigurationError
+from rerank_integrations.fields import shown_query
 from rerank_integrations.images import MAX_IMAGE_BYTES, ImageUrls
-from rerank_integrations.models import DocumentInput, DocumentT, RerankResponse, as_list
+from rerank_integrations.models import (
+    DocumentInput,
+    DocumentT,
+    QueryInput,
+    RerankResponse,
+    as_list,
+)
 from rerank_integrations.providers._model_list import ModelInfo
 from rerank_integrations.providers.base import Provider
 
 # settings of a call that hold for the first model only; a threshold is on the scale of its scores
-_OF_ONE_PROVIDER = ("model", "extra_headers", "extra_body", "score_threshold", "score_transform")
+_OF_ONE_MODEL = ("model", "score_threshold", "score_transform")
+_OF_ONE_PROVIDER = (*_OF_ONE_MODEL, "extra_headers", "extra_body")
 _CALL_SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {
     *("provider", "max_concurrency")  # in `rerank_many` the latter counts calls
 }
+# attributes that a pickle leaves out, and all attributes that a subclass did not add
+_OF_PROCESS = frozenset({"_share", "_also_closed"})
+_ATTRIBUTES = _OF_PROCESS | {"_options", "_transport", "_fallbacks"}
 _SETTINGS = frozenset(option.name for option in dataclasses.fields(Options)) - {"model", "provider"}
 
 
@@ -94,9 +105,11 @@ class RerankClient:
         async_http_client: the same with `httpx.AsyncClient`. A callable is called once for each
             event loop.
         fallbacks: models or clients to use, in this order, when the provider fails. A name uses
-            the settings of this client, without its headers, body keys, `score_transform` and
-            `score_threshold`, and without an `instruction` that the model does not take. A client
-            uses its own settings, with the `top_n`, `rank_fields` and `deadline` of this one.
+            the settings of this client, without its `score_transform` and `score_threshold`, and
+            without an `instruction` that the model does not take. A model of the same provider is
+            requested with the same key, address, provider arguments, headers and body keys;
+            another provider gets none of them. A client uses its own settings, with the `top_n`,
+            `rank_fields` and `deadline` of this one.
             Invalid requests are raised immediately. All of them share the deadline: with one
             fallback, the provider has half of it.
         top_n: the maximum number of results; None (the default) returns all.
@@ -125,8 +138,8 @@ class RerankClient:
         extra_body: keys to add to the request body, for options that the provider object does not
             have.
         on_image: what happens to an image if the provider takes only text: "raise" is an error,
-            "text" ranks the text alone and warns. By default such a document is invalid, and
-            `on_invalid_document` decides.
+            "text" uses the text alone and warns. By default such a document is invalid, and
+            `on_invalid_document` decides; such a query is an error.
         on_invalid_document: what happens to a document that cannot be sent, such as one with an
             image that is refused, with bytes in a field, or larger than `max_request_bytes`.
             "raise" (the default) fails the call, and the error names the document. "skip" leaves
@@ -209,6 +222,7 @@ class RerankClient:
         self._set_up(model, provider, api_key, base_url, settings)
         _check_clients(self.provider, http_client, async_http_client)
         self._transport = Transport(http_client, async_http_client)
+        self._share = self._transport.share()
         chains = map(self._fallback, _checked_list(fallbacks))
         self._fallbacks = tuple(one for chain in chains for one in chain)
 
@@ -260,7 +274,7 @@ class RerankClient:
     @overload
     def rerank(
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentT],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -295,7 +309,7 @@ class RerankClient:
     @overload  # for lists of several types, which type checkers may not name
     def rerank(  # type: ignore[overload-cannot-match]
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentInput],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -330,7 +344,7 @@ class RerankClient:
     @checked_arguments
     def rerank(
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentInput],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -365,7 +379,8 @@ class RerankClient:
         """Rank documents by their relevance to the query, best first.
 
         Args:
-            query: the text to rank by.
+            query: the text to rank by; or, if the provider takes an image as the query, a
+                `RerankDocument` or a mapping with an `image`, a `text`, or both.
             documents: strings, mappings of fields or `RerankDocument`s, which are not modified.
                 An empty list returns an empty response and sends nothing.
             model: another model of the same provider, without `provider:`.
@@ -393,7 +408,7 @@ class RerankClient:
     @overload
     async def arerank(
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentT],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -428,7 +443,7 @@ class RerankClient:
     @overload  # for lists of several types, which type checkers may not name
     async def arerank(  # type: ignore[overload-cannot-match]
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentInput],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -463,7 +478,7 @@ class RerankClient:
     @checked_arguments
     async def arerank(
         self,
-        query: str,
+        query: QueryInput,
         documents: Iterable[DocumentInput],
         *,
         model: str | NotGiven = NOT_GIVEN,
@@ -497,7 +512,11 @@ class RerankClient:
     ) -> RerankResponse[Any]:
         """Async version of `rerank`."""
         running_loop()
-        call = self._prepare(query, documents, given(locals()))
+        changes = given(locals())
+        if changes.get("max_image_pixels", self._options.max_image_pixels) is None:
+            call = self._prepare(query, documents, changes)
+        else:  # to decode and resize images takes long
+            call = await asyncio.to_thread(self._prepare, query, documents, changes)
         if self.provider.handler is None:
             await self._transport.async_sender()
         return await run_async(*call)
@@ -630,13 +649,18 @@ class RerankClient:
         source = read_rows(rows)
         plan = self._plan_of(given_now, changes)
 
-        def call(row: Row) -> tuple[RerankResponse, float]:
+        def prepare(row: Row) -> PreparedCall:
             make_call, subject = self._prepare(row.query, row.documents, changes)
-            took: list[float] = []
-            timed_call = timed(make_call, took.append)
-            return run_sync(timed_call, subject, patient=True, shared=shared), took[0]
 
-        return ManyResults(plan, ThreadRun(plan, source, call).results())
+            def run() -> tuple[RerankResponse, float]:
+                self._check_open()
+                took: list[float] = []
+                timed_call = timed(make_call, took.append)
+                return run_sync(timed_call, subject, patient=True, shared=shared), took[0]
+
+            return PreparedCall(run, is_free=not subject.plan.chunks)
+
+        return ManyResults(plan, ThreadRun(plan, source, prepare).results())
 
     @checked_arguments
     def arerank_many(
@@ -689,14 +713,19 @@ class RerankClient:
 
         context = current_context()
 
-        async def call(row: Row) -> tuple[RerankResponse, float]:
+        def prepare(row: Row) -> PreparedCall:
             around = context if row.trace_context is None else row.trace_context
             make_call, subject = self._prepare(row.query, row.documents, changes, around)
-            took: list[float] = []
-            timed_call = timed(make_call, took.append)
-            return await run_async(timed_call, subject, patient=True, shared=shared), took[0]
 
-        return AsyncManyResults(plan, TaskRun(plan, source, call).results())
+            async def run() -> tuple[RerankResponse, float]:
+                self._check_open()
+                took: list[float] = []
+                timed_call = timed(make_call, took.append)
+                return await run_async(timed_call, subject, patient=True, shared=shared), took[0]
+
+            return PreparedCall(run, is_free=not subject.plan.chunks)
+
+        return AsyncManyResults(plan, TaskRun(plan, source, prepare).results())
 
     @checked_arguments
     def with_options(
@@ -734,8 +763,10 @@ class RerankClient:
     ) -> Self:
         """Return a copy with other settings, which shares the connections of this client.
 
-        Closing either of them closes both. Headers and body keys are added to those of this
-        client; every other argument replaces its setting.
+        Closing this client closes the connections. Closing the copy leaves them open, unless this
+        client no longer exists and no other copy is open. Headers and body keys are added to those
+        of this client; every other argument replaces its setting. Fallbacks given by name use the
+        new settings too.
 
         Args:
             model: another model of the same provider, or of `provider` if that is passed.
@@ -748,19 +779,26 @@ class RerankClient:
             ConfigurationError: an argument is invalid.
             InvalidRequestError: `top_n` or `rank_fields` is invalid.
         """
-        return self._copy_with(self._options.replace(given(locals())), self._transport)
+        options = self._options.replace(given(locals()))
+        fallbacks = tuple(
+            one if one.transport else _by_name(options, one.options.model, one.options.provider)
+            for one in self._fallbacks
+        )
+        share = self._transport.share(self._share)
+        return self._copy(_options=options, _fallbacks=fallbacks, _share=share)
 
     def close(self) -> None:
         """Close the connections; later calls raise a `ConfigurationError`.
 
         Connections of an event loop are closed when the loop ends, or by `aclose()` on that loop.
+        Closing a copy made by `with_options` leaves the connections of the original open.
         """
-        for transport in (self._transport, *self._also_closed):
+        for transport in self._to_close():
             transport.close()
 
     async def aclose(self) -> None:
         """Close the connections, including those of the running event loop."""
-        for transport in (self._transport, *self._also_closed):
+        for transport in self._to_close():
             await transport.aclose()
 
     def __enter__(self) -> Self:
@@ -786,22 +824,21 @@ class RerankClient:
         await self.aclose()
 
     def __copy__(self) -> Self:
-        return self._copy_with(self._options, self._transport.clone())
+        transport = self._transport.clone()
+        return self._copy(_transport=transport, _share=transport.share(), _also_closed=())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self.__copy__()  # the options never change, so they can be shared
+        memo[id(self)] = other = self.__copy__()  # options never change, so they can be shared
+        for name in vars(self).keys() - _ATTRIBUTES:  # of a subclass
+            setattr(other, name, deepcopy(getattr(self, name), memo))
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "options": self._options,
-            "transport": self._transport,
-            "fallbacks": self._fallbacks,
-        }
+        return {name: value for name, value in vars(self).items() if name not in _OF_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._options = state["options"]
-        self._transport = state["transport"]
-        self._fallbacks = state["fallbacks"]
+        vars(self).update(state)
+        self._share = self._transport.share()
         # the clients that the fallbacks came from were not pickled, so they are closed here
         self._also_closed = tuple(one.transport for one in self._fallbacks if one.transport)
 
@@ -810,9 +847,24 @@ class RerankClient:
             return "RerankClient(...)"
         return f"RerankClient({self.model!r}, provider={self.provider!r}, top_n={self.top_n})"
 
+    def _copy(self, **changes: Any) -> Self:
+        """Return a copy with some attributes changed; attributes of a subclass are kept."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self) | changes)
+        return other
+
+    def _to_close(self) -> tuple[Transport, ...]:
+        """Mark this client as closed, and return the transports to close with it."""
+        closes = self._transport.leave(self._share)
+        return (self._transport, *self._also_closed) if closes else ()
+
+    def _check_open(self) -> None:
+        """Raise ConfigurationError if the client was closed."""
+        self._transport.check_open(self._share)
+
     def _known_models(self, refresh: bool) -> Sequence[ModelInfo] | None:  # noqa: FBT001
         """Return the models, or None if the list must be requested."""
-        self._transport.check_open()
+        self._check_open()
         found = known_models(self._options, self._transport)
         return None if refresh and self.provider.own_models() is None else found
 
@@ -820,18 +872,18 @@ class RerankClient:
         return lambda _: models_call(self._options, self._transport)
 
     def _prepare(
-        self, query: str, documents: Any, changes: Any, context: Any = None
+        self, query: Any, documents: Any, changes: Any, context: Any = None
     ) -> tuple[MakeCall[RerankResponse], Subject]:
         """Check and encode a call; validation errors are raised immediately, and traced."""
         started = time_ns()
         try:
             make_call, plan = self._planned(query, documents, changes)
-            self._transport.check_open()
+            self._check_open()
         except BaseException as error:
             shows = changes.get("trace_content", self._options.trace_content) is True
             asked = RequestPlan(
                 self._options.replace({"trace_content": shows}),
-                query=query if isinstance(query, str) else "",
+                query=shown_query(query),
                 documents=documents if isinstance(documents, list | tuple) else (),
             )
             refuse(Subject(asked, started, context), error)
@@ -839,7 +891,7 @@ class RerankClient:
         return make_call, Subject(plan, started, context)
 
     def _planned(
-        self, query: str, documents: Any, changes: Any
+        self, query: Any, documents: Any, changes: Any
     ) -> tuple[MakeCall[RerankResponse], RequestPlan]:
         """What makes the call, and what is asked.
 
@@ -857,11 +909,12 @@ class RerankClient:
             return lambda _: rerank_call(plan, self._transport), plan
         given = as_list(documents)
         own = plan_request(options, query, given)
-        shared: Any = {name: changes[name] for name in changes if name not in _OF_ONE_PROVIDER}
-        for name in ("top_n", "rank_fields", "deadline"):
-            shared[name] = getattr(options, name)
+        asked = {name: getattr(options, name) for name in ("top_n", "rank_fields", "deadline")}
 
         def candidate(fallback: _Fallback) -> Candidate:
+            is_own = fallback.transport is None and fallback.options.provider is options.provider
+            other = _OF_ONE_MODEL if is_own else _OF_ONE_PROVIDER
+            shared = {name: changes[name] for name in changes if name not in other} | asked
             its = fallback.options.replace(_that_fit(fallback.options, shared))
             transport = fallback.transport or self._transport
             return Candidate(its, transport, lambda: plan_request(its, query, given))
@@ -880,18 +933,20 @@ class RerankClient:
             CheckpointMismatchError: the checkpoint belongs to another run.
         """
         check_many(arguments)
-        if arguments["max_cost"] is not None:
-            self._check_cost(arguments["price"])
+        ledger = Ledger(arguments["max_cost"], arguments["max_requests"], arguments["price"])
+        if ledger.max_cost is not None:
+            self._check_cost(ledger.price)
         options = self._options.replace(changes)  # checks them before the first row
         path = arguments["checkpoint"]
         report = reporter(arguments["progress"], arguments["rows"])
         return Plan(
-            Ledger(arguments["max_cost"], arguments["max_requests"], arguments["price"]),
+            ledger,
             arguments["max_concurrency"],
             arguments["preserve_order"],
             arguments["on_error"],
             None if path is None else open_store(path, options),
             report,
+            options.cache is not None,
         )
 
     def _check_cost(self, price: Price | None) -> None:
@@ -907,6 +962,11 @@ class RerankClient:
             f"max_cost needs to know the cost, and responses of {names} do not say it: {cure}"
         )
 
+    def _takes_image_query(self) -> bool:
+        """Whether this client or a fallback takes an image as the query."""
+        every = (self._options, *(one.options for one in self._fallbacks))
+        return any(options.provider.takes_image_query(options.model) for options in every)
+
     def _takes_retrieval_scores(self) -> bool:
         """Whether this client or a fallback uses the `retrieval_score` of documents."""
         every = (self._options, *(one.options for one in self._fallbacks))
@@ -918,32 +978,13 @@ class RerankClient:
             theirs = [_Fallback(given._options, None), *given._fallbacks]  # noqa: SLF001
             transport = given._transport  # noqa: SLF001
             return [one._replace(transport=one.transport or transport) for one in theirs]
-        model, provider = resolved(_checked_fallback(given), None)
-        options = dataclasses.replace(
-            self._options,
-            model=model,
-            provider=provider,
-            extra_headers=Secret(None),  # headers and body keys are for one provider
-            extra_body=None,
-            instruction=None,
-            score_threshold=None,  # this and the next depend on the scale of one model's scores
-            score_transform=None,
-        )
-        own = _that_fit(options, {"instruction": self._options.instruction})
-        return [_Fallback(options.replace(own), None)]
+        model, found = _named_fallback(given, self.provider)
+        provider = found() if isinstance(found, type) else found
+        return [_by_name(self._options, model, provider)]
 
     def _alone(self) -> Self:
         """Return a copy without fallbacks, which shares the connections."""
-        other = self._copy_with(self._options, self._transport)
-        other._fallbacks = ()  # noqa: SLF001
-        return other
-
-    def _copy_with(self, options: Options, transport: Transport) -> Self:
-        other = object.__new__(type(self))
-        other._options = options
-        other._transport = transport
-        other._fallbacks = self._fallbacks
-        return other
+        return self._copy(_fallbacks=(), _share=self._transport.share(self._share))
 
 
 def _settings_of_all(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -955,10 +996,24 @@ def _settings_of_all(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Fallback(NamedTuple):
-    """A model to use when the provider fails; `transport` is that of another client, or None."""
+    """A model to use when the provider fails.
+
+    `transport` is that of another client; None if the fallback was given by name.
+    """
 
     options: Options
     transport: Transport | None
+
+
+def _by_name(options: Options, model: str, provider: Provider) -> _Fallback:
+    """Return a fallback that was given by name, with the settings of the client."""
+    if provider.name == options.provider.name:  # with_options may have replaced it
+        provider = options.provider.for_fallback(model)
+    changes: dict[str, Any] = dict.fromkeys(("instruction", *_OF_ONE_MODEL))
+    if provider is not options.provider:
+        changes |= {"extra_headers": Secret(None), "extra_body": None}
+    own = dataclasses.replace(options, **{**changes, "model": model, "provider": provider})
+    return _Fallback(own.replace(_that_fit(own, {"instruction": options.instruction})), None)
 
 
 def _that_fit(options: Options, changes: dict[str, Any]) -> dict[str, Any]:
@@ -978,19 +1033,23 @@ def check_names(model: object, provider: object, fallbacks: object) -> None:
     Raises:
         ConfigurationError: an unknown provider, no model, or a wrong type.
     """
-    named(model, provider)
+    own = named(model, provider)[1]
     for fallback in _checked_list(fallbacks):
         if not isinstance(fallback, RerankClient):
-            named(_checked_fallback(fallback), None)
+            _named_fallback(fallback, own)
 
 
-def _checked_fallback(given: object) -> str:
+def _named_fallback(
+    given: object, own: Provider | type[Provider]
+) -> tuple[str, Provider | type[Provider]]:
+    """Return the model of a fallback and its provider; `own` if the name is that of `own`."""
     if not isinstance(given, str):
         raise ConfigurationError(
             "a fallback must be 'provider:model', such as 'local:bm25', or a RerankClient, "
             f"not {type(given).__name__}"
         )
-    return given
+    name, _, model = given.partition(":")
+    return (model, own) if name == own.name and model.strip() else named(given, None)
 
 
 def _checked_list(fallbacks: Any) -> Sequence[Any]:

@@ -128,7 +128,7 @@ class RerankTimeoutError(TransportError, TimeoutError):
 
     Attributes:
         phase: the limit that was exceeded: "connect", "write", "read" or "pool" of the timeout;
-            "deadline"; "wait" if a rate limit or Retry-After ends too late to send the request;
+            "deadline"; "wait" if your own rate limit has no slot in time to send the request;
             "other" for a limit of the operating system or of your own code.
     """
 
@@ -177,7 +177,8 @@ class StatusError(RerankError):
         headers: the headers of the response, with lower-case names and without cookies and keys.
         request_id: the request ID, for provider support; None if the response has none.
         retry_after: the seconds to wait, from Retry-After or a similar header; None if the server
-            sent none.
+            sent none. If `attempts` is empty, an earlier response had the header, nothing was sent
+            for this call, and this is the time that remains.
         is_retryable: whether the same request may succeed later.
     """
 

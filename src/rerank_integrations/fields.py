@@ -108,6 +108,18 @@ def image_of(document: object, whole: Mapping[str, Any]) -> Any:
     return None if is_nan or type(image).__name__ in _NO_VALUES else image
 
 
+def shown_query(query: object) -> str:
+    """Return a query as text, with a word in place of an image."""
+    if isinstance(query, str):
+        return query
+    try:
+        whole = fields_of(query)
+        text = rendered(ranked_values(whole, (TEXT,)))
+    except UnsupportedDocumentError:  # it is refused
+        return f"<{type(query).__name__}>"
+    return text if image_of(query, whole) is None else f"{text} [image]".lstrip()
+
+
 def is_blank(whole: Mapping[str, Any]) -> bool:
     """Return whether all fields of a document are blank."""
     return all(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self
 
-from pydantic import Field, SecretStr, StrictBool, StrictStr, ValidationError, model_validator
+from pydantic import ConfigDict, Field, SecretStr, StrictBool, StrictStr, model_validator
 
 from rerank_integrations._adapter import (
     LEFT_TO_CLIENT,
@@ -67,6 +67,8 @@ _OBJECTS = ("client", "provider", "extra_headers")  # which YAML cannot hold
 
 class _Ranking(Adapter):
     """The settings of a component, which cannot be a pydantic model itself, and its steps."""
+
+    model_config = ConfigDict(title="RerankRanker")  # which errors name
 
     api_key: Any = Field(default=None, repr=False)  # may be a Haystack Secret until it is needed
     image_key: StrictStr | None = "image"
@@ -228,10 +230,7 @@ class RerankRanker:
             for name, value in given(locals()).items()
             if name not in _DEFAULTS or value != _DEFAULTS[name]
         }
-        try:
-            self._settings = _Ranking(**_with_common_names(self._given))
-        except ValidationError as error:
-            raise _own_error(error) from None
+        self._settings = _Ranking(**_with_common_names(self._given))
         self._ready: _Ranking | None = None
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -416,15 +415,6 @@ def _resolved(key: Any) -> SecretStr | None:
             "the Secret of api_key= has an empty value; set its environment variable"
         )
     return None if found is None else SecretStr(found)
-
-
-def _own_error(error: ValidationError) -> RerankError:
-    """Return the error that pydantic has wrapped, or a ConfigurationError for its own finding."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, RerankError):
-        return cause
-    return ConfigurationError(f"RerankRanker: {first['loc'][0]}: {first['msg']}")
 
 
 def _as_yaml(name: str, value: Any) -> Any:

@@ -34,11 +34,13 @@ from rerank_integrations._adapter import (
     in_span_of,
     log_warnings,
     naming,
+    shown_query,
 )
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
 from rerank_integrations.models import (
     DocumentInput,
+    QueryInput,
     RerankDocument,
     RerankResponse,
     RerankResult,
@@ -173,9 +175,9 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     default the settings of the client apply.
 
     Raises:
-        ConfigurationError: an argument is unknown; the message suggests the right one.
-        pydantic.ValidationError: a value is invalid, the key is missing, or not exactly one of
-            `model` and `client` was passed.
+        ConfigurationError: an argument is unknown (the message suggests the right one), a value is
+            invalid, the key is missing, or not exactly one of `model` and `client` was passed.
+        InvalidRequestError: `top_n` or `rank_fields` is invalid.
     """
 
     model_config = Adapter.model_config  # Serializable would ignore unknown arguments
@@ -277,13 +279,14 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         address or fallbacks. Headers and body keys are added to those of this adapter.
 
         Raises:
-            ConfigurationError: an argument is unknown, or the key is for another provider.
-            pydantic.ValidationError: a value is invalid.
+            ConfigurationError: an argument is unknown, a value is invalid, or the key is for
+                another provider.
+            InvalidRequestError: `top_n` or `rank_fields` is invalid.
         """
         return self._copy_with(given(locals()))
 
     def compress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        self, documents: Sequence[Document], query: QueryInput, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """Return the most relevant documents, best first.
 
@@ -306,7 +309,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         facts = _Facts()
         if manager.handlers:
             facts.announce(manager, self._start_metadata(len(found)))
-        run = manager.on_retriever_start(None, query, name=type(self).__name__)
+        run = manager.on_retriever_start(None, shown_query(query), name=type(self).__name__)
         try:
             with in_span_of(run):
                 response = self.rerank(found, query)
@@ -327,7 +330,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         return kept
 
     async def acompress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        self, documents: Sequence[Document], query: QueryInput, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """Async version of `compress_documents`."""
         found = _documents(documents)
@@ -337,7 +340,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
         facts = _Facts()
         if manager.handlers:
             facts.announce(manager, self._start_metadata(len(found)))
-        run = await manager.on_retriever_start(None, query, name=type(self).__name__)
+        run = await manager.on_retriever_start(None, shown_query(query), name=type(self).__name__)
         try:
             with in_span_of(run):
                 response = await self.arerank(found, query)
@@ -363,7 +366,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     def rerank(
         self,
         documents: Sequence[DocumentT],
-        query: str,
+        query: QueryInput,
         *,
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
@@ -398,7 +401,8 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
 
         Args:
             documents: LangChain documents, or the documents that `RerankClient.rerank` takes.
-            query: the text to rank by; unlike in `RerankClient.rerank`, the documents come first.
+            query: the text or the image to rank by, as in `RerankClient.rerank`; here the documents
+                come first.
             model: another model of the same provider, without `provider:`.
 
         The other arguments are those of `RerankClient.rerank`, for this call only.
@@ -420,7 +424,7 @@ class RerankCompressor(Adapter, BaseDocumentCompressor, Serializable):
     async def arerank(
         self,
         documents: Sequence[DocumentT],
-        query: str,
+        query: QueryInput,
         *,
         model: str | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
@@ -742,16 +746,13 @@ def _of_call(config: RunnableConfig | None) -> RunnableConfig:
 
 
 def _configured(step: RerankRunnable | RerankRetriever) -> RerankCompressor:
-    """Return the compressor with the settings of the step."""
+    """Return the compressor of a step, with the settings of the step in place of its own."""
+    own = step.compressor
+    compressor = own if step.model is None else own._with_model(step.model)  # noqa: SLF001
     update: dict[str, Any] = {"top_n": step.top_n}
-    if step.model is not None and step.compressor.client is not None:
-        update["client"] = step.compressor.client.with_options(model=step.model)
-    elif step.model is not None:
-        update["model"] = step.model
-        step.compressor._keep_key(update)  # noqa: SLF001  # of the same module's compressor
     if step.rank_fields is not None:
         update["rank_fields"] = step.rank_fields
-    return step.compressor.model_copy(update=update)
+    return compressor.model_copy(update=update)
 
 
 class _Facts:
@@ -807,7 +808,7 @@ def _around(callbacks: Callbacks | None) -> Callbacks | None:
 
 
 @errors_of_both_families()
-def _of_input(given: object) -> tuple[Sequence[Document], str]:
+def _of_input(given: object) -> tuple[Sequence[Document], QueryInput]:
     if not isinstance(given, Mapping) or not {"query", "documents"} <= given.keys():
         raise InvalidRequestError(
             "the input of the step must be {'query': ..., 'documents': [...]}"

@@ -42,6 +42,7 @@ from rerank_integrations._adapter import (
     inside_reranker,
     log_warnings,
     naming,
+    shown_query,
     with_retrieval_scores,
 )
 from rerank_integrations.client import RerankClient
@@ -50,7 +51,13 @@ from rerank_integrations.errors import (
     RerankError,
     UnsupportedDocumentError,
 )
-from rerank_integrations.models import DocumentInput, RerankDocument, RerankResponse, as_list
+from rerank_integrations.models import (
+    DocumentInput,
+    QueryInput,
+    RerankDocument,
+    RerankResponse,
+    as_list,
+)
 
 try:
     from llama_index.core.callbacks import CallbackManager
@@ -107,8 +114,10 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             text. By default the node's content in `metadata_mode` is ranked.
         metadata_mode: which metadata is part of the content that is ranked without `rank_fields`.
             EMBED omits absolute `file_path` values, to avoid leaking local paths; ALL sends them.
-        allow_local_images: whether to read images that are local files: True, or the directory
-            that they must be in. `file:` URLs and paths in the metadata are never read.
+        allow_local_images: whether to read images of nodes that are local files: True, or the
+            directory that they must be in. `file:` URLs and paths in the metadata are never read.
+            The `image_path` of a query is read without it if the provider takes an image as the
+            query; a directory applies to it too.
         keep_retrieval_score: whether to keep the score of the first stage in the metadata of a copy
             of the node, as `retrieval_score`. Language models and embeddings do not see it.
         instruction: what the model should look for. A model that takes no instruction raises a
@@ -127,9 +136,9 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
     default the settings of the client apply.
 
     Raises:
-        ConfigurationError: an argument is unknown; the message suggests the right one.
-        pydantic.ValidationError: a value is invalid, the key is missing, or not exactly one of
-            `model` and `client` was passed.
+        ConfigurationError: an argument is unknown (the message suggests the right one), a value is
+            invalid, the key is missing, or not exactly one of `model` and `client` was passed.
+        InvalidRequestError: `top_n` or `rank_fields` is invalid.
     """
 
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
@@ -231,8 +240,9 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         address or fallbacks. Headers and body keys are added to those of this adapter.
 
         Raises:
-            ConfigurationError: an argument is unknown, or the key is for another provider.
-            pydantic.ValidationError: a value is invalid.
+            ConfigurationError: an argument is unknown, a value is invalid, or the key is for
+                another provider.
+            InvalidRequestError: `top_n` or `rank_fields` is invalid.
         """
         return self._copy_with(given(locals()))
 
@@ -258,7 +268,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         found = _checked(nodes)
         if not found:
             return []
-        query = _query_text(query_bundle)
+        query = self._query(query_bundle)
         with self._instrument(found, query) as end:
             try:
                 with naming(lambda index: f"node {found[index].node.node_id}"):
@@ -281,7 +291,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         found = _checked(nodes)
         if not found:
             return []
-        query = _query_text(query_bundle)
+        query = await self._aquery(query_bundle)
         with self._instrument(found, query) as end:
             try:
                 inputs = await self._ainputs(found)
@@ -297,14 +307,14 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
             return end(self._ranked(found, response), end_metadata(response))
 
     @contextmanager
-    def _instrument(self, nodes: Sequence[NodeWithScore], query: str) -> Iterator[End]:
+    def _instrument(self, nodes: Sequence[NodeWithScore], query: QueryInput) -> Iterator[End]:
         """Emit events of a call on both APIs, with copies that later changes do not affect."""
         if not (_has_listeners() or self.callback_manager.handlers):
             yield lambda kept, _: kept
             return
         name, top_n = self._ranker().model, self._top_n() or len(nodes)
         start = ReRankStartEvent(
-            query=query,
+            query=shown_query(query),
             nodes=_copies(nodes),
             top_n=top_n,
             model_name=name,
@@ -314,7 +324,7 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
         payload: dict[str, Any] = {
             EventPayload.NODES: _copies(nodes),
             EventPayload.MODEL_NAME: name,
-            EventPayload.QUERY_STR: query,
+            EventPayload.QUERY_STR: shown_query(query),
             EventPayload.TOP_K: top_n,
         }
         event_of_call = self.callback_manager.event(CBEventType.RERANKING, payload=payload)
@@ -326,6 +336,32 @@ class RerankPostprocessor(Adapter, BaseNodePostprocessor):
                 return kept
 
             yield end
+
+    def _query(self, query_bundle: QueryBundle | None) -> QueryInput:
+        """Return the query; the file of its image is read only if the image can be sent."""
+        if isinstance(query_bundle, str):  # passed as the second positional argument
+            return query_bundle
+        if query_bundle is None:
+            raise InvalidRequestError(
+                "nodes are reranked by a query: pass query_str= or query_bundle="
+            )
+        text, image = query_bundle.query_str or None, query_bundle.image_path
+        if not image:
+            return query_bundle.query_str
+        if image.startswith(_SCHEMES) or not self._ranker()._takes_image_query():  # noqa: SLF001
+            return RerankDocument(text=text, image=image)
+        try:
+            is_anywhere = isinstance(self.allow_local_images, bool)
+            path = Path(image) if is_anywhere else self._allowed(Path(image))
+            return RerankDocument.from_file(path, text=text)
+        except UnsupportedDocumentError as error:
+            raise InvalidRequestError(f"the query: {error}") from error.__cause__
+
+    async def _aquery(self, query_bundle: QueryBundle | None) -> QueryInput:
+        """Async version of `_query`, which reads the file in a thread."""
+        if getattr(query_bundle, "image_path", None):
+            return await asyncio.to_thread(self._query, query_bundle)
+        return self._query(query_bundle)
 
     async def _ainputs(self, nodes: Sequence[NodeWithScore]) -> list[DocumentInput]:
         """Async version of `_inputs`, which reads files in a thread."""

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import FrozenInstanceError, dataclass, field, fields, is_dataclass
+from functools import wraps
 from numbers import Real
 from os import PathLike
 from pathlib import Path
@@ -22,9 +23,14 @@ from typing import (
     overload,
 )
 
-from rerank_integrations.errors import Attempt, InvalidRequestError, UnsupportedDocumentError
+from rerank_integrations.errors import (
+    Attempt,
+    ConfigurationError,
+    InvalidRequestError,
+    UnsupportedDocumentError,
+)
 from rerank_integrations.images import bytes_to_data_uri, data_uri, is_picture, picture_to_data_uri
-from rerank_integrations.providers._validation import finite
+from rerank_integrations.providers._validation import finite, refuse_unknown
 from rerank_integrations.providers.base import ScoreKind
 
 if TYPE_CHECKING:  # a default, which typing has from Python 3.13 on; type checkers bring their own
@@ -83,16 +89,19 @@ class RerankDocument:
     def __post_init__(self) -> None:
         if self.text is None and self.image is None and self.fields is None:
             raise UnsupportedDocumentError("a RerankDocument needs text, image or fields")
-        if not isinstance(self.text, str | None):
+        # not `str | None`, which would be created anew for each document
+        if self.text is not None and not isinstance(self.text, str):
             raise UnsupportedDocumentError(f"text must be a str, not {type(self.text).__name__}")
-        if not isinstance(self.fields, Mapping | None):
+        if self.fields is not None and not isinstance(self.fields, Mapping):
             raise UnsupportedDocumentError(
                 f"fields must be a mapping of names to values, not {type(self.fields).__name__}"
             )
         score: Any = self.retrieval_score
+        if score is None:
+            return
         if isinstance(score, Real) and hasattr(score, "item"):  # a scalar of NumPy
             score = score.item()
-        if score is not None and finite(score) is None:
+        if finite(score) is None:
             raise UnsupportedDocumentError(
                 f"retrieval_score must be a finite number, not {self.retrieval_score!r:.40}"
             )
@@ -154,8 +163,56 @@ class RerankDocument:
         return f"RerankDocument({', '.join(parts)})"
 
 
+_DOCUMENT = ("text", "image", "fields", "retrieval_score")
+# names that other packages have for these arguments
+_MEANT = {
+    "content": "text",
+    "document": "text",
+    "image_url": "image",
+    "meta": "fields",
+    "metadata": "fields",
+    "page_content": "text",
+    "payload": "fields",
+    "score": "retrieval_score",
+    "title": "fields",
+}
+
+
+def _refuses_unknown(init: Any) -> Any:
+    """Wrap `RerankDocument.__init__` to suggest an argument in place of an unknown one."""
+
+    @wraps(init)
+    def checked(
+        self: RerankDocument,
+        text: Any = None,
+        image: Any = None,
+        fields: Any = None,
+        retrieval_score: Any = None,
+        **unknown: Any,
+    ) -> None:
+        for name in unknown:
+            if name not in _MEANT:
+                refuse_unknown("RerankDocument", [name], _DOCUMENT)
+            ranked = ", by which it is ranked" if _MEANT[name] == "fields" else ""
+            raise ConfigurationError(
+                f"RerankDocument has no argument {name!r}; did you mean {_MEANT[name]!r}{ranked}? "
+                f"it takes {', '.join(_DOCUMENT)}"
+            )
+        init(self, text, image, fields, retrieval_score)
+
+    return checked
+
+
+RerankDocument.__init__ = _refuses_unknown(RerankDocument.__init__)  # type: ignore[method-assign]
+
 DocumentInput: TypeAlias = str | Mapping[str, Any] | RerankDocument
 """A document that a caller can pass: a text, a mapping of fields or a `RerankDocument`."""
+
+QueryInput: TypeAlias = str | Mapping[str, Any] | RerankDocument
+"""The types of a query that a caller can give; one with an image is a mapping or `RerankDocument`.
+
+A mapping has `text`, `image` or both, and a `RerankDocument` no `fields`.
+"""
 
 DocumentT = TypeVar("DocumentT", bound=DocumentInput)
 """The type of the documents of one call, and of the documents in its response."""

@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from cases import cases
+from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers import known_names, provider_class
 from rerank_integrations.providers.base import ErrorDetails, HTTPResponse, Provider, RemoteProvider
@@ -79,10 +80,18 @@ def test_given_key_wins(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvid
 
 
 @cases("kind", REMOTE)
-def test_empty_key(monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider]) -> None:
-    """An empty key counts as none, so the environment's is taken."""
+@cases("given", [{"api_key": ""}, {"api_key": " "}, {"api_key": SecretStr("")}, {"base_url": ""}])
+def test_empty_argument(
+    monkeypatch: pytest.MonkeyPatch, kind: type[RemoteProvider], given: dict[str, Any]
+) -> None:
+    """An empty key or address is refused: nobody who passes one wants that of the environment."""
     monkeypatch.setenv(str(kind.api_key_env), KEY)
-    assert kind(api_key="").api_key == SecretStr(KEY)
+    (name,) = given
+    with pytest.raises(ConfigurationError, match=rf"{name} is empty; pass .* leave {name}= out"):
+        kind(**given)
+    if kind.name == "openrouter":
+        with pytest.raises(ConfigurationError, match=f"{name} is empty"):
+            RerankClient("openrouter:m", **given)
 
 
 @cases("kind", REMOTE)

@@ -21,9 +21,11 @@ from rerank_integrations import (
     OpenRouter,
     Portkey,
     Price,
+    QueryInput,
     RerankClient,
     RerankDocument,
     RerankError,
+    RerankResponse,
     RowResult,
     StatusError,
     Together,
@@ -79,6 +81,9 @@ scorers = [
 ]
 response = client.rerank("q", ["a", "b"], top_n=1, timeout=NOT_GIVEN, rank_fields=("text",))
 mixed = client.rerank("q", ["a", {"title": "t"}, RerankDocument(text="x", image=b"")])
+picture: QueryInput = RerankDocument(image=b"")
+by_picture = assert_type(client.rerank(picture, ["a"]), RerankResponse[str])
+also_by_picture = client.rerank({"text": "q", "image": "https://host/a.png"}, ["a"])
 index: int = response[0].index
 score: float = response[0].relevance_score
 names: list[int] = [result.index for result in response]

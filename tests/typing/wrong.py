@@ -56,6 +56,7 @@ client.rerank("q")  # wrong
 client.rerank_many({"query": "q", "documents": ["a"]})  # wrong
 client.rerank_many([], on_error="ignore")  # wrong
 client.rerank(["a"], "q")  # wrong
+client.rerank(b"", ["a"])  # wrong
 client.rerank("q", ["a"], top_k=3)  # wrong
 client.rerank("q", ["a"], provider=None)  # wrong
 client.rerank("q", [5])  # wrong

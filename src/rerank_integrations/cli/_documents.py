@@ -59,7 +59,7 @@ def _documents(
 ) -> Iterator[Item]:
     ending = Path(name).suffix.lower()
     if kind is None and ending in _IMAGES:
-        yield Item(name, name, {"image": _image(name, Path())})
+        yield Item(name, name, {"image": image_of(name)})
         return
     text = _text(name)
     kind = kind or _BY_ENDING.get(ending, "text")
@@ -75,14 +75,14 @@ def _documents(
         if image:
             rest = {key: value for key, value in given.items() if key != image_field}
             try:
-                document = {**rest, "image": _image(str(image), folder)}
+                document = {**rest, "image": image_of(str(image), folder)}
             except Exception as error:
                 error.add_note(source)
                 raise
         yield Item(given, source, document)
 
 
-def _image(name: str, folder: Path) -> Any:
+def image_of(name: str, folder: Path = Path()) -> Any:
     """The URL of an image, or the bytes of a file."""
     from rerank_integrations.models import RerankDocument
 

@@ -144,7 +144,7 @@ def command(
     not paid for again. An existing OUT is not overwritten without --force.
     """
     from rerank_integrations._checkpoint import error_words, errors_file, remove_results
-    from rerank_integrations._many import Price
+    from rerank_integrations._ledger import Price
 
     if resume and force:
         raise click.UsageError("--resume continues OUT, and --force overwrites it; choose one")

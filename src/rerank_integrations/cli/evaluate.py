@@ -26,7 +26,7 @@ from rerank_integrations.cli._client import (
 from rerank_integrations.cli._command import FAILED, Amount, Command, printable
 
 if TYPE_CHECKING:
-    from rerank_integrations._many import Price, Progress
+    from rerank_integrations._ledger import Price, Progress
 
 _CLEAR = "\r\x1b[K"  # the line of a terminal
 _WRITTEN = click.Path(dir_okay=False, path_type=Path)
@@ -269,7 +269,7 @@ def _prices(
     Raises:
         UsageError: it is not a number.
     """
-    from rerank_integrations._many import Price
+    from rerank_integrations._ledger import Price
 
     given: dict[str, dict[str, float]] = {}
     for kind, option, values in (

@@ -16,7 +16,7 @@ from rerank_integrations.cli._client import (
     ranking_options,
 )
 from rerank_integrations.cli._command import Command, in_options, printable
-from rerank_integrations.cli._documents import KINDS, Item, read_documents
+from rerank_integrations.cli._documents import KINDS, Item, image_of, read_documents
 from rerank_integrations.cli._output import (
     cell,
     format_for,
@@ -29,7 +29,7 @@ from rerank_integrations.cli._output import (
 
 if TYPE_CHECKING:
     from rerank_integrations.client import RerankClient
-    from rerank_integrations.models import RerankResponse
+    from rerank_integrations.models import QueryInput, RerankResponse
 
 _MOST_SKIPPED = 5  # that are named
 _WIDEST = 30  # characters of a file's name and a line, of which the end says most
@@ -42,6 +42,7 @@ Examples:
   git log --oneline | rerank run "fixes a memory leak" --top-n 5
   rerank run "how to install" docs/*.md --whole-files
   rerank run "a cat" pets.jsonl --image-field photo --model nvidia:MODEL
+  rerank run "" photos/*.png --query-image cat.png --model vllm:MODEL
   rerank run "a red bicycle" notes.txt --jsonl | jq -r .document
 """
 
@@ -66,6 +67,11 @@ Examples:
 )
 @click.option("--whole-files", is_flag=True, help="Rank whole files instead of their lines.")
 @click.option(
+    "--query-image",
+    metavar="FILE",
+    help="Image to rank by: a file or a URL. QUERY is then an optional text, or ''.",
+)
+@click.option(
     "--image-field", metavar="NAME", help="Field with the path or URL of a document's image."
 )
 @ranking_options
@@ -77,6 +83,7 @@ def command(
     *,
     kind: str | None,
     whole_files: bool,
+    query_image: str | None,
     image_field: str | None,
     form: str | None,
     quiet: bool,
@@ -92,7 +99,7 @@ def command(
 
     The output is a table on a terminal, and JSON Lines in a pipe.
     """
-    if not query.strip():
+    if not query.strip() and query_image is None:
         raise click.UsageError("QUERY is empty")
     if not files and sys.stdin.isatty():
         raise click.UsageError(
@@ -109,7 +116,7 @@ def command(
         raise click.UsageError(f"no document has the field {image_field!r} of --image-field")
     model = chosen_model(model, base_url, quiet=quiet)
     with open_client(model, base_url=base_url, **settings) as client:
-        response = _ranked(client, query, items)
+        response = _ranked(client, _query_of(query, query_image), items)
     for warning in () if quiet else response.warnings:
         click.echo(f"warning: {printable(in_options(warning))}", err=True)
     if response.skipped and not quiet:
@@ -120,7 +127,11 @@ def command(
     _write(response, items, format_for(form), settings["rank_fields"])
 
 
-def _ranked(client: RerankClient, query: str, items: Sequence[Item]) -> RerankResponse:
+def _query_of(text: str, image: str | None) -> QueryInput:
+    return text if image is None else {"text": text, "image": image_of(image)}
+
+
+def _ranked(client: RerankClient, query: QueryInput, items: Sequence[Item]) -> RerankResponse:
     """The response; an error about a document names its file and line."""
     from rerank_integrations.errors import UnsupportedDocumentError
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from rerank_integrations import __version__
 from rerank_integrations._cache import CacheSetting
-from rerank_integrations._many import Price, Progress
+from rerank_integrations._ledger import Price, Progress
 from rerank_integrations._options import (
     NOT_GIVEN,
     AsyncHTTPClient,

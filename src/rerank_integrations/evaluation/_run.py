@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rerank_integrations._many import Price, Progress
+from rerank_integrations._ledger import Price, Progress
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import BudgetExceededError, ConfigurationError, RerankError
 from rerank_integrations.evaluation._dataset import Dataset

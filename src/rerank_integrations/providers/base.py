@@ -303,6 +303,22 @@ class Provider(metaclass=_CheckedArguments):
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # the class is frozen
 
+    def _set_secret(self, name: str) -> None:
+        """Convert an argument that is a key.
+
+        Raises:
+            ConfigurationError: it is empty.
+        """
+        given = getattr(self, name)
+        found = secret(given)
+        if given is not None and found is None:
+            env = self.api_key_env if name == "api_key" else None
+            instead = f" to take the key from the environment variable {env}" if env else ""
+            raise ConfigurationError(
+                f"{type(self).__name__}: {name} is empty; pass a key, or leave {name}= out{instead}"
+            )
+        self._set(name, found)
+
     @property
     def url(self) -> str:
         """The URL of the requests."""
@@ -343,6 +359,11 @@ class Provider(metaclass=_CheckedArguments):
             ConfigurationError: it cannot.
         """
 
+    def for_fallback(self, model: str) -> Provider:
+        """Return the provider for a fallback by name to another of its models: itself."""
+        del model
+        return self
+
     @property
     def takes_retrieval_scores(self) -> bool:
         """Whether the first-stage score of a document is used."""
@@ -366,6 +387,14 @@ class Provider(metaclass=_CheckedArguments):
 
     def takes_images(self, model: str) -> bool:
         """Whether the model takes images."""
+        del model
+        return False
+
+    def takes_image_query(self, model: str) -> bool:
+        """Whether the query may be an image, sent in the form of `with_image`.
+
+        A query with an image and a text needs `takes_text_with_image` as well.
+        """
         del model
         return False
 
@@ -407,7 +436,7 @@ class Provider(metaclass=_CheckedArguments):
         return "" if self.handler is None else None
 
     def with_image(self, text: str, image: str) -> Mapping[str, Any] | Sequence[Any]:
-        """The request form of a document with an image; the text may be empty."""
+        """The request form of a document or query with an image; the text may be empty."""
         return {"text": text, "image": image} if text else {"image": image}
 
     def document(self, fields: Mapping[str, Any], text: str) -> Mapping[str, Any]:
@@ -537,7 +566,9 @@ class RemoteProvider(Provider):
     allow_http: bool = False
 
     def __post_init__(self) -> None:
-        self._set("api_key", secret(self.api_key) or self._environment_key())
+        self._set_secret("api_key")
+        if self.api_key is None:
+            self._set("api_key", self._environment_key())
         self._set("base_url", self._found_base_url())
         if self.api_key is None and self._needs_key():
             own = type(self).__name__
@@ -577,6 +608,11 @@ class RemoteProvider(Provider):
         return self.default_base_url
 
     def _found_base_url(self) -> str:
+        if shown(self.base_url) == "":
+            raise ConfigurationError(
+                f"{type(self).__name__}: base_url is empty; pass an address, or leave base_url= "
+                "out for the provider's own"
+            )
         env = _environment(self.base_url_env)
         given: Secret[str] = Secret(shown(self.base_url) or env or self._default_address())
         problem = address_problem(given.get_secret_value(), query=True)

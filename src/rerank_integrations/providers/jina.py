@@ -15,8 +15,8 @@ class Jina(RemoteProvider):
 
     API documentation: https://jina.ai/reranker/
 
-    A document is a text or an image, not both. Only `jina-reranker-m*` models take images, as a URL
-    or as base64 without a prefix.
+    A document or query is a text or an image, not both. Only `jina-reranker-m*` models take images,
+    as a URL or as base64 without a prefix.
 
     Args:
         api_key: the API key; from `JINA_API_KEY` when None.
@@ -53,7 +53,11 @@ class Jina(RemoteProvider):
         """Whether the model takes images: `sees_images`, else by the name of the model."""
         return "jina-reranker-m" in model if self.sees_images is None else self.sees_images
 
+    def takes_image_query(self, model: str) -> bool:
+        """The same as `takes_images`."""
+        return self.takes_images(model)
+
     def with_image(self, text: str, image: str) -> Mapping[str, Any]:
-        """The image without the text: a document of Jina is one or the other."""
+        """The image without the text: a document or query of Jina is one or the other."""
         del text
         return {"image": image}

@@ -38,10 +38,10 @@ from rerank_integrations.providers.base import (
 Scores: TypeAlias = Iterable[float] | AsyncIterable[float] | Awaitable[Iterable[float]]
 """One number for each text, the higher the better: also an array, a tensor, or an awaitable."""
 
-Scorer: TypeAlias = Callable[[str, list[Any]], Scores]
+Scorer: TypeAlias = Callable[[Any, list[Any]], Scores]
 """A function that takes the query and the texts, and returns one score for each text.
 
-With `sees_images`, a document that has an image is a mapping in place of a text.
+A higher score is better. With `sees_images=True`, what has an image is a mapping, not a text.
 """
 
 
@@ -119,8 +119,9 @@ class Local(Provider):
             is a bound method `predict`. Scores are an iterable of numbers, an array or a tensor.
             The scorer may be async: `arerank` awaits it on the caller's event loop, `rerank` on a
             new event loop.
-        sees_images: whether the scorer takes documents with an image. Each of these is passed as a
-            mapping with the `image`, as a URL or a data URI, and the `text` if there is one.
+        sees_images: whether the scorer takes documents and queries with an image. Each of these is
+            passed as a mapping with the `image`, as a URL or a data URI, and the `text` if there is
+            one.
         language: the language of the query and the texts for "hybrid" and "bm25", such as "de".
             When None, it is detected by script, else by stop words.
         retrieval_weight: the weight of the retriever's score, from 0 to 1000; 0 ignores it. The
@@ -222,6 +223,11 @@ class Local(Provider):
                     f"{', '.join(sorted(takes))}"
                 )
 
+    def for_fallback(self, model: str) -> Provider:
+        """Return a provider for the engine of that name, without the scorer of this one."""
+        language = None if model.startswith(_CROSS_ENCODER) else self.language
+        return Local(language=language, retrieval_weight=self.retrieval_weight)
+
     @property
     def takes_retrieval_scores(self) -> bool:
         """Whether the retriever's score is used."""
@@ -257,6 +263,10 @@ class Local(Provider):
         """`sees_images` for a scorer; False for an engine."""
         del model
         return self.sees_images and self.scorer is not None
+
+    def takes_image_query(self, model: str) -> bool:
+        """The same as `takes_images`."""
+        return self.takes_images(model)
 
     def splits(self, model: str) -> bool:
         """False: BM25 counts how rare a word is among all documents of a call."""

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._instructions import before_query, is_voyage, no_instruction
-from rerank_integrations.providers._validation import address_problem, key_header, secret, shown
+from rerank_integrations.providers._validation import address_problem, key_header, shown
 from rerank_integrations.providers.base import (
     ErrorDetails,
     HTTPResponse,
@@ -111,8 +111,8 @@ class Portkey(RemoteProvider):
     native_rank_fields: bool | None = None
 
     def __post_init__(self) -> None:
-        self._set("virtual_key", secret(self.virtual_key))
-        self._set("authorization", secret(self.authorization))
+        self._set_secret("virtual_key")
+        self._set_secret("authorization")
         self._set("config", _config_text(self.config))
         if self.custom_host is not None:
             problem = address_problem(shown(self.custom_host))

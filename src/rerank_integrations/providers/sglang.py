@@ -16,8 +16,9 @@ class SGLang(RemoteProvider):
 
     API documentation: https://docs.sglang.io/supported_models/rerank_models.html
 
-    The server has one model, so the name of the model is not sent. A document with an image is sent
-    as content parts, which older servers reject. An instruction is sent as `instruct`.
+    The server has one model, so the name of the model is not sent. A document or query with an
+    image is sent as content parts, which older servers reject. An instruction is sent as
+    `instruct`.
 
     Args:
         api_key: the API key, if the server requires one; no environment variable is read.
@@ -44,6 +45,11 @@ class SGLang(RemoteProvider):
         return "probability" if is_qwen3(model) else super().kind_of_scores(model)
 
     def takes_images(self, model: str) -> bool:
+        """True: the server returns an error for a text-only model."""
+        del model
+        return True
+
+    def takes_image_query(self, model: str) -> bool:
         """True: the server returns an error for a text-only model."""
         del model
         return True

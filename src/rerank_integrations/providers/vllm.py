@@ -16,8 +16,8 @@ class VLLM(RemoteProvider):
 
     API documentation: https://docs.vllm.ai/en/latest/serving/openai_compatible_server/
 
-    A document with an image is sent as content parts, the image first, as in a chat message. A
-    server that takes only strings returns 400 or 422 for it.
+    A document or query with an image is sent as content parts, the image first, as in a chat
+    message. A server that takes only strings returns 400 or 422 for it.
 
     Args:
         api_key: the API key that the server was started with; from `VLLM_API_KEY`, else
@@ -65,6 +65,11 @@ class VLLM(RemoteProvider):
         return super().instructed(model, instruction)
 
     def takes_images(self, model: str) -> bool:
+        """True: the server returns an error for a text-only model."""
+        del model
+        return True
+
+    def takes_image_query(self, model: str) -> bool:
         """True: the server returns an error for a text-only model."""
         del model
         return True
