@@ -12,6 +12,15 @@ export OPENBLAS_NUM_THREADS := 1
 # the oldest frameworks that the extras allow, with a pydantic of their time
 LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'pydantic==2.11.*'
 LOWEST_READY := .venv/lowest/.ready
+# the oldest of all others, in an environment of its own: the tools of `dev` want a newer httpx
+LOWEST_CORE := 'httpx[http2,socks]==0.27.0' orjson==3.10.0 pydantic==2.8.0 \
+	bm25s==0.2.14 click==8.2.0 fastembed==0.7.0 httpx-aiohttp==0.2.0 ir-measures==0.4.3 jinja2==3.1.0 \
+	numpy==1.26.0 opentelemetry-api==1.30.0 pillow==11.0.0 PyStemmer==3.0.0 rich==13.9.0 scipy==1.15.0
+LOWEST_CORE_TOOLS := httpx2 hypercorn hypothesis pandas pytest pytest-asyncio pytest-recording trio trustme uvloop
+LOWEST_CORE_TESTS := batch body_reader cassettes checkpoint circuit_breaker cli client connection_pool copies \
+	errors evaluation evaluation_measures evaluation_report fields http_clients image_limits images many models \
+	options partial rate_limit request response retry tls
+LOWEST_CORE_READY := .venv/lowest-core/.ready
 NOTEBOOKS_READY := .venv/notebooks/.ready
 DOCS_READY := .venv/docs/.ready
 BENCH_READY := .venv/bench/.ready
@@ -223,7 +232,14 @@ $(LOWEST_READY): pyproject.toml Makefile
 	@.venv/lowest/bin/python $(PIP_QUIET) --editable '.[all]' --group dev $(LOWEST)
 	@touch $@
 
-lowest: $(LOWEST_READY) ## test the adapters with the oldest frameworks that they support
+$(LOWEST_CORE_READY): pyproject.toml Makefile
+	@$(PYTHON) -m venv .venv/lowest-core
+	@.venv/lowest-core/bin/python $(PIP_QUIET) --upgrade 'pip>=25.1'
+	@.venv/lowest-core/bin/python $(PIP_QUIET) --editable . $(LOWEST_CORE) $(LOWEST_CORE_TOOLS)
+	@touch $@
+
+lowest: $(LOWEST_READY) $(LOWEST_CORE_READY) ## test with the oldest dependencies and frameworks that are supported
+	.venv/lowest-core/bin/python -m pytest --quiet $(LOWEST_CORE_TESTS:%=tests/test_%.py) tests/providers
 	.venv/lowest/bin/python -m pytest --quiet tests/test_l*.py tests/test_haystack.py tests/test_multimodal.py tests/test_conformance*.py
 
 clean: ## remove the environment and the caches

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -29,8 +30,11 @@ def cases(
 ) -> Callable[[F], F]:
     """Like `pytest.mark.parametrize`, in one test: every case runs, and all that fail are reported.
 
-    Between two cases, fixtures start anew: what has `reset()` is reset, `pauses`, `heard` and
-    `caplog` are cleared, and each case has a `monkeypatch` and a `tmp_path` of its own.
+    A failure says `case: ` and the label of its case: its id, else its values. With the environment
+    variable `CASE` set, only the cases run whose label contains its value.
+
+    Between two cases, fixtures start anew: what has `reset()` is reset, `pauses`, `heard`, `caplog`
+    and `capsys` are cleared, and each case has a `monkeypatch` and a `tmp_path` of its own.
     """
     axis = list(_axis([names] if isinstance(names, str) else list(names), list(values), ids))
     if isinstance(names, str) and "," in names:
@@ -73,8 +77,9 @@ def _test(rule: Callable[..., Any], axes: list[list[Case]]) -> Any:
 
         @functools.wraps(rule)
         async def test(**given: Any) -> None:
-            report = _Report(len(every))
-            for number, case in enumerate(every):
+            chosen = _chosen(every)
+            report = _Report(len(chosen))
+            for number, case in enumerate(chosen):
                 with report.of(case), _fresh(given, number) as own:
                     await rule(**own, **case.values)
             report.close()
@@ -83,8 +88,9 @@ def _test(rule: Callable[..., Any], axes: list[list[Case]]) -> Any:
 
         @functools.wraps(rule)
         def test(**given: Any) -> None:
-            report = _Report(len(every))
-            for number, case in enumerate(every):
+            chosen = _chosen(every)
+            report = _Report(len(chosen))
+            for number, case in enumerate(chosen):
                 with report.of(case), _fresh(given, number) as own:
                     rule(**own, **case.values)
             report.close()
@@ -96,6 +102,15 @@ def _test(rule: Callable[..., Any], axes: list[list[Case]]) -> Any:
     )
     marked.rule, marked.axes = rule, axes
     return marked
+
+
+def _chosen(every: list[Case]) -> list[Case]:
+    """The cases to run: all, or those that the environment variable names."""
+    wanted = os.environ.get("CASE", "")
+    chosen = [case for case in every if wanted in case.label]
+    if not chosen:
+        pytest.skip(f"no case has {wanted!r} in its label")
+    return chosen
 
 
 class _fresh:  # noqa: N801  # a context manager
@@ -115,6 +130,8 @@ class _fresh:  # noqa: N801  # a context manager
                 own[name].mkdir()
             elif self._number and hasattr(fixture, "reset"):
                 fixture.reset()
+            elif self._number and name == "capsys":
+                fixture.readouterr()
             elif self._number and name in _CLEARED:
                 fixture.clear()
         return own

@@ -536,7 +536,7 @@ def test_progress_names_the_model_and_settings_reach_it() -> None:
     assert [name for name, _ in told] == ["local:bm25"] * 2
     assert told[-1][1] == 2
     with pytest.raises(ConfigurationError, match="score_transform"):
-        evaluate(data, ["local:bm25"], score_transform="none")
+        evaluate(data, ["local:bm25"], score_transform="none")  # type: ignore[arg-type]
 
 
 def test_json_makes_the_round_trip(tmp_path: Path) -> None:

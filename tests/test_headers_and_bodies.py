@@ -34,6 +34,7 @@ def test_the_headers_of_a_response(call: Calls, server: Server) -> None:
     with client_of(server, extra_headers=mine) as client:
         plain, kept = call(client), call(client, keep_raw=True)
         call.close(client)
+    assert isinstance(plain.headers, Mapping)
     assert plain.headers["x-ratelimit-remaining"] == "7"
     assert plain.headers["x-echo"] == "Bearer ***"
     assert (plain.headers["x-flag"], plain.headers["x-mine"]) == ("yes", "(***)")
@@ -54,6 +55,7 @@ def test_the_headers_of_a_response(call: Calls, server: Server) -> None:
     with client_of(server, max_retries=0, **options) as client:
         response, plain = call(client, keep_raw=True), call(client)
         call.close(client)
+    assert isinstance(response.headers, list)
     assert [one["x-text"] for one in response.headers] == list(TEXTS)
     assert [one and one["text"] for one in response.raw] == [TEXTS[0], None, TEXTS[2]]
     assert plain.raw is None

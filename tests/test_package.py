@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
 from email import message_from_string
 from email.message import Message
@@ -13,6 +15,9 @@ from hatch_build import absolute
 from hatchling.metadata.core import ProjectMetadata
 from hatchling.metadata.spec import get_core_metadata_constructors
 from hatchling.plugin.manager import PluginManager
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from cases import cases
 from docs_support import PAGES as DOCS_PAGES
@@ -88,8 +93,63 @@ def test_every_provided_extra_is_tried_when_installed() -> None:
     assert set(known) == set(EXTRAS) - {"all"}
 
 
+def test_the_lowest_versions_are_tested() -> None:
+    """`make lowest` installs each lower bound of a dependency or an extra, and nothing older."""
+    every = [*PYPROJECT["project"]["dependencies"], *(one for of in EXTRAS.values() for one in of)]
+    required = [Requirement(one) for one in every if not one.startswith("rerank-integrations")]
+    bounds = {
+        (canonicalize_name(one.name), Version(part.version))
+        for one in required
+        for part in one.specifier
+        if part.operator == ">="
+    }
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    pins = re.findall(r"([\w-]+)(?:\[[\w,]+\])?==([\d.]+)(?![\d.*])", makefile)
+
+    assert {(canonicalize_name(name), Version(version)) for name, version in pins} == bounds
+
+
+# what is used if a user has it, and what only type checkers read, which bring it
+NOT_NEEDED = {"loguru", "sentence_transformers", "torch", "tqdm", "typing_extensions"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "Stemmer": "pystemmer",
+    "haystack": "haystack-ai",
+    "llama_index": "llama-index-core",
+    "opentelemetry": "opentelemetry-api",
+}
+
+
+def test_each_import_is_declared() -> None:
+    """What the package imports is declared; that a dependency brings it is not enough."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    imported = {name.partition(".")[0] for name in names} - {"rerank_integrations"}
+    used = imported - set(sys.stdlib_module_names) - NOT_NEEDED
+    every = [*PYPROJECT["project"]["dependencies"], *(one for of in EXTRAS.values() for one in of)]
+    declared = {canonicalize_name(Requirement(one).name) for one in every}
+
+    assert {canonicalize_name(DISTRIBUTIONS.get(name, name)) for name in used} <= declared
+
+
 def test_pythons() -> None:
-    """The oldest Python in the classifiers is the oldest that the package installs on."""
+    """The oldest Python in the classifiers is the oldest that the package installs on.
+
+    The systems in the classifiers are those that the tests run on.
+    """
+    ci = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    on = {"ubuntu": "POSIX :: Linux", "macos": "MacOS", "windows": "Microsoft :: Windows"}
+    systems = {on[name] for name in re.findall(r"runs-on: ([a-z]+)-", ci)}
+    said = {
+        name.removeprefix("Operating System :: ")
+        for name in metadata().get_all("Classifier", [])
+        if name.startswith("Operating System")
+    }
+
+    assert said == systems
+
     prefix = "Programming Language :: Python :: 3."
     classifiers = metadata().get_all("Classifier", [])
     found = [name.split()[-1] for name in classifiers if name.startswith(prefix)]

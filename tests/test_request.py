@@ -14,7 +14,7 @@ from rerank_integrations.errors import InvalidRequestError, UnsupportedDocumentE
 from rerank_integrations.images import wire_image
 from rerank_integrations.models import RerankDocument
 from rerank_integrations.providers.base import Provider
-from rerank_integrations.providers.local import Local
+from rerank_integrations.providers.local import Local, bm25
 from support import (
     DATA_URI,
     KEY,
@@ -138,7 +138,10 @@ def test_text_and_image_documents_mix() -> None:
     assert documents == ["a", {"image": URL}, "title: Llama\ntext: A camelid."]
 
 
-@cases("provider", [openrouter(), together(), portkey(), Local(scorer=max)])
+@cases(
+    "provider",
+    [openrouter(), together(), portkey(), Local(scorer=bm25)],
+)
 @cases(
     ("rank_fields", "expected"),
     [
@@ -306,7 +309,7 @@ def test_any_iterable() -> None:
 
 
 @cases("image", [URL, DATA_URI, PNG])
-@cases("provider", [together(), portkey(), Local(scorer=max)])
+@cases("provider", [together(), portkey(), Local(scorer=bm25)])
 def test_image_for_a_text_endpoint(provider: Provider, image: object) -> None:
     """An image for an endpoint that takes text only is refused with its index."""
     with pytest.raises(UnsupportedDocumentError, match=r"document 1: an image is given.*text only"):

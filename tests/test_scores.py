@@ -132,7 +132,7 @@ def test_sigmoid_of_probabilities_is_warned_of(server: Server) -> None:
         (Local(), "hybrid", "relative"),
         (Local(), "cross-encoder/some/model", "probability"),
         (Local(retrieval_weight=1), "bm25", "relative"),
-        (Local(scorer=len, score_kind="logit"), "mine", "logit"),
+        (Local(scorer=lambda _, texts: list(map(len, texts)), score_kind="logit"), "mine", "logit"),
         (Local(scorer=lambda query, texts: [1.0] * len(texts)), "mine", "unknown"),
         (Compatible(base_url="http://localhost"), "m", "unknown"),
     ],

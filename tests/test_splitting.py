@@ -218,7 +218,7 @@ def test_wrong_limit(name: str, value: Any) -> None:
     [
         (OpenRouter(api_key="k"), LISTWISE),
         (Jina(api_key="k"), "jina-reranker-v3"),
-        (Local(scorer=max), "mine"),
+        (Local(scorer=lambda _, texts: [1.0] * len(texts)), "mine"),
     ],
 )
 @cases("limit", ["max_documents_per_request", "max_request_bytes"])

@@ -38,7 +38,7 @@ def lazy_attributes(package, modules):  # noqa: ANN001, ANN201  # typed in __ini
 __getattr__, __dir__, __all__ = lazy_attributes(
     __name__,
     {
-        "batch": "RerankBatch",
+        "batch": "OnBatchError RerankBatch",
         "client": "RerankClient",
         "errors": """
             Attempt AuthenticationError BadGatewayError BadRequestError BudgetExceededError
@@ -48,16 +48,24 @@ __getattr__, __dir__, __all__ = lazy_attributes(
             RerankError RerankTimeoutError ResponseError ScorerError ServerError
             ServiceUnavailableError StatusError TransportError UnsupportedDocumentError
         """,
-        "_cache": "RerankCache",
+        "images": "ImageUrls",
+        "_adapter": "OnError",
+        "_cache": "CacheSetting RerankCache",
         "_ledger": "Price Progress",
-        "_many": "AsyncManyResults ManyResults RowResult",
-        "_options": "NOT_GIVEN NotGiven Retry",
+        "_many": "AsyncManyResults ManyResults OnRowError RowResult",
+        "_options": """
+            NOT_GIVEN AsyncHTTPClient HTTPClient NotGiven OnImage OnInvalidDocument OnPartial
+            PhasedTimeout Retry ScoreTransform Timeout
+        """,
+        "_shared_limit": "RateLimitStore SharedLimit",
         "models": """
             DocumentInput QueryInput RelevantSpan RerankDocument RerankResponse RerankResult
             ResultDetails Usage
         """,
-        "providers._model_list": "ModelInfo",
-        "providers.base": "Dialect Provider RemoteProvider",
+        "providers._model_list": "ModelInfo ModelsPage",
+        "providers.base": """
+            Dialect ErrorDetails Handler HTTPResponse Instructed Provider RemoteProvider ScoreKind
+        """,
         "providers.azureai": "AzureAI",
         "providers.cohere": "Cohere",
         "providers.compatible": "Compatible",
@@ -70,7 +78,7 @@ __getattr__, __dir__, __all__ = lazy_attributes(
         "providers.jina": "Jina",
         "providers.litellm": "LiteLLM",
         "providers.llamacpp": "LlamaCpp",
-        "providers.local": "Local",
+        "providers.local": "Local Predictor Scorer Scores",
         "providers.localai": "LocalAI",
         "providers.mixedbread": "Mixedbread",
         "providers.novita": "Novita",

@@ -1,18 +1,38 @@
 from collections.abc import Callable, Mapping
 
-from rerank_integrations._cache import RerankCache as RerankCache
+from rerank_integrations._adapter import OnError as OnError
+from rerank_integrations._cache import (
+    CacheSetting as CacheSetting,
+    RerankCache as RerankCache,
+)
 from rerank_integrations._ledger import Price as Price, Progress as Progress
 from rerank_integrations._many import (
     AsyncManyResults as AsyncManyResults,
     ManyResults as ManyResults,
+    OnRowError as OnRowError,
     RowResult as RowResult,
 )
 from rerank_integrations._options import (
     NOT_GIVEN as NOT_GIVEN,
+    AsyncHTTPClient as AsyncHTTPClient,
+    HTTPClient as HTTPClient,
     NotGiven as NotGiven,
+    OnImage as OnImage,
+    OnInvalidDocument as OnInvalidDocument,
+    OnPartial as OnPartial,
+    PhasedTimeout as PhasedTimeout,
     Retry as Retry,
+    ScoreTransform as ScoreTransform,
+    Timeout as Timeout,
 )
-from rerank_integrations.batch import RerankBatch as RerankBatch
+from rerank_integrations._shared_limit import (
+    RateLimitStore as RateLimitStore,
+    SharedLimit as SharedLimit,
+)
+from rerank_integrations.batch import (
+    OnBatchError as OnBatchError,
+    RerankBatch as RerankBatch,
+)
 from rerank_integrations.client import RerankClient as RerankClient
 from rerank_integrations.errors import (
     Attempt as Attempt,
@@ -41,6 +61,7 @@ from rerank_integrations.errors import (
     TransportError as TransportError,
     UnsupportedDocumentError as UnsupportedDocumentError,
 )
+from rerank_integrations.images import ImageUrls as ImageUrls
 from rerank_integrations.models import (
     DocumentInput as DocumentInput,
     QueryInput as QueryInput,
@@ -51,12 +72,20 @@ from rerank_integrations.models import (
     ResultDetails as ResultDetails,
     Usage as Usage,
 )
-from rerank_integrations.providers._model_list import ModelInfo as ModelInfo
+from rerank_integrations.providers._model_list import (
+    ModelInfo as ModelInfo,
+    ModelsPage as ModelsPage,
+)
 from rerank_integrations.providers.azureai import AzureAI as AzureAI
 from rerank_integrations.providers.base import (
     Dialect as Dialect,
+    ErrorDetails as ErrorDetails,
+    Handler as Handler,
+    HTTPResponse as HTTPResponse,
+    Instructed as Instructed,
     Provider as Provider,
     RemoteProvider as RemoteProvider,
+    ScoreKind as ScoreKind,
 )
 from rerank_integrations.providers.cohere import Cohere as Cohere
 from rerank_integrations.providers.compatible import Compatible as Compatible
@@ -69,7 +98,12 @@ from rerank_integrations.providers.isaacus import Isaacus as Isaacus
 from rerank_integrations.providers.jina import Jina as Jina
 from rerank_integrations.providers.litellm import LiteLLM as LiteLLM
 from rerank_integrations.providers.llamacpp import LlamaCpp as LlamaCpp
-from rerank_integrations.providers.local import Local as Local
+from rerank_integrations.providers.local import (
+    Local as Local,
+    Predictor as Predictor,
+    Scorer as Scorer,
+    Scores as Scores,
+)
 from rerank_integrations.providers.localai import LocalAI as LocalAI
 from rerank_integrations.providers.mixedbread import Mixedbread as Mixedbread
 from rerank_integrations.providers.novita import Novita as Novita

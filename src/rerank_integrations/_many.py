@@ -12,14 +12,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, cast
+from typing import Any, Generic, Literal, NamedTuple, Protocol, Self, TypeAlias, cast
 
 from rerank_integrations._cache import told_of_forks
 from rerank_integrations._ledger import Bar, Ledger, Progress
 from rerank_integrations._rate_limit import WAKE_SECONDS
 from rerank_integrations._rows import Numbered, Row, checked_row, id_of
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError, RerankError
-from rerank_integrations.models import RerankResponse, Usage
+from rerank_integrations.models import RerankResponse, T_co, Usage
 
 OnRowError: TypeAlias = Literal["raise", "keep"]
 """What happens to a run when a row fails."""
@@ -32,8 +32,10 @@ FORKED = (
 )
 
 
-class RowResult(NamedTuple):
+class RowResult(NamedTuple, Generic[T_co]):
     """The result of a row: a response or an error.
+
+    `RowResult[str]` is the type of a result whose documents are strings.
 
     Attributes:
         id: the id of the row, else its number, from 1; for a file its line number.
@@ -46,7 +48,7 @@ class RowResult(NamedTuple):
     """
 
     id: str | int
-    response: RerankResponse | None
+    response: RerankResponse[T_co] | None
     error: RerankError | None
     row: Any
     is_stored: bool = False
@@ -648,14 +650,14 @@ class _Spent:
         return self._plan.ledger.progress()
 
 
-class ManyResults(_Spent, Iterator[RowResult]):
+class ManyResults(_Spent, Iterator[RowResult[T_co]], Generic[T_co]):
     """The results of `rerank_many`: an iterator that can be read once, with the totals so far."""
 
-    def __init__(self, plan: Plan, results: Generator[RowResult, None, None]) -> None:
+    def __init__(self, plan: Plan, results: Generator[RowResult[T_co], None, None]) -> None:
         super().__init__(plan)
         self._results = results
 
-    def __next__(self) -> RowResult:
+    def __next__(self) -> RowResult[T_co]:
         return next(self._results)
 
     def close(self) -> None:
@@ -670,19 +672,19 @@ class ManyResults(_Spent, Iterator[RowResult]):
         self.close()
 
 
-class AsyncManyResults(_Spent, AsyncIterator[RowResult]):
+class AsyncManyResults(_Spent, AsyncIterator[RowResult[T_co]], Generic[T_co]):
     """The results of `arerank_many`: an async iterator that can be read once, with the totals.
 
     If a wait for a result is cancelled, the run ends, and reading further raises a
     `ConfigurationError`.
     """
 
-    def __init__(self, plan: Plan, results: AsyncGenerator[RowResult, None]) -> None:
+    def __init__(self, plan: Plan, results: AsyncGenerator[RowResult[T_co], None]) -> None:
         super().__init__(plan)
         self._results = results
         self._is_cut = False
 
-    async def __anext__(self) -> RowResult:
+    async def __anext__(self) -> RowResult[T_co]:
         if self._is_cut:  # else it would look as if there were no more rows
             raise ConfigurationError(
                 "the run ended when the wait for a result was cancelled, as a timeout does; make "

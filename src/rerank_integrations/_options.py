@@ -92,6 +92,80 @@ class PhasedTimeout(Protocol):
         """Return the seconds for connect, read, write and pool."""
 
 
+class HTTPClient(Protocol):
+    """An `httpx.Client`, or an object with the same methods, such as an `httpx2.Client`."""
+
+    @property
+    def timeout(self) -> PhasedTimeout:
+        """The timeouts of a request that sets none."""
+
+    def build_request(
+        self,
+        method: str,
+        url: str,
+        /,
+        *,
+        params: Any = ...,
+        headers: Any = ...,
+        content: Any = ...,
+        extensions: Any = ...,
+    ) -> Any:
+        """Create a request, with the headers of the client.
+
+        Args:
+            method: the HTTP method.
+            url: the address.
+            params: the parameters to add to the query string.
+            headers: the headers to add.
+            content: the body.
+            extensions: the timeouts, and hooks for the connection.
+        """
+
+    def send(self, request: Any, /, *, stream: bool = ..., follow_redirects: bool = ...) -> Any:
+        """Send a request and return the response.
+
+        Args:
+            request: what `build_request` returned.
+            stream: True leaves the body to be read.
+            follow_redirects: False returns a redirect as the response.
+        """
+
+    def close(self) -> None:
+        """Close the connections; it is called only if the client was created for this package."""
+
+
+class AsyncHTTPClient(Protocol):
+    """An `httpx.AsyncClient`, or an object with the same methods.
+
+    Examples of others are an `httpx2.AsyncClient` and an `httpx_aiohttp.HttpxAiohttpClient`.
+    """
+
+    @property
+    def timeout(self) -> PhasedTimeout:
+        """The timeouts of a request that sets none."""
+
+    def build_request(
+        self,
+        method: str,
+        url: str,
+        /,
+        *,
+        params: Any = ...,
+        headers: Any = ...,
+        content: Any = ...,
+        extensions: Any = ...,
+    ) -> Any:
+        """Create a request, as in `HTTPClient`."""
+
+    async def send(
+        self, request: Any, /, *, stream: bool = ..., follow_redirects: bool = ...
+    ) -> Any:
+        """Send a request and return the response, as in `HTTPClient`."""
+
+    async def aclose(self) -> None:
+        """Close the connections; it is called only if the client was created for this package."""
+
+
 class _Phases(dict[str, float | None]):
     """The seconds for each phase, with the interface of an `httpx.Timeout`."""
 

@@ -46,7 +46,7 @@ from rerank_integrations.errors import (
 )
 from rerank_integrations.models import RerankResponse
 from rerank_integrations.providers._model_list import ModelInfo
-from rerank_integrations.providers.base import HTTPRequest, HTTPResponse
+from rerank_integrations.providers.base import HTTPRequest, HTTPResponse, Provider
 
 MAX_RETRY_AFTER = 60.0  # seconds; a request with a longer Retry-After is not retried
 # with less time left before the deadline, nothing is sent, since no response could be read:
@@ -55,8 +55,6 @@ LEAST_TIME = 0.1
 _LEAST_PART = 0.1
 _SHARED_WAIT = frozenset({429, 503, 529})  # their Retry-After applies to other calls too
 _IN_FLIGHT = "cancelled: the call ended before the response came"
-# Together's error code for a model that needs a dedicated endpoint
-_NO_MODEL = "model_not_available"
 _FALLBACK_STATUSES = frozenset({401, 402, 403, 404, 408, 429})
 _MOST_PAGES = 100  # of a list of models
 log = logging.getLogger("rerank_integrations")
@@ -600,7 +598,9 @@ def _try(
     except RerankError as error:
         _record_error(one, error)
         progress.fail(one, error)
-        if not falls_back(error) and len(progress.errors) == 1:  # the call itself is wrong
+        if (
+            not _falls_back(one.options.provider, error) and len(progress.errors) == 1
+        ):  # the call itself is wrong
             error.attempts, error.retries = progress.attempts, progress.retries
             raise
         log.debug("%s failed with %s", one.options.provider.name, type(error).__name__)
@@ -668,11 +668,11 @@ def _named(options: Options) -> str:
     return f"{options.provider.name}:{options.model}"
 
 
-def falls_back(error: RerankError) -> bool:
+def _falls_back(provider: Provider, error: RerankError) -> bool:
     """Return whether another provider may succeed; not if the call itself is wrong."""
     if isinstance(error, StatusError):
         elsewhere = error.status_code in _FALLBACK_STATUSES or error.status_code >= 500
-        return elsewhere or error.code == _NO_MODEL
+        return elsewhere or error.code in provider.fallback_codes
     return isinstance(error, TransportError | ResponseError | ScorerError)
 
 

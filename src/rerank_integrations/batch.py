@@ -34,6 +34,7 @@ from rerank_integrations._checkpoint import SQLITE, check_transform, digest_of
 from rerank_integrations._many import FORKED, RowResult
 from rerank_integrations._options import (
     NOT_GIVEN,
+    AsyncHTTPClient,
     NotGiven,
     OnImage,
     OnInvalidDocument,
@@ -121,7 +122,10 @@ class RerankBatch:
         provider: Provider | NotGiven | None = NOT_GIVEN,
         api_key: str | SecretStr | NotGiven | None = NOT_GIVEN,
         base_url: str | NotGiven | None = NOT_GIVEN,
-        async_http_client: Any = NOT_GIVEN,
+        async_http_client: AsyncHTTPClient
+        | Callable[[], AsyncHTTPClient]
+        | NotGiven
+        | None = NOT_GIVEN,
         fallbacks: Sequence[str | RerankClient] | NotGiven = NOT_GIVEN,
         top_n: int | NotGiven | None = NOT_GIVEN,
         rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,

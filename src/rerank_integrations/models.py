@@ -59,7 +59,7 @@ _ROWS = 100  # of the table in a notebook
 _CELL = 160  # characters of a document in the table
 _RESULT_KEYS = ("index", "relevance_score", "document")
 
-Images: TypeAlias = Literal["redact", "keep"]
+_Images: TypeAlias = Literal["redact", "keep"]
 """How `to_dict` and `to_json` write image data: as a placeholder, or as base64 data URIs."""
 
 
@@ -223,7 +223,7 @@ class _JSON:
 
     __slots__ = ()
 
-    def to_dict(self, *, images: Images = "redact") -> dict[str, Any]:
+    def to_dict(self, *, images: Literal["redact", "keep"] = "redact") -> dict[str, Any]:
         """Convert to plain data that can be written as JSON.
 
         Args:
@@ -240,7 +240,9 @@ class _JSON:
         _check_images(images)
         return _attributes(self, images, 0)
 
-    def to_json(self, *, images: Images = "redact", indent: int | None = None) -> str:
+    def to_json(
+        self, *, images: Literal["redact", "keep"] = "redact", indent: int | None = None
+    ) -> str:
         """Convert to JSON text, with the content of `to_dict`.
 
         Args:
@@ -353,7 +355,7 @@ class RerankResult(_JSON, _Detailed, Generic[T_co]):
         """
         return (self.details or _NO_DETAILS).extra
 
-    def to_dict(self, *, images: Images = "redact") -> dict[str, Any]:
+    def to_dict(self, *, images: Literal["redact", "keep"] = "redact") -> dict[str, Any]:
         """Convert to plain data that can be written as JSON.
 
         Args:
@@ -471,9 +473,10 @@ class RerankResponse(_JSON, Generic[T_co]):
     missing: tuple[int, ...] = ()
     retries: int = 0
     score_kind: ScoreKind = "unknown"
-    # Any: callers would have to narrow a union of a mapping and a list at each use
-    headers: Any = field(default_factory=dict, compare=False)
-    raw: Any = field(default=None, compare=False)
+    headers: Mapping[str, str] | list[Mapping[str, str]] = field(
+        default_factory=dict, compare=False
+    )
+    raw: Any = field(default=None, compare=False)  # JSON, in the provider's form
     cache_hits: int = 0
 
     def __post_init__(self) -> None:
@@ -637,12 +640,12 @@ def _check_images(images: object) -> None:
         raise InvalidRequestError(f"images must be 'redact' or 'keep', not {images!r}")
 
 
-def _attributes(value: Any, images: Images, depth: int) -> dict[str, Any]:
+def _attributes(value: Any, images: _Images, depth: int) -> dict[str, Any]:
     """Convert the attributes of a dataclass to JSON values."""
     return {one.name: _as_json(getattr(value, one.name), images, depth) for one in fields(value)}
 
 
-def _as_json(value: Any, images: Images, depth: int = 0) -> Any:
+def _as_json(value: Any, images: _Images, depth: int = 0) -> Any:
     """Convert a value to JSON values."""
     if depth == _DEEPEST:  # the value may contain itself
         return f"<{type(value).__name__}>"
@@ -675,7 +678,7 @@ def _as_json(value: Any, images: Images, depth: int = 0) -> Any:
             return _scalar_as_json(value, images)
 
 
-def _scalar_as_json(value: Any, images: Images) -> Any:
+def _scalar_as_json(value: Any, images: _Images) -> Any:
     redacted = images == "redact"
     match value:
         case None | bool():

@@ -213,10 +213,35 @@ def test_own_provider_with_fields() -> None:
     assert Own().document({"title": "t"}, "t") == {"title": "t"}
 
 
-def test_provider_without_address() -> None:
-    """A provider must say where it is."""
-    with pytest.raises(NotImplementedError):
-        _ = Provider().url
+def _own(base: type[Provider] = RemoteProvider, **body: Any) -> type[Provider]:
+    """A class of a user's own."""
+    return type("Acme", (base,), body)
+
+
+_WITH_FIELD: dict[str, Any] = {"__annotations__": {"region": "str"}, "region": "eu", "name": "acme"}
+
+
+@cases(
+    ("kind", "words"),
+    [
+        (_own(), "the class Acme has no name; write in it: name: ClassVar"),
+        (_own(default_base_url="https://host"), "the class Acme has no name; write in it"),
+        (
+            _own(name="acme"),
+            'no default_base_url; write in it: default_base_url: ClassVar[str] = "',
+        ),
+        (_own(Provider, name="acme"), "has no url; derive it from RemoteProvider, or override"),
+        (_own(default_base_url="https://host", **_WITH_FIELD), "has the arguments region, but no"),
+        (_own(_own(default_base_url="https://h", **_WITH_FIELD)), "write @dataclass(frozen=True"),
+        (_own(default_base_url="https://h", name="acme"), "Acme has no key: pass api_key=..., or "),
+    ],
+    ids=range(7),
+)
+def test_own_provider_that_is_incomplete(kind: type[Provider], words: str) -> None:
+    """What the class of an own provider lacks is said at its construction, with the fix."""
+    with pytest.raises(ConfigurationError) as caught:
+        kind(**({} if "no key" in words else {"api_key": KEY}))
+    assert words in str(caught.value)
 
 
 def test_repr_of_a_failure() -> None:

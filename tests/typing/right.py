@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import assert_type
 
 import httpx
+import httpx2
 from haystack.utils import Secret
+from httpx_aiohttp import HttpxAiohttpClient
 from langchain_core.documents import Document
 from llama_index.core.schema import MetadataMode, NodeWithScore
 from pydantic import SecretStr
@@ -15,6 +17,7 @@ from pydantic import SecretStr
 from rerank_integrations import (
     NOT_GIVEN,
     Local,
+    ManyResults,
     OpenRouter,
     Portkey,
     Price,
@@ -23,9 +26,11 @@ from rerank_integrations import (
     RerankDocument,
     RerankError,
     RerankResponse,
+    RowResult,
     StatusError,
     Together,
 )
+from rerank_integrations.evaluation import evaluate, sample
 from rerank_integrations.haystack import RerankRanker
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
@@ -50,8 +55,30 @@ portkey = Portkey(
     api_key="k", provider="cohere", authorization=SecretStr("up"), metadata={"a": "b"}
 )
 together = Together(api_key=SecretStr("k"))
+modern = RerankClient("m", http_client=httpx2.Client(), async_http_client=httpx2.AsyncClient)
+aiohttp = RerankClient("m", async_http_client=HttpxAiohttpClient())
 local = Local(scorer=lambda query, texts: [float(len(text)) for text in texts])
 
+
+class CrossEncoder:
+    """A model with the method of a cross-encoder."""
+
+    def predict(self, sentences: list[tuple[str, str]], batch_size: int = 32) -> list[float]:
+        """One score for each pair."""
+        return [float(batch_size) for _ in sentences]
+
+
+async def remote(query: str, texts: Sequence[str]) -> list[float]:
+    """An async scorer."""
+    return [float(len(query)) for _ in texts]
+
+
+scorers = [
+    Local(scorer=CrossEncoder()),
+    Local(scorer=CrossEncoder().predict),
+    Local(scorer=remote),
+    Local(),
+]
 response = client.rerank("q", ["a", "b"], top_n=1, timeout=NOT_GIVEN, rank_fields=("text",))
 mixed = client.rerank("q", ["a", {"title": "t"}, RerankDocument(text="x", image=b"")])
 picture: QueryInput = RerankDocument(image=b"")
@@ -61,8 +88,10 @@ index: int = response[0].index
 score: float = response[0].relevance_score
 names: list[int] = [result.index for result in response]
 cost: float | None = response.usage.cost
-remaining: str = response.headers["x-ratelimit-remaining"]
-of_each: list[str] = [one["x-request-id"] for one in response.headers]
+if isinstance(response.headers, list):  # of a split call
+    of_each: list[str] = [one["x-request-id"] for one in response.headers]
+else:
+    remaining: str = response.headers["x-ratelimit-remaining"]
 other = client.with_options(top_n=3, provider=together, model="m")
 assert_type(other, RerankClient)
 
@@ -114,4 +143,10 @@ with client.rerank_many(stream(), max_cost=1.5, price=Price(per_million_tokens=0
         assert_type(row_result.error, RerankError | None)
         print(row_result.response, many.cost, many.usage.total_tokens)
 client.rerank_many("in.jsonl", checkpoint="run.sqlite", progress=print, on_error="keep", top_n=1)
+texts_alone: ManyResults[str] = client.rerank_many([{"query": "q", "documents": ["a"]}])
+first: RowResult[str] = next(texts_alone)
+if first.response is not None:
+    assert_type(first.response[0].document, str)
+evaluate("my-data", ["local:bm25"], rank_fields=["title"], api_key="k", timeout=3, k=5)
+sample("my-data", 3, "labels.csv", rank_fields=("title",))
 client.arerank_many([{"query": "q", "documents": ["a"]}], preserve_order=True)

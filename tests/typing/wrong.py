@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from rerank_integrations import Local, OpenRouter, Portkey, RerankClient, RerankDocument
+import functools
+
+import httpx
+
+from rerank_integrations import (
+    Local,
+    RerankBatch,
+    OpenRouter,
+    Portkey,
+    RerankClient,
+    RerankDocument,
+)
+from rerank_integrations.evaluation import evaluate, sample
 from rerank_integrations.haystack import RerankRanker
 from rerank_integrations.langchain import RerankCompressor
 from rerank_integrations.llama_index import RerankPostprocessor
+from rerank_integrations.providers.local import bm25
 
 client = RerankClient("local:bm25")
 compressor = RerankCompressor("local:bm25")
@@ -25,7 +38,19 @@ OpenRouter("k")  # wrong
 OpenRouter(api_key=5)  # wrong
 OpenRouter(apikey="k")  # wrong
 Portkey(api_key="k", max_tokens_per_doc="512")  # wrong
-Local(scorer=bool, sees_images="yes")  # wrong
+Local(scorer=3)  # wrong
+Local(scorer=len)  # wrong
+Local(scorer=bm25, sees_images="yes")  # wrong
+RerankClient("m", http_client=3)  # wrong
+RerankClient("m", http_client=httpx.AsyncClient())  # wrong
+RerankClient("m", http_client=httpx.AsyncClient)  # wrong
+RerankClient("m", async_http_client=httpx.Client())  # wrong
+RerankClient("m", async_http_client=functools.partial(httpx.Client, http2=True))  # wrong
+RerankBatch("m", async_http_client=httpx.Client)  # wrong
+evaluate("my-data", ["local:bm25"], rank_feilds=["title"])  # wrong
+evaluate("my-data", ["local:bm25"], top_n="3")  # wrong
+sample("my-data", 3, "labels.csv", rank_feilds=["title"])  # wrong
+response.headers["x-request-id"]  # wrong
 RerankDocument(text=5)  # wrong
 client.rerank("q")  # wrong
 client.rerank_many({"query": "q", "documents": ["a"]})  # wrong

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 from rerank_integrations import lazy_attributes
 
 if TYPE_CHECKING:
-    from rerank_integrations.evaluation._dataset import Dataset as Dataset, Problem as Problem
+    from rerank_integrations.evaluation._dataset import (
+        Dataset as Dataset,
+        Judgments as Judgments,
+        Problem as Problem,
+    )
     from rerank_integrations.evaluation._evaluate import evaluate as evaluate
     from rerank_integrations.evaluation._evaluation import (
         Change as Change,
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
         Latency as Latency,
         Measured as Measured,
         ModelResult as ModelResult,
+        Outcome as Outcome,
         Pair as Pair,
         Verdict as Verdict,
     )
@@ -31,10 +36,10 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_attributes(
     __name__,
     {
-        "_dataset": "Dataset Problem",
+        "_dataset": "Dataset Judgments Problem",
         "_evaluate": "evaluate",
         "_evaluation": "Change Comparison Evaluation",
-        "_results": "FirstStage Latency Measured ModelResult Pair Verdict",
+        "_results": "FirstStage Latency Measured ModelResult Outcome Pair Verdict",
         "_sample": "read_labels sample",
         "_studies": "Threshold",
     },

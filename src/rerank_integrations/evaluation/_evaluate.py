@@ -8,8 +8,25 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from rerank_integrations import __version__
+from rerank_integrations._cache import CacheSetting
 from rerank_integrations._ledger import Price, Progress
+from rerank_integrations._options import (
+    NOT_GIVEN,
+    AsyncHTTPClient,
+    HTTPClient,
+    NotGiven,
+    OnImage,
+    OnInvalidDocument,
+    OnPartial,
+    Retry,
+    ScoreTransform,
+    Timeout,
+    checked_arguments,
+    given,
+)
 from rerank_integrations.client import RerankClient
 from rerank_integrations.errors import ConfigurationError, InvalidRequestError
 from rerank_integrations.evaluation import _measures as measures, _studies as studies
@@ -24,13 +41,22 @@ from rerank_integrations.evaluation._results import (
     Pair,
     counts,
 )
-from rerank_integrations.evaluation._run import Budget, Run, clients_of, is_in_process, run_model
+from rerank_integrations.evaluation._run import (
+    SETTINGS,
+    Budget,
+    Run,
+    clients_of,
+    is_in_process,
+    run_model,
+)
 from rerank_integrations.evaluation._statistics import difference, holm, percentile
 from rerank_integrations.evaluation._verdict import verdict_of
+from rerank_integrations.images import ImageUrls
 from rerank_integrations.providers._validation import nearest
 from rerank_integrations.providers.base import Provider
 
 
+@checked_arguments
 def evaluate(
     dataset: Dataset | str | PathLike[str],
     models: Sequence[str | RerankClient] | Mapping[str, str | RerankClient],
@@ -44,7 +70,41 @@ def evaluate(
     max_concurrency: int = 8,
     curve: bool = True,
     progress: bool | Callable[[str, Progress], Any] = False,
-    **settings: Any,
+    provider: Provider | NotGiven | None = NOT_GIVEN,
+    api_key: str | SecretStr | NotGiven | None = NOT_GIVEN,
+    base_url: str | NotGiven | None = NOT_GIVEN,
+    http_client: HTTPClient | Callable[[], HTTPClient] | NotGiven | None = NOT_GIVEN,
+    async_http_client: AsyncHTTPClient
+    | Callable[[], AsyncHTTPClient]
+    | NotGiven
+    | None = NOT_GIVEN,
+    fallbacks: Sequence[str | RerankClient] | NotGiven = NOT_GIVEN,
+    top_n: int | NotGiven | None = NOT_GIVEN,
+    rank_fields: Sequence[str] | NotGiven | None = NOT_GIVEN,
+    instruction: str | NotGiven | None = NOT_GIVEN,
+    score_transform: ScoreTransform | NotGiven | None = NOT_GIVEN,
+    score_threshold: float | NotGiven | None = NOT_GIVEN,
+    timeout: Timeout | NotGiven = NOT_GIVEN,
+    deadline: float | NotGiven | None = NOT_GIVEN,
+    max_retries: int | NotGiven = NOT_GIVEN,
+    retry_on_timeout: bool | NotGiven = NOT_GIVEN,
+    retry: Retry | NotGiven | None = NOT_GIVEN,
+    extra_headers: Mapping[str, str] | NotGiven | None = NOT_GIVEN,
+    extra_body: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+    on_image: OnImage | NotGiven = NOT_GIVEN,
+    on_invalid_document: OnInvalidDocument | NotGiven = NOT_GIVEN,
+    max_document_chars: int | NotGiven | None = NOT_GIVEN,
+    max_image_bytes: int | NotGiven | None = NOT_GIVEN,
+    max_image_pixels: int | NotGiven | None = NOT_GIVEN,
+    image_urls: ImageUrls | NotGiven = NOT_GIVEN,
+    max_documents_per_request: int | NotGiven | None = NOT_GIVEN,
+    max_request_bytes: int | NotGiven | None = NOT_GIVEN,
+    on_partial: OnPartial | NotGiven = NOT_GIVEN,
+    requests_per_minute: int | NotGiven | None = NOT_GIVEN,
+    documents_per_minute: int | NotGiven | None = NOT_GIVEN,
+    keep_raw: bool | NotGiven = NOT_GIVEN,
+    trace_content: bool | NotGiven = NOT_GIVEN,
+    cache: CacheSetting | NotGiven | None = NOT_GIVEN,
 ) -> Evaluation:
     """Rerank the candidates of judged queries with each model, and compare with no reranking.
 
@@ -68,7 +128,8 @@ def evaluate(
             curve.
         progress: True shows a progress bar of tqdm for each model; a function is called with the
             model's name and a `Progress`.
-        settings: settings of the clients that are created for model names, such as `rank_fields`.
+
+    The other arguments are the settings of the clients that are created for model names.
 
     Returns:
         The result, with a verdict.
@@ -80,6 +141,7 @@ def evaluate(
             `evaluation` is not installed.
         RerankError: the first error of a model, if none of its calls succeeds.
     """
+    settings = {name: value for name, value in given(locals()).items() if name in SETTINGS}
     wanted = 1 if max_queries is None else max_queries
     for name, value in (("k", k), ("top_k", top_k), ("max_queries", wanted)):
         if type(value) is not int or value < 1:

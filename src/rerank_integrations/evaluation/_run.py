@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from rerank_integrations.errors import BudgetExceededError, ConfigurationError, 
 from rerank_integrations.evaluation._dataset import Dataset
 from rerank_integrations.models import RerankResponse
 
+# what is passed on to the clients that are created here; a run has a `max_concurrency` of its own
+SETTINGS = inspect.signature(RerankClient).parameters.keys() - {"model", "max_concurrency"}
 _UNREADABLE = re.compile("[^A-Za-z0-9.]+")
 _HOPELESS = 5  # calls that fail before one succeeds, after which the run ends
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-import runpy
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec
 from typing import Any, NamedTuple
 
 from rerank_integrations.errors import ConfigurationError
@@ -300,16 +299,25 @@ def _stems(words: Sequence[str], language: str) -> dict[str, str]:
 @cache
 def _stop_words(language: str) -> frozenset[str]:
     name = LANGUAGES[language].stop_words
-    return frozenset(word for one in _stop_lists().get(name or "", ()) for word in split_words(one))
+    listed = _stop_lists()[name] if name else ()  # a list that is gone is an error, not silence
+    return frozenset(word for one in listed for word in split_words(one))
 
 
 @cache
 def _stop_lists() -> Mapping[str, Any]:
-    """The stop-word lists of bm25s, without loading the rest, which loads scipy."""
-    spec = find_spec("bm25s")
-    if spec is None or spec.origin is None:
+    """The stop-word lists of bm25s, from its public module `bm25s.stopwords`.
+
+    An import statement would load bm25s first, and so scipy, which takes longer than a call; the
+    module itself imports nothing. Packages that only have stop words have other lists, with which
+    the constants above were not measured.
+    """
+    package = find_spec("bm25s")
+    found = package and PathFinder.find_spec("stopwords", package.submodule_search_locations)
+    if not found or found.loader is None:
         raise ConfigurationError(_NEEDS_EXTRA)
-    return runpy.run_path(str(Path(spec.origin).with_name("stopwords.py")))
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return vars(module)
 
 
 def _library(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
@@ -65,12 +65,13 @@ def key_header(key: Any, name: str = "Authorization", scheme: str = "Bearer") ->
 
 def type_problem(owner: type, given: Mapping[str, Any]) -> str | None:
     """The message about an argument of the wrong type; None if all are right."""
-    hints = _type_hints(owner)
+    hints = type_hints(owner)
     for name, value in given.items():
         union = isinstance(hints[name], UnionType) or get_origin(hints[name]) is Union
         wanted = get_args(hints[name]) if union else (hints[name],)
         kinds = [get_origin(kind) or kind for kind in wanted]
-        if Any in kinds or isinstance(value, Secret):
+        # what may be a function is checked by the class itself, whose message says which function
+        if Any in kinds or Callable in kinds or isinstance(value, Secret):
             continue
         if Literal in kinds:
             words = [
@@ -88,8 +89,9 @@ def type_problem(owner: type, given: Mapping[str, Any]) -> str | None:
 
 
 @cache
-def _type_hints(owner: type) -> Mapping[str, Any]:
-    return get_type_hints(owner)  # slow
+def type_hints(owner: type) -> Mapping[str, Any]:
+    """The types of a class's attributes; cached, because it takes long to read them."""
+    return get_type_hints(owner)
 
 
 def header_problem(headers: Mapping[Any, Any]) -> str | None:

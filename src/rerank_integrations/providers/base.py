@@ -8,7 +8,8 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias, get_origin
 from urllib.parse import parse_qsl, urlencode
 
 from pydantic import SecretStr
@@ -34,10 +35,12 @@ from rerank_integrations.providers._validation import (
     secret,
     shown,
     shown_address,
+    type_hints,
     type_problem,
 )
 
-# https://jina.ai/models/jina-reranker-v3: its scores depend on the other documents
+# models whose scores depend on the other documents, on each endpoint that serves them:
+# https://jina.ai/models/jina-reranker-v3
 _LISTWISE = ("jina-reranker-v3",)
 # the version of a base address, before a path with a version of its own
 _TWO_VERSIONS = re.compile(r"/v\d+(/v\d+/)")
@@ -54,6 +57,9 @@ ScoreKind: TypeAlias = Literal["probability", "logit", "cosine", "relative", "un
 - "unknown": not documented by the vendor
 """
 
+
+# for the messages about classes that do not set them
+_EXAMPLES = {"name": '"acme"', "default_base_url": '"https://acme.example/v1"'}
 
 RETRIEVAL_SCORES = "retrieval_scores"
 """The body key of the first-stage scores, for a scorer in this process."""
@@ -195,6 +201,10 @@ class _CheckedArguments(type):
     if not TYPE_CHECKING:  # type checkers and editors read the fields of the dataclass
 
         def __call__(cls, *args: Any, **given: Any) -> Any:
+            problem = _class_problem(cls)
+            if problem:
+                args, given = (), {}  # one of them may be a key
+                raise ConfigurationError(f"the class {cls.__name__} {problem}")
             known = [field.name for field in dataclasses.fields(cls)]
             places = [field.name for field in dataclasses.fields(cls) if not field.kw_only]
             if len(args) <= len(places) and not given.keys() & places[: len(args)]:
@@ -218,6 +228,32 @@ class _CheckedArguments(type):
             return own.replace(parameters=list(own.parameters.values())[1:])
 
 
+@cache
+def _class_problem(cls: type) -> str | None:
+    """The message about what the class of a provider lacks; None if it is complete."""
+    hints = type_hints(cls)
+    ours = [name for name, hint in hints.items() if ClassVar in (hint, get_origin(hint))]
+    unset = next((name for name in ours if not hasattr(cls, name)), None)
+    if unset is not None:
+        return (
+            f"has no {unset}; write in it: {unset}: ClassVar[str] = {_EXAMPLES.get(unset, '...')}"
+        )
+    if getattr(cls, "url", None) is Provider.url:
+        return "has no url; derive it from RemoteProvider, or override the property url"
+    plain = [
+        kind
+        for kind in cls.__mro__
+        if issubclass(kind, Provider) and "__dataclass_fields__" not in vars(kind)
+    ]
+    fields = [name for kind in plain for name in inspect.get_annotations(kind) if name not in ours]
+    if fields:
+        return (
+            f"has the arguments {', '.join(fields)}, but no decorator that reads them; write "
+            "@dataclass(frozen=True, kw_only=True) above it, or ClassVar for what is no argument"
+        )
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Provider(metaclass=_CheckedArguments):
     """The base class of all providers: an endpoint with the common request and response.
@@ -236,6 +272,7 @@ class Provider(metaclass=_CheckedArguments):
         says_cost: False if a response never has the cost of the call; True if it may have it.
         request_id_headers: the response headers that may have the request ID, in order.
         image_codes: the error codes that raise an `ImageError`.
+        fallback_codes: the error codes after which a fallback is used, whatever the status.
         secret_arguments: the arguments that are hidden in messages and reprs.
         api_key_env: the environment variable of the key; None if no variable is read.
 
@@ -254,6 +291,7 @@ class Provider(metaclass=_CheckedArguments):
     says_cost: ClassVar[bool] = True
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
     image_codes: ClassVar[frozenset[str]] = frozenset()
+    fallback_codes: ClassVar[frozenset[str]] = frozenset()
     secret_arguments: ClassVar[frozenset[str]] = frozenset()
     api_key_env: ClassVar[str | None] = None
 
@@ -534,9 +572,11 @@ class RemoteProvider(Provider):
         self._set("base_url", self._found_base_url())
         if self.api_key is None and self._needs_key():
             own = type(self).__name__
+            variable = next(iter(self._key_variables()), None)
+            told = f"set the environment variable {variable} or " if variable else ""
             raise ConfigurationError(
-                f"{own} has no key: set the environment variable {self.api_key_env} "
-                f"or pass api_key=..., or provider={own}(api_key=...) with the model alone"
+                f"{own} has no key: {told}pass api_key=..., or provider={own}(api_key=...) with "
+                "the model alone"
             )
         super().__post_init__()
 

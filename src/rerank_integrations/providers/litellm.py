@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers.base import ErrorDetails, Instructed, RemoteProvider
+from rerank_integrations.providers.together import Together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class LiteLLM(RemoteProvider):
     default_base_url: ClassVar[str] = "http://localhost:4000/v1"
     models_path: ClassVar[str | None] = "/models"
     needs_key: ClassVar[bool] = False
+    fallback_codes: ClassVar[frozenset[str]] = Together.fallback_codes  # it may be behind it
 
     def instructed(self, model: str, instruction: str) -> Instructed:
         """Raise an error, because the proxy ignores an instruction for most vendors."""

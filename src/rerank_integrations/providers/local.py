@@ -17,7 +17,7 @@ from collections.abc import (
 )
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from pydantic_core import from_json, to_json
 
@@ -36,11 +36,25 @@ from rerank_integrations.providers.base import (
 )
 
 Scores: TypeAlias = Iterable[float] | AsyncIterable[float] | Awaitable[Iterable[float]]
-Scorer: TypeAlias = Callable[[str, Sequence[str]], Scores]
+"""One number for each text, the higher the better: also an array, a tensor, or an awaitable."""
+
+Scorer: TypeAlias = Callable[[Any, list[Any]], Scores]
 """A function that takes the query and the texts, and returns one score for each text.
 
 A higher score is better. With `sees_images=True`, what has an image is a mapping, not a text.
 """
+
+
+class Predictor(Protocol):
+    """A model with the method of a cross-encoder, such as one of `sentence-transformers`."""
+
+    def predict(self, pairs: Any, /) -> Any:
+        """Return one score for each pair.
+
+        Args:
+            pairs: a list of pairs of query and text.
+        """
+
 
 _NO_LISTS = (Mapping, AbstractSet, str, bytes, bytearray)  # iterables, but no list of scores
 _CROSS_ENCODER = "cross-encoder/"  # before the name of a model or a folder
@@ -130,7 +144,9 @@ class Local(Provider):
     says_cost: ClassVar[bool] = False
     max_documents: ClassVar[int | None] = None
 
-    scorer: Scorer | Any = field(default=None, repr=False)
+    scorer: Scorer | Predictor | Callable[[list[tuple[str, str]]], Scores] | None = field(
+        default=None, repr=False
+    )
     sees_images: bool = False
     language: str | None = None
     retrieval_weight: float = 0.0
@@ -333,7 +349,8 @@ class Local(Provider):
         predict = self._predict()
         if predict is not None:
             return predict([(query, text) for text in texts])
-        return self.scorer(query, texts)
+        scorer: Any = self.scorer
+        return scorer(query, texts)
 
     def _predict(self) -> Callable[[list[tuple[str, str]]], Any] | None:
         """The method that takes pairs, if the scorer has one or is one."""

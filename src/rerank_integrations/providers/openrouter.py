@@ -43,11 +43,14 @@ _TEXT_ONLY = (
 )
 
 
-Sort = Literal["price", "throughput", "latency", "exacto"]
-Quantization = Literal[
+Sort: TypeAlias = Literal["price", "throughput", "latency", "exacto"]
+"""A criterion to sort the hosts by."""
+
+Quantization: TypeAlias = Literal[
     "int4", "int8", "fp4", "mxfp4", "nvfp4", "fp6", "fp8", "mxfp8", "fp16", "bf16", "fp32",
     "unknown",
 ]  # fmt: skip
+"""How the weights of a model are stored."""
 
 
 class _Strict(BaseModel):
@@ -77,7 +80,7 @@ def _price(value: object) -> object:
     raise ValueError("a price is a finite number of at least 0, or a string of digits")
 
 
-Price: TypeAlias = Annotated[str | float | Decimal | None, BeforeValidator(_price)]
+DollarAmount: TypeAlias = Annotated[str | float | Decimal | None, BeforeValidator(_price)]
 
 
 class MaxPrice(_Strict):
@@ -94,11 +97,11 @@ class MaxPrice(_Strict):
         audio: per audio unit.
     """
 
-    prompt: Price = None
-    completion: Price = None
-    request: Price = None
-    image: Price = None
-    audio: Price = None
+    prompt: DollarAmount = None
+    completion: DollarAmount = None
+    request: DollarAmount = None
+    image: DollarAmount = None
+    audio: DollarAmount = None
 
 
 class Percentiles(_Strict):

@@ -24,6 +24,7 @@ from rerank_integrations.providers.base import (
     ScoreKind,
 )
 from rerank_integrations.providers.pinecone import MODELS, OTHER_MODEL, Limits
+from rerank_integrations.providers.together import Together
 
 _LONGEST_METADATA = 128
 _GUARDRAIL_FAILED = 246
@@ -87,6 +88,7 @@ class Portkey(RemoteProvider):
     default_base_url: ClassVar[str] = "https://api.portkey.ai/v1"
     models_path: ClassVar[str | None] = "/models"
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-portkey-trace-id", "x-request-id")
+    fallback_codes: ClassVar[frozenset[str]] = Together.fallback_codes  # it may be behind it
     secret_arguments: ClassVar[frozenset[str]] = frozenset(
         {"api_key", "base_url", "virtual_key", "authorization", "config", "custom_host"}
     )

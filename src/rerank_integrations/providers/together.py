@@ -16,6 +16,7 @@ from rerank_integrations.providers._model_list import (
 from rerank_integrations.providers._validation import seconds_in
 from rerank_integrations.providers.base import ErrorDetails, RemoteProvider
 
+_NEEDS_ENDPOINT = "model_not_available"  # the code of the error
 _DEDICATED = (
     "Together serves this model on a dedicated endpoint only: start one and pass its name as the "
     "model (https://docs.together.ai/docs/inference/embeddings/rerank)"
@@ -51,6 +52,7 @@ class Together(RemoteProvider):
     base_url_env: ClassVar[str | None] = "TOGETHER_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.together.ai/v1"
     says_cost: ClassVar[bool] = False
+    fallback_codes: ClassVar[frozenset[str]] = frozenset({_NEEDS_ENDPOINT})
     models_path: ClassVar[str | None] = "/v2/supported-models"
 
     return_documents: bool | None = None
@@ -93,7 +95,7 @@ class Together(RemoteProvider):
         At Together, `x-ratelimit-reset` is a duration in seconds
         (https://docs.together.ai/docs/rate-limits).
         """
-        if failure.code == "model_not_available":
+        if failure.code == _NEEDS_ENDPOINT:
             return failure._replace(message=f"{failure.message}. {_DEDICATED}")
         if failure.status_code == 429 and failure.retry_after is None:
             return failure._replace(

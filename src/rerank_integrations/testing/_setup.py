@@ -34,7 +34,7 @@ class Setup(ABC):
     secrets: Sequence[str] = ()
     """Texts that must not appear anywhere, such as the key that `make` passes."""
 
-    make: Callable[..., Reranker]
+    make: Callable[..., Any]
 
     # the words of the messages
     _kind: str
