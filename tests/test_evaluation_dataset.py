@@ -276,6 +276,9 @@ def test_a_retriever_gives_the_candidates() -> None:
             Dataset.from_retriever(lambda _: [], asked, judged)
     with pytest.raises(ConfigurationError, match="a Document of the retriever has no id"):
         Dataset.from_retriever(lambda _: [Document("x")], queries, judgments)
+    a_list: Any = ["x"]
+    with pytest.raises(ConfigurationError, match="queries must be a mapping of ids to texts"):
+        Dataset.from_retriever(documents, a_list, judgments)
     a_set: Any = {"1": {"b"}}
     with pytest.raises(ConfigurationError, match=r"of query '1' must be a mapping .*, not set"):
         Dataset.from_retriever(documents, queries, a_set)

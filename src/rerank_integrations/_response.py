@@ -646,7 +646,7 @@ def status_error(
     if code and code != str(failure.status_code) and not holds_word(message, code):
         text += f" ({code})"
     if failure.status_code in (404, 405) and kind is not ImageError:  # often a wrong base_url
-        text += f"; the request went to {shown_address(address)}{missing}"
+        text = f"{text.rstrip('.')}; the request went to {shown_address(address)}{missing}"
     setting = what_is_too_large(failure) if kind is not ImageError else None
     if setting is not None:
         failure = failure._replace(is_retryable=False)

@@ -980,7 +980,13 @@ class RerankClient:
             transport = given._transport  # noqa: SLF001
             return [one._replace(transport=one.transport or transport) for one in theirs]
         model, found = _named_fallback(given, self.provider)
-        provider = found() if isinstance(found, type) else found
+        try:
+            provider = found() if isinstance(found, type) else found
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"the fallback {given!r}: {error}; the arguments of a fallback go into "
+                f"fallbacks=[RerankClient({given!r}, api_key=...)]"
+            ) from None
         return [_by_name(self._options, model, provider)]
 
     def _alone(self) -> Self:

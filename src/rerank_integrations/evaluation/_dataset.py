@@ -188,6 +188,11 @@ class Dataset:
         Raises:
             ConfigurationError: a document has no id, or an id is not a `str`.
         """
+        if not isinstance(queries, Mapping):
+            raise ConfigurationError(
+                "queries must be a mapping of ids to texts, such as {'q1': 'how to oil a chain'}, "
+                f"not {type(queries).__name__}"
+            )
         ask = getattr(retriever, "retrieve", None) or getattr(retriever, "invoke", retriever)
         documents: dict[str, DocumentInput] = {}
         candidates: dict[str, list[str]] = {}

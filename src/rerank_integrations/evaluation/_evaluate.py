@@ -160,7 +160,8 @@ def evaluate(
     if not usable:
         raise ConfigurationError(
             f"no query of {dataset.name} has a document that is judged relevant, so there is "
-            "nothing to measure; `sample` draws queries to label"
+            "nothing to measure; `sample` draws queries to label, and a document that answers the "
+            "query needs a grade of 1 or more"
             + "".join(f"\n- {problem}" for problem in dataset.problems)
         )
     before = {query: list(dataset.candidates[query][:top_k]) for query in asked}

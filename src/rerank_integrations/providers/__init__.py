@@ -55,6 +55,7 @@ _HUGGING_FACE = (
 _A_GATEWAY = "use a LiteLLM proxy, 'litellm:<name in its configuration>'; "
 _ELSEWHERE = {
     "bedrock": "use 'portkey:<model>', or a LiteLLM proxy with 'litellm:'; ",
+    "ollama": "use provider=Compatible(base_url=...) if your server has a rerank endpoint; ",
     "flashrank": "use provider=Local(scorer=...); ",
     "huggingface": _HUGGING_FACE,
     "vertex_ai": _A_GATEWAY,
