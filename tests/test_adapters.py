@@ -81,8 +81,11 @@ def test_other_options_are_checked(kind: Any, rank: Rank) -> None:
         with pytest.raises((ConfigurationError, InvalidRequestError)):
             adapter.with_options(**changes)
     keyed = kind(model="voyage:m", api_key="voyage-key")
+    for one in (keyed, kind(model="voyage:m", api_key="k", extra_headers={"x-key": "1"})):
+        with pytest.raises(ConfigurationError, match="for voyage and is not sent to cohere"):
+            one.with_options(model="cohere:m", **({} if one is keyed else {"api_key": "k"}))
     with pytest.raises(ConfigurationError, match="for voyage and is not sent to cohere"):
-        keyed.with_options(model="cohere:m")
+        rank(keyed.model_copy(update={"model": "cohere:m"}))
     assert keyed.with_options(model="cohere:m", api_key="k").api_key.get_secret_value() == "k"
     assert keyed.with_options(model="voyage:n").api_key.get_secret_value() == "voyage-key"
 

@@ -101,9 +101,9 @@ def test_a_provider_that_is_none(provider: Any) -> None:
     )
 
 
-@cases("query", ["", "  ", "\n\t", None, 5, b"q", ["q"], {"text": "q"}])
+@cases("query", ["", "  ", "\n\t", None, 5, b"q", ["q"], {"title": "q"}])
 def test_a_query_without_text(call: Calls, server: Server, query: Any) -> None:
-    """A query that is empty or no str is refused."""
+    """A query that is empty, or neither a text nor an image, is refused."""
     with client_of(server) as client:
         refused(lambda: call(client, query), InvalidRequestError, "query")
     assert not server.received

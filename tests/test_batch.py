@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import pickle
@@ -31,6 +32,7 @@ from rerank_integrations import (
     RerankBatch,
     RerankClient,
     StatusError,
+    batch as batch_module,
 )
 from rerank_integrations.errors import RerankError
 
@@ -160,6 +162,7 @@ def test_what_engines_hand_over_is_understood(server: Server) -> None:
         ({"model": "openrouter:m", "rate_limit": "redis://x"}, "sqlite:///path"),
         ({"model": "openrouter:m", "rate_limit": object()}, "reserve"),
         ({"model": "openrouter:m", "deadline": -1}, "deadline"),
+        ({"model": "openrouter:m", "prefix": None}, "prefix must be a str, not NoneType"),
     ],
 )
 def test_a_wrong_argument_is_refused_where_it_is_given(settings: Any, says: str) -> None:
@@ -281,6 +284,118 @@ def test_an_error_is_raised_where_that_is_asked_for(server: Server, way: str) ->
 
     assert isinstance(caught.value, StatusError)
     assert caught.value.status_code == 404
+
+
+@cases("way", ["rows", "arows"])
+@cases("ends", ["at the end", "by an error"])
+def test_a_slow_source_delays_no_row(server: Server, way: str, ends: str) -> None:
+    """A row is asked for and given out while the source waits for its next one.
+
+    What was asked for is given out before an error of the source is raised.
+    """
+    batch, taken = batch_of(server), threading.Event()
+
+    def slow() -> Any:
+        yield ROWS[0]
+        assert taken.wait(TIME), "the first row was not given out"
+        yield from ROWS
+        if ends == "by an error":
+            raise RuntimeError("the disk is gone")
+
+    async def stream() -> Any:
+        source = slow()
+        while (row := await asyncio.to_thread(next, source, None)) is not None:
+            yield row
+
+    async def on_a_loop() -> None:
+        async for row in batch.arows(stream()):
+            found.append(row)
+            taken.set()
+
+    found: list[dict[str, Any]] = []
+    try:
+        if way == "rows":
+            for row in batch.rows(slow()):
+                found.append(row)
+                taken.set()
+        else:
+            asyncio.run(on_a_loop())
+    except RuntimeError as error:
+        assert str(error) == "the disk is gone"
+        found.append({"indices": "an error"})
+    assert [row["indices"] for row in found] == [
+        *(FOUND[0], *FOUND),
+        *(["an error"] if ends == "by an error" else []),
+    ]
+
+
+@cases("way", list(WAYS))
+@cases("name", sorted(NEW))
+def test_no_column_of_the_caller_is_overwritten(server: Server, way: str, name: str) -> None:
+    """A name that is there is refused, before its row is sent; a prefix makes other names."""
+    rows = [{**row, name: "mine"} for row in ROWS]
+    rank = {**WAYS, "columns": by_pandas}[way]
+    if way == "columns":
+        with pytest.raises(InvalidRequestError, match=f"already has a column '{name}'"):
+            batch_of(server)({one: [row[one] for row in rows] for one in rows[0]})
+    with pytest.raises(InvalidRequestError, match=f"'{name}'; pass prefix='rerank_'"):
+        rank(batch_of(server), rows)
+    assert server.received == []
+    found = rank(batch_of(server, prefix="rerank_"), rows)
+    assert [row["rerank_indices"] for row in found] == FOUND
+    assert {name: "mine", **ROWS[0]}.items() <= found[0].items()
+    assert set(found[0]) == {*rows[0], *(f"rerank_{one}" for one in NEW)}
+
+
+@cases("how", ["with", "async with", "collected", "a copy"])
+def test_a_batch_is_closed(server: Server, tmp_path: Path, how: str) -> None:
+    """It keeps no connection, file or thread when it is closed or collected; a call opens them.
+
+    Copies that engines unpickle for each task share a worker, so they are not closed with it.
+    """
+    other = batch_of(server)
+    file = tmp_path / "run.sqlite"
+    settings: dict[str, Any] = {"checkpoint": file, "max_concurrency": 2}
+
+    def loops() -> list[threading.Thread]:
+        return [one for one in threading.enumerate() if one.name == "batches"]
+
+    async def on_a_loop() -> None:
+        async with batch_of(server, **settings) as batch:
+            assert len(await collected(batch, ROWS, as_stream=False)) == 2
+
+    gc.collect()
+    for worker in list(batch_module._WORKERS.values()):  # of other tests, which unpickled copies
+        worker.close().result(TIME)
+    before = server.connections
+    if how == "with":
+        with batch_of(server, **settings) as batch:
+            for _ in range(2):
+                assert [row["indices"] for row in batch.rows(ROWS)] == FOUND
+                batch.close()
+                batch.close()
+    elif how == "async with":
+        asyncio.run(on_a_loop())
+    else:
+        batch = batch_of(server, **settings)
+        used = pickle.loads(pickle.dumps(batch)) if how == "a copy" else batch  # noqa: S301
+        assert by_columns(used, ROWS)[0]["error"] is None
+        if how == "a copy":
+            del batch
+            gc.collect()
+            assert by_columns(other, ROWS)[0]["error"] is None  # the loop has had its turn
+            assert file.with_name("run.sqlite-wal").exists()
+            used.close()
+            other.close()
+        del used
+        batch = other
+        gc.collect()
+    assert server.connections > before
+    for thread in loops():
+        thread.join(TIME)
+    assert loops() == []
+    server.until_closed(server.connections)
+    assert not file.with_name("run.sqlite-wal").exists()
 
 
 def test_threads_and_copies_share_a_client_and_its_bound(server: Server) -> None:

@@ -572,6 +572,19 @@ def test_many_rows_and_batches(
     assert len(server.received) == 1
 
 
+def test_a_cached_row_says_nothing_of_the_requests_of_a_row(server: Server) -> None:
+    """The first row that is sent goes alone, also behind one from the cache: its requests count."""
+    server.plays(by_pair)
+    rows = [{"query": f"q{n}", "documents": list(TEXTS)} for n in range(20)]
+    options: dict[str, Any] = {"max_documents_per_request": 1, "cache": RerankCache()}
+    with client_of(server, **options) as client:
+        client.rerank("q0", list(TEXTS))
+        server.received.clear()
+        with pytest.raises(BudgetExceededError):
+            list(client.rerank_many(rows, max_requests=8))
+    assert len(server.received) == 6
+
+
 def test_a_text_makes_one_cache_for_a_run(server: Server, call: Calls) -> None:
     """A text given to `rerank_many` makes a cache for all rows; one of a single call has no use."""
     server.plays(by_pair)

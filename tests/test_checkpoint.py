@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import shutil
@@ -28,8 +29,10 @@ from rerank_integrations import (
     CheckpointMismatchError,
     ConfigurationError,
     InvalidRequestError,
+    RerankBatch,
     RerankClient,
     RerankDocument,
+    _checkpoint,
 )
 from test_many import AT_ONCE, TEXTS, Held, costing, rows, threads, until_ended
 
@@ -462,3 +465,124 @@ def test_a_file_that_fails_ends_a_run(store: str, way: str, tmp_path: Path) -> N
     assert isinstance(came.error, ConfigurationError)
     assert "the checkpoint cannot be used: " in str(came.error)
     assert came.ids == (["q0"] if store == "run.sqlite" else ["q0", "q1"])
+
+
+@cases("store", STORES)
+@cases("way", WAYS)
+def test_an_incomplete_response_is_not_finished(store: str, way: str, tmp_path: Path) -> None:
+    """A response without some documents is given out and not stored; the next run asks again.
+
+    What a fallback has ranked is finished, and stored with the names of its model and provider.
+    """
+    path, errors = tmp_path / store, tmp_path / "run.errors.jsonl"
+    options: dict[str, Any] = {
+        "checkpoint": path,
+        "on_partial": "keep",
+        "max_documents_per_request": 1,
+        "max_retries": 0,
+    }
+
+    def respond(received: Received) -> Reply:
+        is_bad = received.query == "q1" and received.body["documents"] == TEXTS[1:]
+        return Reply(status=400) if is_bad else ranks_all(received)
+
+    with running(respond) as server, client_of(server, fallbacks=["local:bm25"]) as client:
+        first = many(way, client.with_options(), rows(3), **options, preserve_order=True)
+        assert first.error is None
+        assert [one.response.missing for one in first.results if one.response] == [(), (1,), ()]
+        assert sorted(kills.kept_in(path)) == ["q0", "q2"]
+        if store == "run.jsonl":
+            [line] = map(json.loads, errors.read_text().splitlines())
+            assert line["id"] == "q1"
+            assert "incomplete: documents 1 are missing" in line["message"]
+        server.plays(Reply(status=401))
+        again = many(way, client, rows(3), **options, preserve_order=True)
+        assert stored(again) == [True, False, True]
+        third = many(way, client, rows(3), **options, preserve_order=True)
+    assert all(stored(third))
+    for came in (again, third):
+        asked = [
+            (one.response.model, one.response.provider) for one in came.results if one.response
+        ]
+        assert asked == [("m", "openrouter"), ("bm25", "local"), ("m", "openrouter")]
+
+
+class Factor:
+    """A transform with a state."""
+
+    def __call__(self, score: float) -> float:
+        """Return a score."""
+        return score
+
+
+def doubled(score: float) -> float:
+    """Return twice the score."""
+    return 2 * score
+
+
+@cases("store", STORES)
+@cases("transform", [lambda score: score, partial(pow, 2.0), Factor(), Factor().__call__, doubled])
+def test_a_transform_is_known_by_its_name(store: str, transform: Any, tmp_path: Path) -> None:
+    """Only a function of a module can be told from another by a later run; others are refused."""
+    path = tmp_path / store
+    with running(ranks_all) as server, client_of(server) as client:
+        if transform is not doubled:
+            for method in (client.rerank_many, client.arerank_many):
+                with pytest.raises(ConfigurationError, match="top level of a module"):
+                    method(rows(1), checkpoint=path, score_transform=transform)
+            with pytest.raises(ConfigurationError, match="top level of a module"):
+                RerankBatch(client=client, checkpoint=tmp_path / "b.db", score_transform=transform)
+            assert list(tmp_path.iterdir()) == []
+            return
+        for is_stored in (False, True):
+            came = many("sync", client, rows(1), checkpoint=path, score_transform=transform)
+            assert stored(came) == [is_stored]
+            assert came.results[0].response is not None
+            assert came.results[0].response[0].relevance_score == 2.0
+        with pytest.raises(CheckpointMismatchError, match=r"test_checkpoint\.doubled"):
+            client.rerank_many(rows(1), checkpoint=path, score_transform=math.tanh)
+
+
+@cases("way", WAYS)
+def test_a_locked_file_stops_no_event_loop(
+    way: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished row waits outside of SQLite while another process has locked the file."""
+    path = tmp_path / "run.sqlite"
+    tries: list[bool] = []
+    free = threading.Event()
+    kept = _checkpoint.SqliteStore._commit
+
+    def commit(store: Any, entry: Any) -> bool:
+        began = time.monotonic()
+        tries.append(kept(store, entry))
+        assert time.monotonic() - began < _checkpoint._BUSY / 2
+        if len(tries) >= 3:
+            free.set()
+        return tries[-1]
+
+    monkeypatch.setattr(_checkpoint.SqliteStore, "_commit", commit)
+    with client_of(server) as client, closing(_connected(path)) as other:
+        many("sync", client, [], checkpoint=path)
+
+        def respond(received: Received) -> Reply:
+            if received.query == "q1":
+                other.execute("BEGIN IMMEDIATE")
+                releasing.start()
+            return ranks_all(received)
+
+        def release() -> None:
+            free.wait(TIME)
+            other.execute("COMMIT")
+
+        releasing = threading.Thread(target=release)
+        server.plays(respond)
+        came = many(way, client, rows(3), checkpoint=path, max_concurrency=1)
+        releasing.join(TIME)
+    assert (came.error, sorted(kills.kept_in(path))) == (None, ["q0", "q1", "q2"])
+    assert tries.count(False) >= 2
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """Another process's connection, which any thread may use."""
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)

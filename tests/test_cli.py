@@ -293,6 +293,11 @@ def test_options_for_what_cannot_be_sent_or_fails(
     server.plays(Reply({"error": {"message": "no"}}, 404))
     fallen = rerank(*words, "--on-image", "text", "--fallback", "local:bm25", "--json")
     assert json.loads(fallen.stdout)["provider"] == "local"
+    monkeypatch.delenv("CO_API_KEY")
+    monkeypatch.setenv("RERANK_API_KEY", KEY)  # the key of the model, and of no other provider
+    server.received.clear()
+    rerank(*words, "--on-image", "text", "--fallback", "cohere:n")
+    assert [received.body["model"] for received in server.received] == ["m", "n"]
 
 
 def test_a_local_model_without_a_name() -> None:

@@ -30,6 +30,7 @@ from rerank_integrations import (
     ResponseError,
     ServiceUnavailableError,
     StatusError,
+    Together,
     TransportError,
 )
 
@@ -123,6 +124,20 @@ def test_extra_headers_and_body_keys_add_up(call: Calls, server: Server) -> None
     assert both.body.items() >= {"a": 1, "b": [2]}.items()
     assert own.body["a"] == 1
     assert "b" not in own.body
+
+
+def test_extra_headers_and_body_keys_are_for_one_provider(call: Calls, server: Server) -> None:
+    """What is set for one provider is sent to no other one, by no way to change the provider."""
+    extras: dict[str, Any] = {"extra_headers": {"x-key": "1"}, "extra_body": {"a": 1}}
+    with client_of(server, **extras) as client:
+        other = Together(api_key="k", base_url=server.url)
+        call(client.with_options(provider=other, model="n"))
+        call(client.with_options(provider=other, model="n", extra_headers={"x-own": "2"}))
+        call(client.with_options(model="n"))
+    first, own, same = server.received
+    assert ("x-key" in first.headers, "a" in first.body) == (False, False)
+    assert ("x-key" in own.headers, own.headers["x-own"]) == (False, "2")
+    assert (same.headers["x-key"], same.body["a"]) == ("1", 1)
 
 
 def test_calls_share_one_connection(call: Calls, server: Server) -> None:

@@ -518,6 +518,25 @@ def test_errors_of_a_users_transport_are_ours(raised: Exception) -> None:
     assert [f"{one!r} {one} {one.args}" for one in found if KEY in f"{one!r}{one}{one.args}"] == []
 
 
+def test_a_group_of_errors_holds_no_frames_of_a_library() -> None:
+    """The errors in a group, of a transport that tries several ways, are treated as any cause."""
+
+    class Transport(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> Any:
+            try:
+                httpx.get("http://127.0.0.1:1", headers={"x-key": KEY})
+            except httpx.ConnectError as error:
+                tries = ExceptionGroup("tries", [error])
+            raise httpx.ConnectError("none succeeded") from tries
+
+    call = SyncCalls()
+    with call.http_client(httpx, transport=Transport()) as theirs:
+        client = client_of("https://host", max_retries=0, **{call.argument: theirs})
+        found = links(failed(call, client))
+    assert any(isinstance(one, ExceptionGroup) for one in found)
+    assert not {name.partition(".")[0] for one in found for name in modules(one)} & LIBRARIES
+
+
 # no key
 
 Scenario = Callable[[Calls, Any], AbstractContextManager[Any]]

@@ -235,7 +235,7 @@ class Adapter(BaseModel):
         SkipJsonSchema[RerankCache | None], BeforeValidator(cache_of), PlainSerializer(_address)
     ] = None
 
-    _made: tuple[object, RerankClient] | None = PrivateAttr(default=None)
+    _made: tuple[tuple[Any, ...], RerankClient] | None = PrivateAttr(default=None)
     _other_models: dict[str, tuple[object, RerankClient]] = PrivateAttr(default_factory=dict)
 
     def __init__(self, **settings: Any) -> None:
@@ -288,24 +288,21 @@ class Adapter(BaseModel):
         return self.model_copy(update={name: getattr(checked, name) for name in changes})
 
     def _keep_key(self, changes: Mapping[str, Any]) -> None:
-        """Refuse a model of another provider if the key of this provider would be sent to it.
+        """Refuse a model of another provider if what is for this provider would be sent to it.
 
         Raises:
-            ConfigurationError: the key would be sent to another address.
+            ConfigurationError: the key, a header or a body key would be sent to another address.
         """
         name, other = ((one or "").partition(":")[0] for one in (self.model, changes.get("model")))
         is_same_address = self.base_url is not None and "base_url" not in changes
-        if (
-            self.api_key is not None
-            and "api_key" not in changes
-            and name
-            and other not in ("", name)
-            and not is_same_address
-        ):
-            raise ConfigurationError(
-                f"api_key is for {name} and is not sent to {other}: pass api_key= together with "
-                "model=; None reads the key from the environment"
-            )
+        if not name or other in ("", name) or is_same_address:
+            return
+        for kept in ("api_key", "extra_headers", "extra_body"):
+            if kept not in changes and getattr(self, kept):
+                raise ConfigurationError(
+                    f"{kept} is for {name} and is not sent to {other}: pass {kept}= together with "
+                    "model=" + "; None reads the key from the environment" * (kept == "api_key")
+                )
 
     def _settings(self) -> dict[str, Any]:
         """Return the settings that decide whether two adapters are equal."""
@@ -392,6 +389,8 @@ class Adapter(BaseModel):
         source = self._source()
         made = self._made
         if made is None or made[0] != source:
+            if made is not None:
+                _check_same_vendor(made[0], source)
             self._made = made = (
                 source,
                 _client_of(
@@ -532,6 +531,21 @@ def error_metadata(error: RerankError) -> dict[str, Any]:
         "rerank_request_id": getattr(error, "request_id", None),
         "rerank_retries": error.retries,
     }
+
+
+def _check_same_vendor(before: tuple[Any, ...], now: tuple[Any, ...]) -> None:
+    """Refuse a model of another provider, set by `model_copy` or by assignment, with the same key.
+
+    Raises:
+        ConfigurationError: the key would be sent to another address.
+    """
+    names = [(source[0] or "").partition(":")[0] for source in (before, now)]
+    key, base_url = now[3], now[4]
+    if all(names) and names[0] != names[1] and key and key == before[3] and base_url is None:
+        raise ConfigurationError(
+            f"api_key is for {names[0]} and is not sent to {names[1]}: set api_key too; None reads "
+            "the key from the environment"
+        )
 
 
 def _client_of(model: str | None, client: RerankClient | None, **named: Any) -> RerankClient:

@@ -73,8 +73,8 @@ class SqliteFile:
     Args:
         path: the file; it and its directories are created if they are missing.
         what: the words for the file in an error message.
-        table: the statement that creates its table.
-        busy: seconds to wait while another process writes.
+        tables: the statements that create its tables.
+        busy: seconds to wait while another process writes, or rebuilds the file after a crash.
 
     Attributes:
         lock: held by the thread that uses the connection.
@@ -83,10 +83,10 @@ class SqliteFile:
         ConfigurationError: the file cannot be read and written.
     """
 
-    def __init__(self, path: Path, what: str, table: str, busy: float = 0.0) -> None:
+    def __init__(self, path: Path, what: str, *tables: str, busy: float = 0.0) -> None:
         self.path = path
-        self._what, self._table, self._busy = what, table, busy
-        self.lock = threading.Lock()
+        self._what, self._tables, self._busy = what, tables, busy
+        self.lock = threading.RLock()  # a run that uses it may be collected inside of it
         self._db: sqlite3.Connection | None = None
         told_of_forks(self)
         with self.lock:
@@ -103,15 +103,24 @@ class SqliteFile:
         return self._db
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, waits: bool = True) -> Iterator[sqlite3.Connection]:
         """Provide the connection in a transaction that writes: all or nothing is stored.
 
+        Args:
+            waits: whether to wait while another process writes, for as long as `busy`.
+
         Raises:
-            sqlite3.OperationalError: another process writes for longer than `busy`.
+            sqlite3.OperationalError: another process writes, as `is_busy` tells.
         """
         with self.lock:
             db = self.connection()
-            db.execute("BEGIN IMMEDIATE")
+            if not waits:
+                db.execute("PRAGMA busy_timeout=0")
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            finally:
+                if not waits:
+                    db.execute(self._patience)
             try:
                 yield db
                 db.execute("COMMIT")
@@ -130,7 +139,11 @@ class SqliteFile:
     def leave_to_parent(self) -> None:
         """Reset the state in a forked child, which must neither use nor close the connection."""
         left_to_parent(self._db)
-        self._db, self.lock = None, threading.Lock()
+        self._db, self.lock = None, threading.RLock()
+
+    @property
+    def _patience(self) -> str:
+        return f"PRAGMA busy_timeout={int(1000 * self._busy)}"
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -140,9 +153,10 @@ class SqliteFile:
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=NORMAL")
                 db.execute("BEGIN IMMEDIATE")  # fails now where the file cannot be written
-                db.execute(self._table)
+                for table in self._tables:
+                    db.execute(table)
                 db.execute("COMMIT")
-                db.execute(f"PRAGMA busy_timeout={int(1000 * self._busy)}")
+                db.execute(self._patience)
             except BaseException:
                 db.close()
                 raise
@@ -155,6 +169,12 @@ class SqliteFile:
     def __del__(self) -> None:
         if getattr(self, "_db", None) is not None:
             self.close()
+
+
+def is_busy(error: BaseException) -> bool:
+    """Return whether SQLite failed because another process has locked the file."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class RerankCache:
@@ -209,7 +229,7 @@ class RerankCache:
         self._scores: OrderedDict[bytes, tuple[Score, float]] = OrderedDict()
         self._file: SqliteFile | None = None
         if self.path is not None:
-            self._file = SqliteFile(self.path, "cache", _TABLE, _BUSY)
+            self._file = SqliteFile(self.path, "cache", _TABLE, busy=_BUSY)
         told_of_forks(self)
 
     @property

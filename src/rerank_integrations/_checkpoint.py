@@ -18,12 +18,13 @@ from functools import partial
 from hashlib import blake2b
 from io import FileIO
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import orjson
 from pydantic_core import from_json, to_json
 
-from rerank_integrations._cache import left_to_parent, told_of_forks
+from rerank_integrations._cache import SqliteFile, is_busy, left_to_parent, told_of_forks
 from rerank_integrations._many import Store
 from rerank_integrations._options import Options
 from rerank_integrations._response import without_secrets
@@ -44,6 +45,13 @@ _JSONL = (".jsonl", ".ndjson")
 # how the file of failed rows says an error; the command line has other words for settings
 error_words: ContextVar[Callable[[RerankError], str]] = ContextVar("error_words", default=str)
 _SYNC_EVERY = 1.0  # seconds; what a loss of power can cost
+_BUSY = 5.0  # seconds that a look-up waits for a process that rebuilds the file after a crash
+_LONGEST_LOCK = 30.0  # seconds that a finished row waits for a process that has locked the file
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS run (fingerprint TEXT NOT NULL)",
+    # not WITHOUT ROWID: large rows are then added at the end, and not in the index
+    "CREATE TABLE IF NOT EXISTS rows (id TEXT PRIMARY KEY, saved TEXT NOT NULL)",
+)
 _IN_MEMORY = re.compile(r" at 0x[0-9a-f]+", re.IGNORECASE)
 # what decides the results of a run; not how it is sent
 _DECISIVE = (
@@ -67,12 +75,33 @@ def open_store(path: str | os.PathLike[str], options: Options) -> Store:
             f"checkpoint must end in {', '.join((*SQLITE, *_JSONL))}, not {file.name!r}"
         )
     _refuse_other_kinds(file)
+    check_transform(options.score_transform)
     made = fingerprint(options)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         return SqliteStore(file, made) if file.suffix in SQLITE else JsonlStore(file, made)
     except (OSError, sqlite3.Error) as cause:
         raise ConfigurationError(f"cannot use the checkpoint {str(file)!r}: {cause}") from cause
+
+
+def check_transform(transform: Any) -> None:
+    """Refuse a `score_transform` that a later run could not tell from another one.
+
+    Raises:
+        ConfigurationError: it is neither a name nor a function of a module.
+    """
+    if transform is None or isinstance(transform, str):
+        return
+    name = getattr(transform, "__qualname__", "<")
+    of_module = isinstance(transform, BuiltinFunctionType) and isinstance(
+        transform.__self__, ModuleType | None
+    )
+    if "<" in name or not (of_module or isinstance(transform, FunctionType)):
+        raise ConfigurationError(
+            "with checkpoint=, score_transform must be a function that is defined with def at the "
+            "top level of a module, because the file identifies it by its name; not "
+            f"{_stable_repr(transform):.80}"
+        )
 
 
 def remove_results(file: Path) -> None:
@@ -114,7 +143,10 @@ def fingerprint(options: Options) -> dict[str, Any]:
     found["address"] = shown_address(options.address())
     found |= {f"body.{name}": value for name, value in options.provider.body().items()}
     transform = options.score_transform
-    found["score_transform"] = getattr(transform, "__qualname__", transform)
+    if callable(transform):
+        found["score_transform"] = f"{transform.__module__}.{transform.__qualname__}"
+    else:
+        found["score_transform"] = transform
     plain: dict[str, Any] = json.loads(json.dumps(found, default=_stable_repr, sort_keys=True))
     secrets = sorted(options.provider.secrets(), key=len, reverse=True)
     return dict(without_secrets(plain, Secret(secrets)))
@@ -242,45 +274,34 @@ class _Entry:
     """A row of a SQLite file, on its way there.
 
     Attributes:
+        until: how long it waits for another process that has locked the file.
         problem: why it was not written.
     """
 
     row: Row
     key: str
     saved: str
+    until: float
     is_done: bool = False
     problem: BaseException | None = None
 
 
 class SqliteStore:
-    """Stores rows in a SQLite file, indexed by id; several processes can use it at once.
-
-    Attributes:
-        lock: held by the thread that uses the connection.
-    """
+    """Stores rows in a SQLite file, indexed by id; several processes can use it at once."""
 
     def __init__(self, file: Path, made: Mapping[str, Any]) -> None:
-        self._file, self._is_open = file, True
+        self._is_open = True
         self._given: deque[_Entry] = deque()  # not written yet
-        self.lock = threading.RLock()  # a run may be collected inside of it
-        self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=30)
+        self._file = SqliteFile(file, "checkpoint", *_TABLES, busy=_BUSY)
         try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("CREATE TABLE IF NOT EXISTS run (fingerprint TEXT NOT NULL)")
-            self._db.execute(
-                # not WITHOUT ROWID: large rows are then added at the end, and not in the index
-                "CREATE TABLE IF NOT EXISTS rows (id TEXT PRIMARY KEY, saved TEXT NOT NULL)"
-            )
-            stored = self._db.execute("SELECT fingerprint FROM run").fetchone()
-            if stored is None:
-                self._db.execute("INSERT INTO run VALUES (?)", (json.dumps(dict(made)),))
-            else:
-                _check_fingerprint(file, stored[0], made)
-            self._db.execute("COMMIT")
+            with self._file.transaction() as db:
+                stored = db.execute("SELECT fingerprint FROM run").fetchone()
+                if stored is None:
+                    db.execute("INSERT INTO run VALUES (?)", (json.dumps(dict(made)),))
+                else:
+                    _check_fingerprint(file, stored[0], made)
         except BaseException:
-            self._db.close()
+            self._file.close()
             raise
         told_of_forks(self)
 
@@ -293,17 +314,19 @@ class SqliteStore:
         Raises:
             InvalidRequestError: the id is stored with another query or other documents.
         """
-        with self.lock:
+        with self._file.lock:
             return self._find(row) if self._is_open else None
 
-    def keep(self, row: Row, response: RerankResponse, cost: float | None) -> Callable[[], None]:
+    def keep(self, row: Row, response: RerankResponse, cost: float | None) -> Callable[[], bool]:
         """Take a response, to be stored in a commit, which is not lost if the process is killed.
 
         Returns:
-            A function that commits it, in one transaction with all others taken until then. It
-            raises an InvalidRequestError if the id is stored with another query or documents.
+            A function that commits it, in one transaction with all others taken until then, and
+            returns False if another process has locked the file. It raises an InvalidRequestError
+            if the id is stored with another query or documents.
         """
-        entry = _Entry(row, _key_of(row), _line(_saved(row, response, cost)).decode())
+        saved = _line(_saved(row, response, cost)).decode()
+        entry = _Entry(row, _key_of(row), saved, time.monotonic() + _LONGEST_LOCK)
         self._given.append(entry)
         return partial(self._commit, entry)
 
@@ -312,49 +335,52 @@ class SqliteStore:
 
     def close(self) -> None:
         """Write what is not written yet, since it is paid for, and close the file."""
-        with self.lock:
+        with self._file.lock:
             if self._is_open:
                 with suppress(sqlite3.Error):
                     self._write()
                 self._is_open = False
-                self._db.close()
+                self._file.close()
 
     def leave_to_parent(self) -> None:
         """Close the store in a forked child, which must neither use nor close the connection."""
-        left_to_parent(self._db)
-        self._is_open, self.lock = False, threading.RLock()
+        self._is_open = False
 
-    def _commit(self, entry: _Entry) -> None:
+    def _commit(self, entry: _Entry) -> bool:
         """Write an entry, and all others, unless another thread or task has written it by now."""
-        with self.lock:
+        with self._file.lock:
             if self._is_open and not entry.is_done:
-                self._write()
+                try:
+                    # the wait is outside of SQLite, where it would stop the event loop
+                    self._write(waits=False)
+                except sqlite3.OperationalError as error:
+                    if entry.is_done or not is_busy(error) or time.monotonic() > entry.until:
+                        raise
+                    return False
         if entry.problem is not None:
             raise entry.problem
+        return True
 
-    def _write(self) -> None:
+    def _write(self, *, waits: bool = True) -> None:
         """Write what was given, in one transaction: all of it or nothing."""
-        entries = []
-        while self._given:
-            entries.append(self._given.popleft())
+        entries: list[_Entry] = []
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            for entry in entries:
-                self._add(entry)
-            self._db.execute("COMMIT")
+            with self._file.transaction(waits=waits) as db:
+                while self._given:
+                    entries.append(self._given.popleft())
+                for entry in entries:
+                    self._add(db, entry)
         except BaseException as error:
             for entry in entries:
                 entry.problem = error
-            with suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
             raise
         finally:
             for entry in entries:
                 entry.is_done = True
 
-    def _add(self, entry: _Entry) -> None:
+    def _add(self, db: sqlite3.Connection, entry: _Entry) -> None:
         values = (entry.key, entry.saved)
-        added = self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?)", values)
+        added = db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?)", values)
         if not added.rowcount:  # the id is there, of this row or of another
             try:
                 self._find(entry.row)
@@ -362,9 +388,9 @@ class SqliteStore:
                 entry.problem = error
 
     def _find(self, row: Row) -> RerankResponse | None:
-        key = (_key_of(row),)
-        stored = self._db.execute("SELECT saved FROM rows WHERE id = ?", key).fetchone()
-        return None if stored is None else _restored(self._file, from_json(stored[0]), row)
+        db, key = self._file.connection(), (_key_of(row),)
+        stored = db.execute("SELECT saved FROM rows WHERE id = ?", key).fetchone()
+        return None if stored is None else _restored(self._file.path, from_json(stored[0]), row)
 
 
 class JsonlStore:
@@ -390,6 +416,7 @@ class JsonlStore:
             self._out.close()
             raise
         self._synced = time.monotonic()
+        self._syncing: threading.Thread | None = None
         told_of_forks(self)
 
     digest = staticmethod(digest_of)
@@ -424,7 +451,7 @@ class JsonlStore:
             self._places[row.id] = self._end
             self._end += len(line)
             if time.monotonic() - self._synced >= _SYNC_EVERY:
-                self._sync()
+                self._sync_aside()
 
     def fail(self, row_id: str | int, error: RerankError) -> None:
         """Append a line to the file of errors, which starts empty in each run."""
@@ -438,6 +465,8 @@ class JsonlStore:
         """Write everything to the disk, and close the files."""
         with self._lock:
             if not self._out.closed:
+                if self._syncing is not None:
+                    self._syncing.join()
                 self._sync()
                 self._out.close()
                 self._reads.close()
@@ -469,10 +498,18 @@ class JsonlStore:
                 "missing; use another file"
             )
 
+    def _sync_aside(self) -> None:
+        """Write to the disk in a thread, for a slow disk would stop the event loop."""
+        self._synced = time.monotonic()
+        if self._syncing is None or not self._syncing.is_alive():
+            thread = threading.Thread(target=self._sync, name="rerank-sync", daemon=True)
+            with suppress(RuntimeError):  # the system has no more threads: the next row tries again
+                thread.start()
+                self._syncing = thread
+
     def _sync(self) -> None:
         with suppress(OSError):  # a file system without it
             os.fsync(self._out.fileno())
-        self._synced = time.monotonic()
 
 
 def _refuse_second_run(out: FileIO, file: Path) -> None:

@@ -310,6 +310,8 @@ def error_chain(
             seen.add(id(link))
             yield link
             waiting += [link.__cause__, link.__context__]
+            if isinstance(link, BaseExceptionGroup):  # of a transport that runs tasks
+                waiting += link.exceptions
 
 
 def of_signal(error: BaseException) -> BaseException | None:

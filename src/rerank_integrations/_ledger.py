@@ -153,7 +153,8 @@ class Ledger:
         self.in_flight -= 1
         sent = sum(not (one.error or "").startswith("not asked") for one in result.attempts)
         self.requests += sent
-        self._most_requests = max(self._most_requests or 1, sent)
+        if sent:  # else it says nothing about the next call
+            self._most_requests = max(self._most_requests or 1, sent)
         if isinstance(result, RerankError):
             return
         for name, number in result.usage.counts().items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -24,6 +25,7 @@ OnRowError: TypeAlias = Literal["raise", "keep"]
 """What happens to a run when a row fails."""
 
 _BACKLOG = 2  # finished results that wait to be taken, for each call at once
+_RETRY_SECONDS = 0.02  # until a locked file is tried again
 _END: Any = object()
 FORKED = (
     "this run was made by another process, of which this one is a fork; make one in this process"
@@ -74,11 +76,13 @@ class Store(Protocol):
 
     def keep(
         self, row: Row, response: RerankResponse, cost: float | None
-    ) -> Callable[[], None] | None:
+    ) -> Callable[[], bool] | None:
         """Store a response and its cost; after `close`, do nothing.
 
         Returns:
             A function that writes it, with all others stored until then; None if it is written.
+            The function returns False if it has to be called again, soon, because another process
+            has locked the file.
 
         Raises:
             InvalidRequestError: now or when it is written: the id is stored with another query or
@@ -298,6 +302,15 @@ class _Feed:
         return result
 
 
+def _incomplete(response: RerankResponse) -> RerankError:
+    """Return why a response is not stored as finished, so that the next run asks again."""
+    missing = ", ".join(map(str, response.missing))
+    why = "; ".join(response.warnings)
+    return RerankError(
+        f"incomplete: documents {missing} are missing, the next run asks again: {why}"
+    )
+
+
 class _Crew(ABC):
     """Workers, of which each pulls a row, makes its call and puts its result, again and again.
 
@@ -331,6 +344,10 @@ class _Crew(ABC):
     @abstractmethod
     def _others(self) -> Any:
         """Wait until all whose calls have ended at the same time have come as far."""
+
+    @abstractmethod
+    def _pause(self) -> Any:
+        """Wait a moment, while another process has locked the file of the store."""
 
     @abstractmethod
     def _change(self) -> Any:
@@ -394,7 +411,7 @@ class _Crew(ABC):
             if taken.known is not None:
                 ledger.count_row(failed=taken.known.error is not None)
                 return taken
-            while not ledger.fits():
+            while not self._stops and not ledger.fits():
                 call = self._free_call(taken)
                 if call is not None:
                     taken = taken._replace(call=call)
@@ -402,8 +419,8 @@ class _Crew(ABC):
                 if not ledger.in_flight:
                     raise ledger.used_up()
                 await self._waited(self._change())
-                if self._stops:
-                    return None
+            if self._stops:
+                return None
             ledger.in_flight += 1
         return taken
 
@@ -428,7 +445,11 @@ class _Crew(ABC):
         with self._guard:
             # before the budget is looked at, which may end the run: it is paid
             self._plan.ledger.count_row(failed=isinstance(refused or came, RerankError))
-            self._plan.ledger.end(came)
+            try:
+                self._plan.ledger.end(came)
+            except RerankError:
+                self._stops = True  # before another worker looks at the budget
+                raise
             self._changed()
         return self._feed.result(taken, refused or came, seconds)
 
@@ -439,10 +460,14 @@ class _Crew(ABC):
             return None
         try:
             with self._feed.using_store():
+                if came.missing:
+                    store.fail(row.id, _incomplete(came))
+                    return None
                 write = store.keep(row, came, self._plan.ledger.cost_of(came))
                 if write is not None:
                     await self._waited(self._others())  # so that they are written together
-                    write()
+                    while not write():
+                        await self._waited(self._pause())
         except InvalidRequestError as error:
             return error
         return None
@@ -524,6 +549,9 @@ class ThreadRun(_Crew):
     def _others(self) -> None:
         """Nothing: threads that end while one writes have come as far when it has written."""
 
+    def _pause(self) -> None:
+        time.sleep(_RETRY_SECONDS)
+
     def _change(self) -> None:
         self._condition.wait()
 
@@ -566,6 +594,9 @@ class TaskRun(_Crew):
                         task.cancel()
                     await asyncio.gather(*self._workers, return_exceptions=True)
                     await self._source.aclose()
+                    if self._plan.store is not None:
+                        with suppress(RuntimeError):  # the interpreter ends: it has no threads
+                            await asyncio.to_thread(self._plan.store.close)  # waits for the disk
                 finally:
                     self._plan.close()
 
@@ -580,6 +611,9 @@ class TaskRun(_Crew):
 
     def _others(self) -> Any:
         return asyncio.sleep(0)
+
+    def _pause(self) -> Any:
+        return asyncio.sleep(_RETRY_SECONDS)
 
     def _change(self) -> Any:
         self._event.clear()

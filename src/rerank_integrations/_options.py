@@ -377,18 +377,23 @@ class Options(_Hashed):
         changed = dict(changes)
         if self.retry is not None and "retry" not in changed:
             changed = merged_retry({"retry": self.retry}, changed)
-        if "extra_headers" in changed:
-            changed["extra_headers"] = _joined(self.extra_headers, changed["extra_headers"])
-        if "extra_body" in changed:
-            added = _checked_body("extra_body", changed["extra_body"]) or {}
-            changed["extra_body"] = {**(self.extra_body or {}), **added}
         provider = changed.get("provider", self.provider)
         if provider is None:
-            changed["model"], changed["provider"] = resolved(changed.get("model"), None)
+            changed["model"], provider = resolved(changed.get("model"), None)
+            changed["provider"] = provider
         elif not isinstance(provider, Provider):
             _refuse_no_provider(provider)
         elif isinstance(changed.get("model"), str):
             _refuse_prefix(changed["model"], provider)
+        headers, body = self.extra_headers, self.extra_body
+        if provider.name != self.provider.name:  # headers may hold keys, which are for one vendor
+            headers, body = Secret({}), None
+            changed = {"extra_headers": None, "extra_body": None, **changed}
+        if "extra_headers" in changed:
+            changed["extra_headers"] = _joined(headers, changed["extra_headers"])
+        if "extra_body" in changed:
+            added = _checked_body("extra_body", changed["extra_body"]) or {}
+            changed["extra_body"] = {**(body or {}), **added}
         return self._changed(changed)
 
     def _changed(self, changed: Mapping[str, Any]) -> Options:

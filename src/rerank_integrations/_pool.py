@@ -37,7 +37,7 @@ ONE_CONNECTION = httpx.Limits(
 )
 _WRITE_SIZE = 256 * 1024  # bytes; the deadline is checked before each
 _READ_SIZE = 64 * 1024
-_UNWATCHED = 64 * 1024  # bytes; a smaller write does not block; frames of HTTP/2 are smaller
+_UNWATCHED = 64 * 1024  # bytes; a smaller write does not block
 _LOOK_SECONDS = 0.01  # to check for a response that came while the write timed out
 _STATUS = b"HTTP/1.1 413"
 _PROXY_ANSWERED = "setup_socks5_connection.complete"
@@ -132,10 +132,10 @@ async def watch_stream(
         if not buffer:
             return
         is_small = len(buffer) <= _UNWATCHED
-        # no response can come before the first write; with HTTP/2, other requests read meanwhile
-        needs_no_look = is_small and (is_first or not is_http1)
-        is_quiet = needs_no_look or not stream.get_extra_info("is_readable")
-        if early.has_come or (is_small and is_quiet):
+        # no response can come before the first write
+        is_quiet = (is_small and is_first) or not stream.get_extra_info("is_readable")
+        # with HTTP/2 other requests read meanwhile, and two may not read at once
+        if not is_http1 or early.has_come or (is_small and is_quiet):
             await write(buffer, timeout)
             return
         tasks = [asyncio.ensure_future(look())]

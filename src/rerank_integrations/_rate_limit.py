@@ -299,50 +299,57 @@ def key_of(url: str, model: str, credentials: Secret[object]) -> bytes:
 
 
 class _Window:
-    """The times of slots in the last minute and in the future, in order.
+    """What was sent in the last minute, and what is about to be sent, in order of time.
 
-    With cumulative sums of the counts, a binary search finds the slot in a long queue that must be
-    a minute ago.
+    In the running sums of the counts, a binary search finds what must be a minute old, also in a
+    long queue. A sum behind an entry that was dropped is computed again when it is needed.
     """
 
     def __init__(self) -> None:
         self._times: list[float] = []
-        self._sums: list[int] = []  # of all counts up to each time
-        self._gone = 0  # the sum of the counts that are forgotten
+        self._counts: list[int] = []
+        self._sums: list[int] = []  # of all counts up to each time; the last ones may be missing
+        self._gone = 0  # the sum of the counts that are older
 
     def last(self) -> float:
-        """Return the time of the last slot."""
+        """Return when the last one is or was sent."""
         return self._times[-1] if self._times else float("-inf")
 
     def free(self, now: float, goes: float, count: int, limit: int | None) -> float:
-        """Return the earliest time, not before `goes`, at which `count` more may be sent."""
+        """Return when `count` more may be sent, at `goes` or later."""
         if limit is None:
             return goes
         self._forget_until(now - _MINUTE)
         if not self._times:
             return goes
-        goes = max(goes, self._times[-1])  # later callers do not overtake waiting ones
+        goes = max(goes, self._times[-1])  # nobody overtakes those who wait already
+        self._add_sums()
         must_be_gone = self._sums[-1] - (limit - min(count, limit))
         if must_be_gone <= self._gone:
             return goes
         return max(goes, self._times[bisect_left(self._sums, must_be_gone)] + _MINUTE)
 
     def drop(self, at: float, count: int) -> None:
-        """Remove a slot that is not used, if it is still stored."""
+        """Remove what was about to be sent, if it is not older than a minute."""
         for place in range(bisect_left(self._times, at), bisect_right(self._times, at)):
-            if self._sums[place] - (self._sums[place - 1] if place else self._gone) == count:
-                del self._times[place], self._sums[place]
-                self._sums[place:] = [one - count for one in self._sums[place:]]
+            if self._counts[place] == count:
+                del self._times[place], self._counts[place], self._sums[place:]
                 return
 
     def take(self, goes: float, count: int) -> None:
-        """Add a slot."""
+        """Add what is about to be sent."""
         if count:
             self._times.append(goes)
-            self._sums.append((self._sums[-1] if self._sums else self._gone) + count)
+            self._counts.append(count)
+
+    def _add_sums(self) -> None:
+        total = self._sums[-1] if self._sums else self._gone
+        for count in self._counts[len(self._sums) :]:
+            total += count
+            self._sums.append(total)
 
     def _forget_until(self, then: float) -> None:
         old = bisect_right(self._times, then)
         if old:
-            self._gone = self._sums[old - 1]
-            del self._times[:old], self._sums[:old]
+            self._gone += sum(self._counts[:old])
+            del self._times[:old], self._counts[:old], self._sums[:old]

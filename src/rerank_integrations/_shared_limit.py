@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from rerank_integrations._cache import SqliteFile, sqlite_address, sqlite_path
+from rerank_integrations._cache import SqliteFile, is_busy, sqlite_address, sqlite_path
 from rerank_integrations._rate_limit import RateLimit
 from rerank_integrations.errors import ConfigurationError
 from rerank_integrations.providers._validation import finite, shown_address
@@ -145,7 +145,7 @@ class SqliteLimit:
                     (address, now, request, document),
                 )
         except sqlite3.Error as error:
-            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if is_busy(error):
                 return None
             raise ConfigurationError(
                 f"cannot use the rate limit {str(self._file.path)!r}: {error}"

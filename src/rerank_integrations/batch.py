@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import threading
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import (
     AsyncGenerator,
@@ -15,21 +16,21 @@ from collections.abc import (
     Callable,
     Generator,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from itertools import islice
+from contextvars import copy_context
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
+from queue import Empty, SimpleQueue
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar, get_args
 from uuid import uuid4
 
 from pydantic import SecretStr
 
 from rerank_integrations._cache import CacheSetting, cache_of
-from rerank_integrations._checkpoint import SQLITE, digest_of
+from rerank_integrations._checkpoint import SQLITE, check_transform, digest_of
 from rerank_integrations._many import FORKED, RowResult
 from rerank_integrations._options import (
     NOT_GIVEN,
@@ -60,12 +61,15 @@ OnBatchError: TypeAlias = Literal["column", "raise"]
 
 FrameT = TypeVar("FrameT")
 
-_OWN = ("self", "model", "client", "max_concurrency", "on_error", "checkpoint", "rate_limit")
+_OWN = (
+    *("self", "model", "client", "max_concurrency", "on_error", "prefix", "checkpoint"),
+    "rate_limit",
+)
 _NEEDED = ("query", "documents")
 _AHEAD = 2  # rows that are read before their turn, for each call at once
-_BLOCKS = 4  # of rows that are asked for together, in flight at once
+_WAKES = 8  # how often the thread that reads rows is woken, while it reads so many
 _MOST_WORKERS = 16  # of one process; the connections of others are closed
-_ENDING = 2.0  # seconds that the exit of the process waits for the loop to end
+_ENDING = 2.0  # seconds that the exit of the process, and `close`, wait for the loop
 
 
 class RerankBatch:
@@ -73,12 +77,13 @@ class RerankBatch:
 
     The object is small and can be pickled. Each process creates one client for it and all its
     copies, so connections are opened once. At most `max_concurrency` calls are in flight in a
-    process, regardless of the number of threads that use the object.
+    process, regardless of the number of threads that use the object. `close` closes the
+    connections, as does the end of a `with` block or of the process.
 
     Four keys or columns are added to each row: `indices` and `scores`, best document first;
     `usage`, a mapping of `search_units`, `total_tokens`, `prompt_tokens`, `completion_tokens` and
     `cost`; and `error`, a text. If a row failed, the first three are None; otherwise `error` is
-    None.
+    None. A name that is already there is refused: pass `prefix`.
 
     Args:
         model: "provider:model". Each worker reads the key from its own environment. A key that you
@@ -87,6 +92,7 @@ class RerankBatch:
             can be passed together with it.
         max_concurrency: how many calls are in flight at once in one process.
         on_error: "column" puts the error of a row into its column `error`; "raise" raises it.
+        prefix: what the names of the new keys or columns start with, such as "rerank_".
         checkpoint: a SQLite file that stores finished rows; all workers on a machine share it.
             Rows that are in the file are not sent again. A row is identified by its `id`, or by its
             query and documents if it has none.
@@ -110,6 +116,7 @@ class RerankBatch:
         client: RerankClient | None = None,
         max_concurrency: int = 64,
         on_error: OnBatchError = "column",
+        prefix: str = "",
         checkpoint: str | os.PathLike[str] | None = None,
         rate_limit: RateLimitStore | None = None,
         provider: Provider | NotGiven | None = NOT_GIVEN,
@@ -155,6 +162,8 @@ class RerankBatch:
             )
         if on_error not in get_args(OnBatchError):
             raise ConfigurationError(f"on_error must be 'column' or 'raise', not {on_error!r}")
+        if not isinstance(prefix, str):
+            raise ConfigurationError(f"prefix must be a str, not {type(prefix).__name__}")
         if client is None:
             if model is None:
                 raise ConfigurationError("pass a model, 'provider:model', or client=")
@@ -168,9 +177,12 @@ class RerankBatch:
             client = client.with_options(**changes) if changes else client
         self._model, self._client, self._settings = model, client, settings
         self._max_concurrency, self._on_error = max_concurrency, on_error
-        # rows that are asked for together: for each a thread would be woken
-        self._block_size = max(1, max_concurrency // _BLOCKS)
+        self._prefix, self._names = prefix, {name: f"{prefix}{name}" for name in _NEW}
+        self._is_copy = False
         self._checkpoint = _checked_checkpoint(checkpoint)
+        if checkpoint is not None:
+            own = None if client is None else client._options.score_transform  # noqa: SLF001
+            check_transform(settings.get("score_transform", own))
         self._rate_limit = absolute(rate_limit)
         self._id = uuid4().hex  # copies in one process have it in common, and so one client
 
@@ -187,10 +199,12 @@ class RerankBatch:
             columns.
 
         Raises:
-            InvalidRequestError: a column is missing, or `batch` has another type.
+            InvalidRequestError: a column is missing, a new one exists already, or `batch` has
+                another type.
             RerankError: a row failed, with `on_error="raise"`.
         """
         kind = _kind_of(batch)
+        self._check_names(kind.names(batch), "the batch", "column")
         columns = kind.columns(batch, self._wanted())
         rows = [
             Numbered(number, f"row {number}", dict(zip(columns, values, strict=True)))
@@ -198,7 +212,7 @@ class RerankBatch:
         ]
         found = self._ranked(rows) if rows else []
         new = {name: [one[name] for one in found] for name in _NEW}
-        joined: FrameT = kind.joined(batch, new)
+        joined: FrameT = kind.joined(batch, new, self._prefix)
         return joined
 
     def rows(
@@ -206,24 +220,26 @@ class RerankBatch:
     ) -> Generator[dict[str, Any], None, None]:
         """Yield the rows in their order, with the four new keys; rows are read as needed.
 
+        They are read in a thread, so that a slow source does not delay the rows before.
+
         Args:
             rows: mappings with `query` and `documents`, or the path of a JSONL file of such rows.
 
         Raises:
-            InvalidRequestError: `rows` is neither an iterable of rows nor a file.
+            InvalidRequestError: `rows` is neither an iterable of rows nor a file, or a row has a
+                new key already.
             RerankError: a row failed, with `on_error="raise"`.
         """
         return self._rows(read_rows(rows))
 
     def _rows(self, rows: Generator[Numbered, None, None]) -> Generator[dict[str, Any], None, None]:
-        pending: deque[_Block] = deque()
+        reading = _Reading(self._asked, rows, _AHEAD * self._max_concurrency)
         try:
-            while (block := list(islice(rows, self._block_size))) or pending:
-                if self._is_due(pending, block):
-                    pending[0].answer.wait()
-                    yield from self._finished(pending.popleft())
+            while (asked := reading.next()) is not None:
+                asked.answer.wait()
+                yield self._finished(asked)
         finally:
-            _give_up(pending)
+            reading.leave()
 
     def arows(
         self,
@@ -238,15 +254,47 @@ class RerankBatch:
     async def _arows(
         self, rows: AsyncGenerator[Numbered, None]
     ) -> AsyncGenerator[dict[str, Any], None]:
-        pending: deque[_Block] = deque()
+        reading = _AsyncReading(self._asked, rows, _AHEAD * self._max_concurrency)
         try:
-            while (block := await _next_block(rows, self._block_size)) or pending:
-                if self._is_due(pending, block):
-                    await pending[0].answer.awaited()
-                    for row in self._finished(pending.popleft()):
-                        yield row
+            while (asked := await reading.next()) is not None:
+                await asked.answer.awaited()
+                yield self._finished(asked)
         finally:
-            _give_up(pending)
+            await reading.leave()
+
+    def close(self) -> None:
+        """Close the connections and the checkpoint of this process; a later call opens them again.
+
+        They are shared with all copies in this process. Rows in flight fail. An object that is
+        collected is closed too, unless copies of it were unpickled in this process.
+        """
+        closed = _closed(self)
+        if closed is not None:
+            with suppress(TimeoutError):
+                closed.result(_ENDING)
+
+    async def aclose(self) -> None:
+        """Async version of `close`."""
+        closed = _closed(self)
+        if closed is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.wrap_future(closed), _ENDING)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._is_copy = True  # of which engines make one for each task
 
     def __repr__(self) -> str:
         if not hasattr(self, "_id"):  # shown in a traceback out of __init__
@@ -266,19 +314,30 @@ class RerankBatch:
         finally:
             answer.cancel()
 
-    def _is_due(self, pending: deque[_Block], block: Sequence[Numbered]) -> bool:
-        """Ask for a block of rows; whether the results of the first are to be given out now."""
-        if block:
-            pending.append(_Block([numbered.given for numbered in block], self._ask(block)))
-        return not block or len(pending) * self._block_size >= _AHEAD * self._max_concurrency
+    def _asked(self, numbered: Numbered) -> _Asked:
+        """Ask for a row."""
+        row = numbered.given
+        if isinstance(row, Mapping):
+            self._check_names(row, numbered.where, "key")
+        return _Asked(row, self._ask([numbered]))
 
-    def _finished(self, block: _Block) -> Iterator[dict[str, Any]]:
-        for row, result in zip(block.rows, block.answer.result(), strict=True):
-            block.answer.check_process()
-            yield {**(row if isinstance(row, Mapping) else {}), **self._new(result)}
+    def _check_names(self, names: Any, where: str, what: str) -> None:
+        """Refuse to overwrite what the caller has."""
+        for name in self._names.values():
+            if name in names:
+                raise InvalidRequestError(
+                    f"{where} already has a {what} {name!r}; pass prefix='rerank_', or another "
+                    "text that the new names start with"
+                )
+
+    def _finished(self, asked: _Asked) -> dict[str, Any]:
+        """Return a row with its new keys."""
+        [result] = asked.answer.result()
+        new = {self._names[name]: value for name, value in self._new(result).items()}
+        return {**(asked.row if isinstance(asked.row, Mapping) else {}), **new}
 
     def _ask(self, rows: Sequence[Numbered]) -> _Answer:
-        return _worker_of(self).ask([self._row(numbered) for numbered in rows])
+        return _ask(self, [self._row(numbered) for numbered in rows])
 
     def _row(self, numbered: Numbered) -> Numbered | InvalidRequestError:
         """Convert a row to the form that `arerank_many` takes, or return why it is invalid."""
@@ -310,12 +369,6 @@ class RerankBatch:
             "usage": {name: getattr(response.usage, name) for name in USAGE_COUNTS},
             "error": None,
         }
-
-    def _make_client(self) -> RerankClient:
-        if self._client is not None:
-            return self._client
-        assert self._model is not None  # noqa: S101  # checked in __init__
-        return RerankClient(self._model, **self._settings)
 
 
 class _Answer(Future[list[RowResult]]):
@@ -352,26 +405,141 @@ class _Answer(Future[list[RowResult]]):
             raise ConfigurationError(FORKED)
 
 
-class _Block(NamedTuple):
-    """Rows that were asked for together, as they were given."""
+class _Asked(NamedTuple):
+    """A row that was asked for, as it was given."""
 
-    rows: Sequence[Any]
+    row: Any
     answer: _Answer
 
 
-async def _next_block(rows: AsyncGenerator[Numbered, None], size: int) -> list[Numbered]:
-    """The next rows; fewer at the end."""
-    block: list[Numbered] = []
-    while len(block) < size and (numbered := await anext(rows, None)) is not None:
-        block.append(numbered)
-    return block
+class _Reading:
+    """Reads rows in a thread and asks for each at once, some rows ahead of what is given out.
+
+    Args:
+        ask: asks for a row.
+        rows: the rows.
+        ahead: how many are read before their turn.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Numbered], _Asked],
+        rows: Generator[Numbered, None, None],
+        ahead: int,
+    ) -> None:
+        self._ask, self._rows = ask, rows
+        self._came: SimpleQueue[_Asked | BaseException | None] = SimpleQueue()
+        self._room, self._is_left = threading.Semaphore(ahead), False
+        self._at_once, self._taken = max(1, ahead // _WAKES), 0
+        self._last: _Asked | None = None
+        self._process = os.getpid()
+        # it sees the caller's context variables: traces nest by them
+        read = copy_context().run
+        threading.Thread(target=read, args=(self._read,), name="rerank-rows", daemon=True).start()
+
+    def next(self) -> _Asked | None:
+        """Return the next row; None at the end.
+
+        Raises:
+            BaseException: what the rows have raised, after all rows before it.
+        """
+        while True:
+            if self._process != os.getpid():
+                raise ConfigurationError(FORKED)
+            with suppress(Empty):
+                came = self._came.get(timeout=WAKE_SECONDS)
+                break
+        if isinstance(came, BaseException):
+            raise came
+        self._last = came
+        self._taken += 1
+        if self._taken % self._at_once == 0:  # it is not woken for each row
+            self._room.release(self._at_once)
+        return came
+
+    def leave(self) -> None:
+        """Read no more, and let the rows that nobody waits for any more be left out."""
+        if self._process != os.getpid():  # a thread may have held a lock
+            return
+        self._is_left = True
+        self._room.release()
+        with suppress(ValueError):  # the thread is in the middle of a row
+            self._rows.close()
+        _give_up(self._last)
+        with suppress(Empty):
+            while True:
+                _give_up(self._came.get_nowait())
+
+    def _read(self) -> None:
+        try:
+            while True:
+                self._room.acquire()
+                numbered = None if self._is_left else next(self._rows, None)
+                if numbered is None or self._is_left:
+                    break
+                asked = self._ask(numbered)
+                self._came.put(asked)
+                if self._is_left:  # perhaps after the look into the queue
+                    _give_up(asked)
+        except BaseException as error:  # noqa: BLE001  # raised where rows are given out
+            self._came.put(error)
+        self._came.put(None)
 
 
-def _give_up(pending: Iterable[_Block]) -> None:
-    """Let the rows that nobody waits for any more be left out."""
-    for block in pending:
-        if not block.answer.is_of_parent:  # a thread may have held its lock
-            block.answer.cancel()
+class _AsyncReading:
+    """The same with a task of the running event loop."""
+
+    def __init__(
+        self, ask: Callable[[Numbered], _Asked], rows: AsyncGenerator[Numbered, None], ahead: int
+    ) -> None:
+        self._ask, self._rows = ask, rows
+        self._came: asyncio.Queue[_Asked | BaseException | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(ahead)
+        self._last: _Asked | None = None
+        self._process = os.getpid()
+        self._task = asyncio.create_task(self._read())
+
+    async def next(self) -> _Asked | None:
+        """Async version of `_Reading.next`."""
+        if self._process != os.getpid():
+            raise ConfigurationError(FORKED)
+        came = await self._came.get()
+        if isinstance(came, BaseException):
+            raise came
+        self._last = came
+        self._room.release()
+        return came
+
+    async def leave(self) -> None:
+        """Async version of `_Reading.leave`."""
+        if self._process != os.getpid():
+            return
+        self._task.cancel()
+        _give_up(self._last)
+        while not self._came.empty():
+            _give_up(self._came.get_nowait())
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._rows.aclose()
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                await self._room.acquire()
+                numbered = await anext(self._rows, None)
+                if numbered is None:
+                    break
+                self._came.put_nowait(self._ask(numbered))
+        except BaseException as error:  # raised where rows are given out
+            self._came.put_nowait(error)
+            if not isinstance(error, Exception):
+                raise
+        self._came.put_nowait(None)
+
+
+def _give_up(came: _Asked | BaseException | None) -> None:
+    """Let a row that nobody waits for any more be left out."""
+    if isinstance(came, _Asked):
+        came.answer.cancel()
 
 
 def _described(error: RerankError | None) -> str:
@@ -437,38 +605,47 @@ class _Columns:
 
     def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
         """Return the wanted columns as lists."""
-        return _checked_columns(
-            {name: self.values(batch[name]) for name in wanted if name in batch}
-        )
+        names = self.names(batch)
+        found = {name: self.values(batch, name) for name in wanted if name in names}
+        return _checked_columns(found, names)
 
-    def values(self, column: Any) -> Sequence[Any]:
+    def names(self, batch: Any) -> Any:
+        """Return the names of the columns."""
+        return batch.keys()
+
+    def values(self, batch: Any, name: str) -> Sequence[Any]:
         """Return the values of a column."""
+        column = batch[name]
         for method in ("to_pylist", "to_list", "tolist"):
             if hasattr(column, method):
                 found: Sequence[Any] = getattr(column, method)()
                 return found
         return list(column)
 
-    def joined(self, batch: Any, new: Mapping[str, list[Any]]) -> Any:
-        """Return the batch with the new columns."""
-        return {**batch, **new}
+    def joined(self, batch: Any, new: Mapping[str, list[Any]], prefix: str) -> Any:
+        """Return the batch with the new columns, whose names start with the prefix."""
+        return {**batch, **{f"{prefix}{name}": values for name, values in new.items()}}
 
 
 class _Pandas(_Columns):
     """A frame of pandas; the new columns have Arrow types if pyarrow is loaded."""
 
-    def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
-        present = [name for name in wanted if name in batch.columns]
-        return _checked_columns({name: list(batch[name]) for name in present}, batch.columns)
+    def names(self, batch: Any) -> Any:
+        return batch.columns
 
-    def joined(self, batch: Any, new: Mapping[str, list[Any]]) -> Any:
+    def values(self, batch: Any, name: str) -> Sequence[Any]:
+        return list(batch[name])
+
+    def joined(self, batch: Any, new: Mapping[str, list[Any]], prefix: str) -> Any:
         pandas, arrow = sys.modules["pandas"], sys.modules.get("pyarrow")
         dtypes: dict[str, Any] = {"error": "string"}
         if arrow is not None:
             dtypes = {name: pandas.ArrowDtype(_arrow_type(arrow, name)) for name in new}
         return batch.assign(
             **{
-                name: pandas.Series(values, index=batch.index, dtype=dtypes.get(name, "object"))
+                f"{prefix}{name}": pandas.Series(
+                    values, index=batch.index, dtype=dtypes.get(name, "object")
+                )
                 for name, values in new.items()
             }
         )
@@ -477,11 +654,10 @@ class _Pandas(_Columns):
 class _Polars(_Columns):
     """A frame of polars."""
 
-    def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
-        present = [name for name in wanted if name in batch.columns]
-        return _checked_columns({name: batch[name].to_list() for name in present}, batch.columns)
+    def names(self, batch: Any) -> Any:
+        return batch.columns
 
-    def joined(self, batch: Any, new: Mapping[str, list[Any]]) -> Any:
+    def joined(self, batch: Any, new: Mapping[str, list[Any]], prefix: str) -> Any:
         polars = sys.modules["polars"]
         counts = polars.Struct(dict.fromkeys(USAGE_COUNTS, polars.Float64))
         dtypes = {
@@ -491,23 +667,28 @@ class _Polars(_Columns):
             "error": polars.String,
         }
         return batch.with_columns(
-            [polars.Series(name, values, dtype=dtypes[name]) for name, values in new.items()]
+            [
+                polars.Series(f"{prefix}{name}", values, dtype=dtypes[name])
+                for name, values in new.items()
+            ]
         )
 
 
 class _Arrow(_Columns):
     """A table or record batch of pyarrow."""
 
-    def columns(self, batch: Any, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
-        names = batch.schema.names
-        present = [name for name in wanted if name in names]
-        return _checked_columns({name: batch.column(name).to_pylist() for name in present}, names)
+    def names(self, batch: Any) -> Any:
+        return batch.schema.names
 
-    def joined(self, batch: Any, new: Mapping[str, list[Any]]) -> Any:
+    def values(self, batch: Any, name: str) -> Sequence[Any]:
+        found: Sequence[Any] = batch.column(name).to_pylist()
+        return found
+
+    def joined(self, batch: Any, new: Mapping[str, list[Any]], prefix: str) -> Any:
         arrow = sys.modules["pyarrow"]
         columns = {name: batch.column(name) for name in batch.schema.names}
         for name, values in new.items():
-            columns[name] = arrow.array(values, type=_arrow_type(arrow, name))
+            columns[f"{prefix}{name}"] = arrow.array(values, type=_arrow_type(arrow, name))
         return type(batch).from_pydict(columns)
 
 
@@ -547,11 +728,11 @@ def _kind_of(batch: Any) -> _Columns:
 
 
 def _checked_columns(
-    found: dict[str, Sequence[Any]], names: Iterable[Any] | None = None
+    found: dict[str, Sequence[Any]], names: Iterable[Any]
 ) -> dict[str, Sequence[Any]]:
     for name in _NEEDED:
         if name not in found:
-            has = ", ".join(map(str, found if names is None else names)) or "none"
+            has = ", ".join(map(str, names)) or "none"
             raise InvalidRequestError(f"there is no column {name!r}; the columns are {has}")
     lengths = {len(values) for values in found.values()}
     if len(lengths) > 1:
@@ -563,7 +744,7 @@ def _checked_columns(
 # It is in this module and not in the object: engines pickle a class of a script with its state.
 
 
-class _Asked(dict[str, Any]):
+class _Sent(dict[str, Any]):
     """A row whose result is awaited."""
 
     def __init__(self, numbered: Numbered, place: int, group: _Group) -> None:
@@ -598,22 +779,63 @@ class _Worker:
     """One run of `arerank_many`, shared by all callers, until the process ends."""
 
     def __init__(self, batch: RerankBatch, loop: asyncio.AbstractEventLoop) -> None:
-        self._make_client = batch._make_client  # noqa: SLF001
-        self._owns_client = batch._client is None  # noqa: SLF001
+        # the batch itself is not held, for it is closed when it is collected
+        self._name = batch._id  # noqa: SLF001
+        self._model, self._settings = batch._model, batch._settings  # noqa: SLF001
+        self._client = batch._client  # noqa: SLF001
         self._max_concurrency = batch._max_concurrency  # noqa: SLF001
         self._checkpoint = batch._checkpoint  # noqa: SLF001
         self._rate_limit = batch._rate_limit  # noqa: SLF001
-        self._loop = loop
-        self._waiting: asyncio.Queue[_Asked | None] = asyncio.Queue()
+        self._loop, self._process = loop, os.getpid()
+        self._new: deque[tuple[Sequence[Numbered | InvalidRequestError], _Group]] = deque()
+        self._is_woken = False
+        self._waiting: asyncio.Queue[_Sent | None] = asyncio.Queue()
         self._open: set[_Group] = set()
         self._run: asyncio.Task[None] | None = None
+        self.has_copies = False
 
     def ask(self, rows: Sequence[Numbered | InvalidRequestError]) -> _Answer:
         """Request rows, from any thread."""
         future = _Answer()
-        group = _Group(len(rows), future)
-        self._loop.call_soon_threadsafe(self._add, rows, group)
+        self._new.append((rows, _Group(len(rows), future)))
+        if not self._is_woken:  # the loop is woken once for all rows that come before it looks
+            self._is_woken = True
+            self._loop.call_soon_threadsafe(self._add_new)
         return future
+
+    def close(self) -> Future[None]:
+        """End the run; the future is done when its connections and files are closed."""
+        closed: Future[None] = Future()
+        closed.set_running_or_notify_cancel()
+        try:
+            if self._process == os.getpid():
+                self._loop.call_soon_threadsafe(self._close, closed)
+                return closed
+        except RuntimeError:  # the loop is closed, and so is all that it had
+            pass
+        closed.set_result(None)
+        return closed
+
+    def collected(self) -> None:
+        """Close what an object had that was collected; this takes no lock."""
+        if not self.has_copies:
+            self.close()
+
+    def _close(self, closed: Future[None]) -> None:
+        with _LOCK:  # nobody asks this worker any more
+            if _WORKERS.get(self._name) is self:
+                del _WORKERS[self._name]
+        self._add_new()
+        groups, self._open = self._open, set()
+        for group in groups:
+            group.fail(ConfigurationError("the RerankBatch was closed while this was in flight"))
+        run, self._run = self._run, None
+        if run is not None and not run.done():
+            run.cancel()
+            run.add_done_callback(lambda _: closed.set_result(None))
+        else:
+            closed.set_result(None)
+            _stop_if_idle(self._loop)
 
     def end(self) -> None:
         """End the run after the rows requested so far; a later request starts another run."""
@@ -623,25 +845,37 @@ class _Worker:
         self._run = None
         self._waiting.put_nowait(None)
 
+    def _add_new(self) -> None:
+        self._is_woken = False  # first: who comes from now on wakes the loop again
+        while self._new:
+            self._add(*self._new.popleft())
+
     def _add(self, rows: Sequence[Numbered | InvalidRequestError], group: _Group) -> None:
         if self._run is None or self._run.done():
             self._waiting = asyncio.Queue()
             self._run = self._loop.create_task(self._go_on(self._waiting))
             _RUNS.add(self._run)  # the loop itself would not keep it
-            self._run.add_done_callback(_RUNS.discard)
+            self._run.add_done_callback(self._run_ended)
         self._open.add(group)
         for place, row in enumerate(rows):
             if isinstance(row, InvalidRequestError):
                 group.answer(place, RowResult(place, None, row, None))
             else:
-                self._waiting.put_nowait(_Asked(row, place, group))
+                self._waiting.put_nowait(_Sent(row, place, group))
         if group.future.done():
             self._open.discard(group)
 
-    async def _go_on(self, waiting: asyncio.Queue[_Asked | None]) -> None:
+    def _run_ended(self, run: asyncio.Task[None]) -> None:
+        _RUNS.discard(run)
+        _stop_if_idle(self._loop)
+
+    async def _go_on(self, waiting: asyncio.Queue[_Sent | None]) -> None:
         client: RerankClient | None = None
         try:
-            client = self._make_client()
+            client = self._client
+            if client is None:
+                assert self._model is not None  # noqa: S101  # checked by the batch
+                client = RerankClient(self._model, **self._settings)
             results = client.arerank_many(
                 self._rows(waiting),
                 max_concurrency=self._max_concurrency,
@@ -651,7 +885,7 @@ class _Worker:
             )
             async with results:
                 async for result in results:
-                    asked: _Asked = result.row
+                    asked: _Sent = result.row
                     asked.group.answer(asked.place, result)
                     if asked.group.future.done():
                         self._open.discard(asked.group)
@@ -664,10 +898,10 @@ class _Worker:
             if not isinstance(error, Exception):
                 raise
         finally:
-            if client is not None and self._owns_client:
+            if client is not None and client is not self._client:
                 await client.aclose()
 
-    async def _rows(self, waiting: asyncio.Queue[_Asked | None]) -> AsyncGenerator[_Asked, None]:
+    async def _rows(self, waiting: asyncio.Queue[_Sent | None]) -> AsyncGenerator[_Sent, None]:
         """Yield the rows whose results are awaited, without those of cancelled requests."""
         while (asked := await waiting.get()) is not None:
             if asked.group.future.cancelled():
@@ -683,17 +917,36 @@ _RUNS: set[asyncio.Task[None]] = set()
 _OF_PARENT: list[Any] = []
 
 
-def _worker_of(batch: RerankBatch) -> _Worker:
-    """Return the worker of this process for a batch and its copies."""
-    name = batch._id  # noqa: SLF001
+def _ask(batch: RerankBatch, rows: Sequence[Numbered | InvalidRequestError]) -> _Answer:
+    """Ask the worker of this process for a batch and its copies."""
+    name, is_copy = batch._id, batch._is_copy  # noqa: SLF001
     with _LOCK:
         worker = _WORKERS.get(name)
         if worker is None:
             worker = _WORKERS[name] = _Worker(batch, _loop())
+            if not is_copy:
+                weakref.finalize(batch, worker.collected).atexit = False
             if len(_WORKERS) > _MOST_WORKERS:
                 _WORKERS.popitem(last=False)[1].end()
+        worker.has_copies |= is_copy
         _WORKERS.move_to_end(name)
-        return worker
+        return worker.ask(rows)
+
+
+def _closed(batch: RerankBatch) -> Future[None] | None:
+    """Close the worker of this process for a batch and its copies; None if there is none."""
+    with _LOCK:
+        worker = _WORKERS.get(batch._id)  # noqa: SLF001
+    return None if worker is None else worker.close()
+
+
+def _stop_if_idle(loop: asyncio.AbstractEventLoop) -> None:
+    """End the loop, from its own thread, if no worker is left."""
+    with _LOCK:
+        if _WORKERS or _RUNS or not _LOOPS or _LOOPS[0][0] is not loop:
+            return
+        _LOOPS.clear()
+    loop.stop()
 
 
 def _loop() -> asyncio.AbstractEventLoop:

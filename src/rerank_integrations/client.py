@@ -765,8 +765,9 @@ class RerankClient:
 
         Closing this client closes the connections. Closing the copy leaves them open, unless this
         client no longer exists and no other copy is open. Headers and body keys are added to those
-        of this client; every other argument replaces its setting. Fallbacks given by name use the
-        new settings too.
+        of this client, unless the copy has another provider: what is for one vendor is not sent to
+        another. Every other argument replaces its setting. Fallbacks given by name use the new
+        settings too.
 
         Args:
             model: another model of the same provider, or of `provider` if that is passed.

@@ -90,7 +90,6 @@ class BudgetExceededError(RerankError):
         max_cost: the budget in US dollars; None for no limit.
         requests: how many requests were sent.
         max_requests: the budget in requests; None for no limit.
-        results: always empty, because finished results are yielded before the error is raised.
     """
 
     def __init__(
@@ -105,7 +104,6 @@ class BudgetExceededError(RerankError):
         super().__init__(message)
         self.current_cost, self.max_cost = current_cost, max_cost
         self.requests, self.max_requests = requests, max_requests
-        self.results: list[Any] = []
 
 
 class CheckpointMismatchError(RerankError, ValueError):

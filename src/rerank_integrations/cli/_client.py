@@ -208,7 +208,9 @@ def open_client(
         settings["cache"] = f"sqlite:///{cache}"
     wanted = {name: value for name, value in settings.items() if value not in (None, [], ())}
     for other in wanted.get("fallbacks", ()):
-        _check_key(named(other, None)[1])
+        theirs = named(other, None)[1]
+        if theirs.name != kind.name:  # another model of the same provider has the model's key
+            _check_key(theirs)
     return RerankClient(
         own, provider=make_provider(kind, base_url, allow_http=allow_http), **wanted
     )

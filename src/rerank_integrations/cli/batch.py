@@ -137,8 +137,8 @@ def command(
     A row without an id gets the number of its line. With - as IN, standard input is read.
 
     A row of OUT is {"id", "results": [{"index", "relevance_score"}], "model", "provider", "usage",
-    "cost", ...}. It has the index of each document in its row of IN, not the text. Rows are in the
-    order in which they are finished.
+    "cost", ...}. With --fallback, the model may be the fallback. It has the index of each document
+    in its row of IN, not the text. Rows are in the order in which they are finished.
 
     To resume a run that was stopped, run the same command with --resume. Rows that are in OUT are
     not paid for again. An existing OUT is not overwritten without --force.
