@@ -14,7 +14,7 @@ LOWEST := langchain-core==1.0.0 llama-index-core==0.13.0 haystack-ai==2.16.0 'py
 LOWEST_READY := .venv/lowest/.ready
 # the oldest of all others, in an environment of its own: the tools of `dev` want a newer httpx
 LOWEST_CORE := 'httpx[http2,socks]==0.27.0' orjson==3.10.0 pydantic==2.8.0 \
-	bm25s==0.2.14 click==8.2.0 fastembed==0.7.0 httpx-aiohttp==0.2.0 ir-measures==0.4.3 jinja2==3.1.0 \
+	bm25s==0.3.11 click==8.2.0 fastembed==0.7.0 httpx-aiohttp==0.2.0 ir-measures==0.4.3 jinja2==3.1.0 \
 	numpy==1.26.0 opentelemetry-api==1.30.0 pillow==11.0.0 PyStemmer==3.0.0 rich==13.9.0 scipy==1.15.0
 LOWEST_CORE_TOOLS := httpx2 hypercorn hypothesis pandas pytest pytest-asyncio pytest-recording trio trustme uvloop
 LOWEST_CORE_TESTS := batch body_reader cassettes checkpoint circuit_breaker cli client connection_pool copies \
