@@ -473,9 +473,8 @@ class RerankResponse(_JSON, Generic[T_co]):
     missing: tuple[int, ...] = ()
     retries: int = 0
     score_kind: ScoreKind = "unknown"
-    headers: Mapping[str, str] | list[Mapping[str, str]] = field(
-        default_factory=dict, compare=False
-    )
+    # a list of mappings for a split call: with a union every reader would have to tell them apart
+    headers: Any = field(default_factory=dict, compare=False)
     raw: Any = field(default=None, compare=False)  # JSON, in the provider's form
     cache_hits: int = 0
 

@@ -88,10 +88,8 @@ index: int = response[0].index
 score: float = response[0].relevance_score
 names: list[int] = [result.index for result in response]
 cost: float | None = response.usage.cost
-if isinstance(response.headers, list):  # of a split call
-    of_each: list[str] = [one["x-request-id"] for one in response.headers]
-else:
-    remaining: str = response.headers["x-ratelimit-remaining"]
+remaining: str = response.headers["x-ratelimit-remaining"]
+of_each: list[str] = [one["x-request-id"] for one in response.headers]  # of a split call
 other = client.with_options(top_n=3, provider=together, model="m")
 assert_type(other, RerankClient)
 

@@ -50,7 +50,6 @@ RerankBatch("m", async_http_client=httpx.Client)  # wrong
 evaluate("my-data", ["local:bm25"], rank_feilds=["title"])  # wrong
 evaluate("my-data", ["local:bm25"], top_n="3")  # wrong
 sample("my-data", 3, "labels.csv", rank_feilds=["title"])  # wrong
-response.headers["x-request-id"]  # wrong
 RerankDocument(text=5)  # wrong
 client.rerank("q")  # wrong
 client.rerank_many({"query": "q", "documents": ["a"]})  # wrong
