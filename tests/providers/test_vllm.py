@@ -217,7 +217,7 @@ def test_errors(status: int, body: object, kind: type[StatusError], message: str
     error = failed(body, status, provider=VLLM())
     assert type(error) is kind
     assert error.message == message
-    assert str(error).startswith(f"vllm answered {status}: {message}")
+    assert str(error).startswith(f"vllm answered {status}: {message}".rstrip("."))
 
 
 def test_error_without_a_key() -> None:
