@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from PIL import Image
 
 from calls import Calls, client_of
@@ -857,7 +857,11 @@ ANYTHING = st.recursive(
 @settings(max_examples=100, deadline=None)
 @given(ANYTHING)
 def test_anything_as_an_image(image: object) -> None:
-    """Any object as an image is refused as a document, with its index, and nothing is opened."""
+    """Any object as an image is refused as a document, with its index, and nothing is opened.
+
+    Bytes that begin as those of an image are one as far as can be seen here.
+    """
+    assume(not isinstance(image, bytes) or not image.startswith((b"GIF8", b"\x89PNG", b"\xff\xd8")))
     with touching_nothing():
         said = refused(image)
     assert said.startswith("document 1: ")
