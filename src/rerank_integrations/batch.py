@@ -67,7 +67,7 @@ _OWN = (
 )
 _NEEDED = ("query", "documents")
 _AHEAD = 2  # rows that are read before their turn, for each call at once
-_WAKES = 8  # how often the thread that reads rows is woken, while it reads so many
+_WAKES = 8  # how often the reading thread is woken while it reads one full buffer of rows
 _MOST_WORKERS = 16  # of one process; the connections of others are closed
 _ENDING = 2.0  # seconds that the exit of the process, and `close`, wait for the loop
 
